@@ -1,0 +1,42 @@
+# The whole interface of a contributor. `make` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+ESCI ?= ../shared/data/esci
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bundle clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/installed ## the whole main job from nothing: node, products, vectors, searches, report
+	$(BIN)/anthem demo
+
+test: .venv/installed-dev ## lint, then all tests, on a real node
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+lint: .venv/installed-dev ## ruff, mypy, import contracts
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bundle: .venv/installed-dev ## train and export bundles/general again from its two sources
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bundles/make.py $(ESCI) bundles/general
+
+clean: ## remove the virtual environment and what the tools left
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(INSTALL) --editable '.[train,dev]'
+	@touch $@

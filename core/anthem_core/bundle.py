@@ -1,0 +1,188 @@
+"""The bundle: the folder an export produces and everything else reads. A value, checked when it is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anthem_core.errors import BundleError
+from anthem_core.fusion import Fusion
+from anthem_core.text import RULES, Vocabulary
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+TRIGRAMS = "trigrams.txt"
+QUERY_GRAPH = "query_encoder.onnx"
+PRODUCT_GRAPH = "product_encoder.onnx"
+REQUIRED = (QUERY_GRAPH, PRODUCT_GRAPH, TRIGRAMS)
+LEXICAL_CONTAINMENT = "lexical+containment"
+
+_AGAIN = "Copy the whole folder again, or run `anthem export` once more."
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle on disk: its folder, its vocabulary and what its manifest says."""
+
+    path: Path
+    model: str
+    dimension: int
+    hyperboloids: int
+    radius: float
+    gamma: float
+    slack: float
+    vocabulary: Vocabulary
+    fusion: dict[str, Fusion]
+    trained_on: list[str] = field(default_factory=list)
+    quality: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def object_name(self) -> str:
+        """Name of the index object of a second model, `anthem_<first 8 of its id>`."""
+        return f"anthem_{self.model[:8]}"
+
+    @property
+    def bytes(self) -> int:
+        """Size of graphs and vocabulary in bytes."""
+        return sum((self.path / name).stat().st_size for name in REQUIRED)
+
+
+def model_id(folder: Path, rules: dict[str, Any]) -> str:
+    """Sixteen hex digits of a SHA-256 over graphs, vocabulary and text rules.
+
+    Fusion weights are left out: tuning must not make vectors stale.
+    """
+    digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
+    for name in REQUIRED:
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def save_manifest(bundle: Bundle) -> None:
+    """Write the manifest of a bundle whose graphs lie in its folder already."""
+    manifest = {
+        "format": FORMAT,
+        "model": bundle.model,
+        "dimension": bundle.dimension,
+        "hyperboloids": bundle.hyperboloids,
+        "radius": bundle.radius,
+        "gamma": bundle.gamma,
+        "slack": bundle.slack,
+        "text": bundle.vocabulary.rules(),
+        "fusion": {signals: fusion.to_dict() for signals, fusion in bundle.fusion.items()},
+        "trained_on": bundle.trained_on,
+        "quality": bundle.quality,
+        "versions": bundle.versions,
+        "sha256": {name: _sha256(bundle.path / name) for name in REQUIRED},
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+    (bundle.path / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def write_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:
+    """Write the known trigrams, one a line, in the order of their ids."""
+    (folder / TRIGRAMS).write_text("".join(f"{gram}\n" for gram in vocabulary.known), encoding="utf-8", newline="\n")
+
+
+def load(name_or_path: str | Path) -> Bundle:
+    """Load and check a bundle: a folder, or the name of one that ships, such as `general`.
+
+    Raises:
+        BundleError: The folder is missing, damaged, foreign, newer than this version, or changed after export.
+    """
+    folder = _find(name_or_path)
+    manifest = _manifest(folder)
+    _check_files(folder, manifest)
+    try:
+        bundle = _from_manifest(folder, manifest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{folder / MANIFEST}: {error!r} where a complete manifest was wanted. {_AGAIN}") from error
+    found = model_id(folder, bundle.vocabulary.rules())
+    if found != bundle.model:
+        raise BundleError(f"{folder}: the files make model {found}, the manifest says {bundle.model}. {_AGAIN}")
+    return bundle
+
+
+def shipped() -> dict[str, Path]:
+    """Bundles that ship with the package, by name."""
+    here = Path(__file__).resolve().parent
+    homes = (here / "bundles", here.parent.parent / "bundles")
+    return {folder.name: folder for home in homes for folder in home.glob("*") if (folder / MANIFEST).is_file()}
+
+
+def _find(name_or_path: str | Path) -> Path:
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return folder
+    names = shipped()
+    if str(name_or_path) in names:
+        return names[str(name_or_path)]
+    raise BundleError(
+        f"No bundle '{name_or_path}': neither a folder nor one that ships ({', '.join(sorted(names)) or 'none'}). "
+        "Give the folder that `anthem export` wrote."
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder} has no {MANIFEST}; a folder that `anthem export` wrote was wanted.")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON ({error}). {_AGAIN}") from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(found, int) or found < 1:
+        raise BundleError(f"{path} has format {found!r}; format {FORMAT} was wanted. Is this an ANTHEM bundle?")
+    if found > FORMAT:
+        raise BundleError(
+            f"{path} has format {found}; this version reads up to {FORMAT}. Upgrade: pip install -U anthem-search"
+        )
+    return manifest
+
+
+def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
+    sums = manifest.get("sha256")
+    for name in REQUIRED:
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{folder} lacks {name}. {_AGAIN}")
+        wanted, found = sums.get(name) if isinstance(sums, dict) else None, _sha256(path)
+        if wanted != found:
+            raise BundleError(f"{path} has SHA-256 {found[:12]}…, the manifest says {str(wanted)[:12]}…. {_AGAIN}")
+
+
+def _from_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
+    return Bundle(
+        path=folder,
+        model=str(manifest["model"]),
+        dimension=int(manifest["dimension"]),
+        hyperboloids=int(manifest["hyperboloids"]),
+        radius=float(manifest["radius"]),
+        gamma=float(manifest["gamma"]),
+        slack=float(manifest["slack"]),
+        vocabulary=_vocabulary(folder, manifest["text"]),
+        fusion={signals: Fusion.from_dict(weights) for signals, weights in manifest["fusion"].items()},
+        trained_on=list(manifest["trained_on"]),
+        quality=dict(manifest["quality"]),
+        versions=dict(manifest["versions"]),
+    )
+
+
+def _vocabulary(folder: Path, rules: dict[str, Any]) -> Vocabulary:
+    foreign = {name: rules.get(name) for name, value in RULES.items() if rules.get(name) != value}
+    if foreign:
+        raise BundleError(
+            f"{folder} was made with other text rules ({foreign}); this version knows {RULES}. "
+            "Export again with this version, or use the version named in the manifest."
+        )
+    known = tuple((folder / TRIGRAMS).read_text(encoding="utf-8").split("\n")[:-1])
+    return Vocabulary(known, int(rules["buckets"]), int(rules["query_limit"]), int(rules["title_limit"]))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,103 @@
+"""Judgments by construction: what a product is against what a query asks. Words only choose which zeros are judged."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+
+    from anthem_core.catalogue.items import Item
+    from anthem_core.catalogue.queries import Intent
+    from anthem_core.catalogue.shop import Path, Type
+
+# At most so many judged products of a grade, and so many zeros: look-alikes, from the department, all in all.
+POOL = {3: 6, 2: 5, 1: 4}
+LOOKALIKES, NEIGHBOURS, ZEROS = 6, 2, 10
+STRANGERS = 100  # to draw the last zeros from: far more than are ever needed
+
+
+def grade(item: Item, intent: Intent, near: set[Path]) -> int:
+    """Grade 0 to 3 of an item; `near` holds the types that are close substitutes of those asked for."""
+    path, part_of, misses = item.type.path, item.type.part_of, _misses(item, intent)
+    if part_of is not None and path != intent.path:
+        return int(_inside(part_of, intent.path) and intent.constraints == 0)
+    if _inside(path, intent.path):
+        return max(1, 3 - misses)
+    if path in near:
+        return max(0, 2 - misses)
+    return int(_akin(path, intent.path) and misses == 0)
+
+
+def _inside(path: Path, asked: Path) -> bool:
+    return path[: len(asked)] == asked
+
+
+def _akin(path: Path, asked: Path) -> bool:
+    """Whether two places stand side by side; sections and departments have too little in common to count."""
+    return len(asked) > 2 and _inside(path, asked[:-1])
+
+
+def _misses(item: Item, intent: Intent) -> int:
+    return (
+        sum(item.values.get(key) != value for key, value in intent.wants.items())
+        + (intent.brand not in {None, item.brand})
+        + (intent.model not in {None, item.model})
+    )
+
+
+def words(text: str) -> set[str]:
+    """Words as a lexical engine would match them: without case and plural."""
+    return {word.removesuffix("s") or word for word in re.findall(r"\w+", text.casefold())}
+
+
+class Judge:
+    """Judges pools of items: some of each grade, and zeros that are hard, near and far."""
+
+    def __init__(self, items: list[Item], rng: random.Random) -> None:
+        self.items, self.rng = items, rng
+        self.types: dict[Path, Type] = {item.type.path: item.type for item in items}
+        self.places: dict[Path, list[int]] = defaultdict(list)  # every path of the tree -> the items below it
+        self.postings: dict[str, list[int]] = defaultdict(list)
+        for place, item in enumerate(items):
+            for depth in range(1, len(item.type.path) + 1):
+                self.places[item.type.path[:depth]].append(place)
+            for word in words(item.title):
+                self.postings[word].append(place)
+
+    def pool(self, intent: Intent, text: str) -> dict[str, int]:
+        """Judge about 20 items for a query: ids to grades, in the order of the stock."""
+        graded = self._graded(intent)
+        chosen: list[int] = []
+        for value, most in POOL.items():
+            places = [place for place, found in graded.items() if found == value]
+            chosen += self.rng.sample(places, min(len(places), self.rng.randint(most - 1, most)))
+        zeros = self._lookalikes(text, graded)
+        neighbours = self.rng.sample(self.places[intent.path[:1]], NEIGHBOURS)
+        for place in (*neighbours, *self.rng.sample(range(len(self.items)), STRANGERS)):
+            if len(zeros) < ZEROS and place not in graded and place not in zeros:
+                zeros.append(place)
+        return {self.items[place].id: graded.get(place, 0) for place in sorted([*chosen, *zeros])}
+
+    def _graded(self, intent: Intent) -> dict[int, int]:
+        """All items of the stock that are not zeros."""
+        inside = [each for path, each in self.types.items() if _inside(path, intent.path)]
+        near = {each.near for each in inside if each.near is not None}
+        around = intent.path[:-1] if len(intent.path) > 2 else intent.path
+        places = {place for path in (around, *near) for place in self.places[path]}
+        grades = {place: grade(self.items[place], intent, near) for place in sorted(places)}
+        return {place: value for place, value in grades.items() if value}
+
+    def _lookalikes(self, text: str, graded: dict[int, int]) -> list[int]:
+        """Wrong items whose titles share the most, and the rarest, words with the query; ties fall by chance."""
+        scores: dict[int, float] = defaultdict(float)
+        for word in sorted(words(text)):
+            places = self.postings.get(word, [])
+            for place in places:
+                scores[place] += math.log(1 + len(self.items) / len(places))
+        wrong = [(score, self.rng.random(), place) for place, score in scores.items() if place not in graded]
+        return [place for _, _, place in heapq.nlargest(LOOKALIKES, wrong)]

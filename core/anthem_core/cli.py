@@ -1,0 +1,38 @@
+"""The `anthem` command: finds its subcommands by entry point and loads each when it is used."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points, version
+
+import click
+
+ORDER = ("demo", "node", "train", "export", "ingest", "search", "serve")
+
+
+def _commands() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group="anthem.commands")}
+
+
+class EntryPointGroup(click.Group):
+    """A click group whose commands are the entry points of the group `anthem.commands`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        """Names of all commands, in the order in which they are met."""
+        return sorted(_commands(), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Load one command, or None where there is none of this name."""
+        entry = _commands().get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = entry.load()
+        return command
+
+
+@click.group(cls=EntryPointGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("anthem-search"), prog_name="anthem")
+def main() -> None:
+    """Hyperbolic reranking of product search for an OpenSearch cluster that already works.
+
+    Example: anthem demo
+    """

@@ -1,0 +1,62 @@
+"""What every command shares: one way to print a result, one progress bar, one way to end in an error."""
+
+from __future__ import annotations
+
+import functools
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from anthem_core.errors import AnthemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Results go to standard output, everything said on the way to standard error: `--json | jq` must work.
+err = Console(stderr=True, highlight=False)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def emit(value: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a result: `value` as one line of JSON for machines, or `text` for people."""
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text)
+
+
+@contextmanager
+def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error; the yielded function advances it by a number of steps."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
+        task = bars.add_task(description, total=total)
+        yield lambda steps: bars.advance(task, steps)
+
+
+class _Failure(click.ClickException):
+    """An `AnthemError` as click shows it, with the exit code of its class."""
+
+    def __init__(self, error: AnthemError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code  # type: ignore[misc]  # click declares it for the class, reads it from the instance
+
+
+def ends_cleanly(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn an `AnthemError` of a command into its message on standard error and its exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except AnthemError as error:
+            raise _Failure(error) from error
+
+    return wrapped

@@ -1,0 +1,118 @@
+"""`anthem node`: a real OpenSearch on this machine, without Docker."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anthem_core.console import emit, ends_cleanly, err, json_option
+from anthem_core.errors import NodeError
+from anthem_core.node import process
+from anthem_core.node.lock import OPENSEARCH, dump_lock
+
+if TYPE_CHECKING:
+    from anthem_core.node.process import NodeStatus
+
+home_option = click.option(
+    "--home", type=click.Path(file_okay=False, path_type=Path), help="Folder of the node, if not the usual one."
+)
+
+
+def as_json_object(node: NodeStatus) -> dict[str, Any]:
+    """A node's status with names and values JSON knows."""
+    return {**asdict(node), "home": str(node.home)}
+
+
+def as_text(node: NodeStatus) -> str:
+    """A node's status in a sentence."""
+    if node.running:
+        return f"OpenSearch {node.version} runs at {node.url} (process {node.pid}, home {node.home})"
+    return f"OpenSearch does not run{'; ' + node.note if node.note else ''}"
+
+
+@click.group()
+def node() -> None:
+    """A real OpenSearch node on this machine, without Docker.
+
+    Example: anthem node start
+    """
+
+
+@node.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Loopback port; any free one if left out.")
+@click.option("--heap", default="1g", show_default=True, metavar="SIZE", help="Java heap, such as 512m.")
+@click.option("--fresh", is_flag=True, help="Throw the node's data away first.")
+@home_option
+@json_option
+@ends_cleanly
+def start(port: int | None, heap: str, fresh: bool, home: Path | None, as_json: bool) -> None:
+    """Start the node, or say where it runs already; its data outlives a stop.
+
+    The first start downloads about 90 MB. Exit codes: 0 it runs, 5 it cannot be had.
+
+    \b
+    Example:
+      anthem node start
+      anthem node start --port 9200 --heap 512m
+      anthem node start --fresh
+    """
+    there = process.start(home, http_port=port, heap=heap, fresh=fresh)
+    if port is not None and there.url != f"http://127.0.0.1:{port}":
+        raise NodeError(f"the node runs already, at {there.url}; `anthem node stop` first to give it another port")
+    emit(as_json_object(there), as_text(there), as_json=as_json)
+
+
+@node.command()
+@home_option
+@json_option
+@ends_cleanly
+def stop(home: Path | None, as_json: bool) -> None:
+    """Stop the node; its data stays.
+
+    Exit code 0 whether it ran or not.
+
+    Example: anthem node stop
+    """
+    stopped = process.stop(home)
+    emit({"stopped": stopped}, "OpenSearch is stopped" if stopped else "OpenSearch was not running", as_json=as_json)
+
+
+@node.command()
+@home_option
+@json_option
+@click.pass_context
+@ends_cleanly
+def status(ctx: click.Context, home: Path | None, as_json: bool) -> None:
+    """Say whether the node runs, and where.
+
+    Exit codes: 0 it runs, 1 it does not.
+
+    Example: anthem node status --json
+    """
+    there = process.status(home)
+    emit(as_json_object(there), as_text(there), as_json=as_json)
+    if not there.running:
+        ctx.exit(1)
+
+
+@node.command(hidden=True)
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+@ends_cleanly
+def lock(output: Path, as_json: bool) -> None:
+    """For maintainers: resolve the node afresh and write the lock file.
+
+    Example: anthem node lock core/anthem_core/node/lock.json
+    """
+    from anthem_core.node.resolve import resolve_lock
+
+    with TemporaryDirectory() as cache, err.status("Resolving and downloading every artifact"):
+        artifacts = resolve_lock(Path(cache))
+    output.write_text(dump_lock(artifacts), encoding="utf-8")
+    megabytes = sum(one.size for one in artifacts) / 1e6
+    value = {"opensearch": OPENSEARCH, "artifacts": len(artifacts), "megabytes": round(megabytes, 1)}
+    emit(value, f"{len(artifacts)} artifacts, {megabytes:.1f} MB, in {output}", as_json=as_json)

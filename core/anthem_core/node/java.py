@@ -1,0 +1,102 @@
+"""Finds a Java that OpenSearch runs on: a full JDK, 21 or newer."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anthem_core.errors import NodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+OLDEST = 21
+# Trimmed runtimes leave some of these out: without jdk.localedata, for one, no index can be created.
+MODULES = frozenset({"java.instrument", "java.management", "jdk.incubator.vector", "jdk.localedata", "jdk.net"})
+USUAL_PLACES = (
+    "/usr/lib/jvm/*",
+    "/opt/java/*",
+    "/Library/Java/JavaVirtualMachines/*/Contents/Home",
+    "/opt/homebrew/opt/openjdk*",
+)
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java found: the command, its version, and what it lacks (nothing when it suits)."""
+
+    command: Path
+    version: int | None
+    missing: frozenset[str] = frozenset()
+
+    @property
+    def suits(self) -> bool:
+        """Whether OpenSearch runs on it."""
+        return self.version is not None and self.version >= OLDEST and not self.missing
+
+    def __str__(self) -> str:
+        if self.version is None:
+            return f"{self.command} (does not say its version)"
+        lacks = f", a trimmed runtime without {', '.join(sorted(self.missing))}" if self.missing else ""
+        return f"{self.command} (Java {self.version}{lacks})"
+
+
+def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+    """`java` commands in the order of trust: the two variables, the search path, the usual places."""
+    for variable in ("OPENSEARCH_JAVA_HOME", "JAVA_HOME"):
+        if environ.get(variable):
+            yield Path(environ[variable]) / "bin" / "java"
+    if on_path := shutil.which("java", path=environ.get("PATH")):
+        yield Path(on_path)
+    for pattern in USUAL_PLACES:
+        homes = sorted(Path("/").glob(pattern.lstrip("/")), reverse=True)
+        yield from (home / "bin" / "java" for home in homes)
+
+
+def parse_version(text: str) -> int | None:
+    """Major version in what `java -version` prints, or None: `"1.8.0_402"` is 8, `"25.0.3"` is 25."""
+    found = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(found.group(1)) if found else None
+
+
+def _says(command: Path, option: str) -> str:
+    try:
+        told = subprocess.run([command, option], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return told.stdout + told.stderr
+
+
+def inspect(command: Path) -> Java:
+    """Ask a `java` command for its version and, where that is new enough, for its modules."""
+    version = parse_version(_says(command, "-version"))
+    if version is None or version < OLDEST:
+        return Java(command, version)
+    there = {line.split("@")[0] for line in _says(command, "--list-modules").splitlines()}
+    return Java(command, version, MODULES - there)
+
+
+def find_java(commands: Iterable[Path] | None = None) -> Path:
+    """The first `java` command that OpenSearch runs on.
+
+    Raises:
+        NodeError: There is none; the message names all that were found and what to install.
+    """
+    unsuited: dict[Path, Java] = {}
+    for command in candidates(os.environ) if commands is None else commands:
+        if command.resolve() in unsuited or not command.is_file():
+            continue
+        java = inspect(command)
+        if java.suits:
+            return command
+        unsuited[command.resolve()] = java
+    found = "; ".join(map(str, unsuited.values())) or "no Java at all"
+    raise NodeError(
+        f"OpenSearch needs a full JDK, {OLDEST} or newer; found: {found}. Install one (for example the package "
+        "openjdk-21-jdk-headless, or temurin-25-jdk), or set OPENSEARCH_JAVA_HOME to the folder of one"
+    )

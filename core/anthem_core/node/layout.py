@@ -1,0 +1,173 @@
+"""What a node's home holds: builders for every text file in it and for the command line, and one that lays it out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from zipfile import ZipFile
+
+from anthem_core.node.lock import OPENSEARCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from anthem_core.node.lock import Artifact
+
+PROGRAM = ("agent", "bin", "lib", "modules", "plugins")
+WRITTEN = ("config", "data", "logs", "tmp")
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of OpenSearch: its folder, its class, the artifacts it is made of, the module it extends."""
+
+    name: str
+    classname: str
+    artifacts: tuple[str, ...]
+    extends: str = ""
+
+
+MODULES = (
+    Module("lang-painless", "org.opensearch.painless.PainlessModulePlugin", ("lang-painless",)),
+    Module(
+        "analysis-common",
+        "org.opensearch.analysis.common.CommonAnalysisModulePlugin",
+        ("analysis-common",),
+        extends="lang-painless",
+    ),
+    Module("transport-netty4", "org.opensearch.transport.Netty4ModulePlugin", ("transport-netty4-client",)),
+    Module("transport-grpc", "org.opensearch.transport.grpc.GrpcPlugin", ("transport-grpc", "transport-grpc-spi")),
+    Module("reindex", "org.opensearch.index.reindex.ReindexModulePlugin", ("reindex-client",)),
+    Module("mapper-extras", "org.opensearch.index.mapper.MapperExtrasModulePlugin", ("mapper-extras-client",)),
+    Module("lang-mustache", "org.opensearch.script.mustache.MustacheModulePlugin", ("lang-mustache-client",)),
+)
+
+# The published jars carry no policy, and without this grant the agent keeps nodes from finding each other.
+TRANSPORT_POLICY = """grant {
+  permission java.net.SocketPermission "*", "accept,connect,listen,resolve";
+};
+"""
+
+LOG4J = """status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d{ISO8601}][%-5p][%c{1.}] %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+logger.node.name = org.opensearch.node
+logger.node.level = info
+"""
+
+
+def descriptor(module: Module) -> str:
+    """Text of a module's `plugin-descriptor.properties`."""
+    lines = {
+        "description": module.name,
+        "version": OPENSEARCH,
+        "name": module.name,
+        "classname": module.classname,
+        "java.version": "21",
+        "opensearch.version": OPENSEARCH,
+        "extended.plugins": module.extends,
+        "has.native.controller": "false",
+    }
+    return "".join(f"{key}={value}\n" for key, value in lines.items())
+
+
+def node_settings(http_port: int, transport_port: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Settings of a node alone on the loopback address; `extra` is added and overrides.
+
+    The water marks are absolute: a laptop whose disk is 91 % full still has room for a local node.
+    """
+    return {
+        "cluster.name": "anthem-local",
+        "node.name": "anthem-local",
+        "discovery.type": "single-node",
+        "network.host": "127.0.0.1",
+        "http.port": str(http_port),
+        "transport.port": str(transport_port),
+        "cluster.routing.allocation.disk.watermark.low": "1gb",
+        "cluster.routing.allocation.disk.watermark.high": "500mb",
+        "cluster.routing.allocation.disk.watermark.flood_stage": "250mb",
+        **(extra or {}),
+    }
+
+
+def opensearch_yml(settings: Mapping[str, str]) -> str:
+    """Text of `opensearch.yml`; every value is quoted, so none can be anything but a string."""
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
+
+
+def java_command(java: Path, home: Path, heap: str) -> list[str]:
+    """The command line that starts the node laid out in `home`."""
+    return [
+        str(java),
+        f"-Xms{heap}",
+        f"-Xmx{heap}",
+        "-XX:-UsePerfData",
+        f"-XX:ErrorFile={home}/logs/jvm-crash.log",
+        "--enable-native-access=ALL-UNNAMED",
+        "--add-modules=jdk.net,jdk.incubator.vector",
+        f"-javaagent:{home}/agent/opensearch-agent-{OPENSEARCH}.jar",
+        f"-Djava.io.tmpdir={home / WRITTEN[-1]}",
+        home_mark(home),
+        f"-Dopensearch.path.conf={home}/config",
+        "-cp",
+        f"{home}/lib/*",
+        "org.opensearch.bootstrap.OpenSearch",
+    ]
+
+
+def home_mark(home: Path) -> str:
+    """The argument by which the process of this home is told from any other program."""
+    return f"-Dopensearch.path.home={home}"
+
+
+def _place(source: Path, target: Path) -> None:
+    """Link a file where the disk allows it, copy it where not."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def lay_out(home: Path, artifacts: Iterable[Artifact], cache: Path, settings: Mapping[str, str]) -> None:
+    """Lay the program out afresh in `home`; data and logs stay as they are.
+
+    Args:
+        home: Home of the node, a folder that exists.
+        artifacts: What the node is made of.
+        cache: The folder that holds every artifact.
+        settings: The node's settings, all of them.
+    """
+    for name in PROGRAM:
+        shutil.rmtree(home / name, ignore_errors=True)
+    # OpenSearch makes `bin` where it is missing, and may not when its home is not its own.
+    for name in (*PROGRAM, *WRITTEN):
+        (home / name).mkdir(exist_ok=True)
+    for artifact in artifacts:
+        for name in artifact.into:
+            folder = home / name
+            folder.mkdir(parents=True, exist_ok=True)
+            if artifact.packaging == "zip":
+                ZipFile(cache / artifact.filename).extractall(folder)
+            else:
+                _place(cache / artifact.filename, folder / artifact.filename)
+    write_texts(home, settings)
+
+
+def write_texts(home: Path, settings: Mapping[str, str]) -> None:
+    """Write the descriptors, the transport's policy and the configuration; make the program readable for all."""
+    for module in MODULES:
+        (home / "modules" / module.name / "plugin-descriptor.properties").write_text(descriptor(module))
+    (home / "modules" / "transport-netty4" / "plugin-security.policy").write_text(TRANSPORT_POLICY)
+    (home / "config" / "opensearch.yml").write_text(opensearch_yml(settings))
+    (home / "config" / "log4j2.properties").write_text(LOG4J)
+    for name in PROGRAM:
+        for path in (home / name, *(home / name).rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)

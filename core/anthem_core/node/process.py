@@ -1,0 +1,284 @@
+"""Starts, watches and stops a local node: the module that does things."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from anthem_core.console import err
+from anthem_core.errors import NodeError
+from anthem_core.node.diagnose import obituary, read_log
+from anthem_core.node.fetch import disk_errors_explained, ensure_artifacts
+from anthem_core.node.java import find_java
+from anthem_core.node.layout import java_command, lay_out, node_settings
+from anthem_core.node.lock import OPENSEARCH, load_lock
+from anthem_core.node.system import (
+    default_home,
+    ephemeral_home,
+    exclusive,
+    free_port,
+    hand_over,
+    node_user,
+    prepared,
+    runs_from,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+STATE = "node.json"
+BOOT_SECONDS = 180
+STOP_SECONDS = 20
+
+# In an index with `index.knn: true`, a knn_vector without an engine is built by Faiss, whose native library is not
+# published: the node would die at the first refresh. With this threshold Faiss never builds and is searched exactly;
+# the Lucene engine does not look at it. An old-style template gives way to every template of the user's own.
+TEMPLATE = {
+    "index_patterns": ["*"],
+    "order": -1,
+    "settings": {"index.knn.advanced.approximate_threshold": -1},
+}
+
+# Ends the node when the process that started it is gone, however it went: its end of the pipe closes.
+WATCHDOG = """read _
+kill "$1"; i=0
+while [ $i -lt 100 ] && kill -0 "$1"; do sleep 0.1; i=$((i+1)); done
+kill -9 "$1"; rm -rf "$2"
+"""
+
+# Children of this process: a child must be waited for, and a Popen that is dropped while it runs warns.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """Whether the node of a home runs, where, and if it died, why."""
+
+    running: bool
+    url: str | None
+    pid: int | None
+    version: str
+    home: Path
+    note: str = ""
+
+
+def status(home: Path | None = None) -> NodeStatus:
+    """Look whether the node of a home runs; one that died without being stopped is told with the cause."""
+    home = (home or default_home()).absolute()
+    state = _state(home)
+    if state is None:
+        return NodeStatus(False, None, None, OPENSEARCH, home)
+    pid, port = state
+    if _alive(home, pid):
+        return NodeStatus(True, f"http://127.0.0.1:{port}", pid, OPENSEARCH, home)
+    return NodeStatus(False, None, None, OPENSEARCH, home, f"it ended without being stopped: {obituary(_log(home))}")
+
+
+def start(
+    home: Path | None = None,
+    *,
+    http_port: int | None = None,
+    heap: str = "1g",
+    fresh: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> NodeStatus:
+    """Start the node of a home, or find it running already.
+
+    Args:
+        home: Home of the node; the default one keeps its data between starts.
+        http_port: A loopback port, or None for any free one.
+        heap: Java's heap, such as `512m`.
+        fresh: Throw the data away first, and stop the node if it runs.
+        settings: Added to `opensearch.yml`; `discovery.type: zen` with seed hosts makes several nodes a cluster.
+
+    Raises:
+        NodeError: The node cannot be had; the message says why and what to do.
+    """
+    home = prepared(home or default_home())
+    with exclusive(home):
+        now = status(home)
+        if now.running and not fresh:
+            return now
+        _halt(home)
+        if fresh:
+            shutil.rmtree(home / "data", ignore_errors=True)
+        command, port = _ready(home, http_port, heap, settings)
+        _boot(home, _spawn(home, command), port)
+        return status(home)
+
+
+def stop(home: Path | None = None) -> bool:
+    """Stop the node of a home, gently at first; its data stays. False when none was running."""
+    home = (home or default_home()).absolute()
+    if not home.is_dir():
+        return False
+    with exclusive(home):
+        was_running = status(home).running
+        _halt(home)
+        return was_running
+
+
+@contextmanager
+def local_node(*, heap: str = "1g", settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield the URL of a new, empty node; process and data are gone afterwards, even when this process is killed.
+
+    Raises:
+        NodeError: The node cannot be had.
+    """
+    home = ephemeral_home()
+    try:
+        command, port = _ready(home, None, heap, settings)
+        process = _spawn(home, command)
+        with _tied(process.pid, home):
+            try:
+                _boot(home, process, port)
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                _halt(home)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _ready(home: Path, port: int | None, heap: str, extra: Mapping[str, str] | None) -> tuple[list[str], int]:
+    """Lay the home out and build the command; what can be refused cheaply is refused before the download."""
+    java = find_java()
+    port = free_port(port)
+    artifacts = load_lock()
+    cache = ensure_artifacts(artifacts)
+    with disk_errors_explained(home):
+        lay_out(home, artifacts, cache, node_settings(port, free_port(), extra))
+    hand_over(home, node_user())
+    return java_command(java, home, heap), port
+
+
+def _spawn(home: Path, command: list[str]) -> subprocess.Popen[bytes]:
+    """Start the JVM in a session of its own: neither Ctrl-C nor a closed terminal reaches it."""
+    user = node_user()
+    as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+    quiet = {name: value for name, value in os.environ.items() if name not in ("JAVA_TOOL_OPTIONS", "CLASSPATH")}
+    with (home / "node.log").open("wb") as log:
+        try:
+            process = subprocess.Popen(  # type: ignore[call-overload]
+                command,
+                cwd=home,
+                env=quiet,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **as_user,
+            )
+        except PermissionError as error:
+            raise NodeError(
+                f"{command[0]} cannot be run by the user `nobody`, as whom the node runs when root starts it; "
+                "install a JDK where all may read it, such as /usr/lib/jvm"
+            ) from error
+    _children[process.pid] = process
+    started: subprocess.Popen[bytes] = process
+    return started
+
+
+def _boot(home: Path, process: subprocess.Popen[bytes], port: int) -> None:
+    """Remember the process, wait until it answers, and guard it; whatever goes wrong, none is left behind."""
+    try:
+        (home / STATE).write_text(json.dumps({"pid": process.pid, "port": port}))
+        with err.status(f"Starting OpenSearch {OPENSEARCH}"):
+            _wait(home, process, port)
+        _call(port, "PUT", "/_template/anthem-local-node", json.dumps(TEMPLATE))
+    except BaseException:
+        _halt(home)
+        process.kill()
+        process.wait()
+        raise
+
+
+def _wait(home: Path, process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until the node answers and its shards are back.
+
+    Raises:
+        NodeError: It died, or did not answer in time.
+    """
+    end = time.monotonic() + BOOT_SECONDS
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise NodeError(f"OpenSearch died while starting: {obituary(_log(home))}")
+        # An index that stays red is no reason to call the node dead: 408 is an answer, too.
+        if _call(port, "GET", "/_cluster/health?wait_for_status=yellow&timeout=15s") in (200, 408):
+            return
+        time.sleep(0.1)
+    raise NodeError(f"OpenSearch did not answer within {BOOT_SECONDS} s: {obituary(_log(home))}")
+
+
+def _call(port: int, method: str, path: str, body: str | None = None) -> int | None:
+    """Status of one request to the node, or None where it does not answer; no proxy is ever asked."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, {"content-type": "application/json"})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _tied(pid: int, home: Path) -> Iterator[None]:
+    """Tie a process and its home to the life of this one."""
+    command = ["/bin/sh", "-c", WATCHDOG, "sh", str(pid), str(home)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True) as dog:
+        try:
+            yield
+        finally:
+            dog.kill()
+
+
+def _halt(home: Path) -> None:
+    """End the node of a home, if there is one, and forget it."""
+    state = _state(home)
+    if state is not None:
+        pid, _ = state
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if _alive(home, pid):
+                os.kill(pid, number)
+                _wait_gone(home, pid)
+        if child := _children.pop(pid, None):
+            child.wait()
+    with contextlib.suppress(FileNotFoundError):
+        (home / STATE).unlink()
+
+
+def _wait_gone(home: Path, pid: int) -> None:
+    end = time.monotonic() + STOP_SECONDS
+    while _alive(home, pid) and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _alive(home: Path, pid: int) -> bool:
+    child = _children.get(pid)
+    if child is not None and child.poll() is not None:
+        return False
+    return runs_from(home, pid)
+
+
+def _state(home: Path) -> tuple[int, int] | None:
+    """Process number and port that the last start wrote down, or None."""
+    try:
+        state = json.loads((home / STATE).read_text())
+        return int(state["pid"]), int(state["port"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _log(home: Path) -> str:
+    return read_log(home / "node.log")

@@ -1,0 +1,204 @@
+"""Laws of BEIR folders: what is written is read back, and what is damaged is skipped, counted and named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core.beir import Dataset, Problem, Product, read_dataset, read_products, write_dataset
+from anthem_core.errors import DataError
+
+LINES = 200  # good lines around one bad line: well under 1 %
+
+ids = st.text(min_size=1, max_size=8).filter(lambda text: not set(text) & set("\t\r\n"))
+texts = st.text(max_size=30) | st.sampled_from(["a\u2028b", "\x85\x0b\x1c", "\ufeffsofa", "नमस्ते", "👩‍🔧", '"\\\n'])
+words = texts.filter(str.strip)
+metadata = st.dictionaries(
+    texts, st.none() | st.booleans() | st.integers(-(2**70), 2**70) | texts | st.lists(texts, max_size=3), max_size=3
+)
+
+
+@st.composite
+def datasets(draw):
+    """Small datasets with any characters that a line of JSON or qrels can hold."""
+    products = {
+        name: Product(name, draw(words), draw(texts), draw(metadata)) for name in draw(st.sets(ids, max_size=5))
+    }
+    queries = draw(st.dictionaries(ids, words, max_size=5))
+    judged = (
+        st.dictionaries(st.sampled_from(sorted(products)), st.integers(-1, 6), min_size=1) if products else st.nothing()
+    )
+    qrels = st.dictionaries(st.sampled_from(sorted(queries)), judged) if queries else st.just({})
+    splits = draw(st.dictionaries(st.sampled_from(["train", "dev", "test.cold"]), qrels))
+    asked = {name: found for name in queries if (found := draw(metadata))}
+    return Dataset(products, queries, splits, query_metadata=asked)
+
+
+@given(datasets())
+def test_what_is_written_is_read_back(dataset):
+    """Reading what was written gives the same dataset, whatever characters are in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(dataset, Path(folder))
+        assert read_dataset(Path(folder)) == dataset
+
+
+@given(datasets())
+def test_the_same_dataset_gives_the_same_bytes(dataset):
+    """Writing twice gives the same bytes, with no time of writing in them."""
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        for folder in (one, two):
+            write_dataset(dataset, Path(folder))
+        files = sorted(path.relative_to(one) for path in Path(one).rglob("*") if path.is_file())
+        assert all((one / path).read_bytes() == (two / path).read_bytes() for path in files)
+        assert (Path(one) / "corpus.jsonl.gz").read_bytes()[4:8] == b"\0\0\0\0"
+
+
+def good_lines():
+    """The lines of a folder in which nothing is wrong."""
+    corpus = [json.dumps({"_id": f"p{n}", "title": f"sofa {n}"}).encode() for n in range(LINES)]
+    queries = [json.dumps({"_id": f"q{n}", "text": f"sofa {n}"}).encode() for n in range(LINES)]
+    rows = [b"query-id\tcorpus-id\tscore", *(f"q{n}\tp{n}\t2".encode() for n in range(LINES))]
+    return {"corpus.jsonl": corpus, "queries.jsonl": queries, "qrels/dev.tsv": rows}
+
+
+def folder_of(tmp_path, lines):
+    """Write lines, by file name, as a BEIR folder."""
+    (tmp_path / "qrels").mkdir(parents=True)
+    for name, rows in lines.items():
+        (tmp_path / name).write_bytes(b"\n".join(rows) + b"\n")
+    return tmp_path
+
+
+BAD = [
+    ("corpus.jsonl", b'{"_id": "x", "title": ""}', "no title"),
+    ("corpus.jsonl", b'{"_id": "x", "title": " \\u2028 "}', "no title"),
+    ("corpus.jsonl", b'{"_id": "x"}', "no title"),
+    ("corpus.jsonl", b'{"_id": "x", "title": 7}', "title is no string"),
+    ("corpus.jsonl", b'{"_id": "x", "title": "sofa", "metadata": []}', "metadata is no object"),
+    ("corpus.jsonl", b'{"_id": "x", "title": "half a \\ud83d"}', "half a surrogate pair"),
+    ("corpus.jsonl", b'{"_id": "x", "title": "sofa"', "not JSON"),
+    ("corpus.jsonl", b"[" * 100_000, "not JSON"),
+    ("corpus.jsonl", b'["x", "sofa"]', "not a JSON object"),
+    ("corpus.jsonl", b'{"title": "sofa"}', "no _id"),
+    ("corpus.jsonl", b'{"_id": true, "title": "sofa"}', "no _id"),
+    ("corpus.jsonl", b'{"_id": "a\\tb", "title": "sofa"}', "a tab or line break in _id"),
+    ("corpus.jsonl", b'{"_id": "p3", "title": "sofa"}', "duplicate id 'p3'"),
+    ("corpus.jsonl", '{"_id": "x", "title": "Sessel für zwei"}'.encode("latin-1"), "not UTF-8"),
+    ("queries.jsonl", b'{"_id": "x", "text": "  "}', "no text"),
+    ("queries.jsonl", b'{"_id": "x"}', "no text"),
+    ("queries.jsonl", b'{"_id": "q3", "text": "sofa"}', "duplicate id 'q3'"),
+    ("qrels/dev.tsv", b"q1\tnowhere\t1", "unknown product 'nowhere'"),
+    ("qrels/dev.tsv", b"nobody\tp1\t1", "unknown query 'nobody'"),
+    ("qrels/dev.tsv", b"q1\tp2\t1.5", "grade '1.5' is no integer"),
+    ("qrels/dev.tsv", b"q1\tp2\t", "grade '' is no integer"),
+    ("qrels/dev.tsv", "q1\tp2\t٣".encode(), "is no integer"),
+    ("qrels/dev.tsv", b"q1\tp2", "2 of 3 columns"),
+    ("qrels/dev.tsv", b"q1 p2 1", "1 of 3 columns"),
+    ("qrels/dev.tsv", b"q3\tp3\t1", "'p3' is judged twice for 'q3'"),
+    ("qrels/dev.tsv", b"q1\tp\xff\t1", "not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("name", "bad", "reason"), BAD)
+def test_a_bad_line_is_skipped_and_named(tmp_path, name, bad, reason):
+    """One bad line in many is a problem with its file, line and reason, and everything else is read."""
+    lines = good_lines()
+    clean = read_dataset(folder_of(tmp_path / "clean", lines))
+    lines[name].insert(100, bad)
+    dataset = read_dataset(folder_of(tmp_path / "bad", lines))
+    assert [(problem.file, problem.line) for problem in dataset.problems] == [(name, 101)]
+    assert reason in str(dataset.problems[0])
+    assert (dataset.products, dataset.queries, dataset.qrels) == (clean.products, clean.queries, clean.qrels)
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/dev.tsv"])
+def test_one_percent_is_borne_and_more_is_not(tmp_path, name):
+    """Of 200 lines two may be bad; a third stops, and the error names lines, reason and cure."""
+    lines = good_lines()
+    start = 1 if name.endswith(".tsv") else 0
+    lines[name][start : start + 2] = [b"{", b"{"]
+    if name.endswith(".jsonl"):  # what the lost lines were is judged no more
+        lines["qrels/dev.tsv"][1:3] = []
+    assert len(read_dataset(folder_of(tmp_path, lines)).problems) == 2
+    lines[name][start + 2] = b"{"
+    (tmp_path / name).write_bytes(b"\n".join(lines[name]))
+    with pytest.raises(
+        DataError, match=rf"3 of 200 lines of {name} cannot be used.*{name}:{start + 1}: .*Mend"
+    ) as error:
+        read_dataset(tmp_path)
+    assert error.value.exit_code == 4
+
+
+def test_a_problem_reads_as_file_line_and_reason():
+    """A problem prints as compilers print theirs."""
+    assert str(Problem("queries.jsonl", 17, "no text")) == "queries.jsonl:17: no text"
+
+
+def test_a_corpus_alone_is_a_dataset(tmp_path):
+    """Queries and qrels may be absent."""
+    (tmp_path / "corpus.jsonl").write_text('{"_id": 7, "title": "sofa"}')
+    assert read_dataset(tmp_path) == Dataset({"7": Product("7", "sofa")})
+
+
+def test_byte_order_mark_carriage_returns_and_blank_lines_do_no_harm(tmp_path):
+    """A file that a spreadsheet or an editor has touched reads as before."""
+    plain = folder_of(tmp_path, good_lines())
+    expected = read_dataset(plain)
+    for name, lines in good_lines().items():
+        (plain / name).write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([*lines, b"", b""]))
+    assert read_dataset(plain) == expected
+
+
+def test_qrels_columns_are_found_by_name(tmp_path):
+    """The header says where the columns stand; others beside them are left alone."""
+    lines = good_lines()
+    lines["qrels/dev.tsv"] = [b"score\tnote\tcorpus-id\tquery-id", b"3\tgood\tp1\tq2"]
+    assert read_dataset(folder_of(tmp_path, lines)).qrels == {"dev": {"q2": {"p1": 3}}}
+
+
+@pytest.mark.parametrize("header", [b"q0\tp0\t2", b"query-id,corpus-id,score", b"query-id\tscore", b""])
+def test_qrels_without_their_header_are_refused(tmp_path, header):
+    """A header that lacks a column is refused by name, so that no judgment is taken for one."""
+    lines = good_lines() | {"qrels/dev.tsv": [header]}
+    with pytest.raises(DataError, match=r"qrels/dev.tsv:1: .*query-id, corpus-id, score"):
+        read_dataset(folder_of(tmp_path, lines))
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    """A missing folder, a missing corpus and two corpora each say what was found and what to do."""
+    with pytest.raises(DataError, match="is no folder"):
+        read_dataset(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"No corpus.jsonl or corpus.jsonl.gz"):
+        read_dataset(tmp_path)
+    for name in ("corpus.jsonl", "corpus.jsonl.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match="keep the one"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda packed: packed[:-20], lambda packed: b"sofa" + packed, lambda _: b"\x1f\x8b"]
+)
+def test_a_damaged_gzip_file_is_refused(tmp_path, damage):
+    """A cut, foreign or empty gzip file ends in a DataError that names it."""
+    path = tmp_path / "corpus.jsonl.gz"
+    path.write_bytes(damage(gzip.compress(b"\n".join(good_lines()["corpus.jsonl"]))))
+    with pytest.raises(DataError, match=r"corpus.jsonl.gz cannot be read"):
+        list(read_products(path))
+
+
+def test_products_stream_with_their_problems(tmp_path):
+    """Products come one by one, before the file has been read to its end, and problems gather beside them."""
+    path = tmp_path / "products.jsonl"
+    path.write_bytes(b"\n".join([b"{", *good_lines()["corpus.jsonl"]]))
+    problems: list[Problem] = []
+    stream = read_products(path, problems)
+    assert next(stream).id == "p0"
+    assert [str(problem)[:16] for problem in problems] == ["products.jsonl:1"]
+    assert len(list(stream)) == LINES - 1

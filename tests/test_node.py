@@ -1,0 +1,445 @@
+"""The parts of the local node: lock, downloads, Java, layout, diagnosis, choice of a cluster."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core.errors import NodeError
+from anthem_core.node import choose, fetch, process, system
+from anthem_core.node.choose import docker_answers
+from anthem_core.node.cli import node
+from anthem_core.node.diagnose import CAUSES, cure, last_lines, obituary
+from anthem_core.node.fetch import cache_folder, disk_errors_explained, ensure_artifacts
+from anthem_core.node.java import find_java, inspect, parse_version
+from anthem_core.node.layout import (
+    MODULES,
+    descriptor,
+    home_mark,
+    java_command,
+    lay_out,
+    node_settings,
+    opensearch_yml,
+)
+from anthem_core.node.lock import KNN_FOLDER, OPENSEARCH, Artifact, dump_lock, load_lock
+
+# jgo leaves an answer that it refuses open until it is collected; the fixture below sees to that.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
+    "ignore:unclosed <socket:ResourceWarning",
+)
+
+CONTENT = b"a jar, as far as anyone can tell" * 100
+TOY = Artifact("org.toy", "toy", "1.0", "jar", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), ("lib",))
+
+
+class Repository(SimpleHTTPRequestHandler):
+    """A Maven repository on the loopback address that fails as many requests as `failures` says."""
+
+    failures = 0
+    asked: list[str] = []  # noqa: RUF012 (shared on purpose, one per test)
+
+    def do_GET(self):
+        """Hand a file out, or fail."""
+        type(self).asked.append(self.path)
+        if type(self).failures > 0:
+            type(self).failures -= 1
+            self.send_error(503)
+        else:
+            super().do_GET()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A mirror with the toy artifact in it, named by `ANTHEM_MAVEN_URL`; the cache is empty and temporary."""
+    kind = type("ThisRepository", (Repository,), {"asked": []})
+    folder = tmp_path / "mirror" / "org" / "toy" / "toy" / "1.0"
+    folder.mkdir(parents=True)
+    (folder / TOY.filename).write_bytes(CONTENT)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, directory=str(tmp_path / "mirror")))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    monkeypatch.setenv("ANTHEM_MAVEN_URL", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setenv("ANTHEM_CACHE", str(tmp_path / "cache"))
+    kind.file = folder / TOY.filename
+    yield kind
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    gc.collect()
+
+
+def fake_java(folder: Path, version: str, modules: str = "") -> Path:
+    """A program that answers as a Java of this version with these modules would."""
+    command = folder / "bin" / "java"
+    command.parent.mkdir(parents=True)
+    command.write_text(
+        f"#!/bin/sh\ncase $1 in\n-version) echo 'openjdk version \"{version}\" 2025-01-01' >&2 ;;\n"
+        f"--list-modules) printf '{modules}' ;;\nesac\n"
+    )
+    command.chmod(0o755)
+    return command
+
+
+# The lock
+
+
+def test_lock_is_complete():
+    """Every module, the agent, the engine and the k-NN plugin have their files in the lock, each with a SHA-256."""
+    artifacts = load_lock()
+    folders = {name for one in artifacts for name in one.into}
+    assert folders == {"lib", "agent", KNN_FOLDER, *(f"modules/{module.name}" for module in MODULES)}
+    assert all(len(one.sha256) == 64 and one.size > 0 for one in artifacts)
+    assert f"org.opensearch:opensearch:{OPENSEARCH}" in {one.coordinate for one in artifacts}
+
+
+def test_lock_has_one_file_a_name():
+    """No two artifacts share a file name, or one would overwrite the other in cache and home."""
+    names = [one.filename for one in load_lock()]
+    assert len(names) == len(set(names))
+
+
+def test_lock_survives_writing():
+    """Writing the lock and reading it back changes nothing, and the file in the package is what is written."""
+    artifacts = load_lock()
+    rows = json.loads(dump_lock(artifacts))["artifacts"]
+    assert tuple(Artifact(**{**row, "into": tuple(row["into"])}) for row in rows) == artifacts
+    assert dump_lock(artifacts) == (Path(process.__file__).parent / "lock.json").read_text(encoding="utf-8")
+
+
+# Downloads
+
+
+def test_cache_folder_follows_the_variables(monkeypatch):
+    """`ANTHEM_CACHE` goes before `XDG_CACHE_HOME`, and that before the home folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    monkeypatch.setenv("ANTHEM_CACHE", "/a")
+    assert cache_folder() == Path("/a/anthem-search")
+    monkeypatch.delenv("ANTHEM_CACHE")
+    assert cache_folder() == Path("/x/anthem-search")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "anthem-search"
+
+
+def test_download_once(repository):
+    """A file that is in the cache and whole is not asked for again."""
+    folder = ensure_artifacts([TOY])
+    assert (folder / TOY.filename).read_bytes() == CONTENT
+    asked = len(repository.asked)
+    ensure_artifacts([TOY])
+    assert len(repository.asked) == asked
+
+
+@pytest.mark.usefixtures("repository")
+@pytest.mark.parametrize("damage", [b"", CONTENT[:-1], CONTENT[:-1] + b"?"])
+def test_damaged_cache_is_mended(damage):
+    """A cached file that was cut short or altered is noticed and fetched again."""
+    folder = ensure_artifacts([TOY])
+    (folder / TOY.filename).write_bytes(damage)
+    ensure_artifacts([TOY])
+    assert (folder / TOY.filename).read_bytes() == CONTENT
+
+
+def test_failing_repository_is_asked_again(repository):
+    """Two failures of a repository are got over; nothing but the file stays behind."""
+    repository.failures = 2
+    folder = ensure_artifacts([TOY])
+    assert [path.name for path in folder.iterdir()] == [TOY.filename]
+
+
+def test_missing_file_is_a_clear_error(repository, monkeypatch):
+    """A file that no repository hands out ends in its coordinate and the cure, after four tries."""
+    monkeypatch.setattr(fetch._downloaded.retry, "sleep", lambda _: None)
+    repository.file.unlink()
+    with pytest.raises(NodeError, match=r"org\.toy:toy:1\.0 could not be downloaded.*ANTHEM_MAVEN_URL"):
+        ensure_artifacts([TOY])
+    assert len(repository.asked) == 4
+
+
+def test_corrupt_download_is_a_clear_error(repository):
+    """A file that arrives altered twice never reaches the cache, and the error says so."""
+    repository.file.write_bytes(b"?" + CONTENT[1:])
+    with pytest.raises(NodeError, match=r"arrived corrupt.*SHA-256"):
+        ensure_artifacts([TOY])
+    assert list((cache_folder() / "artifacts").iterdir()) == []
+    assert sum(path.endswith(".jar") for path in repository.asked) == 2
+
+
+def test_full_disk_is_a_clear_error(tmp_path):
+    """A real write to a full device becomes a sentence with the cure."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(NodeError, match=r"is full.*ANTHEM_CACHE"), disk_errors_explained(tmp_path):
+        Path("/dev/full").write_bytes(b"x")
+
+
+def test_cache_that_cannot_be_is_a_clear_error(tmp_path, monkeypatch):
+    """Where a file stands in the way of the cache, the error names it and the cure."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ANTHEM_CACHE", str(tmp_path / "file"))
+    with pytest.raises(NodeError, match=r"file.* cannot be written.*ANTHEM_CACHE"):
+        ensure_artifacts([TOY])
+
+
+def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
+    """An error that is neither a full disk nor a closed folder is not dressed up as one."""
+    with pytest.raises(IsADirectoryError), disk_errors_explained(tmp_path):
+        tmp_path.write_text("")
+
+
+# Java
+
+
+@pytest.mark.parametrize(("told", "version"), [("1.8.0_402", 8), ("17.0.15", 17), ("21", 21), ("25.0.3", 25)])
+def test_java_version(told, version):
+    """The major version is read from all the ways Java has written it."""
+    assert parse_version(f'openjdk version "{told}" 2025-01-01') == version
+
+
+def test_old_java_is_named_with_the_cure(tmp_path, monkeypatch):
+    """Where only a Java 17 and a trimmed 21 are found, the error names both and what to install."""
+    old = fake_java(tmp_path / "old", "17.0.15")
+    trimmed = fake_java(tmp_path / "trimmed", "21.0.2", r"java.base@21\njava.instrument@21\n")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "old"))
+    with pytest.raises(NodeError) as caught:
+        find_java([old, trimmed, tmp_path / "none"])
+    message = str(caught.value)
+    assert f"{old} (Java 17)" in message
+    assert "trimmed runtime without java.management, jdk.incubator.vector, jdk.localedata, jdk.net" in message
+    assert "OPENSEARCH_JAVA_HOME" in message
+
+
+def test_no_java_is_named_with_the_cure():
+    """Without any Java the error says so and what to install."""
+    with pytest.raises(NodeError, match=r"found: no Java at all.*Install one"):
+        find_java([])
+
+
+def test_first_suiting_java_is_taken(tmp_path):
+    """An old Java in front does not hide a good one behind it."""
+    modules = r"\n".join(f"{name}@21" for name in sorted(inspect(Path("/")).missing | _needed()))
+    good = fake_java(tmp_path / "good", "21.0.2", modules)
+    assert find_java([fake_java(tmp_path / "old", "17.0.1"), good]) == good
+
+
+def _needed():
+    from anthem_core.node.java import MODULES as NEEDED
+
+    return NEEDED
+
+
+# Layout
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z.]+", fullmatch=True), st.text(max_size=20), max_size=5))
+def test_settings_stay_one_a_line(settings):
+    """Whatever a value holds, each setting is one line whose value JSON reads back unchanged."""
+    lines = opensearch_yml(settings).splitlines() if settings else []
+    assert {key: json.loads(value) for key, value in (line.split(": ", 1) for line in lines)} == settings
+
+
+def test_settings_of_the_caller_win():
+    """A caller's setting overrides the usual one: the door to several nodes stays open."""
+    settings = node_settings(1, 2, {"discovery.type": "zen"})
+    assert settings["discovery.type"] == "zen"
+    assert (settings["http.port"], settings["transport.port"]) == ("1", "2")
+    assert node_settings(1, 2)["network.host"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_descriptors_name_what_they_extend(module):
+    """Every descriptor has all keys OpenSearch asks for, and extends only modules that are there."""
+    lines = dict(line.split("=", 1) for line in descriptor(module).splitlines())
+    assert lines["classname"] == module.classname
+    assert lines["version"] == lines["opensearch.version"] == OPENSEARCH
+    assert lines["extended.plugins"] in {"", *(other.name for other in MODULES)}
+
+
+def test_layout_shares_and_shields(tmp_path):
+    """Files lie in all their folders, readable by all; a second start renews them and leaves the data alone."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / TOY.filename).write_bytes(CONTENT)
+    (tmp_path / "cache" / TOY.filename).chmod(0o600)
+    toys = [Artifact(**{**vars(TOY), "into": ("lib", *(f"modules/{module.name}" for module in MODULES))})]
+    home = tmp_path / "home"
+    home.mkdir()
+    lay_out(home, toys, tmp_path / "cache", node_settings(1, 2))
+    (home / "data" / "kept").write_text("x")
+    (home / "lib" / "stale.jar").write_text("x")
+    lay_out(home, toys, tmp_path / "cache", node_settings(3, 4))
+    assert (home / "data" / "kept").exists()
+    assert [path.name for path in (home / "lib").iterdir()] == [TOY.filename]
+    assert (home / "lib" / TOY.filename).stat().st_mode & 0o777 == 0o644
+    assert 'http.port: "3"' in (home / "config" / "opensearch.yml").read_text()
+    assert "SocketPermission" in (home / "modules" / "transport-netty4" / "plugin-security.policy").read_text()
+
+
+# Diagnosis
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("java.lang.UnsatisfiedLinkError: no opensearchknn_faiss_avx512 in java.library.path", "--fresh"),
+        (
+            "BindHttpException[Failed to bind to 127.0.0.1:9200]; nested: BindException[Address already in use]",
+            "--port",
+        ),
+        ("java.io.IOException: No space left on device", "disk is full"),
+        ("Could not reserve enough space for 900000000KB object heap", "--heap"),
+        ("Invalid maximum heap size: -Xmxtiny", "--heap"),
+        ("failed to obtain node locks, tried [/x]", "stop"),
+    ],
+)
+def test_known_deaths_have_a_cure(line, word):
+    """Every known line of a log leads to a sentence with the cure, and the line is shown."""
+    told = obituary(f"[INFO] starting\n{line}\n\tat org.opensearch.Deep.stack(Trace.java)\n")
+    assert word in told
+    assert line[:100] in told
+    assert "Trace.java" not in told
+
+
+def test_unknown_death_shows_the_log():
+    """A log that names nothing known gives no cure, but its last lines."""
+    assert cure("something else") is None
+    assert last_lines("\n".join(map(str, range(50))), 2) == "  48\n  49"
+    assert len({text for _, text in CAUSES}) == len(CAUSES)
+
+
+# Ports, homes, processes
+
+
+def test_port_in_use_is_a_clear_error():
+    """A port that somebody listens on is refused with the cure, before anything is started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(NodeError, match=f"port {port} cannot be had.*--port"):
+            system.free_port(port)
+    assert system.free_port(port) == port
+
+
+def test_home_of_others_is_refused(tmp_path):
+    """A home that others may write into is refused: they could put programs there that we would run."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(NodeError, match="only you can write"):
+        system.prepared(tmp_path)
+
+
+def test_home_behind_a_link_is_refused(tmp_path):
+    """A symbolic link where the home should be is refused."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(NodeError, match="only you can write"):
+        system.prepared(tmp_path / "link")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the node over to another user")
+def test_closed_home_of_root_is_refused(tmp_path):
+    """Root is told when the node's user could not reach the home."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    with pytest.raises(NodeError, match=r"closed to the user `nobody`"):
+        system.prepared(tmp_path / "closed" / "home")
+
+
+def test_stale_state_is_noticed(tmp_path):
+    """A process number that another program uses now is not taken for the node, and never stopped."""
+    with subprocess.Popen(["sleep", "20"]) as other:
+        (tmp_path / process.STATE).write_text(json.dumps({"pid": other.pid, "port": 1}))
+        told = process.status(tmp_path)
+        stopped = process.stop(tmp_path)
+        spared = other.poll() is None
+        other.kill()
+    assert (told.running, stopped, spared) == (False, False, True)
+    assert "without being stopped" in told.note
+    assert process.status(tmp_path).note == ""
+
+
+def test_process_is_known_by_its_home(tmp_path):
+    """A process is the node of a home only when its command line names exactly that home."""
+    with subprocess.Popen(["sh", "-c", "sleep 20; :", home_mark(tmp_path)], start_new_session=True) as named:
+        time.sleep(0.2)  # its command line stands a moment after its start
+        known = [system.runs_from(home, named.pid) for home in (tmp_path, tmp_path / "other")]
+        os.killpg(named.pid, 9)
+    assert known == [True, False]
+    assert not system.runs_from(tmp_path, named.pid)
+
+
+def test_command_names_its_home(tmp_path):
+    """The command line of a node is one by which its process is found again."""
+    command = java_command(Path("/j/bin/java"), tmp_path, "512m")
+    assert home_mark(tmp_path) in command
+    assert "-Xmx512m" in command
+
+
+# The choice of a cluster
+
+
+def test_named_url_goes_first(monkeypatch):
+    """`ANTHEM_TEST_URL` is used as it stands, and nothing is started."""
+    monkeypatch.setenv("ANTHEM_TEST_URL", "http://127.0.0.1:1/")
+    with choose.test_cluster() as url:
+        assert url == "http://127.0.0.1:1"
+
+
+def test_live_cluster_is_never_touched(monkeypatch):
+    """`OPENSEARCH_URL` plays no part: without `ANTHEM_TEST_URL` and Docker it is the local node, or an error."""
+    monkeypatch.delenv("ANTHEM_TEST_URL", raising=False)
+    monkeypatch.setenv("OPENSEARCH_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("ANTHEM_CACHE", "/dev/null")  # so that the local node cannot be had
+    with pytest.raises(NodeError), choose.test_cluster():
+        pytest.fail("a cluster was chosen although there is none")
+
+
+@pytest.mark.parametrize(("status", "answers"), [(0, True), (1, False)])
+def test_docker_counts_when_its_daemon_answers(tmp_path, monkeypatch, status, answers):
+    """A Docker client alone does not count: the daemon decides."""
+    pytest.importorskip("testcontainers")
+    (tmp_path / "docker").write_text(f"#!/bin/sh\nexit {status}\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert docker_answers() is answers
+
+
+def test_no_docker_no_answer(monkeypatch):
+    """Without a Docker client nothing answers."""
+    monkeypatch.setenv("PATH", "")
+    assert docker_answers() is False
+
+
+# The commands
+
+
+def test_status_of_nothing(tmp_path):
+    """Where no node runs, `status` says so in text and JSON, and exits 1; `stop` has nothing to do and exits 0."""
+    status = CliRunner().invoke(node, ["status", "--json", "--home", str(tmp_path)])
+    assert status.exit_code == 1
+    assert json.loads(status.stdout)["running"] is False
+    stop = CliRunner().invoke(node, ["stop", "--json", "--home", str(tmp_path)])
+    assert (stop.exit_code, json.loads(stop.stdout)) == (0, {"stopped": False})
+
+
+@pytest.mark.parametrize("command", [[], ["start"], ["stop"], ["status"], ["lock"]])
+def test_help_has_an_example(command):
+    """Every command shows an example in its help."""
+    told = CliRunner().invoke(node, [*command, "--help"])
+    assert told.exit_code == 0
+    assert "Example:" in told.output
