@@ -1,0 +1,1 @@
+"""From products to vectors in an OpenSearch index."""

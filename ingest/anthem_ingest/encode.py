@@ -1,0 +1,77 @@
+"""From products to bulk actions, a page at a time: what is current is skipped, the rest is encoded together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from anthem_core.fields import Fields
+from anthem_core.text import trigrams
+from anthem_ingest.actions import (
+    PAGE,
+    Action,
+    Hit,
+    has_point,
+    index_action,
+    is_current,
+    source_of,
+    text_of,
+    update_action,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from anthem_core.beir import Product
+    from anthem_core.encoder import Encoder
+    from anthem_ingest.report import Tally
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a product gets its point: by which encoder, from the text of which fields, kept under which names."""
+
+    encoder: Encoder
+    fields: tuple[str, ...] = ("title",)
+    names: Fields = field(default_factory=Fields)
+
+    def documents(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Partial document with the point of each text; an empty one for a text without letters or digits."""
+        worded = [bool(trigrams(text, 1)) for text in texts]
+        points = iter(self.encoder.products([text for text, has_words in zip(texts, worded, strict=True) if has_words]))
+        model = self.encoder.bundle.model
+        return [
+            self.names.document(next(points), model, text) if has_words else {}
+            for text, has_words in zip(texts, worded, strict=True)
+        ]
+
+
+def updates(
+    pages: Iterable[Sequence[Hit]], recipe: Recipe, tally: Tally, advance: Callable[[int], object]
+) -> Iterator[Action]:
+    """Bulk updates for the hits whose point is missing or stale; a point whose text has gone is taken away."""
+    names, model = recipe.names, recipe.encoder.bundle.model
+    for hits in pages:
+        pairs = [(hit, text_of(hit["_source"], recipe.fields)) for hit in hits]
+        due = [(hit, text) for hit, text in pairs if not is_current(hit["_source"], names, model, text)]
+        tally.skipped += len(hits) - len(due)
+        for (hit, _), document in zip(due, recipe.documents([text for _, text in due]), strict=True):
+            tally.empty += not document
+            if document or has_point(hit["_source"], names):
+                yield update_action(hit, document or {names.name: None})
+        advance(len(hits))
+
+
+def loads(
+    products: Iterable[Product], index: str, recipe: Recipe, tally: Tally, advance: Callable[[int], object]
+) -> Iterator[Action]:
+    """Bulk actions that write whole products, each with its point where its text gives one."""
+    rest = iter(products)
+    while page := list(islice(rest, PAGE)):
+        sources = [source_of(product) for product in page]
+        documents = recipe.documents([text_of(source, recipe.fields) for source in sources])
+        tally.empty += sum(not document for document in documents)
+        for product, source, document in zip(page, sources, documents, strict=True):
+            yield index_action(index, product, source | document)
+        advance(len(page))

@@ -1,0 +1,192 @@
+"""What an index must be like to take points, and the mappings that make it so: pure checks and builders."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anthem_core.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anthem_core.fields import Fields
+
+OLDEST = (2, 17)  # the first whose new indices take a knn_vector of dimension alone, without index.knn
+BYTES_PER_COORDINATE = 13  # of a point in an index, doc values and _source together; measured
+
+_OPENSEARCH_MASK = 0x08000000  # sets ids of OpenSearch versions apart from those of its ancestor
+# With index.knn a method is built in any case, and the default engine's native libraries may be absent.
+_METHOD = {"name": "hnsw", "engine": "lucene", "space_type": "l2"}
+
+
+@dataclass(frozen=True)
+class Index:
+    """One index as the cluster describes it: concrete name, mappings, and its settings below `index`."""
+
+    name: str
+    mappings: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def knn(self) -> bool:
+        """Whether the index builds graphs for its vectors."""
+        return str(self.settings.get("knn")).lower() == "true"
+
+    @property
+    def created(self) -> tuple[int, int]:
+        """OpenSearch version that created the index, (0, 0) for an ancestor of OpenSearch."""
+        number = int(self.settings["version"]["created"])
+        release = number ^ _OPENSEARCH_MASK
+        return (release // 1_000_000, release // 10_000 % 100) if number & _OPENSEARCH_MASK else (0, 0)
+
+
+def check_name(index: str) -> None:
+    """Refuse a pattern, a list or a remote index: ingest writes to one index.
+
+    Raises:
+        ClusterError: The name can stand for several indices.
+    """
+    if index in {"", "_all"} or re.search(r"[*?,:]", index):
+        raise ClusterError(
+            f"'{index}' is no name of one index. Ingest writes to one, or to an alias of one: run it once for each."
+        )
+
+
+def check_cluster(info: Mapping[str, Any]) -> None:
+    """Check what `GET /` answered.
+
+    Raises:
+        ClusterError: The cluster is no OpenSearch, or one before 2.17.
+    """
+    version = info.get("version", {})
+    found, kind = str(version.get("number", "?")), version.get("distribution", "no OpenSearch")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
+    if kind != "opensearch" or numbers < OLDEST:
+        raise ClusterError(
+            f"The cluster is {kind} {found}; OpenSearch 2.17 or newer was wanted. "
+            "Upgrade it, or name another cluster with --url."
+        )
+
+
+def only_index(answer: Mapping[str, Any], asked: str) -> Index:
+    """Return the one index that `GET /<asked>` described.
+
+    Raises:
+        ClusterError: `asked` is an alias of several indices.
+    """
+    if len(answer) != 1:
+        raise ClusterError(
+            f"'{asked}' stands for {len(answer)} indices ({', '.join(sorted(answer))}); one was wanted. "
+            "Run ingest once for each of them."
+        )
+    ((name, body),) = answer.items()
+    return Index(name, body.get("mappings", {}), body.get("settings", {}).get("index", {}))
+
+
+def check_writable(index: Index) -> None:
+    """Check that the index takes writes, and vectors.
+
+    Raises:
+        ClusterError: The index is blocked, or was created before OpenSearch 2.17.
+    """
+    blocks = [name for name, value in index.settings.get("blocks", {}).items() if str(value) == "true"]
+    if blocks:
+        raise ClusterError(
+            f"Index '{index.name}' is blocked ({', '.join(blocks)}); one that can be written was wanted. "
+            f'Lift the block: PUT {index.name}/_settings {{"index.blocks.{blocks[0]}": null}}'
+        )
+    if index.created < OLDEST and not index.knn:
+        raise ClusterError(
+            f"Index '{index.name}' was created before OpenSearch 2.17 and takes no vectors. "
+            "Reindex it into a new index (POST _reindex) and run ingest on that."
+        )
+
+
+def check_source(index: Index) -> None:
+    """Check that an update in place loses nothing: OpenSearch rebuilds the whole product from its `_source`.
+
+    Raises:
+        ClusterError: The index does not keep the whole `_source`.
+    """
+    source = index.mappings.get("_source", {})
+    if source.get("enabled") is False or source.get("includes") or source.get("excludes"):
+        raise ClusterError(
+            f"Index '{index.name}' does not keep the whole _source ({source}); an update in place would lose what it "
+            "leaves out. Load the products from a file with --corpus, or reindex with the whole _source."
+        )
+
+
+def check_fields(index: Index, fields: Sequence[str]) -> None:
+    """Check that documents can have the fields the text comes from.
+
+    Raises:
+        ClusterError: A field is unknown to the mapping, and so in no document.
+    """
+    unknown = [field for field in fields if not _possible(index.mappings, field.split("."))]
+    if unknown:
+        known = ", ".join(sorted(index.mappings.get("properties", {}))) or "none"
+        raise ClusterError(
+            f"Index '{index.name}' has no field {', '.join(unknown)} with a value of its own; its fields are: {known}. "
+            "Name the field of the title with --field."
+        )
+
+
+def _possible(node: Mapping[str, Any], path: Sequence[str]) -> bool:
+    if not path:
+        return node.get("type") != "alias"
+    if path[0] in node.get("properties", {}):
+        return _possible(node["properties"][path[0]], path[1:])
+    return str(node.get("dynamic")) == "false" or node.get("enabled") is False or node.get("type") == "flat_object"
+
+
+def missing_mapping(index: Index, names: Fields, dimension: int) -> dict[str, Any] | None:
+    """Mapping to add so that the index takes points of this dimension, or None where nothing is missing.
+
+    Raises:
+        ClusterError: A field of this name is there already, with another type or dimension.
+    """
+    wanted = names.mapping(dimension)["properties"][names.name]["properties"]
+    if index.knn:
+        wanted["vector"]["method"] = _METHOD
+    parent = index.mappings.get("properties", {}).get(names.name, {})
+    _check_same(names.name, {"type": parent.get("type", "object")}, {"type": "object"}, index.name)
+    found = parent.get("properties", {})
+    for name, field in wanted.items():
+        _check_same(f"{names.name}.{name}", found.get(name, field), field, index.name)
+    missing = {name: field for name, field in wanted.items() if name not in found}
+    return {"properties": {names.name: {"properties": missing}}} if missing else None
+
+
+def _check_same(path: str, found: Mapping[str, Any], wanted: Mapping[str, Any], index: str) -> None:
+    keys = [key for key in ("type", "dimension") if found.get(key) != wanted.get(key)]
+    if keys:
+        have, want = (", ".join(f"{key} {side.get(key)}" for key in keys) for side in (found, wanted))
+        raise ClusterError(
+            f"Index '{index}' has a field {path} of {have}, the bundle wants {want}. OpenSearch cannot change a field: "
+            "use the bundle that made it, or reindex without it (POST _reindex) and run ingest on the new index."
+        )
+
+
+def new_index(names: Fields, dimension: int) -> dict[str, Any]:
+    """Body of a new index for products of a BEIR corpus: one shard, no replica, English text.
+
+    Numbers in `metadata` that are none are left out of the index rather than the product with them.
+    """
+    english = {"type": "text", "analyzer": "english"}
+    number = {"type": "double", "ignore_malformed": True}
+    kinds = {"string": {"type": "keyword", "ignore_above": 1024}, "long": number, "double": number}
+    templates = [
+        {f"metadata_{kind}": {"path_match": "metadata.*", "match_mapping_type": kind, "mapping": mapping}}
+        for kind, mapping in kinds.items()
+    ]
+    properties = {"title": english, "text": english, "metadata": {"type": "object"}}
+    return {
+        "settings": {"number_of_shards": 1, "number_of_replicas": 0},
+        "mappings": {
+            "date_detection": False,
+            "dynamic_templates": templates,
+            "properties": properties | names.mapping(dimension)["properties"],
+        },
+    }

@@ -1,0 +1,110 @@
+"""What came of an ingest: counted while it runs, a value when it is done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+LISTED = 10  # failures named one by one; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One product that could not be written, and why."""
+
+    id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """Counts of products, by what became of them.
+
+    Attributes:
+        written: Products written.
+        skipped: Products whose point was current already.
+        empty: Products without a letter or digit in their text, which get no point.
+        failed: Products the cluster refused, the first of them in `failures`.
+        conflicts: Products that changed while they were encoded, twice over; the next run takes them.
+        seconds: Wall time.
+    """
+
+    written: int
+    skipped: int
+    empty: int
+    failed: int
+    conflicts: int
+    seconds: float
+    failures: tuple[Failure, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Report as JSON knows it."""
+        return {**asdict(self), "failures": [asdict(failure) for failure in self.failures]}
+
+    def __str__(self) -> str:
+        rate = self.written / max(self.seconds, 1e-3)
+        counts = f"{self.written} written, {self.skipped} skipped, {self.failed} failed"
+        lines = [f"{counts} in {self.seconds:.1f} s ({rate:.0f} products/s)"]
+        if self.empty:
+            lines.append(f"{self.empty} have no letter or digit in their text and get no vector")
+        if self.conflicts:
+            lines.append(f"{self.conflicts} changed meanwhile and were left alone: run again")
+        return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of a running ingest; `again` holds ids of products to read and write once more."""
+
+    written: int = 0
+    skipped: int = 0
+    empty: int = 0
+    failed: int = 0
+    again: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    def fail(self, product: str, reason: str) -> None:
+        """Count a failure, and keep it while there are few."""
+        self.failed += 1
+        if len(self.failures) < LISTED:
+            self.failures.append(Failure(product, reason))
+
+    def report(self) -> IngestReport:
+        """Counts so far, as a value."""
+        seconds = time.perf_counter() - self.started
+        counts = (self.written, self.skipped, self.empty, self.failed, len(self.again))
+        return IngestReport(*counts, seconds, tuple(self.failures))
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What an ingest will find, and what it will cost.
+
+    Attributes:
+        index: Name of the index.
+        products: Products in it.
+        stale: Those with a point of another model.
+        missing: Those without a point.
+        bytes_each: Size of one point in the index.
+    """
+
+    index: str
+    products: int
+    stale: int
+    missing: int
+    bytes_each: int
+
+    def __str__(self) -> str:
+        megabytes = self.missing * self.bytes_each / 1e6
+        stale = f", {self.stale} with one of another model, which is replaced" if self.stale else ""
+        return (
+            f"{self.index}: {self.products} products, {self.missing} without a vector{stale}.\n"
+            f"A vector takes about {self.bytes_each} bytes, so this adds about {megabytes:.1f} MB to each copy of the "
+            "index, and as much to a default _source.\n"
+            "Lexical scores move slightly until segments merge: until then an updated product counts twice."
+        )

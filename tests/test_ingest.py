@@ -1,0 +1,233 @@
+"""Laws of the ingest package that need no cluster."""
+
+import itertools
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from opensearchpy.exceptions import TransportError
+
+from anthem_core.beir import Product
+from anthem_core.cluster import connect
+from anthem_core.errors import ClusterError, DataError
+from anthem_core.fields import Fields
+from anthem_ingest.actions import (
+    ALL,
+    check_parts,
+    has_point,
+    index_action,
+    is_current,
+    read_body,
+    source_of,
+    text_of,
+    update_action,
+)
+from anthem_ingest.cli import _corpus_file, ingest
+from anthem_ingest.encode import Recipe, loads, updates
+from anthem_ingest.ingest import load_products, survey
+from anthem_ingest.report import LISTED, Failure, IngestReport, Survey, Tally
+from anthem_ingest.send import BUSY, CHANGED, _refused
+
+NAMES = Fields()
+
+words = st.text(max_size=20)
+keys = st.text("abcdef", min_size=1, max_size=4)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | words, lambda node: st.lists(node) | st.dictionaries(keys, node)
+)
+
+
+def a_hit(identity, source, **rest):
+    """Return a hit as a page would hold it."""
+    return {"_index": "shop", "_id": identity, "_seq_no": 3, "_primary_term": 1, "_source": source, **rest}
+
+
+@given(words)
+def test_one_string_field_is_the_text(title):
+    """The text of one string field is exactly its value."""
+    assert text_of({"title": title}, ["title"]) == title
+
+
+@given(json_values, keys, keys)
+def test_nested_and_dotted_sources_read_alike(value, outer, inner):
+    """A path reads the same from nested objects and from a dotted key, as OpenSearch indexes them."""
+    path = [f"{outer}.{inner}"]
+    assert text_of({outer: {inner: value}}, path) == text_of({path[0]: value}, path)
+
+
+@given(st.lists(st.lists(words, max_size=3), min_size=1, max_size=4))
+def test_fields_are_joined_in_order(lists):
+    """Several fields, and several values of one, are joined by a space in the order asked for."""
+    source = {f"f{number}": values for number, values in enumerate(lists)}
+    expected = " ".join(value for values in lists for value in values)
+    assert text_of(source, list(source)) == expected
+    assert text_of(source, ["absent"]) == ""
+
+
+def test_only_strings_and_numbers_are_text():
+    """A boolean, a null or an object gives no text; a number gives its digits."""
+    assert text_of({"a": [True, None, {"b": "c"}, 7, 1.5, "x"]}, ["a"]) == "7 1.5 x"
+
+
+@given(st.lists(keys, max_size=3))
+def test_products_are_read_without_their_vectors(fields):
+    """What is read is the text fields, the model and the hash, with the state of each product, and no vector."""
+    body = read_body(fields, NAMES, ALL)
+    assert body["_source"] == [*fields, "anthem.model", "anthem.text_hash"]
+    assert body["seq_no_primary_term"] is True
+
+
+@given(words, words, words, words)
+def test_a_point_is_current_for_its_text_and_model_alone(text, other_text, model, other_model):
+    """What `Fields.document` writes is current exactly for the same text and the same model."""
+    source = {"title": text, **NAMES.document([1.0, 0.0], model, text)}
+    assert is_current(source, NAMES, model, text)
+    assert is_current(source, NAMES, other_model, other_text) == ((other_model, other_text) == (model, text))
+
+
+@pytest.mark.parametrize("source", [{}, {"anthem": None}, {"anthem": {}}, {"anthem": "foreign"}])
+def test_a_product_without_a_point_is_never_current(source):
+    """A product whose point is absent, or was taken away, is not current."""
+    assert not has_point(source, NAMES)
+    assert not is_current(source, NAMES, "", "")
+
+
+@given(st.text(min_size=1), st.none() | st.text(min_size=1), st.integers(0), st.integers(1))
+def test_an_update_names_the_state_that_was_read(identity, routing, seq_no, term):
+    """An update holds only for the sequence number and primary term that were read, and keeps the routing."""
+    hit = a_hit(identity, {}, _seq_no=seq_no, _primary_term=term, **({"_routing": routing} if routing else {}))
+    action = update_action(hit, {"anthem": None})
+    assert (action["_id"], action["if_seq_no"], action["if_primary_term"]) == (identity, seq_no, term)
+    assert action.get("routing") == routing
+
+
+@given(st.text(min_size=1), words, words, st.dictionaries(keys, words))
+def test_a_loaded_product_keeps_all_it_has(identity, title, text, metadata):
+    """A product loaded from a file has its id and every part that is not empty."""
+    product = Product(identity, title, text, metadata)
+    action = index_action("shop", product, source_of(product))
+    assert action["_id"] == identity
+    parts = {"title": title, "text": text, "metadata": metadata}
+    assert action["_source"] == {name: value for name, value in parts.items() if value}
+
+
+@given(st.integers(0, 3 * LISTED))
+def test_all_failures_are_counted_and_few_are_kept(number):
+    """Every failure is counted; only the first are kept by name, so memory stays flat."""
+    tally = Tally()
+    for identity in range(number):
+        tally.fail(str(identity), "because")
+    report = tally.report()
+    assert report.failed == number
+    assert report.failures == tuple(Failure(str(identity), "because") for identity in range(min(number, LISTED)))
+
+
+def test_a_report_says_every_count():
+    """The text of a report names what was written, skipped and failed, and what else there is to know."""
+    text = str(IngestReport(11, 12, 13, 14, 15, 2.0))
+    for words_ in ("11 written", "12 skipped", "14 failed", "13 have no letter", "15 changed meanwhile"):
+        assert words_ in text
+    assert "meanwhile" not in str(IngestReport(1, 0, 0, 0, 0, 0.0))
+
+
+def test_a_survey_says_the_cost():
+    """Before it begins, ingest says how many vectors there are to make and what they will take."""
+    text = str(Survey("shop", 2000, 500, 1000, 845))
+    for words_ in ("2000 products", "1000 without", "500 with one of another model", "845 bytes", "0.8 MB"):
+        assert words_ in text
+
+
+@given(st.lists(st.sampled_from(["red shoe", "", "!?", "sofa", "Schuh"]), max_size=20), st.data())
+def test_every_product_is_skipped_updated_or_empty(encoder, titles, data):
+    """Each product of a page is skipped, updated or empty, and exactly those that are not current are updated."""
+    recipe, tally, done = Recipe(encoder), Tally(), []
+    current = data.draw(st.lists(st.booleans(), min_size=len(titles), max_size=len(titles)))
+    hits = [
+        a_hit(str(number), {"title": title, **(recipe.documents([title])[0] if has else {})})
+        for number, (title, has) in enumerate(zip(titles, current, strict=True))
+    ]
+    actions = list(updates([hits], recipe, tally, done.append))
+    assert len(actions) + tally.skipped + tally.empty == len(titles) == sum(done)
+    worded = {str(number) for number, title in enumerate(titles) if any(map(str.isalnum, title))}
+    assert {action["_id"] for action in actions} == worded - {str(n) for n, has in enumerate(current) if has}
+
+
+def test_a_point_whose_text_has_gone_is_taken_away(encoder):
+    """A product that lost its text loses its point, once."""
+    recipe, tally = Recipe(encoder), Tally()
+    pointed = a_hit("1", {"title": "!", **recipe.documents(["red shoe"])[0]})
+    (action,) = updates([[pointed]], recipe, tally, lambda _: None)
+    assert action["_source"] == {"doc": {"anthem": None}}
+    assert not list(updates([[a_hit("1", {"title": "!", "anthem": None})]], recipe, tally, lambda _: None))
+
+
+@given(st.lists(st.sampled_from(["red shoe", "?!", "sofa"]), max_size=20))
+def test_every_loaded_product_is_written(encoder, titles):
+    """Loading writes every product in order, those with words with a current point and the others without."""
+    recipe, tally = Recipe(encoder), Tally()
+    products = [Product(str(number), title) for number, title in enumerate(titles)]
+    actions = list(loads(products, "shop", recipe, tally, lambda _: None))
+    assert [action["_id"] for action in actions] == [product.id for product in products]
+    for action, title in zip(actions, titles, strict=True):
+        assert is_current(action["_source"], NAMES, encoder.bundle.model, title) == (title != "?!")
+    assert tally.empty == titles.count("?!")
+
+
+def test_loading_reads_ahead_no_further_than_a_page(encoder):
+    """Products are read as they are written: memory does not grow with the file."""
+    read = []
+    endless = (read.append(number) or Product(str(number), "sofa") for number in itertools.count())
+    next(loads(endless, "shop", Recipe(encoder), Tally(), lambda _: None))
+    assert len(read) == 500
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 429, 503, "TIMEOUT"])
+@pytest.mark.parametrize("again", [CHANGED | BUSY, CHANGED, frozenset()])
+def test_a_refusal_is_kept_for_later_or_counted(status, again):
+    """A product the cluster refuses is read again where that can help, and counted as failed where it cannot."""
+    tally = Tally()
+    _refused({"_id": "1", "status": status, "error": {"type": "any", "reason": "because"}}, tally, again)
+    later = status in again
+    assert tally.again == (["1"] if later else [])
+    assert tally.failures == ([] if later else [Failure("1", "because")])
+
+
+@pytest.mark.parametrize("status", [401, 403, "N/A"])
+def test_a_cluster_that_is_gone_ends_the_run(status):
+    """Where a whole request failed and the next would fail alike, ingest stops rather than fail every product."""
+    error = TransportError(status, "no")
+    with pytest.raises(TransportError):
+        _refused({"_id": "1", "status": status, "error": "no", "exception": error}, Tally(), CHANGED | BUSY)
+
+
+def test_a_cluster_that_does_not_answer_is_said_so(encoder):
+    """No answer is an error of the cluster, in words."""
+    with pytest.raises(ClusterError, match="does not answer"), connect("http://127.0.0.1:9") as client:
+        survey(client, "shop", encoder.bundle)
+
+
+def test_a_field_that_no_corpus_has_is_refused(encoder):
+    """A misspelled field of a corpus is refused before anything is sent, rather than loaded without points."""
+    with pytest.raises(DataError, match="titel"), connect("http://127.0.0.1:9") as client:
+        load_products(client, "shop", [], encoder, fields=["title", "titel"])
+    check_parts(["title", "text", "metadata.brand.name"])
+
+
+def test_a_folder_must_hold_one_corpus(tmp_path):
+    """A corpus is a file, or the one corpus of a folder; none or two are refused."""
+    with pytest.raises(DataError, match="no corpus"):
+        _corpus_file(tmp_path)
+    plain = tmp_path / "corpus.jsonl"
+    plain.touch()
+    assert _corpus_file(tmp_path) == _corpus_file(plain) == plain
+    (tmp_path / "corpus.jsonl.gz").touch()
+    with pytest.raises(DataError, match=r"corpus\.jsonl and corpus\.jsonl\.gz"):
+        _corpus_file(tmp_path)
+
+
+def test_help_has_an_example():
+    """The help of the command shows how to call it."""
+    result = CliRunner().invoke(ingest, ["--help"])
+    assert result.exit_code == 0
+    assert "anthem ingest products --corpus corpus.jsonl.gz" in result.output
