@@ -1,0 +1,1 @@
+"""The query rewriter, the reranker, and the client that sends."""

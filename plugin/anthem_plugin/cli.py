@@ -1,0 +1,149 @@
+"""`anthem search`: one search, before and after."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from anthem_core.bundle import load
+from anthem_core.cluster import connect, explained
+from anthem_core.console import emit, ends_cleanly, json_option
+from anthem_core.encoder import Encoder
+from anthem_plugin.client import AnthemClient, Mode
+from anthem_plugin.explain import attention, explain
+from anthem_plugin.rewrite import WINDOW, value_at
+
+if TYPE_CHECKING:
+    from anthem_core.containment import Query
+    from anthem_plugin.client import Response
+    from anthem_plugin.scoring import Scoring
+
+# Both searches ask the same copies of the shards: another copy may break ties another way.
+_PREFERENCE = "anthem"
+
+
+@click.command()
+@click.argument("index")
+@click.argument("query")
+@click.option("--bundle", required=True, help="Folder of a bundle, or the name of one that ships, such as general.")
+@click.option(
+    "--rerank",
+    "mode",
+    type=click.Choice(get_args(Mode)),
+    default="cluster",
+    show_default=True,
+    help="Where hits are reranked: by a script in the cluster, in this process, or not at all.",
+)
+@click.option("--explain", "explaining", is_flag=True, help="Say why each hit stands where it stands.")
+@click.option("--field", default="title", show_default=True, help="Text field that is searched and shown.")
+@click.option("--size", type=click.IntRange(1, 1000), default=10, show_default=True, help="Hits to show.")
+@click.option(
+    "--window",
+    type=click.IntRange(1, 10_000),
+    default=WINDOW,
+    show_default=True,
+    help="Lexical hits that are reranked; in cluster mode on every shard.",
+)
+@click.option("--url", help="Cluster to search, if not OPENSEARCH_URL or the local node.")
+@json_option
+@ends_cleanly
+def search(  # noqa: PLR0913 (an argument an option)
+    *,
+    index: str,
+    query: str,
+    bundle: str,
+    mode: Mode,
+    explaining: bool,
+    field: str,
+    size: int,
+    window: int,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Search INDEX for QUERY and show each hit's rank before and after reranking.
+
+    A search that is not reranked is shown all the same, and says why. Exit codes: 0 searched, 3 the bundle cannot be
+    used, 6 the cluster refuses or cannot be reached.
+
+    \b
+    Example:
+      anthem search products 'fire tv' --bundle general
+      anthem search products 'fire tv' --bundle general --rerank client --explain
+    """
+    encoder = Encoder(load(bundle))
+    body = {"query": {"match": {field: {"query": query}}}, "size": size}
+    with closing(connect(url)) as cluster, explained():
+        client = AnthemClient(cluster, encoder)
+        fields = client.scoring.fields
+        shown = [field, fields.vector, fields.model] if explaining else [field]
+        wide = {**body, "size": max(size, window), "_source": False}
+        before = client.search(index, wide, mode="none", preference=_PREFERENCE)
+        after = client.search(index, {**body, "_source": shown}, mode=mode, window=window, preference=_PREFERENCE)
+    result: dict[str, Any] = {"index": index, "query": query, **after["anthem"], "hits": rows(before, after, field)}
+    asked = encoder.query(query) if explaining else None
+    if asked is not None:
+        result["attention"] = attention(asked, query, encoder.bundle.vocabulary)
+        _add_explanations(result["hits"], after, asked, client.scoring)
+    emit(result, as_text(result), as_json=as_json)
+
+
+def rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
+    """Hits of the later response with both ranks, both scores and title; `before` is None below the former's last."""
+    former = {_key(hit): (rank, hit["_score"]) for rank, hit in enumerate(before["hits"]["hits"], start=1)}
+    result = []
+    for rank, hit in enumerate(after["hits"]["hits"], start=1):
+        was, lexical = former.get(_key(hit), (None, None))
+        row = {"rank": rank, "before": was, "id": hit["_id"], "title": value_at(hit.get("_source", {}), field)}
+        result.append(row | {"score": hit["_score"], "lexical": lexical})
+    return result
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """A search for people: a line on how it was ranked, a line a hit, and why where that was asked for."""
+    ranked = f"reranked ({result['mode']})" if result["reranked"] else f"not reranked: {result['reason']}"
+    lines = [f"{result['query']} in {result['index']}, {result['took_ms']:.1f} ms, {ranked}"]
+    if not result["hits"]:
+        return f"{lines[0]}\nNo product matches."
+    lines.append(f"{'rank':>4} {'was':>4} {'':>5} {'score':>9}  title")
+    for row in result["hits"]:
+        lines.append(_row_text(row))
+        if "explanation" in row:
+            lines.append(f"{'':26}{_explanation_text(row)}")
+    if "attention" in result:
+        strongest = ", ".join(f"{name} {share:.2f}" for name, share in result["attention"])
+        lines.append(f"The query looks most at: {strongest}")
+    return "\n".join(lines)
+
+
+def _key(hit: dict[str, Any]) -> tuple[str, str]:
+    return hit["_index"], hit["_id"]
+
+
+def _add_explanations(hits: list[dict[str, Any]], after: Response, query: Query, scoring: Scoring) -> None:
+    for row, hit in zip(hits, after["hits"]["hits"], strict=True):
+        explanation = explain(hit, query, scoring)
+        row["explanation"] = explanation and explanation.to_dict()
+
+
+def _row_text(row: dict[str, Any]) -> str:
+    before = row["before"]
+    was = "–" if before is None else str(before)
+    return f"{row['rank']:>4} {was:>4} {_movement(row['rank'], before):>5} {row['score']:>9.4f}  {row['title']}"
+
+
+def _movement(rank: int, before: int | None) -> str:
+    if before is None or before == rank:
+        return "" if before else "new"
+    return f"{'▲' if before > rank else '▼'}{abs(before - rank)}"
+
+
+def _explanation_text(row: dict[str, Any]) -> str:
+    lexical = f"lexical {row['lexical']:.3f}, " if row["lexical"] is not None else ""
+    found = row["explanation"]
+    if found is None:
+        return f"{lexical}no vector of this model"
+    margins = ", ".join(f"{margin['value']:+.3f} in {margin['dimension']}" for margin in found["margins"])
+    where = "contained" if found["contained"] else "not contained"
+    return f"{lexical}distance {found['distance']:.3f}, {where}, tightest margins {margins}"

@@ -1,0 +1,193 @@
+"""The client that sends: a search that is reranked, or the caller's own search and why."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from opensearchpy.exceptions import TransportError
+
+from anthem_core.cluster import reason
+from anthem_plugin.painless import CONTEXT, put_script_body, score_script, script_id
+from anthem_plugin.rerank import narrow, rerank
+from anthem_plugin.rewrite import WINDOW, Rewritten, query_text, rewrite, widen
+from anthem_plugin.scoring import Scoring
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opensearchpy import OpenSearch
+
+    from anthem_core.containment import Query
+    from anthem_core.encoder import Encoder
+    from anthem_core.fields import Fields
+
+Mode: TypeAlias = Literal["cluster", "client", "none"]
+Response: TypeAlias = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+_MISSING = "unable to find script"
+# As options of the request these would override the body, and the page would be cut or sorted behind our back.
+_SHAPING = {"from", "from_", "size", "sort", "q", "scroll", "_source", "_source_includes", "_source_excludes"}
+
+
+class _LeftAloneError(Exception):
+    """Why a search is not reranked, with the plain response where it is known already."""
+
+    def __init__(self, why: str, response: Response | None = None) -> None:
+        super().__init__(why)
+        self.response = response
+
+
+class _ForbiddenError(Exception):
+    """The cluster does not take our script."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """One caller's request: every body sent for it shares its options and what is left of its time-out."""
+
+    client: OpenSearch
+    index: str | None
+    options: dict[str, Any]
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def __call__(self, body: Mapping[str, Any]) -> Response:
+        options = dict(self.options)
+        limit = options.get("request_timeout") or self.client.transport.get_connection().timeout
+        if limit is not None:
+            options["request_timeout"] = max(0.001, limit - self.seconds)
+        response: Response = self.client.search(index=self.index, body=body, **options)
+        return response
+
+
+class AnthemClient:
+    """Searches an OpenSearch cluster and reranks the window; safe to share between threads.
+
+    `query_path` names where application bodies keep the query text, such as `query.bool.must.0.match.title.query`.
+
+    Raises BundleError when the encoder's bundle has no fusion weights.
+    """
+
+    def __init__(
+        self, client: OpenSearch, encoder: Encoder, *, fields: Fields | None = None, query_path: str | None = None
+    ) -> None:
+        self.scoring = Scoring.of(encoder.bundle, fields)
+        self._client = client
+        self._encoder = encoder
+        self._query_path = query_path
+        self._takes_scripts = True
+
+    def search(
+        self,
+        index: str | None,
+        body: Mapping[str, Any],
+        *,
+        query_text: str | None = None,
+        mode: Mode = "cluster",
+        window: int = WINDOW,
+        **options: object,
+    ) -> Response:
+        """Response of opensearch-py, with `anthem: {reranked, mode, reason, took_ms}` beside the hits.
+
+        Where reranking fails the caller's own body is sent once more, and `reason` says why; `mode` is what ranked the
+        hits. `options` go with every request, such as `routing` and `preference`; `request_timeout`, or the time-out of
+        the client given, bounds all of it.
+
+        Raises:
+            ValueError: There is no such mode, or the window is empty.
+            opensearchpy.exceptions.OpenSearchException: The caller's own search fails.
+        """
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode is {mode!r}; one of {', '.join(get_args(Mode))} was wanted")
+        if window < 1:
+            raise ValueError(f"window is {window}; 1 or more was wanted")
+        send = _Sender(self._client, index, options)
+        used, why = mode, None
+        try:
+            response, used = self._ranked(send, body, self._asked(send, body, query_text, mode), mode, window)
+        except _LeftAloneError as left:
+            response, used, why = left.response or send(body), "none", str(left)
+        except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
+            why = reason(error) if isinstance(error, TransportError) else f"{type(error).__name__}: {error}"
+            _log.warning("The search was not reranked: %s", why)
+            response, used = send(body), "none"
+        report = {"reranked": why is None, "mode": used, "reason": why, "took_ms": round(send.seconds * 1000, 3)}
+        return {**response, "anthem": report}
+
+    def _asked(self, send: _Sender, body: Mapping[str, Any], text: str | None, mode: Mode) -> Query:
+        if mode == "none":
+            raise _LeftAloneError("reranking was not asked for")
+        misplaced = sorted(_SHAPING & send.options.keys())
+        if misplaced:
+            raise _LeftAloneError(f"`{misplaced[0]}` stands outside the body; it belongs into it")
+        text = text if text is not None else query_text(body, self._query_path)
+        if text is None:
+            raise _LeftAloneError("no query text was given, and none stands where the body was searched for it")
+        query = self._encoder.query(text)
+        if query is None:
+            raise _LeftAloneError("the query has no letters or digits")
+        return query
+
+    def _ranked(
+        self, send: _Sender, body: Mapping[str, Any], query: Query, mode: Mode, window: int
+    ) -> tuple[Response, Mode]:
+        if mode == "cluster" and self._takes_scripts:
+            try:
+                return self._in_cluster(send, body, query, window), "cluster"
+            except _ForbiddenError:
+                self._takes_scripts = False
+        return self._in_client(send, body, query, window), "client"
+
+    def _in_cluster(self, send: _Sender, body: Mapping[str, Any], query: Query, window: int) -> Response:
+        script = score_script(query, self.scoring)
+        scripted = _accepted(rewrite(body, script, window=window, fields=self.scoring.fields))
+        try:
+            response = send(scripted)
+        except TransportError as error:
+            if _MISSING not in str(error.info):
+                raise
+            self._put_script()
+            response = send(scripted)
+        return _whole(send, body, response)
+
+    def _in_client(self, send: _Sender, body: Mapping[str, Any], query: Query, window: int) -> Response:
+        wide = _accepted(widen(body, window=window, fields=self.scoring.fields))
+        response = _whole(send, body, send(wide))
+        ranked = rerank(response["hits"]["hits"], query, self.scoring, window=window)
+        return narrow(response, body, ranked, self.scoring)
+
+    def _put_script(self) -> None:
+        try:
+            self._client.put_script(id=script_id(), body=put_script_body(), context=CONTEXT)
+        except TransportError as error:
+            if error.status_code not in (400, 401, 403):
+                raise
+            _log.warning("The cluster does not take the script (%s); hits are reranked in the client", reason(error))
+            raise _ForbiddenError from error
+
+
+def _accepted(rewritten: Rewritten) -> dict[str, Any]:
+    if rewritten.reason is not None:
+        raise _LeftAloneError(rewritten.reason)
+    return rewritten.body
+
+
+def _whole(send: _Sender, body: Mapping[str, Any], response: Response) -> Response:
+    """The response, unless shards failed that the plain search does not lose."""
+    shards = response["_shards"]
+    if not shards["failed"]:
+        return response
+    plain = send(body)
+    if plain["_shards"]["failed"] >= shards["failed"]:
+        return response
+    cause = shards.get("failures", [{}])[0].get("reason", {})
+    cause = cause.get("caused_by", cause)
+    why = f"{shards['failed']} of {shards['total']} shards failed while reranking: {cause.get('reason')}"
+    raise _LeftAloneError(why, plain)

@@ -1,0 +1,156 @@
+"""The containment formula and its fusion as a stored Painless script; a twin of `anthem_core`'s containment and fusion.
+
+Variables are typed and numbers are cast: the same script with `def` was four to eight times slower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from anthem_plugin.scoring import Scoring, precise
+
+if TYPE_CHECKING:
+    from anthem_core.containment import Query
+
+PREFIX = "anthem-containment-"
+CONTEXT = "score"
+
+# `seen` gives |z|, which is all that containment asks for. log1p keeps arcsinh exact near zero; Painless has no asinh.
+_FUNCTIONS = """\
+double at(List list, int i) { return ((Number) list.get(i)).doubleValue(); }
+
+double named(Map params, String name) { return ((Number) params.get(name)).doubleValue(); }
+
+float[] point(Map doc, Map params) {
+  def field = params.get('vector'); def model = params.get('model_field');
+  if (!doc.containsKey(field) || !doc.containsKey(model)) return null;
+  if (doc.get(field).size() == 0 || doc.get(model).size() == 0) return null;
+  if (!params.get('model').equals(doc.get(model).value)) return null;
+  def value = doc.get(field).value;
+  if (!(value instanceof float[])) return null;
+  float[] x = (float[]) value;
+  return x.length == ((List) ((List) params.get('centres')).get(0)).size() ? x : null;
+}
+
+double[] seen(float[] x, List centre) {
+  int n = x.length;
+  double x0 = 1.0;
+  double dot = 0.0;
+  for (int i = 1; i < n; ++i) { double v = x[i]; x0 += v * v; dot += v * at(centre, i); }
+  x0 = Math.sqrt(x0);
+  double c0 = at(centre, 0);
+  double shift = (x0 + x0 * c0 - dot) / (1.0 + c0);
+  double[] z = new double[n - 1];
+  double r = 0.0;
+  for (int i = 1; i < n; ++i) { double y = x[i] - shift * at(centre, i); z[i - 1] = Math.abs(y); r += y * y; }
+  double length = Math.sqrt(r);
+  double ratio = length < 1e-7 ? 1.0 : Math.log1p(length + r / (1.0 + Math.sqrt(1.0 + r))) / length;
+  for (int i = 0; i < z.length; ++i) { z[i] *= ratio; }
+  return z;
+}
+
+double distance(double[] z, List limit, double gamma) {
+  double outside = 0.0;
+  double inside = 0.0;
+  for (int i = 0; i < z.length; ++i) {
+    double l = at(limit, i);
+    double beyond = Math.max(z[i] - l, 0.0);
+    double within = Math.min(z[i], l);
+    outside += beyond * beyond;
+    inside += within * within;
+  }
+  return Math.sqrt(outside) + gamma * Math.sqrt(inside);
+}
+
+double queryDistance(float[] x, Map params) {
+  if (x == null) return Double.NaN;
+  List centres = (List) params.get('centres');
+  List limits = (List) params.get('limits');
+  List weights = (List) params.get('weights');
+  double gamma = named(params, 'gamma');
+  double[] each = new double[centres.size()];
+  double nearest = Double.MAX_VALUE;
+  for (int k = 0; k < each.length; ++k) {
+    each[k] = distance(seen(x, (List) centres.get(k)), (List) limits.get(k), gamma);
+    nearest = Math.min(nearest, each[k]);
+  }
+  double sum = 0.0;
+  for (int k = 0; k < each.length; ++k) { sum += at(weights, k) * Math.exp(nearest - each[k]); }
+  return nearest - Math.log(sum);
+}
+"""
+
+_SCORE = """\
+
+double d = queryDistance(point(doc, params), params);
+if (Double.isNaN(d)) d = named(params, 'median_distance');
+double s = _score;
+double saturated = s / (s + named(params, 'half_saturation'));
+double logit = named(params, 'bias') + named(params, 'lexical') * saturated - named(params, 'containment') * d;
+double fused = 1.0 / (1.0 + Math.exp(-logit));
+return fused >= 0.0 ? 1.0 + fused : 1.0;
+"""
+
+_EXCESS = """\
+
+double excess(float[] x, Map params) {
+  List centres = (List) params.get('centres');
+  double least = Double.MAX_VALUE;
+  for (int k = 0; k < centres.size(); ++k) {
+    double[] z = seen(x, (List) centres.get(k));
+    List limit = (List) ((List) params.get('limits')).get(k);
+    double worst = -Double.MAX_VALUE;
+    for (int i = 0; i < z.length; ++i) { worst = Math.max(worst, z[i] - at(limit, i)); }
+    least = Math.min(least, worst);
+  }
+  return least;
+}
+
+float[] x = point(doc, params);
+if (x == null) return [];
+return [queryDistance(x, params), excess(x, params)];
+"""
+
+
+def script_source() -> str:
+    """Source of the score script: `1 + σ(b + w_l·s/(s+h) − w_c·d)`, never below 1 and never NaN.
+
+    A product without a vector of this model and dimension gets the median distance.
+    """
+    return _FUNCTIONS + _SCORE
+
+
+def script_id() -> str:
+    """Id of the stored script, versioned by its source: two versions live side by side while a release rolls out."""
+    return PREFIX + hashlib.sha256(script_source().encode()).hexdigest()[:8]
+
+
+def put_script_body() -> dict[str, Any]:
+    """Body of `PUT _scripts/<script_id()>/score`."""
+    return {"script": {"lang": "painless", "source": script_source()}}
+
+
+def params(query: Query, scoring: Scoring) -> dict[str, Any]:
+    """Parameters of the scripts for one query: hyperboloids, γ, fusion weights, field names, model id."""
+    exact = precise(query)
+    return {
+        "vector": scoring.fields.vector,
+        "model_field": scoring.fields.model,
+        "model": scoring.model,
+        "centres": exact.centres.tolist(),
+        "limits": exact.limits.tolist(),
+        "weights": exact.weights.tolist(),
+        "gamma": scoring.gamma,
+        **scoring.fusion.to_dict(),
+    }
+
+
+def score_script(query: Query, scoring: Scoring) -> dict[str, Any]:
+    """The stored script with the parameters of one query, for a `script_score`."""
+    return {"id": script_id(), "params": params(query, scoring)}
+
+
+def explain_script(query: Query, scoring: Scoring) -> dict[str, Any]:
+    """Script for `script_fields` that returns `[distance, excess]` of a product, or `[]` for one without a vector."""
+    return {"lang": "painless", "source": _FUNCTIONS + _EXCESS, "params": params(query, scoring)}

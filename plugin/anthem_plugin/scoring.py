@@ -1,0 +1,59 @@
+"""What both places that score a window, the script in the cluster and numpy in the client, compute from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anthem_core.bundle import LEXICAL_CONTAINMENT, Bundle
+from anthem_core.containment import Query
+from anthem_core.errors import BundleError
+from anthem_core.fields import Fields
+from anthem_core.lorentz import lift
+
+if TYPE_CHECKING:
+    from anthem_core.fusion import Fusion
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """A model's constants known before a search: its id, its dimension D, γ, slack, fusion and fields."""
+
+    model: str
+    dimension: int
+    gamma: float
+    slack: float
+    fusion: Fusion
+    fields: Fields = field(default_factory=Fields)
+
+    @classmethod
+    def of(cls, bundle: Bundle, fields: Fields | None = None) -> Scoring:
+        """Constants of a bundle.
+
+        Raises:
+            BundleError: The bundle has no weights for lexical + containment.
+        """
+        fusion = bundle.fusion.get(LEXICAL_CONTAINMENT)
+        if fusion is None:
+            raise BundleError(
+                f"{bundle.path} has fusion weights for {sorted(bundle.fusion)}; '{LEXICAL_CONTAINMENT}' was wanted. "
+                "Export again with this version."
+            )
+        return cls(bundle.model, bundle.dimension, bundle.gamma, bundle.slack, fusion, fields or Fields())
+
+
+def precise(query: Query) -> Query:
+    """Query in float64, centres lifted back onto the sheet, hyperboloids without weight left out.
+
+    float32 keeps a centre off the sheet by 1e-7; from these numbers Painless and numpy compute the same.
+    """
+    kept = query.weights > 0
+    return Query(
+        centres=lift(query.centres[kept, 1:].astype(np.float64)),
+        limits=query.limits[kept].astype(np.float64),
+        weights=query.weights[kept].astype(np.float64),
+        entities=query.entities,
+        intersections=query.intersections,
+    )

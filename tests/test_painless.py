@@ -1,0 +1,250 @@
+"""The third implementation: what the Painless scripts compute on a real client, against numpy."""
+
+import numpy as np
+import pytest
+from opensearchpy.exceptions import TransportError
+
+from anthem_core import containment, lorentz
+from anthem_core.containment import Query
+from anthem_core.fields import Fields
+from anthem_core.fusion import Fusion, fuse
+from anthem_plugin import painless
+from anthem_plugin.scoring import Scoring, precise
+
+D = 16
+FUSION = Fusion(bias=-0.5, lexical=3.0, containment=0.8, half_saturation=5.0, median_distance=2.5)
+SCORING = Scoring(model="0123456789abcdef", dimension=D, gamma=0.3, slack=0.01, fusion=FUSION)
+
+
+def random_query(rng, hyperboloids, radius=3.0, weights=None):
+    """Hyperboloids as an encoder gives them: float32, centres within the radius."""
+    tangent = rng.normal(size=(hyperboloids, D))
+    tangent *= radius * rng.random((hyperboloids, 1)) / np.linalg.norm(tangent, axis=-1, keepdims=True)
+    limits = rng.random((hyperboloids, D)) * (rng.random((hyperboloids, D)) > 0.2)
+    shares = rng.dirichlet(np.ones(hyperboloids)) if weights is None else np.array(weights)
+    empty = np.zeros(0, np.float32)
+    return Query(*(part.astype(np.float32) for part in (lorentz.exp0(tangent), limits, shares)), empty, empty)
+
+
+def random_points(rng, count, radius=3.0):
+    """Products all over the ball of the radius, its rim included."""
+    tangent = rng.normal(size=(count, D))
+    lengths = np.concatenate([[0.0, radius], radius * rng.random(count - 2)])
+    tangent *= lengths[:, None] / np.linalg.norm(tangent, axis=-1, keepdims=True)
+    return lorentz.exp0(tangent).astype(np.float32)
+
+
+@pytest.fixture
+def index(client, index):
+    """Name of an index with vectors of dimension D, on a node that knows the script."""
+    title = {"properties": {"title": {"type": "text"}}}
+    client.indices.create(index=index, body={"settings": {"number_of_shards": 1}, "mappings": title})
+    client.indices.put_mapping(index=index, body=Fields().mapping(D))
+    client.put_script(id=painless.script_id(), body=painless.put_script_body(), context=painless.CONTEXT)
+    return index
+
+
+def store(client, index, documents):
+    """Write documents under their position and make them searchable."""
+    for number, document in enumerate(documents):
+        client.index(index=index, id=str(number), body=document)
+    client.indices.refresh(index=index)
+
+
+def products(points, model=SCORING.model):
+    """Documents of points, all with the same title."""
+    return [{"title": "fire tv"} | Fields().document(point, model, "fire tv") for point in points]
+
+
+def explained(client, index, query, scoring=SCORING):
+    """`[distance, excess]` of every product by the script, in the order of ids; None without a vector."""
+    script = painless.explain_script(query, scoring)
+    body = {"size": 1000, "script_fields": {"found": {"script": script}}, "query": {"match_all": {}}}
+    hits = client.search(index=index, body=body)["hits"]["hits"]
+    by_id = {int(hit["_id"]): hit.get("fields", {}).get("found") for hit in hits}
+    return [by_id[number] for number in range(len(by_id))]
+
+
+def scored(client, index, script, query=None):
+    """Score of every product by a score script, in the order of ids."""
+    body = {"size": 1000, "query": {"script_score": {"query": query or {"match_all": {}}, "script": script}}}
+    response = client.search(index=index, body=body)
+    assert response["_shards"]["failed"] == 0
+    by_id = {int(hit["_id"]): hit["_score"] for hit in response["hits"]["hits"]}
+    return np.array([by_id[number] for number in range(len(by_id))])
+
+
+def stored(points):
+    """Points as the index keeps them, time recomputed."""
+    return lorentz.lift(points[:, 1:].astype(np.float64))
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("hyperboloids", [1, 3, 8])
+def test_distance_and_excess_equal_numpy(client, index, hyperboloids):
+    """Painless and numpy agree on distance and excess to 1e-9, for products all over the ball of radius 3."""
+    rng = np.random.default_rng(hyperboloids)
+    points = random_points(rng, 40)
+    store(client, index, products(points))
+    for _ in range(10):
+        query = random_query(rng, hyperboloids)
+        found = np.array(explained(client, index, query))
+        exact = precise(query)
+        expected = containment.query_distance(exact, stored(points), SCORING.gamma)
+        np.testing.assert_allclose(found[:, 0], expected, atol=1e-9)
+        np.testing.assert_allclose(found[:, 1], containment.excess(exact, stored(points)), atol=1e-9)
+
+
+@pytest.mark.node
+def test_distance_equals_numpy_on_float32_queries(client, index):
+    """The query as the encoder gives it, centres not lifted, is the same to 1e-5."""
+    rng = np.random.default_rng(5)
+    points, query = random_points(rng, 40), random_query(rng, 3)
+    store(client, index, products(points))
+    found = np.array(explained(client, index, query))
+    np.testing.assert_allclose(found[:, 0], containment.query_distance(query, stored(points), SCORING.gamma), atol=1e-5)
+
+
+@pytest.mark.node
+def test_the_centre_itself_and_its_neighbours(client, index):
+    """At the centre the distance is 0 and the excess is minus the least limit; nearby, no digit is lost."""
+    query = random_query(np.random.default_rng(6), 1)
+    centre = query.centres[0]
+    near = np.array([centre, centre, centre, centre])
+    for row, step in enumerate([0.0, 1e-7, 1e-6, 1e-3]):
+        near[row, 1] += np.float32(step)
+    store(client, index, products(near))
+    found = np.array(explained(client, index, query))
+    exact = precise(query)
+    assert found[0, 0] == pytest.approx(0, abs=1e-12)
+    assert found[0, 1] == pytest.approx(-exact.limits.min(), abs=1e-12)
+    expected = containment.query_distance(exact, stored(near), SCORING.gamma)
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-7, atol=1e-13)
+
+
+@pytest.mark.node
+def test_exactly_on_the_limits(client, index):
+    """A product on a limit or at the origin is contained, one beyond is not, and both implementations say so alike."""
+    query = random_query(np.random.default_rng(7), 1, radius=0.0)
+    limits = query.limits[0].astype(np.float64)
+    tangents = np.array([limits, -limits, limits + 1e-4, limits * 0.999, limits * 0])
+    points = lorentz.exp0(tangents).astype(np.float32)
+    store(client, index, products(points))
+    distance, excess = np.array(explained(client, index, query)).T
+    assert list(excess <= 1e-6) == [True, True, False, True, True]
+    assert distance[-1] == 0
+    np.testing.assert_allclose(excess, containment.excess(precise(query), stored(points)), atol=1e-12)
+
+
+@pytest.mark.node
+def test_hyperboloids_without_weight_count_for_nothing(client, index):
+    """A hyperboloid of weight 0 changes neither distance nor excess."""
+    rng = np.random.default_rng(8)
+    points, query = random_points(rng, 20), random_query(rng, 3, weights=[0.5, 0.0, 0.5])
+    store(client, index, products(points))
+    found = np.array(explained(client, index, query))
+    np.testing.assert_allclose(found[:, 1], containment.excess(precise(query), stored(points)), atol=1e-9)
+    expected = containment.query_distance(query, stored(points), SCORING.gamma)
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-5)
+
+
+@pytest.mark.node
+def test_score_is_one_plus_fused(client, index):
+    """The score is `1 + fuse(lexical, distance)` in float32, with BM25 as the lexical score."""
+    rng = np.random.default_rng(9)
+    points, query = random_points(rng, 40), random_query(rng, 3)
+    store(client, index, products(points))
+    match = {"match": {"title": "fire"}}
+    lexical = np.array([hit["_score"] for hit in client.search(index=index, body={"query": match})["hits"]["hits"]])[0]
+    distance = containment.query_distance(precise(query), stored(points), SCORING.gamma)
+    expected = 1 + fuse(np.full(len(points), lexical), distance, FUSION)
+    found = scored(client, index, painless.score_script(query, SCORING), match)
+    np.testing.assert_allclose(found, expected, atol=2e-7)
+
+
+@pytest.mark.node
+def test_products_without_a_fitting_vector_count_as_the_median(client, index):
+    """No vector, no model, a foreign one, another dimension, no field: the median distance, and no product lost."""
+    rng = np.random.default_rng(10)
+    (point,), query = random_points(rng, 2)[1:], random_query(rng, 3)
+    other = f"{index}-other"
+    foreign = {"properties": {"anthem": {"properties": {"vector": {"type": "float"}, "model": {"type": "keyword"}}}}}
+    client.indices.create(index=f"{other}-bare", body={"mappings": {"properties": {"title": {"type": "text"}}}})
+    client.indices.create(index=f"{other}-small", body={"mappings": Fields().mapping(3)})
+    client.indices.create(index=f"{other}-float", body={"mappings": foreign})
+    del foreign["properties"]["anthem"]["properties"]["vector"]
+    client.indices.create(index=f"{other}-empty", body={"mappings": {"dynamic": False} | foreign})
+    anonymous = Fields().mapping(D)
+    del anonymous["properties"]["anthem"]["properties"]["model"]
+    client.indices.create(index=f"{other}-anonymous", body={"mappings": {"dynamic": False} | anonymous})
+    good = Fields().document(point, SCORING.model, "x")
+    model = {"model": SCORING.model}
+    unfit = [
+        (index, {"title": "fire tv"}),
+        (index, {"anthem": {"vector": good["anthem"]["vector"]}}),
+        (index, {"anthem": model}),
+        (index, Fields().document(point, "fedcba9876543210", "x")),
+        (f"{other}-bare", {"title": "fire tv"}),
+        (f"{other}-small", {"anthem": {"vector": [1.0, 0.0, 0.0, 0.0]} | model}),
+        (f"{other}-float", {"anthem": {"vector": 1.5} | model}),
+        (f"{other}-empty", good),
+        (f"{other}-anonymous", good),
+    ]
+    for number, (name, document) in enumerate(unfit):
+        client.index(index=name, id=str(number), body=document)
+    client.index(index=index, id=str(len(unfit)), body=good)
+    client.indices.refresh(index=f"{index}*")
+    found = scored(client, f"{index}*", painless.score_script(query, SCORING))
+    median = 1 + fuse(np.ones(1), np.array([np.nan]), FUSION)
+    assert len(found) == len(unfit) + 1
+    np.testing.assert_allclose(found[:-1], np.repeat(median, len(unfit)), atol=2e-7)
+    assert abs(found[-1] - median) > 1e-4
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"bias": 1e308, "lexical": 1e308, "containment": 1e308},
+        {"bias": -1e308, "lexical": -1e308, "containment": 1e308},
+        {"bias": 1.7e308, "lexical": 1.7e308, "containment": 1.7e308},
+        {"lexical": 0, "half_saturation": 0},
+        {"half_saturation": -1},
+        {"gamma": 1e308},
+        {"median_distance": 1e308, "model": "none"},
+        {"weights": [0.0, 0.0, 0.0]},
+        {"weights": [1e-300, 1e-300, 1e-300]},
+        {"limits": [[1e308] * D] * 3},
+        {"limits": [[-1e308] * D] * 3},
+        {"centres": [[1e308] * (D + 1)] * 3},
+        {"centres": [[-1] + [0] * D] * 3},
+        {"centres": [[1] + [0] * D] * 3, "limits": [[0] * D] * 3, "weights": [1, 0, 0], "gamma": 0},
+    ],
+)
+def test_the_script_never_fails_and_stays_between_1_and_2(client, index, extreme):
+    """Whatever the parameters, whole numbers included, every product is scored within [1, 2]."""
+    rng = np.random.default_rng(11)
+    store(client, index, [*products(random_points(rng, 5)), *products(np.full((1, D + 1), 3e38, np.float32))])
+    script = painless.score_script(random_query(rng, 3), SCORING)
+    script["params"] |= extreme
+    found = scored(client, index, script)
+    assert len(found) == 6
+    assert np.all((found >= 1) & (found <= 2))
+
+
+@pytest.mark.node
+def test_a_missing_script_is_refused(client, index):
+    """An id nobody stored is an error, never a silent pass: the id carries the hash of the source."""
+    script = painless.score_script(random_query(np.random.default_rng(12), 1), SCORING) | {"id": "anthem-containment-0"}
+    store(client, index, [{"title": "fire"}])
+    with pytest.raises(TransportError, match="unable to find script"):
+        scored(client, index, script)
+
+
+def test_the_id_follows_the_source(monkeypatch):
+    """Another source has another id, so that two versions never overwrite each other."""
+    before = painless.script_id()
+    monkeypatch.setattr(painless, "_SCORE", painless._SCORE + "\n")
+    assert painless.script_id() != before
+    assert painless.script_id().startswith(painless.PREFIX)
+    assert painless.put_script_body()["script"]["source"] == painless.script_source()

@@ -1,0 +1,184 @@
+"""Reranking in numpy: a permutation with the window on top, in the order of the fused score."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core import lorentz
+from anthem_core.bundle import Bundle
+from anthem_core.containment import Query, query_distance
+from anthem_core.errors import BundleError
+from anthem_core.fields import Fields
+from anthem_core.fusion import Fusion, fuse
+from anthem_core.text import Vocabulary
+from anthem_plugin.cli import rows
+from anthem_plugin.explain import attention, explain
+from anthem_plugin.rerank import distances, narrow, rerank
+from anthem_plugin.scoring import Scoring, precise
+
+D = 4
+FUSION = Fusion(bias=0.0, lexical=1.0, containment=2.0, half_saturation=5.0, median_distance=1.0)
+SCORING = Scoring(model="m", dimension=D, gamma=0.2, slack=0.01, fusion=FUSION)
+ORIGIN = Query(
+    centres=np.array([[1, 0, 0, 0, 0]], np.float32),
+    limits=np.array([[0.5, 0.4, 0.3, 0.2]], np.float32),
+    weights=np.ones(1, np.float32),
+    entities=np.array([0.2, 0.3], np.float32),
+    intersections=np.array([[0, 0.5], [0, 0]], np.float32),
+)
+
+unit = st.floats(-1, 1, allow_nan=False)
+vectors = st.lists(unit, min_size=D, max_size=D).map(lambda v: lorentz.exp0(np.array(v)).tolist())
+stored = st.one_of(
+    st.none(),
+    st.fixed_dictionaries({"vector": vectors, "model": st.sampled_from(["m", "other"])}),
+    st.fixed_dictionaries({"vector": st.lists(unit, max_size=3), "model": st.just("m")}),
+    st.just({"model": "m"}),
+    st.just("no object"),
+)
+windows = st.integers(1, 30)
+
+
+@st.composite
+def hits(draw):
+    """Hits in lexical order, with and without vectors."""
+    scores = sorted(draw(st.lists(st.floats(0, 50, width=32), max_size=20)), reverse=True)
+    objects = [draw(stored) for _ in scores]
+    return [
+        {"_id": str(number), "_score": score, "_source": {} if anthem is None else {"anthem": anthem}}
+        for number, (score, anthem) in enumerate(zip(scores, objects, strict=True))
+    ]
+
+
+def hit(tangent, score=1.0, model="m"):
+    """A hit whose point lies at a tangent vector of the origin."""
+    point = lorentz.exp0(np.array(tangent, float))
+    return {"_id": "1", "_score": score, "_source": Fields().document(point, model, "x")}
+
+
+@given(hits(), windows)
+def test_reranking_is_a_permutation(found, window):
+    """No hit is lost, none is doubled, and nothing of it changes but its score."""
+    ranked = rerank(found, ORIGIN, SCORING, window=window)
+    by_id = {item["_id"]: item for item in found}
+    assert sorted(item["_id"] for item in ranked) == sorted(by_id)
+    assert all({**item, "_score": by_id[item["_id"]]["_score"]} == by_id[item["_id"]] for item in ranked)
+
+
+@given(hits(), windows)
+def test_the_window_is_on_top_and_the_rest_keeps_its_order(found, window):
+    """Scores fall, the window lies in [1, 2] and a little, the rest far beneath in lexical order."""
+    ranked = rerank(found, ORIGIN, SCORING, window=window)
+    scores = [item["_score"] for item in ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert all(1 <= score <= 2.001 for score in scores[:window])
+    assert all(score < 0.001 for score in scores[window:])
+    assert [item["_id"] for item in ranked[window:]] == [item["_id"] for item in found[window:]]
+
+
+def test_ties_keep_lexical_order():
+    """Hits alike in every signal stay in the order in which they came, however many."""
+    alike = [{"_id": str(number), "_score": float(number % 2)} for number in range(200)]
+    expected = [str(number) for number in (*range(1, 200, 2), *range(0, 200, 2))]
+    assert [item["_id"] for item in rerank(alike, ORIGIN, SCORING, window=200)] == expected
+
+
+def test_the_nearer_product_wins_and_the_better_lexical_score_wins():
+    """With the other signal alike, each signal orders by itself."""
+    near, far = hit([0.1, 0, 0, 0]), hit([2, 0, 0, 0])
+    assert rerank([far, near], ORIGIN, SCORING)[0]["_source"] == near["_source"]
+    weak, strong = hit([1, 0, 0, 0], 1.0), hit([1, 0, 0, 0], 9.0)
+    assert rerank([weak, strong], ORIGIN, SCORING)[0]["_source"] == strong["_source"]
+
+
+def test_scores_are_one_plus_fused():
+    """The score is `1 + fuse(lexical, distance)` plus a millionth of the lexical score, in float32."""
+    items = [hit([0.5, 1, 0, 0], 7.0), hit([0, 0, 0, 2], 3.0)]
+    ranked = rerank(items, ORIGIN, SCORING)
+    fused = fuse(np.array([7.0, 3.0]), distances(items, ORIGIN, SCORING), FUSION)
+    expected = 1 + fused + 1e-6 * np.array([7.0, 3.0])
+    np.testing.assert_allclose([item["_score"] for item in ranked], expected, atol=2e-7)
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"_id": "1", "_score": 1.0},
+        {"_id": "1", "_score": 1.0, "_source": {}},
+        hit([1, 0, 0, 0], model="other"),
+        hit([1, 0, 0]),
+        {"_id": "1", "_score": 1.0, "_source": {"anthem": {"model": "m", "vector": "1 0 0 0 0"}}},
+    ],
+)
+def test_a_product_without_a_fitting_vector_counts_as_the_median(unfit):
+    """Its distance is unknown, its score that of a product at the median distance, and there is nothing to explain."""
+    (ranked,) = rerank([unfit], ORIGIN, SCORING)
+    median = 1 + fuse(np.ones(1), np.array([FUSION.median_distance]), FUSION)[0] + 1e-6
+    assert np.isnan(distances([unfit], ORIGIN, SCORING)).all()
+    assert ranked["_score"] == pytest.approx(median, abs=2e-7)
+    assert explain(unfit, ORIGIN, SCORING) is None
+
+
+def test_time_is_recomputed_from_space():
+    """A vector stored off the sheet ranks as the point above its space coordinates, as in the script."""
+    item = hit([0.5, 1, 0, 0])
+    expected = distances([item], ORIGIN, SCORING)
+    item["_source"]["anthem"]["vector"][0] = 99.0
+    assert distances([item], ORIGIN, SCORING) == expected
+
+
+def test_precise_is_the_same_query():
+    """Lifting a float32 query and leaving out what has no weight moves no distance by more than 1e-6."""
+    rng = np.random.default_rng(1)
+    centres = lorentz.exp0(rng.normal(size=(3, D))).astype(np.float32)
+    limits, weights = rng.random((3, D)).astype(np.float32), np.array([0.25, 0, 0.75], np.float32)
+    query = Query(centres, limits, weights, weights, weights)
+    points = lorentz.exp0(rng.normal(size=(50, D)))
+    exact = precise(query)
+    assert exact.centres.shape == (2, D + 1)
+    np.testing.assert_allclose(query_distance(exact, points, 0.2), query_distance(query, points, 0.2), atol=1e-6)
+
+
+def test_the_page_is_cut_after_reranking():
+    """`from` and `size` count reranked hits; the rest of the response stays as it is."""
+    ranked = [{"_id": str(number), "_score": 2 - number / 10, "_source": {"anthem": {}}} for number in range(9)]
+    response = {"took": 3, "aggregations": {"a": 1}, "hits": {"total": {"value": 9}, "max_score": 5.0, "hits": ranked}}
+    cut = narrow(response, {"from": 2, "size": 3}, ranked, SCORING)
+    assert [item["_id"] for item in cut["hits"]["hits"]] == ["2", "3", "4"]
+    assert cut["hits"]["max_score"] == 2
+    assert (cut["took"], cut["aggregations"], cut["hits"]["total"]) == (3, {"a": 1}, {"value": 9})
+    assert narrow({"hits": {"hits": []}}, {}, [], SCORING)["hits"] == {"hits": [], "max_score": None}
+
+
+def test_margins_are_limits_less_coordinates_tightest_first():
+    """A product is contained when its tightest margin is positive, and not when it is negative beyond the slack."""
+    inside = explain(hit([0.1, 0.3, 0.1, 0]), ORIGIN, SCORING)
+    assert inside.contained
+    assert [margin.dimension for margin in inside.margins] == [1, 3, 2]
+    np.testing.assert_allclose([margin.value for margin in inside.margins], [0.1, 0.2, 0.2], atol=1e-6)
+    outside = explain(hit([0, 0, 0, 0.5]), ORIGIN, SCORING)
+    assert not outside.contained
+    assert outside.margins[0].dimension == 3
+    assert outside.margins[0].value == pytest.approx(-0.3, abs=1e-6)
+    assert explain(hit([0, 0, 0, 0.205]), ORIGIN, SCORING).contained, "the bundle's slack counts as inside"
+
+
+def test_attention_names_entities_and_intersections():
+    """The strongest parts of a query come first, pairs with both their trigrams."""
+    strongest = attention(ORIGIN, "tv", Vocabulary((), 10))
+    assert [name for name, _ in strongest] == ["#tv × tv#", "tv#", "#tv"]
+
+
+def test_a_bundle_without_weights_is_refused(tmp_path):
+    """Without fusion weights for these signals there is nothing to rank by, and the error says what was found."""
+    bundle = Bundle(tmp_path, "m", D, 1, 3.0, 0.2, 0.0, Vocabulary((), 10), {"all": FUSION})
+    with pytest.raises(BundleError, match=r"\['all'\]"):
+        Scoring.of(bundle)
+
+
+def test_a_hit_below_the_former_list_is_new():
+    """A product the plain search did not show has no rank before."""
+    hit = {"_index": "i", "_id": "1", "_score": 1.5, "_source": {"title": "fire tv"}}
+    (row,) = rows({"hits": {"hits": []}}, {"hits": {"hits": [hit]}}, "title")
+    assert (row["rank"], row["before"], row["lexical"]) == (1, None, None)

@@ -1,0 +1,229 @@
+"""The rewriter: body in, body out."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core.fields import Fields
+from anthem_plugin.rewrite import query_text, rewrite, value_at, widen
+from anthem_plugin.sources import hides_vectors, restore
+
+SCRIPT = {"id": "anthem-containment-0", "params": {"gamma": 0.2}}
+MATCH = {"match": {"title": "fire tv"}}
+FIELDS = Fields()
+HIDDEN = ["anthem", "anthem_*.vector"]
+NEEDED = ["anthem.vector", "anthem.model"]
+
+names = st.sampled_from(["title", "brand", "meta.colour", "t*", "anthem", "anthem.model", "price", "*"])
+sources = st.one_of(
+    st.booleans(),
+    names,
+    st.lists(names, max_size=3),
+    st.fixed_dictionaries({}, optional={"includes": st.lists(names, max_size=3), "excludes": names}),
+)
+bodies = st.fixed_dictionaries(
+    {"query": st.sampled_from([MATCH, {"match_all": {}}, {"bool": {"must": MATCH, "filter": {"term": {"a": 1}}}}])},
+    optional={
+        "size": st.integers(0, 50),
+        "from": st.integers(0, 50),
+        "_source": sources,
+        "aggs": st.just({"brands": {"terms": {"field": "brand"}}}),
+        "highlight": st.just({"fields": {"title": {}}}),
+        "post_filter": st.just({"term": {"brand": "x"}}),
+        "track_total_hits": st.booleans(),
+        "rescore": st.just({"window_size": 5, "query": {"rescore_query": {"match_all": {}}}}),
+        "sort": st.sampled_from(
+            ["_score", ["_score"], [{"_score": "desc"}], "price", [{"price": "asc"}, "_score"], []]
+        ),
+        "search_after": st.just([1]),
+        "collapse": st.just({"field": "brand"}),
+        "script_fields": st.just({"one": {"script": "1"}}),
+        "stored_fields": st.sampled_from(["_none_", ["brand"]]),
+        "ext": st.just({"anything": {"at": "all"}}),
+    },
+)
+
+
+@given(body=bodies, window=st.integers(1, 500))
+def test_rewriting_changes_no_other_key_and_not_its_input(body, window):
+    """Only `rescore` and `_source` ever differ from the caller's body, which itself stays as it was."""
+    before = copy.deepcopy(body)
+    rewritten = rewrite(body, SCRIPT, window=window)
+    assert body == before
+    untouched = body.keys() - {"rescore", "_source"}
+    assert {key: rewritten.body[key] for key in untouched} == {key: body[key] for key in untouched}
+    assert rewritten.body.keys() <= body.keys() | {"rescore", "_source"}
+    assert rewritten.reranked == (rewritten.reason is None)
+    if not rewritten.reranked:
+        assert rewritten.body == before
+
+
+@given(body=bodies, window=st.integers(1, 500))
+def test_widening_changes_the_page_and_the_source_alone(body, window):
+    """The client's body differs in `from`, `size` and `_source`, and its page covers window and caller's page."""
+    before = copy.deepcopy(body)
+    wide = widen(body, window=window)
+    assert body == before
+    if not wide.reranked:
+        assert wide.body == before
+        return
+    assert wide.body["from"] == 0
+    assert wide.body["size"] == max(window, body.get("from", 0) + body.get("size", 10))
+    untouched = body.keys() - {"from", "size", "_source"}
+    assert {key: wide.body[key] for key in untouched} == {key: body[key] for key in untouched}
+
+
+def test_the_window_is_rescored_around_the_callers_query():
+    """The caller's query stands inside the `script_score`, with the weights that keep the window on top."""
+    (rescore,) = rewrite({"query": MATCH}, SCRIPT, window=7).body["rescore"]
+    assert rescore == {
+        "window_size": 7,
+        "query": {
+            "rescore_query": {"script_score": {"query": MATCH, "script": SCRIPT}},
+            "query_weight": 1e-6,
+            "rescore_query_weight": 1.0,
+            "score_mode": "total",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "existing", [{"window_size": 3}, [{"window_size": 3}], [{"window_size": 3}, {"window_size": 2}]]
+)
+def test_an_existing_rescore_comes_first(existing):
+    """The caller's rescorers stay, in their order, and ours is the last."""
+    rescore = rewrite({"query": MATCH, "rescore": existing}, SCRIPT).body["rescore"]
+    assert rescore[:-1] == (existing if isinstance(existing, list) else [existing])
+    assert "script_score" in rescore[-1]["query"]["rescore_query"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "word"),
+    [
+        ({"query": None}, "no query"),
+        ({"query": {}}, "no query"),
+        ({"query": {"hybrid": {"queries": [MATCH]}}}, "hybrid"),
+        ({"query": {"knn": {"v": {"vector": [1], "k": 3}}}}, "knn"),
+        ({"sort": "price"}, "sorts"),
+        ({"sort": [{"_score": "asc"}]}, "sorts"),
+        ({"sort": ["_score", "price"]}, "sorts"),
+        ({"sort": {"price": "asc", "_score": "desc"}}, "sorts"),
+        ({"search_after": [1.0]}, "search_after"),
+        ({"collapse": {"field": "brand"}}, "collapse"),
+        ({"scroll": "1m"}, "scroll"),
+    ],
+)
+def test_a_body_that_cannot_be_rescored_is_left_alone(extra, word):
+    """What OpenSearch does not take beside a rescore is left exactly as it is, and the reason names it."""
+    body = {"query": MATCH, "size": 5} | extra
+    for rewritten in (rewrite(body, SCRIPT), widen(body)):
+        assert (rewritten.body, rewritten.reranked) == (body, False)
+        assert word in rewritten.reason
+
+
+@pytest.mark.parametrize(
+    "sort", ["_score", ["_score"], [{"_score": "desc"}], {"_score": {"order": "desc"}}, [{"_score": {}}], []]
+)
+def test_a_sort_by_score_alone_is_reranked(sort):
+    """All ways of saying `by score, best first` are reranked."""
+    assert rewrite({"query": MATCH, "sort": sort}, SCRIPT).reranked
+
+
+@pytest.mark.parametrize(
+    ("asked", "cluster", "client"),
+    [
+        ({}, {"excludes": HIDDEN}, {"excludes": HIDDEN[1:]}),
+        ({"_source": True}, {"excludes": HIDDEN}, {"excludes": HIDDEN[1:]}),
+        ({"_source": False}, False, NEEDED),
+        ({"_source": "title"}, "title", {"includes": ["title", *NEEDED], "excludes": HIDDEN[1:]}),
+        ({"_source": ["t*"]}, {"includes": ["t*"], "excludes": HIDDEN},
+         {"includes": ["t*", *NEEDED], "excludes": HIDDEN[1:]}),
+        ({"_source": "anthem.model"}, "anthem.model",
+         {"includes": ["anthem.model", *NEEDED], "excludes": HIDDEN[1:]}),
+        ({"_source": "anthem*"}, "anthem*", {"includes": ["anthem*", *NEEDED], "excludes": HIDDEN[1:]}),
+        ({"_source": {"excludes": "brand"}}, {"excludes": ["brand", *HIDDEN]}, {"excludes": ["brand", *HIDDEN[1:]]}),
+        ({"_source": {"exclude": ["anthem"]}}, {"excludes": HIDDEN}, {"excludes": HIDDEN[1:]}),
+        ({"script_fields": {}}, None, NEEDED),
+        ({"stored_fields": ["brand"]}, None, NEEDED),
+    ],
+)  # fmt: skip
+def test_vectors_are_left_out_of_sources_unless_asked_for(asked, cluster, client):
+    """Cluster mode hides ANTHEM's objects, client mode fetches vector and model, whatever the form of `_source`."""
+    body = {"query": MATCH, **asked}
+    assert rewrite(body, SCRIPT).body.get("_source") == cluster
+    assert widen(body).body.get("_source") == client
+
+
+def test_a_second_model_hides_the_first():
+    """Whichever object a client ranks by, the vectors of the others stay out of sources too."""
+    second = Fields("anthem_ab12cd34")
+    hidden = {"excludes": ["anthem", "anthem_ab12cd34", "anthem_*.vector"]}
+    assert rewrite({"query": MATCH}, SCRIPT, fields=second).body["_source"] == hidden
+    assert widen({"query": MATCH}, fields=second).body["_source"] == {"excludes": ["anthem"]}
+
+
+def test_a_field_of_the_shops_own_is_not_taken_for_ours():
+    """A shop may have a field `anthem_singer`; asking for it asks for no vectors."""
+    assert rewrite({"query": MATCH, "_source": ["anthem_singer*"]}, SCRIPT).body["_source"] == {
+        "includes": ["anthem_singer*"],
+        "excludes": HIDDEN,
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, {"title": "fire tv"}),
+        ({"_source": ["title"]}, {"title": "fire tv"}),
+        ({"_source": "anthem.model"}, {"title": "fire tv", "anthem": {"model": "m"}}),
+        ({"_source": ["title", "anthem"]}, {"title": "fire tv", "anthem": {"vector": [1.0], "model": "m"}}),
+        (
+            {"_source": {"includes": "anthem", "excludes": "anthem.vector"}},
+            {"title": "fire tv", "anthem": {"model": "m"}},
+        ),
+        ({"_source": False}, None),
+        ({"script_fields": {}}, None),
+    ],
+)
+def test_the_caller_gets_the_sources_asked_for(asked, expected):
+    """What client mode fetched for itself is gone from the hit, what the caller named is there."""
+    hit = {"_id": "1", "_source": {"title": "fire tv", "anthem": {"vector": [1.0], "model": "m"}}}
+    assert restore(hit, asked, FIELDS).get("_source") == expected
+
+
+def test_a_wildcard_that_hides_the_vectors_is_noticed():
+    """Client mode does not rank by vectors it cannot see."""
+    assert hides_vectors({"_source": {"excludes": ["*.vector"]}}, FIELDS)
+    assert not hides_vectors({"_source": {"excludes": ["anthem", "anthem.*", "brand*"]}}, FIELDS)
+    assert "anthem.vector" in widen({"query": MATCH, "_source": {"excludes": "*"}}).reason
+    assert "_none_" in widen({"query": MATCH, "stored_fields": "_none_"}).reason
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "expected"),
+    [
+        (MATCH, None, "fire tv"),
+        ({"match": {"title": {"query": "fire tv", "operator": "and"}}}, None, "fire tv"),
+        ({"multi_match": {"query": "fire tv", "fields": ["title^3", "brand"]}}, None, "fire tv"),
+        ({"bool": {"must": [MATCH]}}, None, None),
+        ({"match_all": {}}, None, None),
+        (None, None, None),
+        ({"bool": {"must": [MATCH]}}, "query.bool.must.0.match.title", "fire tv"),
+        ({"bool": {"must": [MATCH]}}, "query.bool.must.1.match.title", None),
+        ({"bool": {"must": [MATCH]}}, "query.bool.must.x", None),
+        ({"match": {"title.en": {"query": "fire tv"}}}, "query.match.title.en.query", "fire tv"),
+        (MATCH, "query.match.title.query", None),
+        (MATCH, "query.match", None),
+    ],
+)
+def test_the_query_text_is_found(query, path, expected):
+    """Text stands at the path, or in a plain `match` or `multi_match`; anything else gives None."""
+    assert query_text({"query": query}, path) == expected
+
+
+@given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(min_size=1), inner) | st.lists(inner)), st.text())
+def test_no_path_breaks_the_walk(node, path):
+    """Any path through any JSON gives a value or None, never an error."""
+    value_at(node, path)
