@@ -1,0 +1,244 @@
+"""Laws of the report: nothing loaded, everything escaped, the same numbers in all three forms."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anthem_evaluation import views
+from anthem_evaluation.metrics import HEADLINE, compare, ranked
+from anthem_evaluation.report import (
+    Bundle,
+    Contained,
+    Dataset,
+    Example,
+    Hit,
+    Latency,
+    Report,
+    Timing,
+    as_json,
+    render,
+    text,
+    verdict,
+)
+
+VOID = {"meta", "line", "rect", "br", "hr", "img", "link", "input"}
+EVIL = "<script>alert('1')</script>\"&<img src=x onerror=alert(1)>"
+
+
+class Page(HTMLParser):
+    """A strict reader: keeps tags, attributes and text, and the tags still open."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.words, self.mismatched = [], [], [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        """Note a tag, its attributes, and that it is open."""
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        """Note a tag that closes itself."""
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        """Close the innermost open tag, or note that another one was closed."""
+        if not self.open or self.open.pop() != tag:
+            self.mismatched.append(tag)
+
+    def handle_data(self, data):
+        """Note text."""
+        self.words.append(data)
+
+
+def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b")):
+    """A report with every part filled; `words` stands wherever foreign text can."""
+    qrels = {"q1": {"a": 3, "b": 0, "c": 2}, "q2": {"a": 1, "b": 3}, "q3": {"c": 3, "a": 0}}
+    before, after = ({query: ranked(order) for query in qrels} for order in (baseline, reranked))
+    hits = tuple(
+        Hit(words, words, grade, grade != 0, 12.5, -0.25, 0.001, was)
+        for grade, was in ((3, 2), (0, 1), (1, 3), (None, None))
+    )
+    return Report(
+        title=words,
+        date=words,
+        machine=words,
+        dataset=Dataset(words, 20_000, 3, 7, 3),
+        cluster=words,
+        bundle=Bundle(words, words, 4_200_000),
+        comparison=compare(before, after, qrels),
+        queries=dict.fromkeys(qrels, words),
+        timings=(Timing(words, 3.25),),
+        latencies=(Latency(words, 1.26, 4.5),),
+        contained=Contained(0.875, 0.125),
+        examples=(Example("q1", words, hits, hits), Example(words, words, (), ())),
+        limits=(words,),
+    )
+
+
+def test_the_page_is_well_formed():
+    """Every tag that opens closes in order, and there is one main heading and one language."""
+    page = Page(render(sample()))
+    assert (page.open, page.mismatched) == ([], [])
+    assert page.tags.count("h1") == 1
+    assert ("lang", "en") in page.attributes
+
+
+def test_the_page_begins_with_its_type():
+    """Nothing stands before the doctype, or browsers fall back to quirks."""
+    assert render(sample()).startswith("<!doctype html>\n")
+
+
+def test_every_table_has_a_caption_and_scopes():
+    """Tables can be read aloud: as many captions as tables, and every header cell has a scope."""
+    page = Page(render(sample()))
+    assert page.tags.count("caption") == page.tags.count("table") > 0
+    assert [name for name, _ in page.attributes].count("scope") == page.tags.count("th")
+
+
+def test_every_drawing_has_words():
+    """Each outer drawing is an image with a label."""
+    page = render(sample())
+    assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]+"', page)) == 2
+
+
+def test_the_page_loads_nothing():
+    """No script, no link, no source, no address in the page or its style."""
+    html = render(sample())
+    page = Page(html)
+    assert not {"script", "link", "img", "iframe", "object", "embed"} & set(page.tags)
+    assert not {"src", "href", "xlink:href", "data", "action"} & {name for name, _ in page.attributes}
+    assert not re.search(r"https?://|@import|url\(", html)
+
+
+@settings(deadline=None, max_examples=40)  # three pages an example
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])).map(lambda letters: EVIL + letters))
+def test_foreign_text_comes_out_as_text(words):
+    """Whatever a title, query or name says, the tags of the page are those of a harmless one."""
+    page = Page(render(sample(words)))
+    assert page.tags == Page(render(sample())).tags
+    assert "".join(page.words).count(words) == "".join(Page(render(sample("\x02"))).words).count("\x02")
+
+
+@pytest.mark.parametrize("part", ["timings", "latencies", "examples", "limits", "contained"])
+def test_a_part_not_given_is_not_shown(part):
+    """A report without a part renders in all forms and is shorter for it."""
+    whole = sample()
+    without = replace(whole, **{part: None if part == "contained" else ()})
+    assert len(render(without)) < len(render(whole))
+    assert len(text(without)) < len(text(whole))
+
+
+def test_json_is_json():
+    """The value survives a strict round trip and carries the measures."""
+    value = as_json(sample())
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    measure = sample().comparison[HEADLINE]
+    assert next(m for m in value["comparison"]["measures"] if m["name"] == HEADLINE)["p"] == measure.p
+
+
+def test_all_forms_tell_the_same_verdict():
+    """The sentences of the verdict stand in the page, the text and the JSON."""
+    report = sample()
+    page = "".join(Page(render(report)).words)
+    for sentence in verdict(report):
+        assert sentence in page
+        assert sentence in text(report)
+        assert sentence in as_json(report)["verdict"]
+
+
+def test_a_loss_is_called_a_loss():
+    """When reranking is worse the verdict says it fell and the losers are named."""
+    worse = sample("green kettle", baseline=("a", "c", "b"), reranked=("b", "c", "a"))
+    assert f"{HEADLINE} fell" in verdict(worse)[0]
+    assert "most lost" in text(worse)
+    assert re.search(r"most lost[^\n]*\n  −\d\.\d{3}  green kettle", text(worse))
+
+
+def test_a_level_run_is_called_level():
+    """When nothing moved no one is named, and chance is not excluded."""
+    level = sample(reranked=("b", "a", "c"))
+    assert f"{HEADLINE} stayed" in verdict(level)[0]
+    assert "includes zero" in verdict(level)[2]
+    assert "No search lost." in render(level)
+
+
+def test_the_terminal_is_not_obeyed():
+    """Control characters of a title do not reach the terminal."""
+    assert "\x1b" not in text(replace(sample(), examples=(Example("q", "a\x1b[2Jb", (), (Hit("p", "\x1b]0;x\n"),)),)))
+
+
+def test_columns_of_the_text_line_up():
+    """In the table of measures every line is as wide as its head."""
+    block = next(part for part in text(sample()).split("\n\n") if part.lstrip().startswith("measure "))
+    assert len({len(line) for line in block.split("\n")}) == 1
+
+
+@given(st.dictionaries(st.text(), st.floats(-1, 1)))
+def test_bars_fill_the_chart_and_stay_in_it(changes):
+    """One bar a query, side by side from edge to edge, none above or below the drawing."""
+    bars = views.bars(changes)
+    assert len(bars) == len(changes)
+    for bar in bars:
+        assert bar.y >= -1
+        assert bar.y + bar.height <= 101
+    if bars:
+        assert bars[-1].x + bars[-1].width == pytest.approx(100, abs=0.1)
+
+
+@pytest.mark.parametrize("reranked", [("a", "c", "b"), ("b", "c", "a"), ("b", "a", "c"), ("c", "b", "a")])
+def test_marks_stay_in_the_chart_of_differences(reranked):
+    """Every interval holds its mean and lies within the scale."""
+    for mark in views.forest(sample(reranked=reranked).comparison.measures).marks:
+        assert 0 <= mark.low <= mark.place <= mark.high <= 100
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_an_arrow_says_where_a_hit_came_from(was, rank):
+    """Up by n from rank + n, down by n from rank − n, `=` from the same rank."""
+    sign = views.movement(was, rank)
+    moved = 0 if sign == "=" else int(sign[1:]) * (1 if sign[0] == "▲" else -1)
+    assert rank + moved == was
+    assert str(abs(moved)) in views.movement_words(was, rank) or moved == 0
+
+
+@given(st.floats(-10, 10))
+def test_a_sign_says_the_direction(value):
+    """A signed number reads back as itself, and what rounds to zero has no sign."""
+    written = views.signed(value)
+    assert float(written.replace("−", "-")) == pytest.approx(value, abs=6e-4)
+    assert (written[0] in "+−") == (float(written.replace("−", "-")) != 0)
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb as WCAG defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_text_stands_out_from_what_is_behind_it():
+    """In light, dark and print every text colour has a contrast of 4.5 with its background (WCAG AA)."""
+    palettes = [
+        dict(re.findall(r"--([\w-]+): (#\w{6});", block))
+        for block in re.findall(r":root \{([^}]*)\}", render(sample()))
+    ]
+    assert len(palettes) == 3
+    for palette in palettes:
+        for ink, grounds in {"ink": ("page", "panel"), "quiet": ("page", "panel"), "up": ("page", "up-soft"),
+                             "down": ("page", "down-soft"), "fair": ("page", "fair-soft")}.items():  # fmt: skip
+            for ground in grounds:
+                low, high = sorted((luminance(palette[ink]), luminance(palette[ground])))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
