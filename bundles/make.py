@@ -1,0 +1,55 @@
+"""Make the bundle that ships, `bundles/general`, from its two sources and nothing else.
+
+    python bundles/make.py ../shared/data/esci bundles/general
+
+The sources: the generated catalogue, and the split `train` of ESCI (Apache-2.0) without any product judged for a query
+of another split. Both are written as BEIR folders into `runs/general`; `anthem train` and `anthem export` do the rest.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anthem_core.beir import Dataset, read_dataset, write_dataset
+from anthem_core.catalogue import generate
+
+if TYPE_CHECKING:
+    from collections.abc import Set
+
+SEED = "0"
+STEPS = "4000"
+
+
+def train_part(dataset: Dataset) -> Dataset:
+    """The split `train` alone: its queries, its judgments, and the products no other split has judged."""
+    judged = _judged(dataset, {"train"})
+    held_out = _judged(dataset, dataset.qrels.keys() - {"train"})
+    products = {name: product for name, product in dataset.products.items() if name in judged or name not in held_out}
+    queries = {query: dataset.queries[query] for query in dataset.qrels["train"]}
+    return Dataset(products, queries, {"train": dataset.qrels["train"]})
+
+
+def _judged(dataset: Dataset, splits: Set[str]) -> set[str]:
+    return {product for split in splits for pool in dataset.qrels[split].values() for product in pool}
+
+
+def main(esci: Path, bundle: Path, work: Path = Path("runs/general")) -> None:
+    """Write both sources, train, export."""
+    sources = {"catalogue": train_part(generate(seed=0)), "esci": train_part(read_dataset(esci))}
+    for name, dataset in sources.items():
+        write_dataset(dataset, work / name)
+    checkpoint = work / "general.pt"
+    data = [str(work / name) for name in sources]
+    _anthem("train", *data, "--output", str(checkpoint), "--seed", SEED, "--steps", STEPS)
+    _anthem("export", str(checkpoint), str(bundle))
+
+
+def _anthem(*words: str) -> None:
+    subprocess.run([str(Path(sys.executable).with_name("anthem")), *words], check=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

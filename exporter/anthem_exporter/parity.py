@@ -1,0 +1,119 @@
+"""Torch against ONNX Runtime: names, axes, shapes, values, in that order; all faults are collected, then reported."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from anthem_core.encoder import session
+from anthem_core.errors import ParityError
+from anthem_core.text import pad
+from anthem_exporter.graphs import INPUTS, Graph, modules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import nn
+
+    from anthem_core.text import Vocabulary
+    from anthem_model.network import Anthem
+
+TOLERANCE = 1e-5
+BATCHES = (1, 7, 64)
+
+
+@dataclass
+class GraphParity:
+    """What was compared for one graph: texts, batch sizes, largest absolute difference by output, and every fault."""
+
+    graph: str
+    texts: int
+    differences: dict[str, float] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Parity of all graphs of a bundle."""
+
+    graphs: list[GraphParity]
+    tolerance: float = TOLERANCE
+    batches: tuple[int, ...] = BATCHES
+
+    @property
+    def passed(self) -> bool:
+        """Whether no graph has a fault."""
+        return not any(graph.faults for graph in self.graphs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Report as plain values."""
+        return {"passed": self.passed, **asdict(self)}
+
+    def __str__(self) -> str:
+        lines = [f"parity, torch against ONNX Runtime, batches of {', '.join(map(str, self.batches))}:"]
+        for graph in self.graphs:
+            worst = max(graph.differences.values(), default=float("nan"))
+            lines.append(f"  {graph.graph}: {graph.texts} texts, largest difference {worst:.1e}")
+            lines += [f"    FAULT {fault}" for fault in graph.faults]
+        return "\n".join(lines)
+
+
+def check(model: Anthem, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]) -> ParityReport:
+    """Compare every graph of a folder with its torch module on texts, an empty and an over-long one among them.
+
+    Raises:
+        ParityError: A name, axis, shape or value differs; the message is the whole report.
+    """
+    report = ParityReport(
+        [_graph(module, graph, vocabulary, folder, texts) for graph, module in modules(model).items()]
+    )
+    if not report.passed:
+        raise ParityError(f"The graphs do not compute what the model computes.\n{report}\nNothing was exported.")
+    return report
+
+
+def _graph(module: nn.Module, graph: Graph, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]) -> GraphParity:
+    limit = vocabulary.query_limit if graph.outputs[0] == "centres" else vocabulary.title_limit
+    rows = [vocabulary.ids(text, limit) for text in ["", "over-long " * limit, *texts]]
+    result = GraphParity(graph.file, len(rows))
+    runtime = session(folder / graph.file)
+    _names(runtime, graph, result)
+    if not result.faults:
+        for size in BATCHES:
+            for start in range(0, len(rows), size):
+                _values(module, runtime, graph, rows[start : start + size], result)
+    return result
+
+
+def _names(runtime: Any, graph: Graph, result: GraphParity) -> None:  # noqa: ANN401 (ONNX Runtime has no types)
+    found = {value.name: value.shape for value in runtime.get_inputs()}
+    if tuple(found) != INPUTS:
+        result.faults.append(f"inputs {tuple(found)} where {INPUTS} were wanted")
+    result.faults += [f"input {name} has a fixed axis: {shape}" for name, shape in found.items() if not _dynamic(shape)]
+    outputs = tuple(value.name for value in runtime.get_outputs())
+    if outputs != graph.outputs:
+        result.faults.append(f"outputs {outputs} where {graph.outputs} were wanted")
+
+
+def _dynamic(shape: Sequence[int | str]) -> bool:
+    return len(shape) == 2 and all(isinstance(axis, str) for axis in shape)
+
+
+@torch.inference_mode()
+def _values(module: nn.Module, runtime: Any, graph: Graph, rows: list[list[int]], result: GraphParity) -> None:  # noqa: ANN401
+    trigrams, mask = pad(rows)
+    wanted = module(torch.from_numpy(trigrams), torch.from_numpy(mask))
+    found = runtime.run(list(graph.outputs), {"trigrams": trigrams, "mask": mask})
+    for name, one, other in zip(graph.outputs, found, wanted, strict=True):
+        reference = other.numpy()
+        if one.shape != reference.shape:
+            result.faults.append(f"{name} has shape {one.shape} where {reference.shape} was wanted")
+            continue
+        difference = float(np.abs(one - reference).max())
+        result.differences[name] = max(difference, result.differences.get(name, 0.0))
+        if not difference <= TOLERANCE:
+            result.faults.append(f"{name} differs by {difference:.1e}, allowed {TOLERANCE:.0e} ({len(rows)} texts)")

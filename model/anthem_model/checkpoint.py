@@ -1,0 +1,77 @@
+"""A checkpoint: one file with everything an export needs, read without running code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from anthem_core.errors import DataError
+from anthem_core.fusion import Fusion
+from anthem_core.text import Vocabulary
+from anthem_model.calibration import Calibration
+from anthem_model.network import Anthem, Shape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model, its vocabulary, its calibration, what it was trained on and how well."""
+
+    model: Anthem
+    vocabulary: Vocabulary
+    calibration: Calibration
+    trained_on: list[str] = field(default_factory=list)
+    quality: dict[str, Any] = field(default_factory=dict)
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint file."""
+    vocabulary = checkpoint.vocabulary
+    torch.save(
+        {
+            "anthem_checkpoint": FORMAT,
+            "shape": checkpoint.model.shape.to_dict(),
+            "state": checkpoint.model.state_dict(),
+            "trigrams": list(vocabulary.known),
+            "text": [vocabulary.buckets, vocabulary.query_limit, vocabulary.title_limit],
+            "slack": checkpoint.calibration.slack,
+            "fusion": checkpoint.calibration.fusion.to_dict(),
+            "trained_on": checkpoint.trained_on,
+            "quality": checkpoint.quality,
+        },
+        path,
+    )
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint file.
+
+    Raises:
+        DataError: The file is missing, is no checkpoint of this format, or does not fit its own shape.
+    """
+    if not path.is_file():
+        raise DataError(f"No checkpoint at {path}; give the file that `anthem train DATA --output CHECKPOINT` wrote.")
+    try:
+        return _from_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises classes of pickle, zipfile and its own
+        raise DataError(
+            f"{path} is no checkpoint of format {FORMAT} ({type(error).__name__}: {error}). "
+            "Train again: anthem train DATA --output CHECKPOINT"
+        ) from error
+
+
+def _from_dict(values: dict[str, Any]) -> Checkpoint:
+    if values["anthem_checkpoint"] != FORMAT:
+        raise ValueError(f"format {values['anthem_checkpoint']}")
+    model = Anthem(Shape(**values["shape"]))
+    model.load_state_dict(values["state"])
+    model.eval()
+    calibration = Calibration(values["slack"], Fusion.from_dict(values["fusion"]))
+    vocabulary = Vocabulary(tuple(values["trigrams"]), *values["text"])
+    return Checkpoint(model, vocabulary, calibration, values["trained_on"], values["quality"])

@@ -1,0 +1,37 @@
+"""`anthem train`: a BEIR folder in, a checkpoint out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import click
+
+from anthem_core.console import emit, ends_cleanly, err, json_option
+from anthem_core.errors import require_extra
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Checkpoint file to write.")
+@click.option("--seed", default=0, show_default=True, help="The same seed on the same machine gives the same model.")
+@click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches to learn from.")
+@click.option("--minutes", default=math.inf, type=click.FloatRange(0, min_open=True), help="Stop early after so long.")
+@json_option
+@ends_cleanly
+def train(data: tuple[Path, ...], output: Path, seed: int, steps: int, minutes: float, as_json: bool) -> None:
+    """Train ANTHEM on BEIR folders: corpus.jsonl[.gz], queries.jsonl, qrels/train.tsv, or a corpus alone.
+
+    A sixth of the judged queries of `train` is kept for validation; other splits are never read.
+
+    \b
+    Example:
+        anthem train shop/ --output shop.pt
+    """
+    require_extra("train", "torch", "geoopt", "bm25s", "Stemmer")
+    from anthem_model.run import run
+    from anthem_model.training import Plan
+
+    quality = run(data, output, Plan(seed=seed, steps=steps, minutes=minutes))
+    err.print(f"Next: anthem export {output} BUNDLE")
+    emit({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)

@@ -1,0 +1,36 @@
+"""Containment of products in hyperboloids, in torch; the numpy twin is `anthem_core.containment`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from anthem_model.lorentz import norm, seen_pairwise
+
+
+def outside(seen: Tensor, limits: Tensor) -> Tensor:
+    """Part of every coordinate beyond its limit, `max(|z| − l, 0)`; shapes `(..., D)` to `(..., D)`."""
+    return (seen.abs() - limits).clamp_min(0)
+
+
+def distance(seen: Tensor, limits: Tensor, gamma: float) -> Tensor:
+    """Distance to one hyperboloid, `d = ‖max(|z| − l, 0)‖ + γ‖min(|z|, l)‖`; shapes `(..., D)` to `(...)`."""
+    inside = torch.minimum(seen.abs(), limits)
+    return (norm(outside(seen, limits)) + gamma * norm(inside)).squeeze(-1)
+
+
+def query_distance(centres: Tensor, limits: Tensor, weights: Tensor, points: Tensor, gamma: float) -> Tensor:
+    """Distance of products to queries, `d = −log Σ w_k exp(−d_k)`.
+
+    Shapes: centres `(B, K, D+1)`, limits `(B, K, D)`, weights `(B, K)`, points `(N, D+1)`; result `(B, N)`.
+    """
+    seen = seen_pairwise(centres, points)
+    each = distance(seen, limits[:, None], gamma)
+    return -torch.logsumexp(torch.log(weights.clamp_min(1e-9))[:, None] - each, dim=-1)
+
+
+def excess(centres: Tensor, limits: Tensor, weights: Tensor, points: Tensor) -> Tensor:
+    """How far the worst coordinate lies beyond its limit, `min_k max_i (|z_i| − l_i)`; shapes as above, `(B, N)`."""
+    seen = seen_pairwise(centres, points)
+    worst = (seen.abs() - limits[:, None]).amax(-1)
+    return worst.masked_fill((weights <= 0)[:, None], torch.inf).amin(-1)

@@ -1,0 +1,41 @@
+"""BM25 as OpenSearch's `english` analyzer gives it, for training where no cluster runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import bm25s
+import Stemmer
+
+from anthem_core.text import words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Lucene's English stop words, those that `EnglishAnalyzer` drops.
+_STOP_WORDS = """
+a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to was
+will with
+"""
+_STOP = frozenset(_STOP_WORDS.split())
+
+
+class Lexical:
+    """BM25 over a list of texts, Lucene's formula without its constant factor: k1 = 1.2, b = 0.75."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._stem = Stemmer.Stemmer("porter").stemWord
+        self._index = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
+        self._index.index([self._terms(text) for text in texts], show_progress=False)
+        self._known = self._index.vocab_dict
+
+    def scores(self, query: str) -> list[float]:
+        """Score of every text for a query; 0 where no word matches."""
+        terms = [term for term in self._terms(query) if term in self._known]
+        if not terms:
+            return [0.0] * int(self._index.scores["num_docs"])
+        found: list[float] = self._index.get_scores(terms).tolist()
+        return found
+
+    def _terms(self, text: str) -> list[str]:
+        return [self._stem(word) for word in words(text) if word not in _STOP] or [""]

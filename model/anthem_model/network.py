@@ -1,0 +1,223 @@
+"""ANTHEM (Choudhary et al., WSDM 2022) in torch: queries become hyperboloids, products become points."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import geoopt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anthem_model.lorentz import bounded, exp0, log0, midpoint, norm, pairwise_inner
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes and constants of a model: `ids` rows a table, dimension D, K hyperboloids a query, radius bound, γ."""
+
+    ids: int
+    dimension: int = 64
+    hyperboloids: int = 2
+    context: int = 5
+    radius: float = 3.0
+    gamma: float = 0.2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values by name, as a checkpoint keeps them."""
+        return asdict(self)
+
+
+class Hyperboloids(NamedTuple):
+    """Encoded queries: centres `(B,K,D+1)`, limits `(B,K,D)`, weights `(B,K)`, attention `(B,T)` and `(B,T,T)`."""
+
+    centres: Tensor
+    limits: Tensor
+    weights: Tensor
+    entities: Tensor
+    intersections: Tensor
+
+
+class Points(NamedTuple):
+    """Encoded products: points `(B, D+1)` and attention over the title's trigrams `(B, L)`."""
+
+    points: Tensor
+    attention: Tensor
+
+
+class Context(nn.Module):
+    """A trigram among its neighbours: depthwise then pointwise convolution, added to what it was; `(B,T,D)`."""
+
+    def __init__(self, width: int, dimension: int) -> None:
+        super().__init__()
+        self.near = nn.Conv1d(dimension, dimension, width, padding=width // 2, groups=dimension)
+        self.mix = nn.Linear(dimension, dimension)
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Add to every trigram what its neighbours say; padding says nothing."""
+        kept = vectors * mask.unsqueeze(-1)
+        near = self.near(kept.transpose(1, 2)).transpose(1, 2)
+        result: Tensor = vectors + self.mix(F.gelu(near))
+        return result
+
+
+class Entities(nn.Module):
+    """Trigrams as points on the hyperboloid, and the attention each draws by itself, at first its rarity.
+
+    One table serves queries and titles: what they share is near from the first step on.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        points = exp0(torch.randn(shape.ids, shape.dimension) * 0.3)
+        self.points = geoopt.ManifoldParameter(points, manifold=geoopt.Lorentz())
+        self.salience = nn.Embedding(shape.ids, 1)
+        nn.init.zeros_(self.salience.weight)
+
+    def forward(self, trigrams: Tensor) -> tuple[Tensor, Tensor]:
+        """Tangent vectors at the origin `(B,T,D)` and salience `(B,T)`."""
+        return log0(self.points[trigrams]), self.salience(trigrams).squeeze(-1)
+
+
+class Placement(nn.Module):
+    """A place for a pooled vector: its direction, turned, at a learned radius; `(..., D)` to `(..., D+1)`.
+
+    The length of a pooled vector says how much its trigrams disagree, not where it belongs; so the radius is learned.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.radius = shape.radius
+        self.turn = nn.Linear(shape.dimension, shape.dimension, bias=False)
+        self.depth = nn.Linear(shape.dimension, 1)
+        nn.init.eye_(self.turn.weight)
+        nn.init.zeros_(self.depth.weight)
+        nn.init.constant_(self.depth.bias, -0.7)
+
+    def forward(self, vector: Tensor) -> Tensor:
+        """Place vectors; the zero vector of a text without trigrams goes to the origin."""
+        turned = self.turn(vector)
+        direction = turned / norm(turned)
+        return exp0(self.radius * torch.sigmoid(self.depth(direction)) * direction)
+
+
+class QueryEncoder(nn.Module):
+    """Trigrams to hyperboloids: entities in context, every pair intersected, all of it united by attention."""
+
+    KEY = 16
+
+    def __init__(self, shape: Shape, entities: Entities) -> None:
+        super().__init__()
+        size, heads = shape.dimension, shape.hyperboloids
+        self.shape = shape
+        self.entities = entities
+        self.limits = nn.Embedding(shape.ids, size)
+        self.context = Context(shape.context, size)
+        self.limit_context = nn.Linear(size, size)
+        self.share = nn.Linear(size, 1)
+        self.entity_attention = nn.Sequential(nn.Linear(2 * size, size), nn.Tanh(), nn.Linear(size, heads))
+        self.pair_keys = nn.Linear(2 * size, self.KEY * heads)
+        self.pair_bias = nn.Parameter(torch.zeros(heads))
+        self.place = Placement(shape)
+        self.gate = nn.Linear(size, 1)
+        nn.init.normal_(self.limits.weight, std=0.1)
+
+    def forward(self, trigrams: Tensor, mask: Tensor) -> Hyperboloids:
+        """Encode queries; trigrams `(B,T)` int64, mask `(B,T)` bool."""
+        tangent, salience = self.entities(trigrams)
+        tangent = self.context(tangent, mask)
+        limits = F.softplus(self.limits(trigrams) + self.limit_context(tangent) - 2)
+        entities, pairs = self._attention(tangent, limits, salience, mask)
+        united = self._unite_centres(exp0(bounded(tangent, self.shape.radius)), self.share(tangent), entities, pairs)
+        pooled = log0(united)
+        weights = torch.softmax(self.gate(pooled).squeeze(-1), dim=-1)
+        return Hyperboloids(
+            self.place(pooled),
+            entities @ limits + _unite_pair_limits(limits, pairs),
+            weights,
+            torch.einsum("bk,bki->bi", weights, entities),
+            torch.einsum("bk,bkij->bij", weights, pairs),
+        )
+
+    def _attention(self, tangent: Tensor, limits: Tensor, salience: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """One softmax over entities and intersections: `(B,K,T)` and `(B,K,T,T)`, the latter 0 unless i < j."""
+        both = torch.cat([tangent, limits], dim=-1)
+        entity = self.entity_attention(both).transpose(1, 2) + salience[:, None]
+        keys = self.pair_keys(both).view(*mask.shape, self.shape.hyperboloids, self.KEY).transpose(1, 2)
+        pair = keys @ keys.transpose(-1, -2) / self.KEY**0.5 + self.pair_bias[:, None, None]
+        pair = pair + (salience[:, :, None] + salience[:, None, :])[:, None] / 2
+        length = mask.shape[1]
+        place = torch.arange(length, device=mask.device)
+        ordered = place[:, None] < place[None, :]
+        allowed = torch.cat(
+            [mask[:, None], (mask[:, :, None] & mask[:, None, :] & ordered).flatten(1)[:, None]], dim=-1
+        )
+        scores = torch.cat([entity, pair.flatten(2)], dim=-1).masked_fill(~allowed, -1e9)
+        weights = torch.softmax(scores, dim=-1) * allowed
+        return weights[..., :length], weights[..., length:].reshape(-1, self.shape.hyperboloids, length, length)
+
+    @staticmethod
+    def _unite_centres(centres: Tensor, share: Tensor, entities: Tensor, pairs: Tensor) -> Tensor:
+        """Centroid of entities and intersections, `(B,K,D+1)`, without building the T² intersection centres.
+
+        The intersection of i and j has the centre `m/n` with `m = a·c_i + (1 − a)·c_j`, `n² = −<m,m>` and
+        `a = σ(s_i − s_j)`: in the weighted sum it is some of `c_i` and some of `c_j`.
+        """
+        first = torch.sigmoid(share - share.transpose(1, 2))
+        second = 1 - first
+        apart = -pairwise_inner(centres)
+        length = torch.sqrt(first.square() + second.square() + 2 * first * second * apart).unsqueeze(1)
+        of_first = (pairs * (first.unsqueeze(1) / length)).sum(-1)
+        of_second = (pairs * (second.unsqueeze(1) / length)).sum(-2)
+        return midpoint((entities + of_first + of_second) @ centres)
+
+
+def _unite_pair_limits(limits: Tensor, pairs: Tensor) -> Tensor:
+    """Attention-weighted sum of the intersections' limits, `Σ_ij w_ij·min(l_i, l_j)`; `(B,K,D)`."""
+    least = torch.minimum(limits.unsqueeze(2), limits.unsqueeze(1))
+    return torch.einsum("bkij,bijd->bkd", pairs, least)
+
+
+class ProductEncoder(nn.Module):
+    """Trigrams of a title to a point: entities in context, self-attention, one attention-weighted point."""
+
+    def __init__(self, shape: Shape, entities: Entities) -> None:
+        super().__init__()
+        size = shape.dimension
+        self.shape = shape
+        self.entities = entities
+        self.context = Context(shape.context, size)
+        self.heads = nn.Linear(size, 3 * size)
+        self.mix = nn.Linear(size, size)
+        self.attention = nn.Sequential(nn.Linear(size, size), nn.Tanh(), nn.Linear(size, 1))
+        self.place = Placement(shape)
+
+    def forward(self, trigrams: Tensor, mask: Tensor) -> Points:
+        """Encode products; trigrams `(B,L)` int64, mask `(B,L)` bool."""
+        tangent, salience = self.entities(trigrams)
+        tangent = self.context(tangent, mask)
+        tangent = tangent + self.mix(self._self_attention(tangent, mask))
+        scores = (self.attention(tangent).squeeze(-1) + salience).masked_fill(~mask, -1e9)
+        weights = torch.softmax(scores, dim=-1) * mask
+        entities = exp0(bounded(tangent, self.shape.radius))
+        united = midpoint(torch.einsum("bl,bld->bd", weights, entities))
+        return Points(self.place(log0(united)), weights)
+
+    def _self_attention(self, tangent: Tensor, mask: Tensor) -> Tensor:
+        asked, key, value = self.heads(tangent).chunk(3, dim=-1)
+        scores = asked @ key.transpose(1, 2) / self.shape.dimension**0.5
+        mixed: Tensor = torch.softmax(scores.masked_fill(~mask[:, None], -1e9), dim=-1) @ value
+        return mixed
+
+
+class Anthem(nn.Module):
+    """Both encoders, and the scale that turns a distance into a logit in training."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.entities = Entities(shape)
+        self.query = QueryEncoder(shape, self.entities)
+        self.product = ProductEncoder(shape, self.entities)
+        self.log_scale = nn.Parameter(torch.tensor(3.0))

@@ -1,0 +1,77 @@
+"""How good a model is on the validation part: order of the judged products, containment, no cluster needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ir_measures
+import torch
+from ir_measures import nDCG
+
+from anthem_core.text import pad
+from anthem_model.containment import excess, query_distance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from anthem_core.text import Vocabulary
+    from anthem_model.network import Anthem, Hyperboloids
+    from anthem_model.shop import Judged, Shop
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Distances `(N,)` and excesses `(N,)` of some products to one query."""
+
+    distance: Tensor
+    excess: Tensor
+
+
+@torch.no_grad()
+def encode_products(model: Anthem, vocabulary: Vocabulary, titles: Sequence[str]) -> Tensor:
+    """Points of titles, `(N, D+1)`."""
+    ids = [vocabulary.title_ids(title) for title in titles]
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+    points = torch.empty(len(ids), model.shape.dimension + 1)
+    for start in range(0, len(order), BATCH):
+        rows = order[start : start + BATCH]
+        trigrams, mask = pad([ids[row] for row in rows])
+        points[rows] = model.product(torch.from_numpy(trigrams), torch.from_numpy(mask)).points
+    return points
+
+
+@torch.no_grad()
+def encode_query(model: Anthem, vocabulary: Vocabulary, text: str) -> Hyperboloids:
+    """Hyperboloids of one query, batch of 1."""
+    trigrams, mask = pad([vocabulary.query_ids(text)])
+    query: Hyperboloids = model.query(torch.from_numpy(trigrams), torch.from_numpy(mask))
+    return query
+
+
+@torch.no_grad()
+def signals(model: Anthem, vocabulary: Vocabulary, text: str, points: Tensor) -> Signals:
+    """Distance and excess of products to a query text; points `(N, D+1)`."""
+    query = encode_query(model, vocabulary, text)
+    far = query_distance(query.centres, query.limits, query.weights, points, model.shape.gamma)
+    return Signals(far[0], excess(query.centres, query.limits, query.weights, points)[0])
+
+
+def pool_ndcg(model: Anthem, vocabulary: Vocabulary, shop: Shop, judged: Sequence[Judged]) -> float:
+    """Mean nDCG@10 (linear gain) of the distance's order over each query's judged products."""
+    rows = sorted({row for query in judged for row in query.rows})
+    places = {row: place for place, row in enumerate(rows)}
+    points = encode_products(model, vocabulary, [shop.titles[row] for row in rows])
+    qrels, run = [], []
+    for number, query in enumerate(judged):
+        chosen = points[[places[row] for row in query.rows]]
+        far = signals(model, vocabulary, query.text, chosen).distance.tolist()
+        for row, gain, away in zip(query.rows, query.gains, far, strict=True):
+            qrels.append(ir_measures.Qrel(str(number), str(row), round(gain * 6)))
+            run.append(ir_measures.ScoredDoc(str(number), str(row), -away))
+    found: float = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10] if qrels else 0.0
+    return found
