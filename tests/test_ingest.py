@@ -23,7 +23,7 @@ from anthem_ingest.actions import (
     text_of,
     update_action,
 )
-from anthem_ingest.cli import _corpus_file, ingest
+from anthem_ingest.cli import ingest
 from anthem_ingest.encode import Recipe, loads, updates
 from anthem_ingest.ingest import load_products, survey
 from anthem_ingest.report import LISTED, Failure, IngestReport, Survey, Tally
@@ -212,18 +212,6 @@ def test_a_field_that_no_corpus_has_is_refused(encoder):
     with pytest.raises(DataError, match="titel"), connect("http://127.0.0.1:9") as client:
         load_products(client, "shop", [], encoder, fields=["title", "titel"])
     check_parts(["title", "text", "metadata.brand.name"])
-
-
-def test_a_folder_must_hold_one_corpus(tmp_path):
-    """A corpus is a file, or the one corpus of a folder; none or two are refused."""
-    with pytest.raises(DataError, match="no corpus"):
-        _corpus_file(tmp_path)
-    plain = tmp_path / "corpus.jsonl"
-    plain.touch()
-    assert _corpus_file(tmp_path) == _corpus_file(plain) == plain
-    (tmp_path / "corpus.jsonl.gz").touch()
-    with pytest.raises(DataError, match=r"corpus\.jsonl and corpus\.jsonl\.gz"):
-        _corpus_file(tmp_path)
 
 
 def test_help_has_an_example():

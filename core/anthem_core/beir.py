@@ -77,15 +77,24 @@ def read_dataset(folder: Path) -> Dataset:
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; wanted a BEIR folder with corpus.jsonl or corpus.jsonl.gz in it.")
-    corpus = _jsonl(folder, "corpus")
-    if corpus is None:
-        raise DataError(f"No corpus.jsonl or corpus.jsonl.gz in {folder}; put one there or name the right folder.")
     dataset = Dataset({})
-    dataset.products.update((product.id, product) for product in read_products(corpus, dataset.problems))
+    dataset.products.update((product.id, product) for product in read_products(corpus_of(folder), dataset.problems))
     _add_queries(dataset, folder)
     for path in sorted((folder / "qrels").glob("*.tsv")):
         dataset.qrels[path.stem] = _read_qrels(path, dataset)
     return dataset
+
+
+def corpus_of(folder: Path) -> Path:
+    """Corpus file of a BEIR folder, plain or gzipped.
+
+    Raises:
+        DataError: The folder has none, or both.
+    """
+    corpus = _jsonl(folder, "corpus")
+    if corpus is None:
+        raise DataError(f"No corpus.jsonl or corpus.jsonl.gz in {folder}; put one there or name the right folder.")
+    return corpus
 
 
 def read_products(path: Path, problems: list[Problem] | None = None) -> Iterator[Product]:

@@ -30,14 +30,19 @@ def connect(url: str | None = None, *, timeout: float = 30.0) -> OpenSearch:
     `OPENSEARCH_USER`, `OPENSEARCH_PASSWORD` and `OPENSEARCH_CA` (a PEM file) are read where they are set.
 
     Raises:
-        ClusterError: No cluster is named and no local node runs.
+        ClusterError: No cluster is named and no local node runs, or what is named is no address.
     """
     found = url or os.environ.get("OPENSEARCH_URL") or _local_node()
     user, password = os.environ.get("OPENSEARCH_USER"), os.environ.get("OPENSEARCH_PASSWORD")
     settings: dict[str, Any] = {"timeout": timeout, "ca_certs": os.environ.get("OPENSEARCH_CA")}
     if user and password:
         settings["http_auth"] = (user, password)
-    return OpenSearch(hosts=[found], **{name: value for name, value in settings.items() if value is not None})
+    try:
+        return OpenSearch(hosts=[found], **{name: value for name, value in settings.items() if value is not None})
+    except (ValueError, OSError) as error:
+        raise ClusterError(
+            f"'{found}' cannot be used ({error}); wanted: an address like http://host:9200"
+        ) from error
 
 
 def _local_node() -> str:

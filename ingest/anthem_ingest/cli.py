@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anthem_core.console import emit, ends_cleanly, json_option, progress
-from anthem_core.errors import DataError, PartialError
+from anthem_core.errors import PartialError
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -49,6 +49,7 @@ def ingest(
       anthem ingest products --field title --field brand.name
       anthem ingest products --corpus corpus.jsonl.gz
     """
+    from anthem_core.beir import corpus_of
     from anthem_core.bundle import load
     from anthem_core.cluster import connect
     from anthem_core.encoder import Encoder
@@ -56,7 +57,7 @@ def ingest(
     client, encoder = connect(url), Encoder(load(bundle), threads=os.cpu_count() or 1)
     problems: list[Problem] = []
     if corpus:
-        report = _from_file(client, index, encoder, fields, _corpus_file(corpus), problems)
+        report = _from_file(client, index, encoder, fields, corpus if corpus.is_file() else corpus_of(corpus), problems)
     else:
         report = _from_index(client, index, encoder, fields)
     emit(
@@ -94,16 +95,3 @@ def _from_file(
     click.echo(Survey(index, total, 0, total, bytes_each(encoder.bundle)), err=True)
     with progress("Loading", total) as advance:
         return load_products(client, index, read_products(corpus), encoder, fields=fields, advance=advance)
-
-
-def _corpus_file(path: Path) -> Path:
-    """Return a corpus file, the one given or the one in a BEIR folder."""
-    if path.is_file():
-        return path
-    found = [file for file in (path / "corpus.jsonl", path / "corpus.jsonl.gz") if file.is_file()]
-    if len(found) != 1:
-        names = " and ".join(file.name for file in found) or "no corpus"
-        raise DataError(
-            f"{path} has {names}; one of corpus.jsonl and corpus.jsonl.gz was wanted. Name the file itself."
-        )
-    return found[0]

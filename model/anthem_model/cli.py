@@ -14,12 +14,17 @@ from anthem_core.errors import require_extra
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Checkpoint file to write.")
-@click.option("--seed", default=0, show_default=True, help="The same seed on the same machine gives the same model.")
+@click.option("--seed", default=0, show_default=True, help="The same seed and threads give the same model.")
 @click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches to learn from.")
 @click.option("--minutes", default=math.inf, type=click.FloatRange(0, min_open=True), help="Stop early after so long.")
+@click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(1), help="More are faster on an idle machine."
+)
 @json_option
 @ends_cleanly
-def train(data: tuple[Path, ...], output: Path, seed: int, steps: int, minutes: float, as_json: bool) -> None:
+def train(
+    *, data: tuple[Path, ...], output: Path, seed: int, steps: int, minutes: float, threads: int, as_json: bool
+) -> None:
     """Train ANTHEM on BEIR folders: corpus.jsonl[.gz], queries.jsonl, qrels/train.tsv, or a corpus alone.
 
     A sixth of the judged queries of `train` is kept for validation; other splits are never read.
@@ -32,6 +37,6 @@ def train(data: tuple[Path, ...], output: Path, seed: int, steps: int, minutes: 
     from anthem_model.run import run
     from anthem_model.training import Plan
 
-    quality = run(data, output, Plan(seed=seed, steps=steps, minutes=minutes))
+    quality = run(data, output, Plan(seed=seed, steps=steps, minutes=minutes, threads=threads))
     err.print(f"Next: anthem export {output} BUNDLE")
     emit({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)

@@ -70,6 +70,7 @@ class Entities(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
+        self.radius = shape.radius
         points = exp0(torch.randn(shape.ids, shape.dimension) * 0.3)
         self.points = geoopt.ManifoldParameter(points, manifold=geoopt.Lorentz())
         self.salience = nn.Embedding(shape.ids, 1)
@@ -78,6 +79,15 @@ class Entities(nn.Module):
     def forward(self, trigrams: Tensor) -> tuple[Tensor, Tensor]:
         """Tangent vectors at the origin `(B,T,D)` and salience `(B,T)`."""
         return log0(self.points[trigrams]), self.salience(trigrams).squeeze(-1)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Bring every point back onto the sheet and within the radius bound, where float32 is exact enough.
+
+        Without it RiemannianAdam carried some so far out that their Lorentz lengths, and the loss, were no numbers.
+        """
+        tangent = log0(self.points)
+        self.points.copy_(exp0(tangent * (self.radius / norm(tangent)).clamp_max(1)))
 
 
 class Placement(nn.Module):

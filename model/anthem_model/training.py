@@ -34,7 +34,7 @@ class Plan:
     """How long and how fast to train.
 
     `steps` decides, `minutes` only cuts short; no judged query is seen much more than `passes` times: there are few of
-    them, and the model would learn them by heart.
+    them, and the model would learn them by heart. Several `threads` round sums otherwise, which changes the model.
     """
 
     seed: int = 0
@@ -47,6 +47,7 @@ class Plan:
     buckets: int = 2192
     dimension: int = 64
     hyperboloids: int = 2
+    threads: int = 1
 
 
 @dataclass
@@ -79,6 +80,7 @@ class Trained:
 
 def train(shops: Sequence[Shop], plan: Plan) -> Trained:
     """Train ANTHEM on shops; the same seed on the same machine gives the same model."""
+    torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     texts = [title for shop in shops for title in shop.titles]
     vocabulary = build_vocabulary(
@@ -120,6 +122,7 @@ def _step(model: Anthem, batch: Batch, optimiser: torch.optim.Optimizer) -> floa
     value.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
+    model.entities.settle()
     return float(value.detach())
 
 

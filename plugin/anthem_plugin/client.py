@@ -12,7 +12,7 @@ from opensearchpy.exceptions import TransportError
 from anthem_core.cluster import reason
 from anthem_plugin.painless import CONTEXT, put_script_body, score_script, script_id
 from anthem_plugin.rerank import narrow, rerank
-from anthem_plugin.rewrite import WINDOW, Rewritten, query_text, rewrite, widen
+from anthem_plugin.rewrite import NO_TEXT, NO_WORDS, WINDOW, Rewritten, query_text, rewrite, widen
 from anthem_plugin.scoring import Scoring
 
 if TYPE_CHECKING:
@@ -129,10 +129,10 @@ class AnthemClient:
             raise _LeftAloneError(f"`{misplaced[0]}` stands outside the body; it belongs into it")
         text = text if text is not None else query_text(body, self._query_path)
         if text is None:
-            raise _LeftAloneError("no query text was given, and none stands where the body was searched for it")
+            raise _LeftAloneError(NO_TEXT)
         query = self._encoder.query(text)
         if query is None:
-            raise _LeftAloneError("the query has no letters or digits")
+            raise _LeftAloneError(NO_WORDS)
         return query
 
     def _ranked(

@@ -12,6 +12,8 @@ from anthem_plugin.sources import fetch, hide, hides_vectors
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+NO_TEXT = "no query text was given, and none stands where the body was searched for it"
+NO_WORDS = "the query has no letters or digits"
 WINDOW = 100
 
 _ANTHEM = Fields()

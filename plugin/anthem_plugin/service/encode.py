@@ -1,0 +1,83 @@
+"""`POST /encode/query` and `POST /encode/products`: text in, hyperbolic geometry out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from anthem_core.containment import Query
+from anthem_core.encoder import Encoder
+from anthem_core.fields import Fields
+from anthem_plugin.rewrite import NO_WORDS
+from anthem_plugin.service.common import MAX_TEXTS, Asked, Text
+
+
+class QueryAsked(Asked):
+    """A query to encode."""
+
+    text: Text = Field(description="Query text, of any script.", examples=["fire tv"])
+
+
+class Hyperboloids(BaseModel):
+    """The regions a query asks for, K of them in dimension D."""
+
+    centres: list[list[float]] = Field(description="K points of D+1 Lorentz coordinates, time first.")
+    limits: list[list[float]] = Field(description="K limits of D coordinates, none below 0.")
+    weights: list[float] = Field(description="K weights, none below 0, that sum to 1.")
+    size: float = Field(description="Weighted mean of the limits; it grows with the generality of the query.")
+
+
+class QueryEncoded(BaseModel):
+    """A query as hyperboloids, or why it has none."""
+
+    model: str = Field(description="Id of the model.")
+    query: Hyperboloids | None = Field(description="The query; null for a text that is left to OpenSearch.")
+    reason: str | None = Field(description="Why there is no query, or null.")
+
+
+class ProductsAsked(Asked):
+    """Products to encode."""
+
+    texts: Annotated[list[Text], Field(max_length=MAX_TEXTS)] = Field(
+        description="Product texts, usually titles.", examples=[["Fire TV stick 4K", "Red running shoe"]]
+    )
+
+
+class ProductsEncoded(BaseModel):
+    """What an index keeps of each product, in the order of the texts: `anthem.model`, `.vector` and `.text_hash`."""
+
+    model: str = Field(description="Id of the model, for `anthem.model` of every product.")
+    points: list[list[float]] = Field(description="A point of D+1 Lorentz coordinates for each text.")
+    text_hashes: list[str] = Field(description="Sixteen hex digits for each text; `anthem ingest` skips what has them.")
+
+
+def routes(encoder: Encoder) -> APIRouter:
+    """The endpoints that encode with this encoder."""
+    router = APIRouter(prefix="/encode", tags=["encode"])
+    model = encoder.bundle.model
+
+    @router.post("/query")
+    def encode_query(asked: QueryAsked) -> QueryEncoded:
+        """Encode a query as hyperboloids; a text without letters or digits has none."""
+        query = encoder.query(asked.text)
+        if query is None:
+            return QueryEncoded(model=model, query=None, reason=NO_WORDS)
+        return QueryEncoded(model=model, query=_hyperboloids(query), reason=None)
+
+    @router.post("/products")
+    def encode_products(asked: ProductsAsked) -> ProductsEncoded:
+        """Encode products as points, ready to be written into an index."""
+        points = encoder.products(asked.texts)
+        made = [
+            Fields().document(point, model, text)["anthem"] for point, text in zip(points, asked.texts, strict=True)
+        ]
+        vectors, hashes = [one["vector"] for one in made], [one["text_hash"] for one in made]
+        return ProductsEncoded(model=model, points=vectors, text_hashes=hashes)
+
+    return router
+
+
+def _hyperboloids(query: Query) -> Hyperboloids:
+    return Hyperboloids(
+        centres=query.centres.tolist(), limits=query.limits.tolist(), weights=query.weights.tolist(), size=query.size
+    )
