@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Set
 
 SEED = "0"
-STEPS = "4000"
+STEPS = "3500"
 
 
 def train_part(dataset: Dataset) -> Dataset:

@@ -155,11 +155,11 @@ def test_splits_share_no_query(catalogue):
 
 
 def test_every_query_is_judged_with_positives_and_zeros(catalogue, judged):
-    """12 to 25 products are judged for a query, all of them in the corpus, some right and some wrong."""
+    """All that is right for a query is judged, and ten wrong products; all of them are in the corpus."""
     for grades in judged.values():
-        assert 12 <= len(grades) <= 25
+        assert len(grades) >= 11
         assert max(grades.values()) == 3
-        assert list(grades.values()).count(0) >= 8
+        assert list(grades.values()).count(0) == 10
         assert grades.keys() <= catalogue.products.keys()
         assert set(grades.values()) <= {0, 1, 2, 3}
     total = Counter(grade for grades in judged.values() for grade in grades.values())

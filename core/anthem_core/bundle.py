@@ -115,12 +115,13 @@ def shipped() -> dict[str, Path]:
 
 
 def _find(name_or_path: str | Path) -> Path:
-    folder = Path(name_or_path)
-    if folder.is_dir():
+    folder, names = Path(name_or_path), shipped()
+    if (folder / MANIFEST).is_file():
         return folder
-    names = shipped()
     if str(name_or_path) in names:
         return names[str(name_or_path)]
+    if folder.is_dir():
+        return folder
     raise BundleError(
         f"No bundle '{name_or_path}': neither a folder nor one that ships ({', '.join(sorted(names)) or 'none'}). "
         "Give the folder that `anthem export` wrote."

@@ -40,9 +40,7 @@ def connect(url: str | None = None, *, timeout: float = 30.0) -> OpenSearch:
     try:
         return OpenSearch(hosts=[found], **{name: value for name, value in settings.items() if value is not None})
     except (ValueError, OSError) as error:
-        raise ClusterError(
-            f"'{found}' cannot be used ({error}); wanted: an address like http://host:9200"
-        ) from error
+        raise ClusterError(f"'{found}' cannot be used ({error}); wanted: an address like http://host:9200") from error
 
 
 def _local_node() -> str:

@@ -24,13 +24,19 @@ BATCH = 64
 class Encoder:
     """Query and product encoder of a bundle; safe to share between threads.
 
-    Raises BundleError when ONNX Runtime cannot read a graph.
+    Raises BundleError when ONNX Runtime cannot read a graph, or the graph does not fit the manifest.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.bundle = bundle
         self._query = session(bundle.path / QUERY_GRAPH, threads)
         self._product = session(bundle.path / PRODUCT_GRAPH, threads)
+        found = self._product.get_outputs()[0].shape[-1]
+        if found != bundle.dimension + 1:
+            raise BundleError(
+                f"{bundle.path}: the manifest says dimension {bundle.dimension}, the product encoder gives {found} "
+                f"coordinates where {bundle.dimension + 1} were wanted. Export again."
+            )
 
     def query(self, text: str) -> Query | None:
         """Hyperboloids of a query text; None for one without letters or digits, which is left to OpenSearch."""

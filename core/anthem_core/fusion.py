@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import expit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,7 @@ def fuse(lexical: Array, distance: Array, fusion: Fusion) -> Array:
         + fusion.lexical * saturate(lexical, fusion.half_saturation)
         - fusion.containment * known
     )  # fmt: skip
-    fused: Array = 1 / (1 + np.exp(-logit))
+    fused: Array = expit(logit)
     return fused
 
 

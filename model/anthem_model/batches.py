@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,11 +55,12 @@ class Sampler:
     random: Random
     judged: int = 16
     queries: int = 40
-    products: int = 5
+    products: int = 6
     dropped: float = 0.05
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_ids", self.shop.ids(self.vocabulary))
+    @cached_property
+    def _ids(self) -> list[list[int]]:
+        return self.shop.ids(self.vocabulary)
 
     def batches(self) -> Iterator[Batch]:
         """Batches without end; every judged query comes once before any comes twice."""
@@ -65,15 +68,19 @@ class Sampler:
         while True:
             count = min(self.judged, len(self.shop.learn))
             if len(queue) < count:
-                queue = self.random.sample(self.shop.learn, len(self.shop.learn))
+                queue += self.random.sample(self.shop.learn, len(self.shop.learn))
             asked = [self._asked(query) for query in queue[:count]]
             queue = queue[count:]
             asked += [self._pseudo() for _ in range(self.queries - count)]
             yield self._batch(asked)
 
     def _asked(self, judged: Judged) -> Asked:
-        drawn = self.random.sample(range(len(judged.rows)), min(self.products, len(judged.rows)))
-        gains = {judged.rows[place]: judged.gains[place] for place in drawn}
+        """Draw some judged products, every grade as likely as the next: a broad query has hundreds of good ones."""
+        grades: dict[float, list[int]] = defaultdict(list)
+        for row, gain in zip(judged.rows, judged.gains, strict=True):
+            grades[gain].append(row)
+        drawn = (self.random.choice(sorted(grades)) for _ in range(self.products))
+        gains = {self.random.choice(grades[gain]): gain for gain in drawn}
         return Asked(judged.text, frozenset(words(judged.text)), gains)
 
     def _pseudo(self) -> Asked:
@@ -98,7 +105,7 @@ class Sampler:
                 # A title that holds every word of the query may well be relevant: nobody judged it.
                 gains[number, place] = known if known is not None else UNKNOWN * (one.needed <= self.shop.words[row])
         queries, query_mask = self._pad([self.vocabulary.query_ids(one.text) for one in asked])
-        products, product_mask = self._pad([self._ids[row] for row in pool])  # type: ignore[attr-defined]
+        products, product_mask = self._pad([self._ids[row] for row in pool])
         return Batch(queries, query_mask, products, product_mask, torch.from_numpy(gains), torch.from_numpy(judged))
 
     def _pad(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from anthem_core.fusion import Fusion
 from anthem_model.lexical import Lexical
 from anthem_model.losses import listwise
-from anthem_model.validation import encode_products, signals
+from anthem_model.validation import encode_products, ndcg, signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from anthem_model.shop import Shop
 
 WINDOW = 100
+HALF = 10.0  # half-saturation of a lexical score where nothing matches
 CONTAINED = 0.93  # share of the relevant validation products that the default slack contains
+RELEVANT = 0.5  # gain from which a product counts as relevant
 SPREAD = 1.5  # standard deviation of the fused logit: wide enough to order, narrow enough for float32 near 1
 
 
@@ -39,10 +41,11 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Slack of the containment, and fusion weights with the median distance of the candidates."""
+    """Slack of the containment, fusion weights, and by shop what both gave on the validation queries."""
 
     slack: float
     fusion: Fusion
+    quality: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def calibrate(model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop]) -> Calibration:
@@ -50,19 +53,21 @@ def calibrate(model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop]) -> C
 
     Without judgments (a catalogue alone) the slack is 0 and both signals weigh the same.
     """
-    groups = [list(_candidates(model, vocabulary, shop)) for shop in shops if shop.validate]
+    groups = {shop.name: list(_candidates(model, vocabulary, shop)) for shop in shops if shop.validate}
     if not groups:
-        return Calibration(0.0, Fusion(0.0, 4.0, 4.0, 10.0, 1.0))
-    every = [one for group in groups for one in group]
-    beyond = torch.cat([one.excess[one.judged & (one.gains >= 0.5)] for one in every])
-    return Calibration(float(torch.quantile(beyond, CONTAINED)), fit(groups))
+        return Calibration(0.0, Fusion(0.0, 4.0, 4.0, HALF, 1.0))
+    beyond = torch.cat([one.excess[one.judged & (one.gains >= RELEVANT)] for group in groups.values() for one in group])
+    slack = float(torch.quantile(beyond, CONTAINED)) if len(beyond) else 0.0
+    fusion = fit(list(groups.values()))
+    return Calibration(slack, fusion, {name: quality(group, slack, fusion) for name, group in groups.items()})
 
 
 def fit(groups: Sequence[Sequence[Candidates]], steps: int = 300) -> Fusion:
     """Weights that minimise the listwise loss over each query's candidates, then scaled: the order stays as it was."""
     every = [one for group in groups for one in group]
     median = float(torch.cat([one.distance for one in every]).median())
-    half = torch.cat([one.lexical[one.lexical > 0] for one in every]).median().log().requires_grad_()
+    matching = torch.cat([one.lexical[one.lexical > 0] for one in every])
+    half = (matching.median() if len(matching) else torch.tensor(HALF)).log().requires_grad_()
     weights = torch.tensor([4.0, 4.0], requires_grad=True)
     optimiser = torch.optim.Adam([half, weights], lr=0.05)
     for _ in range(steps):
@@ -107,8 +112,30 @@ def _candidates(model: Anthem, vocabulary: Vocabulary, shop: Shop) -> Iterator[C
         yield Candidates(lexical[rows], found.distance, found.excess, gains, judged)
 
 
-def shares(candidates: Sequence[Candidates], slack: float) -> tuple[float, float]:
-    """Share of the relevant and of the irrelevant judged products that are contained at a slack."""
-    relevant = torch.cat([one.excess[one.judged & (one.gains >= 0.5)] for one in candidates])
-    irrelevant = torch.cat([one.excess[one.judged & (one.gains < 0.5)] for one in candidates])
-    return float((relevant <= slack).float().mean()), float((irrelevant <= slack).float().mean())
+def quality(group: Sequence[Candidates], slack: float, fusion: Fusion) -> dict[str, float]:
+    """What a calibration gives on its candidates: nDCG@10 of judged pool and window, and the shares contained."""
+    weights, half = torch.tensor([fusion.lexical, fusion.containment]), torch.tensor(fusion.half_saturation).log()
+    fused = [_logit(one, half, weights) for one in group]
+    judged = [one.judged for one in group]
+    relevant = torch.cat([one.excess[one.judged & (one.gains >= RELEVANT)] for one in group])
+    irrelevant = torch.cat([one.excess[one.judged & (one.gains < RELEVANT)] for one in group])
+    found = {
+        "pool_lexical": _ndcg_of(group, [one.lexical for one in group], judged),
+        "pool_containment": _ndcg_of(group, [-one.distance for one in group], judged),
+        "pool_fused": _ndcg_of(group, fused, judged),
+        "window_lexical": _ndcg_of(group, [one.lexical for one in group], [one.lexical > 0 for one in group]),
+        "window_fused": _ndcg_of(group, fused, [one.lexical > 0 for one in group]),
+        "relevant_contained": _share(relevant <= slack),
+        "irrelevant_contained": _share(irrelevant <= slack),
+    }
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.float().mean()) if len(flags) else 0.0
+
+
+def _ndcg_of(group: Sequence[Candidates], scores: Sequence[Tensor], chosen: Sequence[Tensor]) -> float:
+    """NDCG@10 of scores over the chosen candidates; what is not chosen comes last."""
+    last = [score.masked_fill(~some, -torch.inf) for score, some in zip(scores, chosen, strict=True)]
+    return ndcg([one.gains for one in group], [score.nan_to_num(neginf=-1e9) for score in last])

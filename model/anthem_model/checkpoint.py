@@ -61,7 +61,7 @@ def load(path: Path) -> Checkpoint:
         return _from_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises classes of pickle, zipfile and its own
         raise DataError(
-            f"{path} is no checkpoint of format {FORMAT} ({type(error).__name__}: {error}). "
+            f"{path} is no whole checkpoint of format {FORMAT} ({type(error).__name__} while reading it). "
             "Train again: anthem train DATA --output CHECKPOINT"
         ) from error
 

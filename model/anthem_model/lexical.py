@@ -31,7 +31,7 @@ class Lexical:
 
     def scores(self, query: str) -> list[float]:
         """Score of every text for a query; 0 where no word matches."""
-        terms = [term for term in self._terms(query) if term in self._known]
+        terms = [term for term in self._terms(query) if term and term in self._known]
         if not terms:
             return [0.0] * int(self._index.scores["num_docs"])
         found: list[float] = self._index.get_scores(terms).tolist()

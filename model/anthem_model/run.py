@@ -28,7 +28,7 @@ def run(folders: Sequence[Path], output: Path, plan: Plan) -> dict[str, Any]:
     shops = [read_shop(folder, plan.seed) for folder in folders]
     trained = train(shops, plan)
     calibration = calibrate(trained.model, trained.vocabulary, shops)
-    quality = _quality(trained)
+    quality = _quality(trained) | {"validation": calibration.quality}
     save(Checkpoint(trained.model, trained.vocabulary, calibration, [shop.name for shop in shops], quality), output)
     return quality
 

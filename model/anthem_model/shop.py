@@ -53,15 +53,20 @@ class Shop:
         return [vocabulary.title_ids(title) for title in self.titles]
 
 
-def prepare(name: str, dataset: Dataset, random: Random, *, share: float = 0.15) -> Shop:
-    """Shop of a data set's split `train`, a share of whose judged queries is kept for validation."""
+def prepare(name: str, dataset: Dataset, random: Random) -> Shop:
+    """Shop of a data set's split `train`, some of whose judged queries are kept for validation."""
     places = {product: row for row, product in enumerate(dataset.products)}
     qrels = dataset.qrels.get("train", {})
     top = max((grade for judged in qrels.values() for grade in judged.values()), default=1) or 1
     judged = [_judged(dataset.queries[query], qrels, query, places, top) for query in sorted(qrels)]
     random.shuffle(judged)
-    kept = int(len(judged) * share)
+    kept = validation_count(len(judged))
     return Shop(name, [title_of(dataset, product) for product in dataset.products], judged[kept:], judged[:kept])
+
+
+def validation_count(judged: int) -> int:
+    """How many judged queries validate: a sixth; of few a third, up to 30, for fewer cannot tell two models apart."""
+    return max(judged // 6, min(judged // 3, 30))
 
 
 def title_of(dataset: Dataset, product: str) -> str:

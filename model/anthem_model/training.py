@@ -60,9 +60,9 @@ class Best:
     state: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def offer(self, model: Anthem, quality: dict[str, float], step: int) -> None:
-        """Keep the model if it beats the best."""
+        """Keep the model if nothing before was better; without judgments that is the last one."""
         mean = sum(quality.values()) / max(len(quality), 1)
-        if mean > self.mean:
+        if mean >= self.mean:
             self.mean, self.step, self.quality = mean, step, quality
             self.state = copy.deepcopy(model.state_dict())
 
@@ -98,8 +98,7 @@ def train(shops: Sequence[Shop], plan: Plan) -> Trained:
 def _learn(model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop], plan: Plan, until: float) -> Best:
     groups = parameter_groups(model, plan.rate)
     optimiser = geoopt.optim.RiemannianAdam(groups)
-    rates = [group["lr"] for group in groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=plan.steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: pace(step / plan.steps))
     streams = [_stream(shop, vocabulary, plan, place, len(shops)) for place, shop in enumerate(shops)]
     best = Best()
     with progress("training", plan.steps) as advance:
@@ -134,6 +133,11 @@ def _validated(
     shown = ", ".join(f"{name} {found:.4f}" for name, found in quality.items()) or "nothing judged"
     err.print(f"step {step}: loss {value:.3f}, validation nDCG@10: {shown}")
     return quality
+
+
+def pace(done: float, warm: float = 0.1) -> float:
+    """Share of the full step size when a share of the steps is done: a tenth to get going, then half a cosine to 0."""
+    return min(1.0, (done + 1e-2) / warm) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
 
 def parameter_groups(model: Anthem, rate: float) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anthem_model.shop import Judged, Shop
 
 BATCH = 128
+GRADES = 6  # of the finest scale among the data sets; ir-measures wants whole numbers
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,17 @@ def pool_ndcg(model: Anthem, vocabulary: Vocabulary, shop: Shop, judged: Sequenc
     rows = sorted({row for query in judged for row in query.rows})
     places = {row: place for place, row in enumerate(rows)}
     points = encode_products(model, vocabulary, [shop.titles[row] for row in rows])
+    chosen = [points[[places[row] for row in query.rows]] for query in judged]
+    far = [signals(model, vocabulary, query.text, some).distance for query, some in zip(judged, chosen, strict=True)]
+    return ndcg([torch.tensor(query.gains) for query in judged], [-away for away in far])
+
+
+def ndcg(gains: Sequence[Tensor], scores: Sequence[Tensor]) -> float:
+    """Mean nDCG@10 (linear gain) of queries, each given by its products' gains in [0, 1] and scores; 0 for no query."""
     qrels, run = [], []
-    for number, query in enumerate(judged):
-        chosen = points[[places[row] for row in query.rows]]
-        far = signals(model, vocabulary, query.text, chosen).distance.tolist()
-        for row, gain, away in zip(query.rows, query.gains, far, strict=True):
-            qrels.append(ir_measures.Qrel(str(number), str(row), round(gain * 6)))
-            run.append(ir_measures.ScoredDoc(str(number), str(row), -away))
+    for number, (gain, score) in enumerate(zip(gains, scores, strict=True)):
+        for place, (one, other) in enumerate(zip(gain.tolist(), score.tolist(), strict=True)):
+            qrels.append(ir_measures.Qrel(str(number), str(place), round(one * GRADES)))
+            run.append(ir_measures.ScoredDoc(str(number), str(place), other))
     found: float = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10] if qrels else 0.0
     return found

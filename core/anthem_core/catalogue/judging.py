@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from anthem_core.catalogue.queries import Intent
     from anthem_core.catalogue.shop import Path, Type
 
-# At most so many judged products of a grade, and so many zeros: look-alikes, from the department, all in all.
-POOL = {3: 6, 2: 5, 1: 4}
+# So many zeros of a query are judged: look-alikes, some from the department, and all in all.
 LOOKALIKES, NEIGHBOURS, ZEROS = 6, 2, 10
 STRANGERS = 100  # to draw the last zeros from: far more than are ever needed
 
@@ -56,7 +55,7 @@ def words(text: str) -> set[str]:
 
 
 class Judge:
-    """Judges pools of items: some of each grade, and zeros that are hard, near and far."""
+    """Judges items: all that are no zeros, and zeros that are hard, near and far."""
 
     def __init__(self, items: list[Item], rng: random.Random) -> None:
         self.items, self.rng = items, rng
@@ -70,18 +69,17 @@ class Judge:
                 self.postings[word].append(place)
 
     def pool(self, intent: Intent, text: str) -> dict[str, int]:
-        """Judge about 20 items for a query: ids to grades, in the order of the stock."""
+        """Judge every item that is no zero for a query, and ten that are: ids to grades, in the order of the stock.
+
+        So an item without a judgment is a zero, too, and a whole ranking can be measured.
+        """
         graded = self._graded(intent)
-        chosen: list[int] = []
-        for value, most in POOL.items():
-            places = [place for place, found in graded.items() if found == value]
-            chosen += self.rng.sample(places, min(len(places), self.rng.randint(most - 1, most)))
         zeros = self._lookalikes(text, graded)
         neighbours = self.rng.sample(self.places[intent.path[:1]], NEIGHBOURS)
         for place in (*neighbours, *self.rng.sample(range(len(self.items)), STRANGERS)):
             if len(zeros) < ZEROS and place not in graded and place not in zeros:
                 zeros.append(place)
-        return {self.items[place].id: graded.get(place, 0) for place in sorted([*chosen, *zeros])}
+        return {self.items[place].id: graded.get(place, 0) for place in sorted([*graded, *zeros])}
 
     def _graded(self, intent: Intent) -> dict[int, int]:
         """All items of the stock that are not zeros."""

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 
 import click
 
-from anthem_core.console import ends_cleanly
+from anthem_core.console import emit, ends_cleanly, json_option
 from anthem_core.errors import AnthemError
 
 GRACE = 5  # seconds for requests under way when the service is told to end; Docker kills after 10
@@ -25,8 +25,9 @@ GRACE = 5  # seconds for requests under way when the service is told to end; Doc
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
 )
+@json_option
 @ends_cleanly
-def serve(bundle: str, host: str, port: int) -> None:
+def serve(bundle: str, host: str, port: int, *, as_json: bool) -> None:
     """Serve encoders and rewriter over HTTP; /docs describes the endpoints.
 
     The script that rewritten searches call is stored in the cluster, OPENSEARCH_URL or the local node, at the start; a
@@ -46,8 +47,9 @@ def serve(bundle: str, host: str, port: int) -> None:
     from anthem_core.encoder import Encoder
     from anthem_plugin.service.app import create_app
 
-    app = create_app(Encoder(load(bundle)))
+    app = create_app(Encoder(loaded := load(bundle)))
     _store_script()
+    emit({"host": host, "port": port, "model": loaded.model}, f"Serving model {loaded.model}", as_json=as_json)
     # The access log would hold whatever a caller puts into a URL.
     server = uvicorn.Server(
         uvicorn.Config(app, host=host, port=port, access_log=False, ws="none", timeout_graceful_shutdown=GRACE)

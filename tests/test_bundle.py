@@ -1,0 +1,231 @@
+"""A bundle is a value, checked when it is loaded: every kind of damage is named, with what to do about it."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core.bundle import (
+    FORMAT,
+    LEXICAL_CONTAINMENT,
+    MANIFEST,
+    PRODUCT_GRAPH,
+    QUERY_GRAPH,
+    REQUIRED,
+    TRIGRAMS,
+    load,
+    model_id,
+    save_manifest,
+    shipped,
+    write_vocabulary,
+)
+from anthem_core.encoder import Encoder, session
+from anthem_core.errors import BundleError
+from anthem_core.fusion import Fusion
+from anthem_core.text import build_vocabulary
+
+
+@pytest.fixture
+def folder(bundle, tmp_path):
+    """A copy of the bundle that ships, free to be damaged."""
+    return Path(shutil.copytree(bundle.path, tmp_path / "copy"))
+
+
+def manifest(folder, **changes):
+    """Rewrite entries of the manifest; an entry of None is taken out."""
+    values = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | changes
+    kept = {name: value for name, value in values.items() if value is not None}
+    (folder / MANIFEST).write_text(json.dumps(kept), encoding="utf-8")
+
+
+def flip(path):
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    """Leave half of a file."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def text_rules(folder, **changes):
+    """Change rules of the text in the manifest."""
+    rules = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["text"]
+    manifest(folder, text=rules | changes)
+
+
+def swap_graph(folder):
+    """Put the product encoder in the place of the query encoder, with sums to match."""
+    bundle = load(folder)
+    shutil.copy(folder / PRODUCT_GRAPH, folder / QUERY_GRAPH)
+    save_manifest(bundle)
+
+
+# How a bundle is damaged: what the message names as found, as wanted, and as the cure.
+AGAIN = "anthem export"
+DAMAGE = {
+    "no manifest": (lambda folder: (folder / MANIFEST).unlink(), "has no manifest.json", AGAIN),
+    "manifest cut": (lambda folder: cut(folder / MANIFEST), "is not JSON", AGAIN),
+    "manifest no text": (lambda folder: (folder / MANIFEST).write_bytes(b"\xff\xfe{"), "is not JSON", AGAIN),
+    "manifest no object": (lambda folder: (folder / MANIFEST).write_text("[]"), "has format None", "Is this an ANTHEM"),
+    "foreign manifest": (lambda folder: manifest(folder, format="keras"), "has format 'keras'; format 1", "Is this an"),
+    "newer": (lambda folder: manifest(folder, format=FORMAT + 1), f"format {FORMAT + 1}; .* up to {FORMAT}", "Upgrade"),
+    "no sums": (lambda folder: manifest(folder, sha256=None), "SHA-256 .* the manifest says None", AGAIN),
+    "another model": (lambda folder: manifest(folder, model="0" * 16), "make model .* the manifest says 0000", AGAIN),
+    "swapped graph": (swap_graph, "make model .*, the manifest says", AGAIN),
+    "other text rules": (
+        lambda folder: text_rules(folder, gram=4),
+        r"other text rules \(\{'gram': 4\}\)",
+        "Export again",
+    ),
+    "other hash": (lambda folder: text_rules(folder, bucket_hash="md5"), "'bucket_hash': 'md5'", "Export again"),
+    "other buckets": (lambda folder: text_rules(folder, buckets=7), "make model .*, the manifest says", AGAIN),
+    "other limit": (lambda folder: text_rules(folder, query_limit=7), "make model .*, the manifest says", AGAIN),
+    "no radius": (
+        lambda folder: manifest(folder, radius=None),
+        "'radius'.* where a complete manifest was wanted",
+        AGAIN,
+    ),
+    "no text": (lambda folder: manifest(folder, text=None), "'text'.* where a complete manifest was wanted", AGAIN),
+    "no number": (lambda folder: manifest(folder, gamma="much"), "'much'.* where a complete manifest", AGAIN),
+    "foreign fusion": (
+        lambda folder: manifest(folder, fusion={LEXICAL_CONTAINMENT: {"magic": 1}}),
+        "magic.* where a complete manifest",
+        AGAIN,
+    ),
+    **{f"no {name}": (lambda folder, name=name: (folder / name).unlink(), f"lacks {name}", AGAIN) for name in REQUIRED},
+    **{
+        f"{name} flipped": (
+            lambda folder, name=name: flip(folder / name),
+            f"{name} has SHA-256 .*, the manifest says",
+            AGAIN,
+        )
+        for name in REQUIRED
+    },
+    **{
+        f"{name} cut": (
+            lambda folder, name=name: cut(folder / name),
+            f"{name} has SHA-256 .*, the manifest says",
+            AGAIN,
+        )
+        for name in REQUIRED
+    },
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_named_with_its_cure(folder, kind):
+    """A damaged, foreign or newer bundle is refused: the message says where, what was found and wanted, what to do."""
+    damage, found, cure = DAMAGE[kind]
+    damage(folder)
+    with pytest.raises(BundleError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert re.search(found, message)
+    assert cure in message
+    assert str(folder) in message
+
+
+@pytest.mark.parametrize(
+    "name", sorted({"model", "dimension", "hyperboloids", "radius", "gamma", "slack", "text", "fusion"})
+)
+def test_every_entry_is_needed(folder, name):
+    """A manifest that lacks an entry is incomplete, and the message names the entry."""
+    manifest(folder, **{name: None})
+    with pytest.raises(BundleError, match=f"'{name}'"):
+        load(folder)
+
+
+def test_no_such_bundle():
+    """A name that is neither a folder nor shipped is refused with the names that are."""
+    with pytest.raises(BundleError, match=r"No bundle 'no-such'.*general.*anthem export"):
+        load("no-such")
+
+
+def test_a_copy_is_the_same_bundle(bundle, folder):
+    """A bundle may be moved: its copy is equal in all but its path."""
+    assert replace(load(folder), path=bundle.path) == bundle
+
+
+def test_saving_and_loading_gives_the_same(folder):
+    """Load undoes save_manifest."""
+    bundle = replace(load(folder), slack=0.25, trained_on=["ein Käse"], quality={"ndcg": 0.5}, versions={"numpy": "2"})
+    save_manifest(bundle)
+    assert load(folder) == bundle
+
+
+def test_fusion_keeps_the_model_id(folder):
+    """Other fusion weights, slack or quality make no other model: vectors do not become stale."""
+    bundle = load(folder)
+    tuned = replace(bundle, slack=9.0, fusion={LEXICAL_CONTAINMENT: Fusion(1.0, 2.0, 3.0, 4.0, 5.0)}, quality={"x": 1})
+    save_manifest(tuned)
+    assert load(folder).model == bundle.model
+    assert load(folder).fusion != bundle.fusion
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_graphs_and_vocabulary_make_the_model_id(folder, name):
+    """Any other graph or vocabulary makes another model."""
+    bundle = load(folder)
+    flip(folder / name)
+    assert model_id(folder, bundle.vocabulary.rules()) != bundle.model
+
+
+def test_text_rules_make_the_model_id(folder):
+    """Any other text rule makes another model."""
+    rules = load(folder).vocabulary.rules()
+    ids = {model_id(folder, rules | {name: "other"}) for name in rules} | {model_id(folder, rules)}
+    assert len(ids) == len(rules) + 1
+
+
+def test_the_shipped_one_loads_from_anywhere(bundle, tmp_path, monkeypatch):
+    """`general` is found by name from any working directory, and its manifest states the format read."""
+    monkeypatch.chdir(tmp_path)
+    assert load("general") == bundle
+    assert "general" in shipped()
+    assert bundle.path.is_absolute()
+
+
+def test_numbers_of_the_shipped_bundle_make_sense(bundle):
+    """Radius and limits are positive, 0 < gamma < 1, at most 8 hyperboloids, and fusion weights are not negative."""
+    assert bundle.radius > 0
+    assert 0 < bundle.gamma < 1
+    assert 1 <= bundle.hyperboloids <= 8
+    fusion = bundle.fusion[LEXICAL_CONTAINMENT]
+    assert min(fusion.lexical, fusion.containment, fusion.half_saturation, fusion.median_distance) >= 0
+    assert bundle.bytes == sum((bundle.path / name).stat().st_size for name in REQUIRED)
+    assert bundle.object_name == f"anthem_{bundle.model[:8]}"
+
+
+def test_a_graph_onnxruntime_cannot_read(folder):
+    """A whole bundle whose graph no runtime understands is a BundleError that names file, runtime and cure."""
+    bundle = load(folder)
+    (folder / QUERY_GRAPH).write_bytes(b"no graph")
+    save_manifest(replace(bundle, model=model_id(folder, bundle.vocabulary.rules())))
+    sound = load(folder)
+    with pytest.raises(BundleError, match=r"query_encoder.onnx: ONNX Runtime .* cannot read it .* Export again"):
+        Encoder(sound)
+
+
+def test_a_graph_that_is_not_there(tmp_path):
+    """A missing graph is a BundleError too."""
+    with pytest.raises(BundleError, match="cannot read it"):
+        session(tmp_path / "none.onnx")
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=())), max_size=20))
+def test_vocabulary_survives_its_file(tmp_path_factory, texts):
+    """The trigrams of any texts, written and read, are the same: none holds a line break."""
+    folder = tmp_path_factory.mktemp("vocabulary")
+    vocabulary = build_vocabulary(texts, 100, 7, least=1)
+    write_vocabulary(vocabulary, folder)
+    read = (folder / TRIGRAMS).read_text(encoding="utf-8").split("\n")[:-1]
+    assert tuple(read) == vocabulary.known

@@ -1,0 +1,112 @@
+"""The `anthem` command: commands found by entry point, one way to print, exit codes by kind of error."""
+
+import json
+import re
+from importlib.metadata import version
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from anthem_core import errors
+from anthem_core.cli import ORDER, main
+from anthem_core.console import emit, ends_cleanly, json_option, progress
+from anthem_core.errors import AnthemError, ExtraError, require_extra
+
+KINDS = [AnthemError, *AnthemError.__subclasses__()]
+
+
+@pytest.fixture
+def runner():
+    """Runs commands in this process."""
+    return CliRunner()
+
+
+def test_the_version_is_the_distributions(runner):
+    """`anthem --version` prints the version that is installed."""
+    assert runner.invoke(main, ["--version"]).stdout == f"anthem, version {version('anthem-search')}\n"
+
+
+def test_help_lists_the_commands_in_the_order_they_are_met(runner):
+    """The main commands come in the order of use, all others after them by name."""
+    shown = main.list_commands(click.Context(main))
+    known = [name for name in shown if name in ORDER]
+    assert known == [name for name in ORDER if name in shown]
+    assert shown == known + sorted(set(shown) - set(ORDER))
+    assert {"node", "train", "export", "ingest", "search"} <= set(shown)
+    result = runner.invoke(main, ["--help"])
+    assert result.exit_code == 0
+    assert re.findall(r"^  (\w+)  ", result.stdout.split("Commands:")[1], re.MULTILINE) == shown
+
+
+@pytest.mark.parametrize("words", [["no-such-command"], ["search"], ["search", "--no-such-option"]])
+def test_a_wrong_command_line_exits_2(runner, words):
+    """What click cannot make sense of ends in exit code 2, with nothing on standard output."""
+    result = runner.invoke(main, words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_ends_in_its_exit_code(runner, kind):
+    """An AnthemError of a command becomes its message on standard error and the exit code of its class."""
+
+    @click.command()
+    @ends_cleanly
+    def failing():
+        raise kind("found this, wanted that, do so")
+
+    result = runner.invoke(failing)
+    assert result.exit_code == kind.exit_code
+    assert result.stderr == "Error: found this, wanted that, do so\n"
+    assert result.stdout == ""
+
+
+def test_other_errors_are_not_hidden(runner):
+    """An error that is our own fault keeps its traceback."""
+
+    @click.command()
+    @ends_cleanly
+    def failing():
+        raise ZeroDivisionError
+
+    assert isinstance(runner.invoke(failing).exception, ZeroDivisionError)
+
+
+def test_exit_codes_are_those_documented():
+    """The tree in the module's docstring names every class with its exit code, and each code once; 2 is click's."""
+    documented = dict(re.findall(r"(\w+Error) +exit (\d)", errors.__doc__))
+    assert documented == {kind.__name__: str(kind.exit_code) for kind in KINDS}
+    codes = [kind.exit_code for kind in KINDS]
+    assert len(set(codes)) == len(codes)
+    assert 2 not in codes
+
+
+def test_json_is_one_object_on_standard_output(runner):
+    """With --json there is one line of JSON and nothing else, letters as they are; without, the text."""
+
+    @click.command()
+    @json_option
+    def command(as_json):
+        with progress("working", 3) as advance:
+            advance(3)
+        emit({"query": "Kühlschrank", "hits": 3}, "3 hits", as_json=as_json)
+
+    result = runner.invoke(command, ["--json"])
+    assert json.loads(result.stdout) == {"query": "Kühlschrank", "hits": 3}
+    assert "ü" in result.stdout
+    assert result.stdout.count("\n") == 1
+    assert runner.invoke(command).stdout == "3 hits\n"
+
+
+def test_json_holds_no_nan():
+    """A value that JSON does not know is an error of ours, never printed."""
+    with pytest.raises(ValueError, match="JSON"):
+        emit({"value": float("nan")}, "", as_json=True)
+
+
+def test_a_missing_extra_is_named_with_its_cure():
+    """A module that is not installed is an ExtraError that names module, extra and command; one that is, nothing."""
+    require_extra("train", "json")
+    with pytest.raises(ExtraError, match=r"no_such_module not found.*'train'.*pip install 'anthem-search\[train\]'"):
+        require_extra("train", "json", "no_such_module")

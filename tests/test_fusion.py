@@ -1,0 +1,110 @@
+"""Laws of the fused score: bounded, monotone, and the window's order in float32."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from anthem_core.fusion import QUERY_WEIGHT, Fusion, fuse, saturate, window_score
+
+weight = st.floats(0, 20)
+fusions = st.builds(
+    Fusion,
+    bias=st.floats(-10, 10),
+    lexical=weight,
+    containment=weight,
+    half_saturation=st.floats(0.01, 100),
+    median_distance=st.floats(0, 6),
+)
+scores = st.floats(0, 500)
+distances = st.floats(0, 8)
+both = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+def test_golden_value():
+    """A score s = h saturates to a half: sigma(1 + 2 * 0.5 - 4 * 0.5) = 0.5, and a distance of 0 gives sigma(2)."""
+    fusion = Fusion(bias=1.0, lexical=2.0, containment=4.0, half_saturation=10.0, median_distance=1.0)
+    found = fuse(np.array([10.0, 10.0]), np.array([0.5, 0.0]), fusion)
+    np.testing.assert_allclose(found, [0.5, 1 / (1 + np.exp(-2))], rtol=1e-12)
+
+
+@both
+@given(lexical=scores, distance=distances, fusion=fusions)
+@example(lexical=0.0, distance=7.0, fusion=Fusion(0.0, 0.0, 13.0, 1.0, 0.0))  # e⁹¹ is more than float32 holds
+def test_fused_lies_between_0_and_1(dtype, lexical, distance, fusion):
+    """No signal and no weights lead out of [0, 1], or to a number that is none, in the dtype of the signals."""
+    found = fuse(np.array([lexical], dtype), np.array([distance], dtype), fusion)
+    assert found.dtype == dtype
+    assert 0 <= found[0] <= 1
+
+
+@given(st.lists(scores, min_size=2, max_size=9), distances, fusions)
+def test_fused_rises_with_the_lexical_score(lexical, distance, fusion):
+    """At one distance a higher lexical score never lowers the fused one."""
+    found = fuse(np.sort(lexical), np.full(len(lexical), distance), fusion)
+    assert (np.diff(found) >= -1e-15).all()
+
+
+@given(scores, st.lists(distances, min_size=2, max_size=9), fusions)
+def test_fused_falls_with_the_distance(lexical, distance, fusion):
+    """At one lexical score a greater distance never raises the fused one."""
+    found = fuse(np.full(len(distance), lexical), np.sort(distance), fusion)
+    assert (np.diff(found) <= 1e-15).all()
+
+
+@given(scores, fusions)
+def test_no_vector_counts_as_the_median(lexical, fusion):
+    """A distance that is not a number gives what the bundle's median distance gives."""
+    found = fuse(np.array([lexical, lexical]), np.array([np.nan, fusion.median_distance]), fusion)
+    assert found[0] == found[1]
+
+
+@given(scores, st.floats(0.01, 100))
+def test_saturation(score, half):
+    """Saturation is 0 at 0, a half at the half, never above 1."""
+    found = saturate(np.array([0.0, half, score]), half)
+    assert found[0] == 0
+    assert found[1] == 0.5
+    assert 0 <= found[2] <= 1
+
+
+@given(st.lists(st.tuples(scores, st.floats(0, 1)), min_size=2, max_size=9))
+def test_window_keeps_the_fused_order(signals):
+    """Whoever is ahead by more than the lexical tie-break and float32's grain can make up stays ahead."""
+    lexical, fused = (np.array(column) for column in zip(*signals, strict=True))
+    found = window_score(lexical, fused)
+    assert found.dtype == np.float32
+    ahead = fused[:, None] - fused[None] > QUERY_WEIGHT * np.abs(lexical[:, None] - lexical[None]) + 1e-6
+    assert (found[:, None] > found[None])[ahead].all()
+
+
+@given(st.floats(0, 1), scores, scores)
+def test_lexical_breaks_ties_in_the_window(fused, one, other):
+    """With the same fused score the higher lexical score comes first, never last."""
+    low, high = window_score(np.array(sorted([one, other])), np.array([fused, fused]))
+    assert low <= high
+    if abs(one - other) > 1:
+        assert low < high
+
+
+@given(scores, st.floats(0, 1), st.floats(0, 1e5))
+def test_the_window_stands_on_top(lexical, fused, left_out):
+    """A product in the window scores above one outside, whose score is the lexical one times 1e-6."""
+    assert window_score(np.array([lexical]), np.array([fused]))[0] > QUERY_WEIGHT * left_out
+
+
+@given(fusions)
+def test_weights_survive_the_manifest(fusion):
+    """From_dict undoes to_dict."""
+    assert Fusion.from_dict(fusion.to_dict()) == fusion
+
+
+@pytest.mark.parametrize("change", [{"unknown": 1.0}, {"bias": None}])
+def test_foreign_weights_are_refused(change):
+    """A weight that nobody knows, or that is no number, is a TypeError."""
+    values = Fusion(0.0, 1.0, 1.0, 1.0, 1.0).to_dict() | change
+    with pytest.raises(TypeError):
+        Fusion.from_dict(values)
+    del values["lexical"]
+    with pytest.raises(TypeError):
+        Fusion.from_dict(values)
