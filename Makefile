@@ -24,7 +24,8 @@ lint: .venv/installed-dev ## ruff, mypy, import contracts
 	$(BIN)/lint-imports
 
 bundle: .venv/installed-dev ## train and export bundles/general again from its two sources
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bundles/make.py $(ESCI) bundles/general
+	$(BIN)/python bundles/make.py $(ESCI) bundles/general
+	$(BIN)/python tests/golden/refresh.py
 
 clean: ## remove the virtual environment and what the tools left
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

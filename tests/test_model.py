@@ -3,10 +3,12 @@
 import random
 from dataclasses import replace
 
+import ir_measures
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ir_measures import nDCG
 
 from anthem_core.errors import DataError
 from anthem_core.fusion import Fusion
@@ -16,12 +18,13 @@ pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from anthem_model import lorentz  # noqa: E402
-from anthem_model.calibration import Calibration, Candidates, calibrate, fit  # noqa: E402
+from anthem_model.calibration import Calibration, Candidates, calibrate, fit, quality  # noqa: E402
 from anthem_model.checkpoint import Checkpoint, load, save  # noqa: E402
 from anthem_model.losses import listwise  # noqa: E402
 from anthem_model.network import Anthem, QueryEncoder, Shape  # noqa: E402
 from anthem_model.pseudo import misspell, pseudo_query, typed  # noqa: E402
 from anthem_model.shop import Judged, Shop  # noqa: E402
+from anthem_model.validation import ndcg  # noqa: E402
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
@@ -173,7 +176,7 @@ def candidates(seed, count=30, scale=1.0):
 def test_fusion_fits_both_signals():
     """Where both signals help both get weight; weights are not negative, and the median is that of the distances."""
     group = [candidates(seed) for seed in range(8)]
-    fusion = fit([group], steps=50)
+    fusion = fit([group])
     assert fusion.lexical > 0
     assert fusion.containment > 0
     assert fusion.half_saturation > 0
@@ -184,15 +187,36 @@ def test_fusion_fits_both_signals():
 def test_a_signal_that_misleads_gets_no_weight():
     """A distance that rises with relevance is weighed 0, never negative."""
     group = [replace(one, distance=3 - one.distance.clamp_max(3)) for one in map(candidates, range(8))]
-    fusion = fit([group], steps=300)
+    fusion = fit([group])
     assert fusion.containment == 0
     assert fusion.lexical > 0
+
+
+def test_the_fusion_leaves_no_shop_worse_than_lexical():
+    """Fitted on a shop where distance helps and one where it misleads, fused is nowhere behind lexical."""
+    helps = [candidates(seed) for seed in range(8)]
+    misleads = [replace(one, distance=3 - one.distance.clamp_max(3)) for one in map(candidates, range(8, 16))]
+    fusion = fit([helps, misleads])
+    for group in (helps, misleads):
+        found = quality(group, 0.0, fusion)
+        before = found["pool_lexical"] + found["window_lexical"]
+        assert found["pool_fused"] + found["window_fused"] >= before - 1e-3
+
+
+def test_ndcg_is_that_of_ir_measures():
+    """The validation's nDCG@10 is the one ir-measures computes."""
+    group = [candidates(seed) for seed in range(8)]
+    pairs = [(str(q), str(p), one) for q, one in enumerate(group) for p in range(len(one.gains))]
+    qrels = [ir_measures.Qrel(q, p, int(one.gains[int(p)])) for q, p, one in pairs]
+    run = [ir_measures.ScoredDoc(q, p, float(one.lexical[int(p)])) for q, p, one in pairs]
+    wanted = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10]
+    assert ndcg([one.gains for one in group], [one.lexical for one in group]) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_the_fused_logit_is_spread_around_0():
     """Scaling centres the logit on its median and widens it to a set spread; a scale keeps the order."""
     group = [candidates(seed) for seed in range(8)]
-    fusion = fit([group], steps=50)
+    fusion = fit([group])
     every = Candidates(
         *(
             torch.cat([getattr(one, name) for one in group])

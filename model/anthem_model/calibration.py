@@ -9,7 +9,6 @@ import torch
 
 from anthem_core.fusion import Fusion
 from anthem_model.lexical import Lexical
-from anthem_model.losses import listwise
 from anthem_model.validation import encode_products, ndcg, signals
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from anthem_model.shop import Shop
 
 WINDOW = 100
+RATIOS = (0.0, *(round(0.02 * 1.5**step, 4) for step in range(16)))  # of containment to lexical weight
+PARTS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the median lexical score, as half-saturation
 HALF = 10.0  # half-saturation of a lexical score where nothing matches
 CONTAINED = 0.93  # share of the relevant validation products that the default slack contains
 RELEVANT = 0.5  # gain from which a product counts as relevant
@@ -37,6 +38,11 @@ class Candidates:
     excess: Tensor
     gains: Tensor
     judged: Tensor
+
+    @property
+    def window(self) -> Tensor:
+        """Which candidates the lexical search finds."""
+        return self.lexical > 0
 
 
 @dataclass(frozen=True)
@@ -62,40 +68,41 @@ def calibrate(model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop]) -> C
     return Calibration(slack, fusion, {name: quality(group, slack, fusion) for name, group in groups.items()})
 
 
-def fit(groups: Sequence[Sequence[Candidates]], steps: int = 300) -> Fusion:
-    """Weights that minimise the listwise loss over each query's candidates, then scaled: the order stays as it was."""
+def fit(groups: Sequence[Sequence[Candidates]]) -> Fusion:
+    """Half-saturation and weights with the largest gain over lexical in the shop that gains least, then scaled.
+
+    Weight 0 for containment gains nothing anywhere, so on these queries no shop is worse off than before. Shops are not
+    averaged: a catalogue made by a program gains much, and would pay for losses in a real one.
+    """
     every = [one for group in groups for one in group]
-    median = float(torch.cat([one.distance for one in every]).median())
     matching = torch.cat([one.lexical[one.lexical > 0] for one in every])
-    half = (matching.median() if len(matching) else torch.tensor(HALF)).log().requires_grad_()
-    weights = torch.tensor([4.0, 4.0], requires_grad=True)
-    optimiser = torch.optim.Adam([half, weights], lr=0.05)
-    for _ in range(steps):
-        value = torch.stack([_group_loss(group, half, weights) for group in groups]).mean()
-        optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    with torch.no_grad():
-        logits = torch.cat([_logit(one, half, weights) for one in every])
-        scale = SPREAD / float(logits.std().clamp_min(1e-6))
-        lexical, containment = (scale * weights.clamp_min(0)).tolist()
-        return Fusion(-scale * float(logits.median()), lexical, containment, float(half.exp()), median)
+    middle = float(matching.median()) if len(matching) else HALF
+    before = [_standing(group, [one.lexical for one in group]) for group in groups]
+    tried = [(middle * part, ratio) for ratio in RATIOS for part in PARTS]
+    gains = [_least_gain(groups, before, half, ratio) for half, ratio in tried]
+    return _scaled(every, *tried[max(range(len(tried)), key=lambda place: gains[place])])
 
 
-def _group_loss(group: Sequence[Candidates], half: Tensor, weights: Tensor) -> Tensor:
-    """Mean over a shop's queries of the loss over the window, and over the judged products alone."""
-    losses = []
-    for one in group:
-        logit = _logit(one, half, weights)[None]
-        gains = one.gains[None]
-        losses.append(listwise(logit, gains, torch.ones_like(gains, dtype=torch.bool)))
-        losses.append(listwise(logit, gains, one.judged[None]))
-    return torch.stack(losses).mean()
+def _least_gain(groups: Sequence[Sequence[Candidates]], before: Sequence[float], half: float, ratio: float) -> float:
+    after = [_standing(group, [_logit(one, half, 1.0, ratio) for one in group]) for group in groups]
+    return min(then - first for then, first in zip(after, before, strict=True))
 
 
-def _logit(one: Candidates, half: Tensor, weights: Tensor) -> Tensor:
-    positive = weights.clamp_min(0)
-    return positive[0] * one.lexical / (one.lexical + half.exp()) - positive[1] * one.distance
+def _standing(group: Sequence[Candidates], scores: Sequence[Tensor]) -> float:
+    """Sum of nDCG@10 over the judged products and over the lexical window."""
+    return sum(_ndcg_of(group, scores, [getattr(one, part) for one in group]) for part in ("judged", "window"))
+
+
+def _scaled(every: Sequence[Candidates], half: float, ratio: float) -> Fusion:
+    """Weights of the same order, whose logits spread as wide as wanted around 0."""
+    logits = torch.cat([_logit(one, half, 1.0, ratio) for one in every])
+    scale = SPREAD / float(logits.std().clamp_min(1e-6))
+    median = float(torch.cat([one.distance for one in every]).median())
+    return Fusion(-scale * float(logits.median()), scale, scale * ratio, half, median)
+
+
+def _logit(one: Candidates, half: float, lexical: float, containment: float) -> Tensor:
+    return lexical * one.lexical / (one.lexical + half) - containment * one.distance
 
 
 def _candidates(model: Anthem, vocabulary: Vocabulary, shop: Shop) -> Iterator[Candidates]:
@@ -114,17 +121,16 @@ def _candidates(model: Anthem, vocabulary: Vocabulary, shop: Shop) -> Iterator[C
 
 def quality(group: Sequence[Candidates], slack: float, fusion: Fusion) -> dict[str, float]:
     """What a calibration gives on its candidates: nDCG@10 of judged pool and window, and the shares contained."""
-    weights, half = torch.tensor([fusion.lexical, fusion.containment]), torch.tensor(fusion.half_saturation).log()
-    fused = [_logit(one, half, weights) for one in group]
-    judged = [one.judged for one in group]
+    fused = [_logit(one, fusion.half_saturation, fusion.lexical, fusion.containment) for one in group]
+    judged, window = [one.judged for one in group], [one.window for one in group]
     relevant = torch.cat([one.excess[one.judged & (one.gains >= RELEVANT)] for one in group])
     irrelevant = torch.cat([one.excess[one.judged & (one.gains < RELEVANT)] for one in group])
     found = {
         "pool_lexical": _ndcg_of(group, [one.lexical for one in group], judged),
         "pool_containment": _ndcg_of(group, [-one.distance for one in group], judged),
         "pool_fused": _ndcg_of(group, fused, judged),
-        "window_lexical": _ndcg_of(group, [one.lexical for one in group], [one.lexical > 0 for one in group]),
-        "window_fused": _ndcg_of(group, fused, [one.lexical > 0 for one in group]),
+        "window_lexical": _ndcg_of(group, [one.lexical for one in group], window),
+        "window_fused": _ndcg_of(group, fused, window),
         "relevant_contained": _share(relevant <= slack),
         "irrelevant_contained": _share(irrelevant <= slack),
     }

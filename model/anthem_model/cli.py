@@ -20,10 +20,21 @@ from anthem_core.errors import require_extra
 @click.option(
     "--threads", default=1, show_default=True, type=click.IntRange(1), help="More are faster on an idle machine."
 )
+@click.option(
+    "--share", "shares", multiple=True, type=click.IntRange(1), help="How often each DATA is drawn; repeatable."
+)
 @json_option
 @ends_cleanly
-def train(
-    *, data: tuple[Path, ...], output: Path, seed: int, steps: int, minutes: float, threads: int, as_json: bool
+def train(  # noqa: PLR0913 (an argument an option)
+    *,
+    data: tuple[Path, ...],
+    output: Path,
+    seed: int,
+    steps: int,
+    minutes: float,
+    threads: int,
+    shares: tuple[int, ...],
+    as_json: bool,
 ) -> None:
     """Train ANTHEM on BEIR folders: corpus.jsonl[.gz], queries.jsonl, qrels/train.tsv, or a corpus alone.
 
@@ -33,10 +44,12 @@ def train(
     Example:
         anthem train shop/ --output shop.pt
     """
+    if shares and len(shares) != len(data):
+        raise click.UsageError(f"{len(shares)} times --share for {len(data)} folders; give one for each, or none.")
     require_extra("train", "torch", "geoopt", "bm25s", "Stemmer")
     from anthem_model.run import run
     from anthem_model.training import Plan
 
-    quality = run(data, output, Plan(seed=seed, steps=steps, minutes=minutes, threads=threads))
+    quality = run(data, output, Plan(seed=seed, steps=steps, minutes=minutes, threads=threads, shares=shares))
     err.print(f"Next: anthem export {output} BUNDLE")
     emit({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)

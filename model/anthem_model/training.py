@@ -48,6 +48,7 @@ class Plan:
     dimension: int = 64
     hyperboloids: int = 2
     threads: int = 1
+    shares: tuple[int, ...] = ()  # how often each shop is drawn from, in their order; all alike where none are given
 
 
 @dataclass
@@ -99,7 +100,7 @@ def _learn(model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop], plan: P
     groups = parameter_groups(model, plan.rate)
     optimiser = geoopt.optim.RiemannianAdam(groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: pace(step / plan.steps))
-    streams = [_stream(shop, vocabulary, plan, place, len(shops)) for place, shop in enumerate(shops)]
+    streams = _streams(shops, vocabulary, plan)
     best = Best()
     with progress("training", plan.steps) as advance:
         for step in range(1, plan.steps + 1):
@@ -147,10 +148,15 @@ def parameter_groups(model: Anthem, rate: float) -> list[dict[str, Any]]:
     return [{"params": [entities], "lr": rate * model.shape.dimension**0.5}, {"params": others, "lr": rate}]
 
 
-def _stream(shop: Shop, vocabulary: Vocabulary, plan: Plan, place: int, shops: int) -> Iterator[Batch]:
-    """Batches of one shop, with so many judged queries in each as `passes` allows."""
-    wanted = math.ceil(plan.passes * len(shop.learn) * shops / plan.steps)
-    return Sampler(shop, vocabulary, random.Random(plan.seed + place), judged=min(MOST_JUDGED, wanted)).batches()
+def _streams(shops: Sequence[Shop], vocabulary: Vocabulary, plan: Plan) -> list[Iterator[Batch]]:
+    """Streams of batches to draw from in turn, each shop's as often as its share."""
+    shares = plan.shares or (1,) * len(shops)
+    streams = []
+    for place, (shop, share) in enumerate(zip(shops, shares, strict=True)):
+        wanted = math.ceil(plan.passes * len(shop.learn) * sum(shares) / share / plan.steps)
+        sampler = Sampler(shop, vocabulary, random.Random(plan.seed + place), judged=min(MOST_JUDGED, wanted))
+        streams += [sampler.batches()] * share
+    return streams
 
 
 @torch.no_grad()
