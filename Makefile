@@ -35,7 +35,7 @@ clean: ## remove the virtual environment and what the tools left
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable .
+	$(INSTALL) --editable . testcontainers
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -2,8 +2,9 @@
 
     python bundles/make.py ../shared/data/esci bundles/general
 
-The sources: the generated catalogue, and the split `train` of ESCI (Apache-2.0) without any product judged for a query
-of another split. Both are written as BEIR folders into `runs/general`; `anthem train` and `anthem export` do the rest.
+The sources: the generated catalogue, of which `train` is read, and the split `train` of ESCI (Apache-2.0) without any
+product that a query of another split has judged. Both are written as BEIR folders into `runs/general`; `anthem train`
+and `anthem export` do the rest.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ SHARES = {"catalogue": "1", "esci": "3"}  # titles that people wrote teach more 
 
 
 def train_part(dataset: Dataset) -> Dataset:
-    """The split `train` alone: its queries, its judgments, and the products no other split has judged."""
-    judged = _judged(dataset, {"train"})
+    """The split `train` alone: its queries, and no product that another split has judged, by id or by title."""
     held_out = _judged(dataset, dataset.qrels.keys() - {"train"})
-    products = {name: product for name, product in dataset.products.items() if name in judged or name not in held_out}
-    queries = {query: dataset.queries[query] for query in dataset.qrels["train"]}
-    return Dataset(products, queries, {"train": dataset.qrels["train"]})
+    products = {name: product for name, product in dataset.products.items() if name not in held_out}
+    titles = {dataset.products[name].title for name in held_out}
+    products = {name: product for name, product in products.items() if product.title not in titles}
+    qrels = {
+        query: {name: grade for name, grade in pool.items() if name in products}
+        for query, pool in dataset.qrels["train"].items()
+    }
+    return Dataset(products, {query: dataset.queries[query] for query in qrels}, {"train": qrels})
 
 
 def _judged(dataset: Dataset, splits: Set[str]) -> set[str]:
@@ -39,14 +44,14 @@ def _judged(dataset: Dataset, splits: Set[str]) -> set[str]:
 
 def main(esci: Path, bundle: Path, work: Path = Path("runs/general")) -> None:
     """Write both sources, train, export."""
-    sources = {"catalogue": train_part(generate(seed=0)), "esci": train_part(read_dataset(esci))}
+    sources = {"catalogue": generate(seed=0), "esci": train_part(read_dataset(esci))}
     for name, dataset in sources.items():
         write_dataset(dataset, work / name)
     checkpoint = work / "general.pt"
     data = [str(work / name) for name in sources]
     shares = [word for name in sources for word in ("--share", SHARES[name])]
     _anthem("train", *data, "--output", str(checkpoint), "--seed", SEED, "--steps", STEPS, *shares)
-    _anthem("export", str(checkpoint), str(bundle))
+    _anthem("export", str(checkpoint), str(bundle), "--corpus", str(work / "esci" / "corpus.jsonl.gz"))
 
 
 def _anthem(*words: str) -> None:

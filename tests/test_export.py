@@ -191,7 +191,7 @@ def test_an_export_that_fails_leaves_the_old_bundle(folder):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     """A folder that holds no bundle is not replaced."""
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(BundleError, match="holds something else than a bundle; give an empty folder"):
+    with pytest.raises(BundleError, match="which is no bundle's; give an empty folder"):
         export(checkpoint(), tmp_path, FEW)
     assert content(tmp_path) == {"thesis.txt": b"years of work"}
 
@@ -244,4 +244,4 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(beir, tmp_pat
     words = ["train", str(beir), "--output", str(tmp_path / "none" / "x.pt")]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 4
-    assert "Create it first" in result.stderr
+    assert "cannot be written" in result.stderr

@@ -170,7 +170,8 @@ def candidates(seed, count=30, scale=1.0):
     gains = torch.randint(0, 2, (count,), generator=rng).float()
     lexical = (5 + 3 * gains + torch.randn(count, generator=rng)).clamp_min(0.1) * scale
     distance = (2 - gains + 0.5 * torch.randn(count, generator=rng)).clamp_min(0)
-    return Candidates(lexical, distance, distance - 1, gains, torch.ones(count, dtype=torch.bool))
+    every = torch.ones(count, dtype=torch.bool)
+    return Candidates(lexical, distance, distance - 1, gains, every, every)
 
 
 def test_fusion_fits_both_signals():
@@ -220,7 +221,7 @@ def test_the_fused_logit_is_spread_around_0():
     every = Candidates(
         *(
             torch.cat([getattr(one, name) for one in group])
-            for name in ("lexical", "distance", "excess", "gains", "judged")
+            for name in ("lexical", "distance", "excess", "gains", "judged", "window")
         )
     )
     saturated = every.lexical / (every.lexical + fusion.half_saturation)

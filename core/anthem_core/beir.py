@@ -165,8 +165,7 @@ def _add_queries(dataset: Dataset, folder: Path) -> None:
 def _read_qrels(path: Path, dataset: Dataset) -> Qrels:
     qrels: Qrels = {}
     name = f"qrels/{path.name}"
-    with path.open("rb") as file:
-        columns = _columns(file.readline(), name)
+    columns = _columns(next(_raw_lines(path), b""), name)
 
     def parse(line: bytes) -> tuple[str, str, int]:
         query, product, grade = _judgment(line, columns)

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anthem_core.console import progress
+from anthem_core.errors import ClusterError, DataError
 from anthem_evaluation.examples import Examples, telling_queries
 from anthem_evaluation.machine import machine
 from anthem_evaluation.measure import containment_shares, latencies, run_queries
 from anthem_evaluation.metrics import HEADLINE, compare
-from anthem_evaluation.report import Bundle, Dataset, Report
+from anthem_evaluation.report import Bundle, Dataset, Report, render
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from anthem_core import beir
     from anthem_core.encoder import Encoder
-    from anthem_evaluation.measure import Searches
-    from anthem_evaluation.metrics import Run
+    from anthem_evaluation.measure import Measured, Searches
+    from anthem_plugin.client import Mode
 
 TIMED = 50  # queries whose searches are timed
 
@@ -43,14 +44,17 @@ class Judgments:
         return {query: self.dataset.queries[query] for query in self.qrels}
 
 
-def assess(judgments: Judgments, searches: Searches, encoder: Encoder, cluster: str, lexical: Run | None) -> Report:
-    """Run every judged query lexically (unless that run is given) and reranked, and report on both."""
+def assess(judgments: Judgments, searches: Searches, encoder: Encoder, cluster: str) -> Report:
+    """Run every judged query lexically and reranked, on the same state of the index, and report on both.
+
+    Raises:
+        ClusterError: Not one query was reranked; the message says why.
+    """
     queries = judgments.queries
-    if lexical is None:
-        lexical = _run(searches, queries, "lexical")
-    reranked = _run(searches, queries, "reranked")
-    comparison = compare(lexical, reranked, judgments.qrels)
-    examples = Examples(judgments.dataset, judgments.qrels, encoder, lexical, reranked)
+    lexical = _run(searches, queries, "none").run
+    measured = _run(searches, queries, searches.mode)
+    comparison = compare(lexical, measured.run, judgments.qrels)
+    examples = Examples(judgments.dataset, judgments.qrels, encoder, lexical, measured.run)
     return Report(
         title=f"Lexical against reranked on {judgments.name}",
         date=dt.datetime.now(dt.UTC).date().isoformat(),
@@ -63,12 +67,24 @@ def assess(judgments: Judgments, searches: Searches, encoder: Encoder, cluster: 
         latencies=latencies(searches, list(queries.values())[:TIMED]),
         contained=containment_shares(encoder, judgments.dataset, judgments.qrels),
         examples=tuple(examples.example(query) for query in telling_queries(comparison[HEADLINE].changes)),
+        limits=_left_alone(measured, queries),
     )
 
 
-def _run(searches: Searches, queries: dict[str, str], name: str) -> Run:
-    with progress(f"searching, {name}", len(queries)) as advance:
-        return run_queries(searches, queries, mode="none" if name == "lexical" else searches.mode, advance=advance).run
+def _run(searches: Searches, queries: dict[str, str], mode: Mode) -> Measured:
+    with progress("searching as before" if mode == "none" else "searching, reranked", len(queries)) as advance:
+        return run_queries(searches, queries, mode=mode, advance=advance)
+
+
+def _left_alone(measured: Measured, queries: dict[str, str]) -> tuple[str, ...]:
+    """What has to be said of queries that were not reranked, and count here as they were."""
+    if not measured.left_alone:
+        return ()
+    query, reason = next(iter(measured.left_alone.items()))
+    count, text = len(measured.left_alone), queries[query]
+    if count == len(queries):
+        raise ClusterError(f"No search was reranked: {reason}. Try: anthem search INDEX '{text}' --rerank client")
+    return (f"{count} of {len(queries)} searches were not reranked, such as '{text}': {reason}.",)
 
 
 def _counts(judgments: Judgments) -> Dataset:
@@ -78,9 +94,20 @@ def _counts(judgments: Judgments) -> Dataset:
     )
 
 
+def check_writable(path: Path) -> None:
+    """Refuse before the work a report that could not be written after it.
+
+    Raises:
+        DataError: The path is a folder, or its folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}); name a file with --output.") from error
+
+
 def write(report: Report, path: Path) -> None:
     """Write a report as a page that can be opened from the disk."""
-    from anthem_evaluation.report import render
-
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render(report), encoding="utf-8")

@@ -28,15 +28,17 @@ def demo(data: Path | None, bundle: str, output: Path, as_json: bool) -> None:
         anthem demo
         anthem demo --data ../shared/data/esci
     """
-    from anthem_evaluation.assess import write
+    from anthem_evaluation.assess import check_writable, write
     from anthem_evaluation.demo import run_demo
     from anthem_evaluation.report import as_json as to_json
     from anthem_evaluation.report import text
 
+    check_writable(output)
     done = run_demo(data, bundle)
     write(done.report, output)
     result = {**to_json(done.report), "report": str(output), "url": done.url, "index": done.index}
     emit(result, text(done.report), as_json=as_json)
     err.print(f"Report: {output.resolve().as_uri()}")
-    err.print(f"Try: anthem search {done.index} 'your query' --bundle {bundle} --url {done.url}")
-    err.print("Stop the node: anthem node stop")
+    if done.lasting:
+        err.print(f"The node stays up. Try: anthem search {done.index} 'your query' --bundle {bundle} --url {done.url}")
+        err.print("Stop it: anthem node stop")

@@ -59,32 +59,43 @@ def run_queries(
     for query, text in queries.items():
         response = searches.hits(text, mode=mode)
         run[query] = ranked([hit["_id"] for hit in response["hits"]["hits"]])
-        if mode != "none" and response["anthem"]["reason"]:
+        if mode != "none" and not response["anthem"]["reranked"]:
             left_alone[query] = response["anthem"]["reason"]
         advance(1)
     return Measured(run, left_alone)
 
 
 def latencies(searches: Searches, texts: Sequence[str], *, rounds: int = 3) -> tuple[Latency, Latency]:
-    """Milliseconds of a page of ten, lexical and reranked, asked in turn after one round that is not counted."""
-    took: dict[Mode, list[float]] = {"none": [], searches.mode: []}
+    """Milliseconds of a page of ten, lexical and reranked, by turns the first; the first round is not counted."""
+    plain: list[float] = []
+    reranked: list[float] = []
     for number in range(rounds + 1):
-        for text in texts:
-            for mode, list_of_ms in took.items():
-                started = time.perf_counter()
-                searches.hits(text, size=PAGE, mode=mode)
+        for place, text in enumerate(texts):
+            pair: list[tuple[Mode, list[float]]] = [("none", plain), (searches.mode, reranked)]
+            for mode, milliseconds in pair if (place + number) % 2 else reversed(pair):
+                took = _timed(searches, text, mode)
                 if number:
-                    list_of_ms.append((time.perf_counter() - started) * 1000)
-    return tuple(_latency(mode, list_of_ms) for mode, list_of_ms in took.items())  # type: ignore[return-value]
+                    milliseconds.append(took)
+    used = searches.hits(texts[0], size=PAGE)["anthem"]["mode"]
+    return _latency("lexical", plain), _latency(f"reranked ({used})", reranked)
 
 
-def _latency(mode: str, milliseconds: Iterable[float]) -> Latency:
+def _timed(searches: Searches, text: str, mode: Mode) -> float:
+    started = time.perf_counter()
+    searches.hits(text, size=PAGE, mode=mode)
+    return (time.perf_counter() - started) * 1000
+
+
+def _latency(name: str, milliseconds: Iterable[float]) -> Latency:
     p50, p95 = np.percentile(list(milliseconds), [50, 95])
-    return Latency("lexical" if mode == "none" else f"reranked ({mode})", float(p50), float(p95))
+    return Latency(name, float(p50), float(p95))
 
 
-def containment_shares(encoder: Encoder, dataset: Dataset, qrels: Qrels) -> Contained:
-    """Shares of relevant and of irrelevant judged products that lie in their query's hyperboloids at default slack."""
+def containment_shares(encoder: Encoder, dataset: Dataset, qrels: Qrels) -> Contained | None:
+    """Shares of judged products, relevant and below that grade, that lie in their query's region at default slack.
+
+    None where there is none of one kind.
+    """
     relevant = relevant_grade(qrels)
     inside: dict[bool, list[bool]] = {True: [], False: []}
     for query_id, judged in qrels.items():
@@ -94,8 +105,6 @@ def containment_shares(encoder: Encoder, dataset: Dataset, qrels: Qrels) -> Cont
         points = encoder.products([dataset.products[product].title for product in judged])
         for grade, lies_inside in zip(judged.values(), contained(query, points, encoder.bundle.slack), strict=True):
             inside[grade >= relevant].append(bool(lies_inside))
-    return Contained(_share(inside[True]), _share(inside[False]))
-
-
-def _share(values: Sequence[bool]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    if not (inside[True] and inside[False]):
+        return None
+    return Contained(*(sum(inside[kind]) / len(inside[kind]) for kind in (True, False)))

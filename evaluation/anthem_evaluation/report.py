@@ -169,7 +169,8 @@ def text(report: Report) -> str:
 def verdict(report: Report) -> list[str]:
     """What the numbers say, in sentences that stay true when reranking lost."""
     headline, queries = report.comparison[HEADLINE], report.comparison.queries
-    direction = "rose" if headline.difference > 0 else "fell" if headline.difference < 0 else "stayed"
+    shown = round(headline.difference, 3)
+    direction = "rose" if shown > 0 else "fell" if shown < 0 else "stayed"
     change = (
         f"{HEADLINE} {direction} from {headline.baseline:.3f} to {headline.reranked:.3f} "
         f"({views.signed(headline.difference)}, 95 % interval {views.interval(headline.interval)}, "
@@ -237,7 +238,7 @@ def _times(report: Report) -> str:
     if report.contained is not None:
         tables.append(
             f"contained: {views.percent(report.contained.relevant)} of relevant products, "
-            f"{views.percent(report.contained.irrelevant)} of irrelevant ones"
+            f"{views.percent(report.contained.irrelevant)} of those below grade {report.comparison.relevant}"
         )
     return "\n\n".join(table for table in tables if table)
 

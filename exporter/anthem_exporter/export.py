@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from anthem_model.checkpoint import Checkpoint
 
+FILES = (*bundles.REQUIRED, "README.md", bundles.MANIFEST)
 LIBRARIES = ("torch", "geoopt", "onnx", "onnxscript", "numpy")
 
 
@@ -30,19 +31,40 @@ def export(checkpoint: Checkpoint, folder: Path, texts: Sequence[str]) -> tuple[
 
     Raises:
         ParityError: A graph does not compute what the model computes; the folder stays as it was.
-        BundleError: The folder holds something that is no bundle.
+        BundleError: The folder cannot be written, or holds something that is no bundle.
     """
-    if folder.exists() and not (folder / bundles.MANIFEST).is_file() and any(folder.iterdir()):
-        raise BundleError(f"{folder} holds something else than a bundle; give an empty folder or one to replace.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as place:
-        work = Path(place) / "bundle"
-        work.mkdir()
+    _replaceable(folder)
+    with tempfile.TemporaryDirectory(prefix="anthem-export-") as place:
+        work = Path(place)
         report = _fill(checkpoint, work, texts)
-        if folder.exists():
-            folder.rename(Path(place) / "old")
-        shutil.move(work, folder)
+        bundles.load(work)
+        _put(work, folder)
     return bundles.load(folder), report
+
+
+def _replaceable(folder: Path) -> None:
+    """Refuse before the work a folder that cannot take a bundle, or holds anything else than one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        foreign = sorted({entry.name for entry in folder.iterdir()} - {*FILES, ".keep"})
+    except OSError as error:
+        raise BundleError(f"{folder} cannot hold a bundle ({error.strerror}); name a folder of yours.") from error
+    if foreign:
+        raise BundleError(f"{folder} holds {', '.join(foreign[:3])}, which is no bundle's; give an empty folder.")
+
+
+def _put(work: Path, folder: Path) -> None:
+    """Copy a bundle file by file, the manifest last: what is cut off half-way is refused as damaged, never used."""
+    try:
+        for name in FILES:
+            shutil.copyfile(work / name, folder / f".{name}.part")
+        for name in FILES:
+            (folder / f".{name}.part").replace(folder / name)
+    except OSError as error:
+        raise BundleError(f"{folder} could not be written ({error.strerror}); is the disk full?") from error
+    finally:
+        for name in FILES:
+            (folder / f".{name}.part").unlink(missing_ok=True)
 
 
 def _fill(checkpoint: Checkpoint, work: Path, texts: Sequence[str]) -> ParityReport:

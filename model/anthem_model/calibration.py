@@ -31,18 +31,14 @@ SPREAD = 1.5  # standard deviation of the fused logit: wide enough to order, nar
 
 @dataclass(frozen=True)
 class Candidates:
-    """A validation query's lexical window and judged products: signals, gains, which were judged; all `(N,)`."""
+    """A validation query's window and judged products: signals, gains, which are judged, which in the window."""
 
     lexical: Tensor
     distance: Tensor
     excess: Tensor
     gains: Tensor
     judged: Tensor
-
-    @property
-    def window(self) -> Tensor:
-        """Which candidates the lexical search finds."""
-        return self.lexical > 0
+    window: Tensor
 
 
 @dataclass(frozen=True)
@@ -55,17 +51,22 @@ class Calibration:
 
 
 def calibrate(model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop]) -> Calibration:
-    """Choose slack and fusion on the shops' validation queries, every query weighing the same within its shop.
+    """Choose slack and fusion on the shops' validation queries: what is enough in every shop, and harms none.
 
     Without judgments (a catalogue alone) the slack is 0 and both signals weigh the same.
     """
     groups = {shop.name: list(_candidates(model, vocabulary, shop)) for shop in shops if shop.validate}
     if not groups:
         return Calibration(0.0, Fusion(0.0, 4.0, 4.0, HALF, 1.0))
-    beyond = torch.cat([one.excess[one.judged & (one.gains >= RELEVANT)] for group in groups.values() for one in group])
-    slack = float(torch.quantile(beyond, CONTAINED)) if len(beyond) else 0.0
+    slack = max(least_slack(group) for group in groups.values())
     fusion = fit(list(groups.values()))
     return Calibration(slack, fusion, {name: quality(group, slack, fusion) for name, group in groups.items()})
+
+
+def least_slack(group: Sequence[Candidates]) -> float:
+    """Smallest slack that contains the wanted share of a shop's relevant products; 0 where none is relevant."""
+    beyond = torch.cat([one.excess[one.judged & (one.gains >= RELEVANT)] for one in group])
+    return float(torch.quantile(beyond, CONTAINED)) if len(beyond) else 0.0
 
 
 def fit(groups: Sequence[Sequence[Candidates]]) -> Fusion:
@@ -110,17 +111,18 @@ def _candidates(model: Anthem, vocabulary: Vocabulary, shop: Shop) -> Iterator[C
     points = encode_products(model, vocabulary, shop.titles)
     for query in shop.validate:
         lexical = torch.tensor(engine.scores(query.text))
-        window = lexical.topk(min(WINDOW, len(lexical)))
-        rows = sorted(set(window.indices[window.values > 0].tolist()) | set(query.rows))
+        best = lexical.topk(min(WINDOW, len(lexical)))
+        found_first = set(best.indices[best.values > 0].tolist())
+        rows = sorted(found_first | set(query.rows))
         known = dict(zip(query.rows, query.gains, strict=True))
         found = signals(model, vocabulary, query.text, points[rows])
         gains = torch.tensor([known.get(row, 0.0) for row in rows])
-        judged = torch.tensor([row in known for row in rows])
-        yield Candidates(lexical[rows], found.distance, found.excess, gains, judged)
+        judged, window = (torch.tensor([row in group for row in rows]) for group in (known, found_first))
+        yield Candidates(lexical[rows], found.distance, found.excess, gains, judged, window)
 
 
 def quality(group: Sequence[Candidates], slack: float, fusion: Fusion) -> dict[str, float]:
-    """What a calibration gives on its candidates: nDCG@10 of judged pool and window, and the shares contained."""
+    """What a calibration gives on the queries it was chosen on: nDCG@10 of judged pool and window, shares contained."""
     fused = [_logit(one, fusion.half_saturation, fusion.lexical, fusion.containment) for one in group]
     judged, window = [one.judged for one in group], [one.window for one in group]
     relevant = torch.cat([one.excess[one.judged & (one.gains >= RELEVANT)] for one in group])
@@ -142,6 +144,6 @@ def _share(flags: Tensor) -> float:
 
 
 def _ndcg_of(group: Sequence[Candidates], scores: Sequence[Tensor], chosen: Sequence[Tensor]) -> float:
-    """NDCG@10 of scores over the chosen candidates; what is not chosen comes last."""
-    last = [score.masked_fill(~some, -torch.inf) for score, some in zip(scores, chosen, strict=True)]
-    return ndcg([one.gains for one in group], [score.nan_to_num(neginf=-1e9) for score in last])
+    """NDCG@10 of scores over the chosen candidates; the others are not shown."""
+    shown = [score.masked_fill(~some, -torch.inf) for score, some in zip(scores, chosen, strict=True)]
+    return ndcg([one.gains for one in group], shown)

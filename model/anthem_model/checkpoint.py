@@ -31,22 +31,33 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint file."""
+    """Write a checkpoint file; one that stood there is replaced when the new one is whole.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        torch.save(_to_dict(checkpoint), beside)
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch has a class of its own for a full disk
+        beside.unlink(missing_ok=True)
+        raise DataError(f"{path} could not be written ({error}); is the disk full?") from error
+
+
+def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:
     vocabulary = checkpoint.vocabulary
-    torch.save(
-        {
-            "anthem_checkpoint": FORMAT,
-            "shape": checkpoint.model.shape.to_dict(),
-            "state": checkpoint.model.state_dict(),
-            "trigrams": list(vocabulary.known),
-            "text": [vocabulary.buckets, vocabulary.query_limit, vocabulary.title_limit],
-            "slack": checkpoint.calibration.slack,
-            "fusion": checkpoint.calibration.fusion.to_dict(),
-            "trained_on": checkpoint.trained_on,
-            "quality": checkpoint.quality,
-        },
-        path,
-    )
+    return {
+        "anthem_checkpoint": FORMAT,
+        "shape": checkpoint.model.shape.to_dict(),
+        "state": checkpoint.model.state_dict(),
+        "trigrams": list(vocabulary.known),
+        "text": [vocabulary.buckets, vocabulary.query_limit, vocabulary.title_limit],
+        "slack": checkpoint.calibration.slack,
+        "fusion": checkpoint.calibration.fusion.to_dict(),
+        "trained_on": checkpoint.trained_on,
+        "quality": checkpoint.quality,
+    }
 
 
 def load(path: Path) -> Checkpoint:

@@ -38,7 +38,7 @@ def train(  # noqa: PLR0913 (an argument an option)
 ) -> None:
     """Train ANTHEM on BEIR folders: corpus.jsonl[.gz], queries.jsonl, qrels/train.tsv, or a corpus alone.
 
-    A sixth of the judged queries of `train` is kept for validation; other splits are never read.
+    Some judged queries of `train`, a sixth or of few a third, are kept for validation; no other split is learned from.
 
     \b
     Example:

@@ -39,7 +39,7 @@ def encode_pool(model: Anthem, batch: Batch, parts: int = 4) -> Tensor:
     order = torch.argsort(lengths)
     points = []
     for rows in order.chunk(parts):
-        width = int(lengths[rows].max())
+        width = max(1, int(lengths[rows].max()))
         points.append(model.product(batch.products[rows, :width], batch.product_mask[rows, :width]).points)
     return torch.cat(points)[torch.argsort(order)]
 

@@ -26,6 +26,9 @@ def run(folders: Sequence[Path], output: Path, plan: Plan) -> dict[str, Any]:
     """
     _writable(output)
     shops = [read_shop(folder, plan.seed) for folder in folders]
+    for shop in shops:
+        if not shop.titles:
+            raise DataError(f"{shop.name} has no products to learn from; give a corpus with titles.")
     trained = train(shops, plan)
     calibration = calibrate(trained.model, trained.vocabulary, shops)
     quality = _quality(trained) | {"validation": calibration.quality}
@@ -44,8 +47,14 @@ def read_shop(folder: Path, seed: int) -> Shop:
 
 
 def _writable(output: Path) -> None:
-    if not output.parent.is_dir():
-        raise DataError(f"{output.parent} is no folder, so {output} could not be written at the end. Create it first.")
+    """Refuse before the training what would fail after it."""
+    try:
+        with output.open("ab"):
+            pass
+    except OSError as error:
+        raise DataError(f"{output} cannot be written ({error.strerror}); name a file in a folder of yours.") from error
+    if not output.stat().st_size:
+        output.unlink()
 
 
 def _quality(trained: Trained) -> dict[str, Any]:

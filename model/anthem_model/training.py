@@ -13,6 +13,7 @@ import geoopt
 import torch
 
 from anthem_core.console import err, progress
+from anthem_core.errors import AnthemError
 from anthem_core.text import build_vocabulary
 from anthem_model.batches import Sampler
 from anthem_model.losses import loss
@@ -119,6 +120,8 @@ def _step(model: Anthem, batch: Batch, optimiser: torch.optim.Optimizer) -> floa
     model.train()
     value = loss(model, batch)
     optimiser.zero_grad()
+    if not torch.isfinite(value):
+        raise AnthemError("The loss is no number any more. Train again with another --seed, and tell us the data.")
     value.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()

@@ -71,13 +71,17 @@ def pool_ndcg(model: Anthem, vocabulary: Vocabulary, shop: Shop, judged: Sequenc
 
 
 def ndcg(gains: Sequence[Tensor], scores: Sequence[Tensor]) -> float:
-    """Mean nDCG@10 with linear gain, `Σ gain_i / log2(i + 1)` over its best; a list of `(N,)` each; 0 for no query."""
+    """Mean nDCG@10 with linear gain, `Σ gain_i / log2(i + 1)` over its best; a list of `(N,)` each; 0 for no query.
+
+    A product of score −∞ is not shown at all: it takes no place, and what is relevant of it is missed.
+    """
     found = [_ndcg(gain, score) for gain, score in zip(gains, scores, strict=True)]
     return sum(found) / max(len(found), 1)
 
 
 def _ndcg(gain: Tensor, score: Tensor) -> float:
-    ranked = gain[score.argsort(descending=True, stable=True)[:CUT]]
+    shown = gain * (score > -torch.inf)
+    ranked = shown[score.argsort(descending=True, stable=True)[:CUT]]
     ideal = gain.sort(descending=True).values[:CUT]
     discount = 1 / torch.log2(torch.arange(len(ideal)) + 2)
     best = float((ideal * discount).sum())

@@ -24,7 +24,7 @@ __all__ = ["generate"]
 
 
 def generate(seed: int = 0, products: int = 6000) -> Dataset:
-    """Build the catalogue: some 2,000 queries over `products` products, about 20 judged a query, in train and dev.
+    """Build the catalogue: some 2,000 queries over `products` products, each with all that is right judged.
 
     Raises:
         ValueError: There are fewer products than the shop has types.
