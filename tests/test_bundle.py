@@ -56,6 +56,12 @@ def cut(path):
     path.write_bytes(content[: len(content) // 2])
 
 
+def spell(folder, name, value):
+    """Write a number of the manifest in a way that Python would not."""
+    text = (folder / MANIFEST).read_text(encoding="utf-8")
+    (folder / MANIFEST).write_text(re.sub(rf'"{name}": [^,]*', f'"{name}": {value}', text), encoding="utf-8")
+
+
 def text_rules(folder, **changes):
     """Change rules of the text in the manifest."""
     rules = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["text"]
@@ -95,7 +101,18 @@ DAMAGE = {
         AGAIN,
     ),
     "no text": (lambda folder: manifest(folder, text=None), "'text'.* where a complete manifest was wanted", AGAIN),
-    "no number": (lambda folder: manifest(folder, gamma="much"), "'much'.* where a complete manifest", AGAIN),
+    "no number": (lambda folder: manifest(folder, gamma="much"), "gamma 'much'; a number between 0 and 1 was", AGAIN),
+    "format true": (lambda folder: manifest(folder, format=True), "has format True; format 1", "Is this an ANTHEM"),
+    "nested deeply": (
+        lambda folder: (folder / MANIFEST).write_text("[" * 200_000 + "]" * 200_000),
+        "is not JSON",
+        AGAIN,
+    ),
+    "NaN": (lambda folder: spell(folder, "slack", "NaN"), "is not JSON .*NaN", AGAIN),
+    "Infinity": (lambda folder: spell(folder, "radius", "Infinity"), "is not JSON .*Infinity", AGAIN),
+    "too large for a float": (lambda folder: spell(folder, "radius", "1e999"), "radius inf; .*at most 10 was", AGAIN),
+    "a huge dimension": (lambda folder: spell(folder, "dimension", "1e999"), "dimension inf; a whole number", AGAIN),
+    "a huge whole number": (lambda folder: spell(folder, "radius", "1" + "0" * 400), "radius 1000.*at most 10", AGAIN),
     "foreign fusion": (
         lambda folder: manifest(folder, fusion={LEXICAL_CONTAINMENT: {"magic": 1}}),
         "magic.* where a complete manifest",
@@ -142,6 +159,63 @@ def test_every_entry_is_needed(folder, name):
     manifest(folder, **{name: None})
     with pytest.raises(BundleError, match=f"'{name}'"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("gamma", value) for value in (0, 1, -0.1, 1.5, True, [0.2])),
+        *(("radius", value) for value in (0, -1, 10.5, "3")),
+        *(("slack", value) for value in (1e9, -1e9, {})),
+        *((name, value) for name in ("dimension", "hyperboloids") for value in (0, -1, 2.5, True, "64", 10**30)),
+        ("hyperboloids", 9),
+    ],
+)
+def test_a_number_out_of_range_is_named(folder, name, value):
+    """A number the formulas cannot work with is refused by name, with what was found and wanted and the cure."""
+    manifest(folder, **{name: value})
+    with pytest.raises(BundleError, match=rf"has {name} .*; a .*number .* was wanted\. .*{AGAIN}"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("half_saturation", 0),
+        *((name, -1) for name in ("lexical", "containment", "half_saturation", "median_distance")),
+        *((name, value) for name in ("bias", "lexical", "median_distance") for value in (1e300, 10**400, None, False)),
+    ],
+)
+def test_a_weight_out_of_range_is_named(folder, name, value):
+    """A fusion weight that is negative, absurd or no number is refused by name."""
+    weights = Fusion(1.0, 2.0, 3.0, 4.0, 5.0).to_dict() | {name: value}
+    manifest(folder, fusion={LEXICAL_CONTAINMENT: weights})
+    with pytest.raises(BundleError, match=rf"has {name} .*; a number .* was wanted\. .*{AGAIN}"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["buckets", "query_limit", "title_limit"])
+@pytest.mark.parametrize("value", [0, -1, True, "48", 2**40])
+def test_a_size_of_the_vocabulary_out_of_range_is_named(folder, name, value):
+    """No bucket, or no trigram of a text, is refused before anything divides by it."""
+    text_rules(folder, **{name: value})
+    with pytest.raises(BundleError, match=f"has {name} .*; a whole number from 1"):
+        load(folder)
+
+
+def test_a_name_that_is_too_long():
+    """A name no file system takes is a BundleError, and the message does not repeat all of it."""
+    with pytest.raises(BundleError, match=r"cannot be read .*anthem export") as caught:
+        load("x" * 5000)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(("name", "value"), [("hyperboloids", 3), ("dimension", 63)])
+def test_a_graph_of_another_shape_is_refused(folder, name, value):
+    """A manifest that promises another number of hyperboloids or dimensions than the graphs give is refused."""
+    manifest(folder, **{name: value})
+    with pytest.raises(BundleError, match=rf"manifest says .*{value}.* were wanted; the graph gives .*anthem export"):
+        Encoder(load(folder))
 
 
 def test_no_such_bundle():

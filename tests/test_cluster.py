@@ -8,8 +8,9 @@ from threading import Thread
 import pytest
 from opensearchpy.exceptions import TransportError
 
+from anthem_core import cluster
 from anthem_core.cluster import connect, explained, reason
-from anthem_core.errors import ClusterError
+from anthem_core.errors import ClusterError, NodeError
 
 
 @contextmanager
@@ -62,10 +63,10 @@ def test_a_refusal_is_explained(status, wanted):
 
 
 def test_a_cluster_that_does_not_answer():
-    """A closed port is a ClusterError that asks whether the cluster runs."""
+    """A closed port is a ClusterError that names the address and asks whether the cluster runs."""
     with (
         connect("http://127.0.0.1:9") as client,
-        pytest.raises(ClusterError, match=r"does not answer.*OPENSEARCH_URL"),
+        pytest.raises(ClusterError, match=r"does not answer \(http://127\.0\.0\.1:9: .*Is it running"),
         explained(),
     ):
         client.info()
@@ -89,6 +90,41 @@ def test_a_url_given_beats_the_environment(monkeypatch):
     with answering(200, {}) as (url, seen), connect(url) as client:
         client.info()
     assert "authorization" not in seen[0]
+
+
+@pytest.mark.parametrize("credentials", [True, False])
+def test_credentials_go_where_the_user_sends_them(monkeypatch, credentials):
+    """A URL given by code gets no sign-in, though the environment holds one; a URL the user named does."""
+    monkeypatch.setenv("OPENSEARCH_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("OPENSEARCH_USER", "shop")
+    monkeypatch.setenv("OPENSEARCH_PASSWORD", "secret")
+    with answering(200, {}) as (url, seen), connect(url, credentials=credentials) as client:
+        client.info()
+    assert ("authorization" in seen[0]) == credentials
+
+
+@pytest.mark.parametrize("credentials", [True, False])
+def test_the_local_node_gets_no_credentials(monkeypatch, credentials):
+    """Without a cluster named, no sign-in is sent to whoever listens on this machine, and no CA is read."""
+    monkeypatch.delenv("OPENSEARCH_URL", raising=False)
+    monkeypatch.setenv("OPENSEARCH_USER", "shop")
+    monkeypatch.setenv("OPENSEARCH_PASSWORD", "secret")
+    monkeypatch.setenv("OPENSEARCH_CA", "/no/such/file.pem")
+    with answering(200, {}) as (url, seen):
+        monkeypatch.setattr(cluster, "_local_node", lambda: url)
+        with connect(credentials=credentials) as client:
+            client.info()
+    assert "authorization" not in seen[0]
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    """Where no local node can be, for want of a home, the message says which variable to set."""
+    for name in ("OPENSEARCH_URL", "ANTHEM_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.geteuid", lambda: 4242)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    with pytest.raises(NodeError, match=r"user 4242 has no home folder; set ANTHEM_CACHE"):
+        connect()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from anthem_core.errors import ClusterError, DataError
 from anthem_core.fields import Fields
 from anthem_ingest.actions import (
     ALL,
+    bad_id,
     check_parts,
     has_point,
     index_action,
@@ -41,6 +42,11 @@ json_values = st.recursive(
 def a_hit(identity, source, **rest):
     """Return a hit as a page would hold it."""
     return {"_index": "shop", "_id": identity, "_seq_no": 3, "_primary_term": 1, "_source": source, **rest}
+
+
+def pointed(source, identity="1"):
+    """Return a hit that the cluster says has a vector."""
+    return a_hit(identity, source, matched_queries=["anthem.vector"])
 
 
 @given(words)
@@ -81,16 +87,17 @@ def test_products_are_read_without_their_vectors(fields):
 @given(words, words, words, words)
 def test_a_point_is_current_for_its_text_and_model_alone(text, other_text, model, other_model):
     """What `Fields.document` writes is current exactly for the same text and the same model."""
-    source = {"title": text, **NAMES.document([1.0, 0.0], model, text)}
-    assert is_current(source, NAMES, model, text)
-    assert is_current(source, NAMES, other_model, other_text) == ((other_model, other_text) == (model, text))
+    hit = pointed({"title": text, **NAMES.document([1.0, 0.0], model, text)})
+    assert is_current(hit, NAMES, model, text)
+    assert is_current(hit, NAMES, other_model, other_text) == ((other_model, other_text) == (model, text))
+    assert not is_current(a_hit("1", hit["_source"]), NAMES, model, text), "its vector is gone"
 
 
 @pytest.mark.parametrize("source", [{}, {"anthem": None}, {"anthem": {}}, {"anthem": "foreign"}])
 def test_a_product_without_a_point_is_never_current(source):
     """A product whose point is absent, or was taken away, is not current."""
-    assert not has_point(source, NAMES)
-    assert not is_current(source, NAMES, "", "")
+    assert not has_point(a_hit("1", source), NAMES)
+    assert not is_current(pointed(source), NAMES, "", "")
 
 
 @given(st.text(min_size=1), st.none() | st.text(min_size=1), st.integers(0), st.integers(1))
@@ -143,9 +150,10 @@ def test_every_product_is_skipped_updated_or_empty(encoder, titles, data):
     """Each product of a page is skipped, updated or empty, and exactly those that are not current are updated."""
     recipe, tally, done = Recipe(encoder), Tally(), []
     current = data.draw(st.lists(st.booleans(), min_size=len(titles), max_size=len(titles)))
+    documents = [recipe.documents([title])[0] if has else {} for title, has in zip(titles, current, strict=True)]
     hits = [
-        a_hit(str(number), {"title": title, **(recipe.documents([title])[0] if has else {})})
-        for number, (title, has) in enumerate(zip(titles, current, strict=True))
+        a_hit(str(number), {"title": title, **document}, matched_queries=["anthem.vector"] if document else [])
+        for number, (title, document) in enumerate(zip(titles, documents, strict=True))
     ]
     actions = list(updates([hits], recipe, tally, done.append))
     assert len(actions) + tally.skipped + tally.empty == len(titles) == sum(done)
@@ -156,10 +164,25 @@ def test_every_product_is_skipped_updated_or_empty(encoder, titles, data):
 def test_a_point_whose_text_has_gone_is_taken_away(encoder):
     """A product that lost its text loses its point, once."""
     recipe, tally = Recipe(encoder), Tally()
-    pointed = a_hit("1", {"title": "!", **recipe.documents(["red shoe"])[0]})
-    (action,) = updates([[pointed]], recipe, tally, lambda _: None)
+    hit = pointed({"title": "!", **recipe.documents(["red shoe"])[0]})
+    (action,) = updates([[hit]], recipe, tally, lambda _: None)
     assert action["_source"] == {"doc": {"anthem": None}}
+    assert tally.empty == 0, "it counts when it is written"
+    tally.succeed("1")
+    assert (tally.written, tally.empty) == (0, 1)
     assert not list(updates([[a_hit("1", {"title": "!", "anthem": None})]], recipe, tally, lambda _: None))
+    assert tally.empty == 2
+
+
+@given(st.integers(0, 2000), st.sampled_from("aü€𝄞"))
+def test_an_id_is_good_up_to_512_bytes(length, letter):
+    """Ids are measured in bytes of UTF-8, as OpenSearch does."""
+    assert (bad_id(letter * length) is None) == (0 < len((letter * length).encode()) <= 512)
+
+
+def test_a_failure_is_shown_on_one_harmless_line():
+    """An id or a reason with control characters cannot play with a terminal."""
+    assert str(Failure("a\x1b[2J", "line\nbreak\ud800")) == "a[2J: line break"
 
 
 @given(st.lists(st.sampled_from(["red shoe", "?!", "sofa"]), max_size=20))
@@ -170,8 +193,9 @@ def test_every_loaded_product_is_written(encoder, titles):
     actions = list(loads(products, "shop", recipe, tally, lambda _: None))
     assert [action["_id"] for action in actions] == [product.id for product in products]
     for action, title in zip(actions, titles, strict=True):
-        assert is_current(action["_source"], NAMES, encoder.bundle.model, title) == (title != "?!")
-    assert tally.empty == titles.count("?!")
+        assert is_current(pointed(action["_source"]), NAMES, encoder.bundle.model, title) == (title != "?!")
+        tally.succeed(action["_id"])
+    assert (tally.empty, tally.written + tally.empty) == (titles.count("?!"), len(titles))
 
 
 def test_loading_reads_ahead_no_further_than_a_page(encoder):

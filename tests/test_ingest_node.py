@@ -137,9 +137,10 @@ def test_a_text_that_has_gone_takes_its_point_along(client, index, encoder):
     """A product that loses its text loses its point, and can get one again."""
     fill(client, index, titled())
     ingest_index(client, index, encoder)
-    for title, written in (("...", 1), ("...", 0), ("new sofa", 1)):
+    for title, counts in (("...", (0, 1)), ("...", (0, 1)), ("new sofa", (1, 0))):
         client.update(index=index, id="0", body={"doc": {"title": title}}, refresh=True)
-        assert ingest_index(client, index, encoder).written == written
+        report = ingest_index(client, index, encoder)
+        assert (report.written, report.empty) == counts
     assert_current(client, index, encoder, {"0": "new sofa"})
 
 
@@ -256,7 +257,7 @@ def test_loaded_products_need_no_second_pass(client, index, encoder):
     products = [Product(str(number), title, "words", {"price": number}) for number, title in enumerate(TITLES)]
     odd = [Product(ODD_ID, "sofa", metadata={"price": "n/a", "sizes": ["s", "m"]}), Product("mute", "?!")]
     report = load_products(client, index, [*products, *odd], encoder)
-    assert (report.written, report.empty, report.failed) == (len(TITLES) + 2, 1, 0)
+    assert (report.written, report.empty, report.failed) == (len(TITLES) + 1, 1, 0)
     again = ingest_index(client, index, encoder)
     assert (again.written, again.skipped, again.empty) == (0, len(TITLES) + 1, 1)
     assert_current(client, index, encoder, dict(zip(map(str, range(len(TITLES))), TITLES, strict=True)))

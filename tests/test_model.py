@@ -237,7 +237,7 @@ VOCABULARY = Vocabulary(("#re", "red"), buckets=IDS - 3)
 def shop(gain=1.0):
     """A shop whose validation queries are two words of a title, each with products that match and that do not."""
     judged = [Judged(title, (row, (row + 1) % len(TITLES)), (gain, 0.0)) for row, title in enumerate(TITLES)]
-    return Shop("tiny", TITLES, judged, judged)
+    return Shop("tiny", TITLES, judged)
 
 
 def test_the_slack_contains_the_share_wanted(model):
@@ -252,7 +252,7 @@ def test_the_slack_contains_the_share_wanted(model):
 
 def test_calibration_without_judgments(model):
     """A catalogue alone gives a slack of 0 and usable weights."""
-    found = calibrate(model, VOCABULARY, [replace(shop(), validate=[])])
+    found = calibrate(model, VOCABULARY, [replace(shop(), judged=[])])
     assert found.slack == 0
     assert all(np.isfinite(list(found.fusion.to_dict().values())))
 
@@ -265,8 +265,8 @@ def test_calibration_without_relevant_products(model):
 
 def test_calibration_without_lexical_matches(model):
     """Validation queries that share no word with any title end in finite numbers, not in NaN."""
-    foreign = [replace(judged, text="zzzz") for judged in shop().validate]
-    found = calibrate(model, VOCABULARY, [replace(shop(), validate=foreign)])
+    foreign = [replace(judged, text="zzzz") for judged in shop().judged]
+    found = calibrate(model, VOCABULARY, [replace(shop(), judged=foreign)])
     assert all(np.isfinite([found.slack, *found.fusion.to_dict().values()]))
 
 

@@ -1,17 +1,13 @@
-"""The parts of the local node: lock, downloads, Java, layout, diagnosis, choice of a cluster."""
+"""The parts of the local node: lock, Java, layout, diagnosis, ports, homes, processes, commands."""
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
 import socket
 import subprocess
-import threading
 import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,11 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.errors import NodeError
-from anthem_core.node import choose, fetch, process, system
-from anthem_core.node.choose import docker_answers
+from anthem_core.node import process, system
 from anthem_core.node.cli import node
 from anthem_core.node.diagnose import CAUSES, cure, last_lines, obituary
-from anthem_core.node.fetch import cache_folder, disk_errors_explained, ensure_artifacts
 from anthem_core.node.java import find_java, inspect, parse_version
 from anthem_core.node.layout import (
     MODULES,
@@ -37,53 +31,8 @@ from anthem_core.node.layout import (
 )
 from anthem_core.node.lock import KNN_FOLDER, OPENSEARCH, Artifact, dump_lock, load_lock
 
-# jgo leaves an answer that it refuses open until it is collected; the fixture below sees to that.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
-    "ignore:unclosed <socket:ResourceWarning",
-)
-
 CONTENT = b"a jar, as far as anyone can tell" * 100
 TOY = Artifact("org.toy", "toy", "1.0", "jar", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), ("lib",))
-
-
-class Repository(SimpleHTTPRequestHandler):
-    """A Maven repository on the loopback address that fails as many requests as `failures` says."""
-
-    failures = 0
-    asked: list[str] = []  # noqa: RUF012 (shared on purpose, one per test)
-
-    def do_GET(self):
-        """Hand a file out, or fail."""
-        type(self).asked.append(self.path)
-        if type(self).failures > 0:
-            type(self).failures -= 1
-            self.send_error(503)
-        else:
-            super().do_GET()
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-@pytest.fixture
-def repository(tmp_path, monkeypatch):
-    """A mirror with the toy artifact in it, named by `ANTHEM_MAVEN_URL`; the cache is empty and temporary."""
-    kind = type("ThisRepository", (Repository,), {"asked": []})
-    folder = tmp_path / "mirror" / "org" / "toy" / "toy" / "1.0"
-    folder.mkdir(parents=True)
-    (folder / TOY.filename).write_bytes(CONTENT)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, directory=str(tmp_path / "mirror")))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    monkeypatch.setenv("ANTHEM_MAVEN_URL", f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setenv("ANTHEM_CACHE", str(tmp_path / "cache"))
-    kind.file = folder / TOY.filename
-    yield kind
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    gc.collect()
 
 
 def fake_java(folder: Path, version: str, modules: str = "") -> Path:
@@ -122,86 +71,6 @@ def test_lock_survives_writing():
     rows = json.loads(dump_lock(artifacts))["artifacts"]
     assert tuple(Artifact(**{**row, "into": tuple(row["into"])}) for row in rows) == artifacts
     assert dump_lock(artifacts) == (Path(process.__file__).parent / "lock.json").read_text(encoding="utf-8")
-
-
-# Downloads
-
-
-def test_cache_folder_follows_the_variables(monkeypatch):
-    """`ANTHEM_CACHE` goes before `XDG_CACHE_HOME`, and that before the home folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    monkeypatch.setenv("ANTHEM_CACHE", "/a")
-    assert cache_folder() == Path("/a/anthem-search")
-    monkeypatch.delenv("ANTHEM_CACHE")
-    assert cache_folder() == Path("/x/anthem-search")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "anthem-search"
-
-
-def test_download_once(repository):
-    """A file that is in the cache and whole is not asked for again."""
-    folder = ensure_artifacts([TOY])
-    assert (folder / TOY.filename).read_bytes() == CONTENT
-    asked = len(repository.asked)
-    ensure_artifacts([TOY])
-    assert len(repository.asked) == asked
-
-
-@pytest.mark.usefixtures("repository")
-@pytest.mark.parametrize("damage", [b"", CONTENT[:-1], CONTENT[:-1] + b"?"])
-def test_damaged_cache_is_mended(damage):
-    """A cached file that was cut short or altered is noticed and fetched again."""
-    folder = ensure_artifacts([TOY])
-    (folder / TOY.filename).write_bytes(damage)
-    ensure_artifacts([TOY])
-    assert (folder / TOY.filename).read_bytes() == CONTENT
-
-
-def test_failing_repository_is_asked_again(repository):
-    """Two failures of a repository are got over; nothing but the file stays behind."""
-    repository.failures = 2
-    folder = ensure_artifacts([TOY])
-    assert [path.name for path in folder.iterdir()] == [TOY.filename]
-
-
-def test_missing_file_is_a_clear_error(repository, monkeypatch):
-    """A file that no repository hands out ends in its coordinate and the cure, after four tries."""
-    monkeypatch.setattr(fetch._downloaded.retry, "sleep", lambda _: None)
-    repository.file.unlink()
-    with pytest.raises(NodeError, match=r"org\.toy:toy:1\.0 could not be downloaded.*ANTHEM_MAVEN_URL"):
-        ensure_artifacts([TOY])
-    assert len(repository.asked) == 4
-
-
-def test_corrupt_download_is_a_clear_error(repository):
-    """A file that arrives altered twice never reaches the cache, and the error says so."""
-    repository.file.write_bytes(b"?" + CONTENT[1:])
-    with pytest.raises(NodeError, match=r"arrived corrupt.*SHA-256"):
-        ensure_artifacts([TOY])
-    assert list((cache_folder() / "artifacts").iterdir()) == []
-    assert sum(path.endswith(".jar") for path in repository.asked) == 2
-
-
-def test_full_disk_is_a_clear_error(tmp_path):
-    """A real write to a full device becomes a sentence with the cure."""
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    with pytest.raises(NodeError, match=r"is full.*ANTHEM_CACHE"), disk_errors_explained(tmp_path):
-        Path("/dev/full").write_bytes(b"x")
-
-
-def test_cache_that_cannot_be_is_a_clear_error(tmp_path, monkeypatch):
-    """Where a file stands in the way of the cache, the error names it and the cure."""
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ANTHEM_CACHE", str(tmp_path / "file"))
-    with pytest.raises(NodeError, match=r"file.* cannot be written.*ANTHEM_CACHE"):
-        ensure_artifacts([TOY])
-
-
-def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
-    """An error that is neither a full disk nor a closed folder is not dressed up as one."""
-    with pytest.raises(IsADirectoryError), disk_errors_explained(tmp_path):
-        tmp_path.write_text("")
 
 
 # Java
@@ -387,42 +256,6 @@ def test_command_names_its_home(tmp_path):
     command = java_command(Path("/j/bin/java"), tmp_path, "512m")
     assert home_mark(tmp_path) in command
     assert "-Xmx512m" in command
-
-
-# The choice of a cluster
-
-
-def test_named_url_goes_first(monkeypatch):
-    """`ANTHEM_TEST_URL` is used as it stands, and nothing is started."""
-    monkeypatch.setenv("ANTHEM_TEST_URL", "http://127.0.0.1:1/")
-    with choose.test_cluster() as url:
-        assert url == "http://127.0.0.1:1"
-
-
-def test_live_cluster_is_never_touched(monkeypatch):
-    """`OPENSEARCH_URL` plays no part: without `ANTHEM_TEST_URL` and Docker it is the local node, or an error."""
-    monkeypatch.delenv("ANTHEM_TEST_URL", raising=False)
-    monkeypatch.setenv("OPENSEARCH_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setenv("ANTHEM_CACHE", "/dev/null")  # so that the local node cannot be had
-    with pytest.raises(NodeError), choose.test_cluster():
-        pytest.fail("a cluster was chosen although there is none")
-
-
-@pytest.mark.parametrize(("status", "answers"), [(0, True), (1, False)])
-def test_docker_counts_when_its_daemon_answers(tmp_path, monkeypatch, status, answers):
-    """A Docker client alone does not count: the daemon decides."""
-    pytest.importorskip("testcontainers")
-    (tmp_path / "docker").write_text(f"#!/bin/sh\nexit {status}\n")
-    (tmp_path / "docker").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert docker_answers() is answers
-
-
-def test_no_docker_no_answer(monkeypatch):
-    """Without a Docker client nothing answers."""
-    monkeypatch.setenv("PATH", "")
-    assert docker_answers() is False
 
 
 # The commands

@@ -1,5 +1,7 @@
 """Reranking in numpy: a permutation with the window on top, in the order of the fused score."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -118,6 +120,15 @@ def test_a_product_without_a_fitting_vector_counts_as_the_median(unfit):
     assert np.isnan(distances([unfit], ORIGIN, SCORING)).all()
     assert ranked["_score"] == pytest.approx(median, abs=2e-7)
     assert explain(unfit, ORIGIN, SCORING) is None
+
+
+def test_no_score_is_ever_nan():
+    """Weights that are no numbers give the script's 0; a hit whose score is none is an error, never a NaN."""
+    broken = replace(SCORING, fusion=replace(FUSION, bias=float("nan")))
+    (ranked,) = rerank([hit([1, 0, 0, 0])], ORIGIN, broken)
+    assert ranked["_score"] == pytest.approx(1, abs=2e-6)
+    with pytest.raises(ValueError, match="no score that is a number"):
+        rerank([hit([1, 0, 0, 0], None)], ORIGIN, SCORING)
 
 
 def test_time_is_recomputed_from_space():

@@ -99,6 +99,16 @@ def test_an_existing_rescore_comes_first(existing):
     assert "script_score" in rescore[-1]["query"]["rescore_query"]
 
 
+@pytest.mark.parametrize("existing", [{"window_size": 3}, [{"window_size": 3}]])
+def test_the_client_leaves_a_body_with_a_rescore_alone(existing):
+    """After a rescore `_score` is no longer lexical: client mode would rank unlike cluster mode, and declines."""
+    body = {"query": MATCH, "rescore": existing}
+    left = widen(body)
+    assert (left.body, left.reranked) == (body, False)
+    assert "`rescore` of its own" in left.reason
+    assert widen({"query": MATCH, "rescore": []}).reranked
+
+
 @pytest.mark.parametrize(
     ("extra", "word"),
     [

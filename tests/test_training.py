@@ -28,24 +28,21 @@ PLAN = Plan(steps=40, every=20, dimension=8, known=200, buckets=40, rate=1e-2)
 
 
 def dataset(judged=True):
-    """Twenty products; every thing and every pair of colour and thing is a query, graded 3, 1 and 0."""
+    """Twenty products; each is a query of its own, with three products judged: itself, one of its kind, another."""
     names = [(colour, thing) for colour in COLOURS for thing in THINGS]
     products = {
         f"p{number}": Product(f"p{number}", f"{colour} {thing}") for number, (colour, thing) in enumerate(names)
     }
     queries = {f"q{number}": f"{colour} {thing}" for number, (colour, thing) in enumerate(names)}
     qrels = {
-        f"q{number}": {
-            f"p{other}": 3 if names[other] == name else int(names[other][1] == name[1]) for other in range(len(names))
-        }
-        for number, name in enumerate(names)
+        f"q{number}": {f"p{number}": 3, f"p{(number + 4) % 20}": 1, f"p{(number + 1) % 20}": 0} for number in range(20)
     }
-    return Dataset(products, queries, {"train": qrels, "test": {"q0": {"p1": 3}}} if judged else {})
+    return Dataset(products, queries, {"train": qrels, "test": {"q0": {"p9": 3}}} if judged else {})
 
 
 @pytest.fixture(scope="module")
 def shop():
-    """The twenty products, prepared."""
+    """The twenty products, prepared: a part to learn from and one to validate on."""
     return prepare("tiny", dataset(), random.Random(0))
 
 
@@ -58,7 +55,7 @@ def trained(shop):
 @pytest.fixture(scope="module")
 def sampler(shop):
     """Batches of the shop."""
-    return Sampler(shop, build_vocabulary(shop.titles, 200, 40), random.Random(0))
+    return Sampler(shop.learn, build_vocabulary(shop.learn.titles, 200, 40), random.Random(0))
 
 
 def fresh(sampler):
@@ -68,12 +65,28 @@ def fresh(sampler):
 
 
 def test_preparing_keeps_train_apart_from_the_rest(shop):
-    """Queries of `train` alone are split between learning and validation, and gains are grades over the top grade."""
-    assert len(shop.validate) == 6
-    assert len(shop.learn) == 14
-    assert not {query.text for query in shop.learn} & {query.text for query in shop.validate}
-    assert {gain for query in shop.learn for gain in query.gains} == {1.0, 1 / 3, 0.0}
-    assert all(len(query.rows) == len(query.gains) == 20 for query in shop.learn)
+    """Learning and validation share no query and no title; of `test` neither knows; gains are grades over the top."""
+    assert shop.validate.judged
+    assert not {query.text for query in shop.learn.judged} & {query.text for query in shop.validate.judged}
+    assert not set(shop.learn.titles) & set(shop.validate.titles)
+    assert len(shop.learn.titles) + len(shop.validate.titles) == 20
+    assert len(shop.validate.titles) <= 4
+    assert {gain for query in shop.learn.judged for gain in query.gains} == {1.0, 1 / 3, 0.0}
+
+
+def test_judgments_stay_with_their_titles(shop):
+    """After the cut every judgment is still of the product that was judged."""
+    whole = dataset()
+    for part in (shop.learn, shop.validate):
+        for query in part.judged:
+            wanted = {whole.products[name].title: grade for name, grade in grades_of(whole, query.text).items()}
+            for row, gain in zip(query.rows, query.gains, strict=True):
+                assert gain == wanted[part.titles[row]] / 3
+
+
+def grades_of(whole, text):
+    """Judgments of a query text in `train`."""
+    return whole.qrels["train"][next(query for query, found in whole.queries.items() if found == text)]
 
 
 def test_a_product_that_may_match_is_unknown(sampler):
@@ -87,12 +100,12 @@ def test_a_product_that_may_match_is_unknown(sampler):
 
 def test_every_judged_query_comes_before_any_comes_twice(shop):
     """One round of batches shows every judged query once."""
-    sampler = Sampler(
-        shop, build_vocabulary(shop.titles, 200, 40), random.Random(3), judged=14, queries=14, dropped=0.0
-    )
+    count = len(shop.learn.judged)
+    vocabulary = build_vocabulary(shop.learn.titles, 200, 40)
+    sampler = Sampler(shop.learn, vocabulary, random.Random(3), judged=count, queries=count, dropped=0.0)
     batch = next(sampler.batches())
     asked = {tuple(row[mask].tolist()) for row, mask in zip(batch.queries, batch.query_mask, strict=True)}
-    assert asked == {tuple(sampler.vocabulary.query_ids(query.text)) for query in shop.learn}
+    assert asked == {tuple(sampler.vocabulary.query_ids(query.text)) for query in shop.learn.judged}
 
 
 def test_every_parameter_learns(sampler):
@@ -116,7 +129,7 @@ def test_parts_do_not_change_the_pool(sampler):
 
 def test_training_lowers_the_loss(trained, shop):
     """Forty steps lower the loss on batches the model was not asked about, to below what it starts from."""
-    sampler = Sampler(shop, trained.vocabulary, random.Random(99))
+    sampler = Sampler(shop.learn, trained.vocabulary, random.Random(99))
     batches = [batch for batch, _ in zip(sampler.batches(), range(5), strict=False)]
     torch.manual_seed(PLAN.seed)
     start = Anthem(trained.model.shape)
@@ -150,7 +163,7 @@ def vars_of(plan):
 def test_what_is_trained_is_ready_and_measured(trained, shop):
     """The model returned is in inference mode, and its quality is its own, measured again."""
     assert not trained.model.training
-    assert trained.quality == {"tiny": pool_ndcg(trained.model, trained.vocabulary, shop, shop.validate)}
+    assert trained.quality == {"tiny": pool_ndcg(trained.model, trained.vocabulary, shop.validate)}
     assert 0 < trained.quality["tiny"] <= 1
     assert trained.steps in (20, 40)
 
@@ -158,7 +171,7 @@ def test_what_is_trained_is_ready_and_measured(trained, shop):
 def test_a_catalogue_alone_trains_to_the_end():
     """Without judgments there is nothing to choose by: the model is that of the last step."""
     shop = prepare("alone", dataset(judged=False), random.Random(0))
-    assert shop.learn == shop.validate == []
+    assert shop.learn.judged == shop.validate.judged == []
     trained = train([shop], Plan(**{**vars_of(PLAN), "steps": 6, "every": 2}))
     assert trained.steps == 6
     assert trained.quality == {}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import BundleError
 from anthem_core.fusion import Fusion
 from anthem_core.text import RULES, Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -21,6 +25,21 @@ REQUIRED = (QUERY_GRAPH, PRODUCT_GRAPH, TRIGRAMS)
 LEXICAL_CONTAINMENT = "lexical+containment"
 
 _AGAIN = "Copy the whole folder again, or run `anthem export` once more."
+
+# A comparison with NaN is false, and 1e999 is read as an infinity: each rule refuses both.
+_FINITE: tuple[Callable[[float], bool], str] = (lambda value: abs(value) <= 1e6, "a number no larger than 1e6")
+_WEIGHT: tuple[Callable[[float], bool], str] = (lambda value: 0 <= value <= 1e6, "a number from 0 to 1e6")
+_NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "radius": (lambda value: 0 < value <= 10, "a number above 0, at most 10"),
+    "gamma": (lambda value: 0 < value < 1, "a number between 0 and 1"),
+    "slack": _FINITE,
+    "bias": _FINITE,
+    "lexical": _WEIGHT,
+    "containment": _WEIGHT,
+    "half_saturation": (lambda value: 0 < value <= 1e6, "a number above 0, at most 1e6"),
+    "median_distance": _WEIGHT,
+}
+_MOST = {"dimension": 4096, "hyperboloids": 8, "buckets": 2**31, "query_limit": 4096, "title_limit": 4096}
 
 
 @dataclass(frozen=True)
@@ -94,12 +113,21 @@ def load(name_or_path: str | Path) -> Bundle:
     Raises:
         BundleError: The folder is missing, damaged, foreign, newer than this version, or changed after export.
     """
-    folder = _find(name_or_path)
-    manifest = _manifest(folder)
-    _check_files(folder, manifest)
     try:
+        return _load(_find(name_or_path))
+    except OSError as error:
+        raise BundleError(
+            f"The bundle {reprlib.repr(str(name_or_path))} cannot be read ({error.strerror}); a folder that "
+            "`anthem export` wrote was wanted, or the name of one that ships. Give its path."
+        ) from error
+
+
+def _load(folder: Path) -> Bundle:
+    manifest = _manifest(folder)
+    try:
+        _check_files(folder, manifest)
         bundle = _from_manifest(folder, manifest)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST}: {error!r} where a complete manifest was wanted. {_AGAIN}") from error
     found = model_id(folder, bundle.vocabulary.rules())
     if found != bundle.model:
@@ -133,17 +161,24 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BundleError(f"{folder} has no {MANIFEST}; a folder that `anthem export` wrote was wanted.")
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON ({error}). {_AGAIN}") from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
-    if not isinstance(found, int) or found < 1:
-        raise BundleError(f"{path} has format {found!r}; format {FORMAT} was wanted. Is this an ANTHEM bundle?")
+    if type(found) is not int or found < 1:  # `true` is an int to isinstance
+        raise BundleError(
+            f"{path} has format {reprlib.repr(found)}; format {FORMAT} was wanted. Is this an ANTHEM bundle?"
+        )
     if found > FORMAT:
         raise BundleError(
-            f"{path} has format {found}; this version reads up to {FORMAT}. Upgrade: pip install -U anthem-search"
+            f"{path} has format {reprlib.repr(found)}; this version reads up to {FORMAT}. "
+            "Upgrade: pip install -U anthem-search"
         )
     return manifest
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
@@ -161,28 +196,51 @@ def _from_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
     return Bundle(
         path=folder,
         model=str(manifest["model"]),
-        dimension=int(manifest["dimension"]),
-        hyperboloids=int(manifest["hyperboloids"]),
-        radius=float(manifest["radius"]),
-        gamma=float(manifest["gamma"]),
-        slack=float(manifest["slack"]),
+        dimension=_whole(folder, manifest, "dimension"),
+        hyperboloids=_whole(folder, manifest, "hyperboloids"),
+        radius=_number(folder, manifest, "radius"),
+        gamma=_number(folder, manifest, "gamma"),
+        slack=_number(folder, manifest, "slack"),
         vocabulary=_vocabulary(folder, manifest["text"]),
-        fusion={signals: Fusion.from_dict(weights) for signals, weights in manifest["fusion"].items()},
+        fusion={signals: _fusion(folder, weights) for signals, weights in manifest["fusion"].items()},
         trained_on=list(manifest["trained_on"]),
         quality=dict(manifest["quality"]),
         versions=dict(manifest["versions"]),
     )
 
 
+def _fusion(folder: Path, weights: Mapping[str, Any]) -> Fusion:
+    return Fusion.from_dict({name: _number(folder, weights, name) for name in weights})
+
+
+def _number(folder: Path, values: Mapping[str, Any], name: str) -> float:
+    fits, wanted = _NUMBERS[name]
+    value = values[name]
+    if type(value) not in (int, float) or not fits(value):
+        raise _unfit(folder, name, value, wanted)
+    return float(value)
+
+
+def _whole(folder: Path, values: Mapping[str, Any], name: str) -> int:
+    value, most = values[name], _MOST[name]
+    if type(value) is not int or not 1 <= value <= most:
+        raise _unfit(folder, name, value, f"a whole number from 1 to {most}")
+    return value
+
+
+def _unfit(folder: Path, name: str, value: object, wanted: str) -> BundleError:
+    return BundleError(f"{folder / MANIFEST} has {name} {reprlib.repr(value)}; {wanted} was wanted. {_AGAIN}")
+
+
 def _vocabulary(folder: Path, rules: dict[str, Any]) -> Vocabulary:
     foreign = {name: rules.get(name) for name, value in RULES.items() if rules.get(name) != value}
     if foreign:
         raise BundleError(
-            f"{folder} was made with other text rules ({foreign}); this version knows {RULES}. "
+            f"{folder} was made with other text rules ({reprlib.repr(foreign)}); this version knows {RULES}. "
             "Export again with this version, or use the version named in the manifest."
         )
     known = tuple((folder / TRIGRAMS).read_text(encoding="utf-8").split("\n")[:-1])
-    return Vocabulary(known, int(rules["buckets"]), int(rules["query_limit"]), int(rules["title_limit"]))
+    return Vocabulary(known, *(_whole(folder, rules, name) for name in ("buckets", "query_limit", "title_limit")))
 
 
 def _sha256(path: Path) -> str:

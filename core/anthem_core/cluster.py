@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from opensearchpy import OpenSearch
+from opensearchpy import OpenSearch, Urllib3HttpConnection
 from opensearchpy.exceptions import (
     AuthenticationException,
     AuthorizationException,
@@ -24,23 +24,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def connect(url: str | None = None, *, timeout: float = 30.0) -> OpenSearch:
+class _Named(Urllib3HttpConnection):
+    """A connection whose failures name the address that does not answer."""
+
+    def perform_request(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (as opensearch-py has it)
+        try:
+            return super().perform_request(*args, **kwargs)
+        except NoConnection as error:
+            raise type(error)(error.status_code, f"{self.host}: {error.error}", error.info) from error
+
+
+def connect(url: str | None = None, *, timeout: float = 30.0, credentials: bool = False) -> OpenSearch:
     """Client of the cluster at `url`, else at `OPENSEARCH_URL`, else of the local node.
 
-    `OPENSEARCH_USER`, `OPENSEARCH_PASSWORD` and `OPENSEARCH_CA` (a PEM file) are read where they are set.
+    `OPENSEARCH_USER`, `OPENSEARCH_PASSWORD` and `OPENSEARCH_CA` (a PEM file) belong to `OPENSEARCH_URL` and are sent
+    nowhere else, but to a `url` that the user named instead, which the caller says by `credentials`.
 
     Raises:
         ClusterError: No cluster is named and no local node runs, or what is named is no address.
+        NodeError: No cluster is named and there is no place where a local node could be.
     """
-    found = url or os.environ.get("OPENSEARCH_URL") or _local_node()
-    user, password = os.environ.get("OPENSEARCH_USER"), os.environ.get("OPENSEARCH_PASSWORD")
-    settings: dict[str, Any] = {"timeout": timeout, "ca_certs": os.environ.get("OPENSEARCH_CA")}
-    if user and password:
-        settings["http_auth"] = (user, password)
+    named = url or os.environ.get("OPENSEARCH_URL")
+    signs_in = credentials if url else named is not None
+    found, settings = named or _local_node(), _credentials() if signs_in else {}
     try:
-        return OpenSearch(hosts=[found], **{name: value for name, value in settings.items() if value is not None})
+        return OpenSearch(hosts=[found], timeout=timeout, connection_class=_Named, **settings)
     except (ValueError, OSError) as error:
         raise ClusterError(f"'{found}' cannot be used ({error}); wanted: an address like http://host:9200") from error
+
+
+def _credentials() -> dict[str, Any]:
+    user, password, ca = (os.environ.get(f"OPENSEARCH_{name}") for name in ("USER", "PASSWORD", "CA"))
+    return ({"http_auth": (user, password)} if user and password else {}) | ({"ca_certs": ca} if ca else {})
 
 
 def _local_node() -> str:
@@ -66,7 +81,7 @@ def explained() -> Iterator[None]:
 def _explain(error: OpenSearchException) -> str:
     match error:
         case NoConnection():
-            return f"The cluster does not answer ({error.error}). Is it running, and is OPENSEARCH_URL right?"
+            return f"The cluster does not answer ({error.error}). Is it running, and is this its address?"
         case AuthenticationException():
             return "The cluster refused the sign-in (401). Set OPENSEARCH_USER and OPENSEARCH_PASSWORD."
         case AuthorizationException():

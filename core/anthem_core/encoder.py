@@ -31,11 +31,16 @@ class Encoder:
         self.bundle = bundle
         self._query = session(bundle.path / QUERY_GRAPH, threads)
         self._product = session(bundle.path / PRODUCT_GRAPH, threads)
-        found = self._product.get_outputs()[0].shape[-1]
-        if found != bundle.dimension + 1:
+        self._check(self._product, "points", bundle.dimension + 1)
+        self._check(self._query, "centres", bundle.hyperboloids, bundle.dimension + 1)
+
+    def _check(self, graph: Any, output: str, *wanted: int) -> None:  # noqa: ANN401 (ONNX Runtime has no types)
+        shapes = {value.name: value.shape[1:] for value in graph.get_outputs()}
+        if shapes.get(output) != list(wanted):
             raise BundleError(
-                f"{bundle.path}: the manifest says dimension {bundle.dimension}, the product encoder gives {found} "
-                f"coordinates where {bundle.dimension + 1} were wanted. Export again."
+                f"{self.bundle.path}: the manifest says dimension {self.bundle.dimension} and "
+                f"{self.bundle.hyperboloids} hyperboloids, so `{output}` of shape {list(wanted)} were wanted; the "
+                f"graph gives {shapes.get(output)}. Copy the whole folder again, or run `anthem export` once more."
             )
 
     def query(self, text: str) -> Query | None:

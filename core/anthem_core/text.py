@@ -35,6 +35,11 @@ def normalise(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
+def printable(text: str) -> str:
+    """Foreign text on one line without control characters, which a terminal would obey, and without half characters."""
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+
+
 def words(text: str) -> list[str]:
     """Words of a text, normalised, in order."""
     found: list[str] = _WORD.findall(normalise(text))

@@ -17,6 +17,7 @@ Hit: TypeAlias = dict[str, Any]
 
 PARTS = ("title", "text", "metadata")
 PAGE = 500
+LONGEST_ID = 512  # bytes; with a longer one OpenSearch refuses the whole request
 ALL: dict[str, Any] = {"match_all": {}}
 
 
@@ -41,19 +42,33 @@ def _values(node: object, path: Sequence[str]) -> Iterator[str]:
 
 
 def read_body(fields: Sequence[str], names: Fields, query: Mapping[str, Any]) -> dict[str, Any]:
-    """Search body that reads products: their text, what their point was made from, their state; never a vector."""
-    return {"query": query, "_source": [*fields, names.model, names.text_hash], "seq_no_primary_term": True}
+    """Search body that reads products: their text, what their point was made from, their state; never a vector.
+
+    Whether there is a vector is told by the name of the clause that found it.
+    """
+    pointed = {"exists": {"field": names.vector, "_name": names.vector}}
+    return {
+        "query": {"bool": {"filter": [query], "should": [pointed]}},
+        "_source": [*fields, names.model, names.text_hash],
+        "seq_no_primary_term": True,
+    }
 
 
-def has_point(source: Mapping[str, Any], names: Fields) -> bool:
-    """Whether a product has a point, of whatever model."""
-    return bool(_stored(source, names).get("model"))
+def has_vector(hit: Hit, names: Fields) -> bool:
+    """Whether a product has a vector, of whatever model."""
+    return names.vector in hit.get("matched_queries", ())
 
 
-def is_current(source: Mapping[str, Any], names: Fields, model: str, text: str) -> bool:
-    """Whether a product's point was made by this model from this text."""
-    stored = _stored(source, names)
-    return bool(stored.get("model") == model and stored.get("text_hash") == text_hash(text))
+def has_point(hit: Hit, names: Fields) -> bool:
+    """Whether a product has a vector, or what was kept of one."""
+    return has_vector(hit, names) or bool(_stored(hit["_source"], names).get("model"))
+
+
+def is_current(hit: Hit, names: Fields, model: str, text: str) -> bool:
+    """Whether a product has a vector, and it was made by this model from this text."""
+    stored = _stored(hit["_source"], names)
+    made = stored.get("model") == model and stored.get("text_hash") == text_hash(text)
+    return made and has_vector(hit, names)
 
 
 def _stored(source: Mapping[str, Any], names: Fields) -> Mapping[str, Any]:
@@ -78,6 +93,12 @@ def update_action(hit: Hit, document: Mapping[str, Any]) -> Action:
 def index_action(index: str, product: Product, document: Mapping[str, Any]) -> Action:
     """Bulk action that writes a whole product, in place of one of the same id."""
     return {"_op_type": "index", "_index": index, "_id": product.id, "_source": dict(document)}
+
+
+def bad_id(identity: str) -> str | None:
+    """Why OpenSearch would refuse an id, and all that is sent with it; None for a good one."""
+    size = len(identity.encode("utf-8", "surrogatepass"))
+    return None if 0 < size <= LONGEST_ID else f"its id has {size} bytes; 1 to {LONGEST_ID} were wanted"
 
 
 def check_parts(fields: Sequence[str]) -> None:

@@ -32,7 +32,10 @@ LISTED = 10
 @click.option(
     "--field", "fields", multiple=True, default=("title",), show_default=True, help="Field of the text; repeatable."
 )
-@click.option("--url", help="The cluster; else OPENSEARCH_URL, else the local node.")
+@click.option(
+    "--url",
+    help="The cluster, signed in to with OPENSEARCH_USER, _PASSWORD and _CA; else OPENSEARCH_URL, else the local node.",
+)
 @json_option
 @ends_cleanly
 def ingest(
@@ -54,7 +57,7 @@ def ingest(
     from anthem_core.cluster import connect
     from anthem_core.encoder import Encoder
 
-    client, encoder = connect(url), Encoder(load(bundle), threads=os.cpu_count() or 1)
+    client, encoder = connect(url, credentials=True), Encoder(load(bundle), threads=os.cpu_count() or 1)
     problems: list[Problem] = []
     if corpus:
         report = _from_file(client, index, encoder, fields, corpus if corpus.is_file() else corpus_of(corpus), problems)

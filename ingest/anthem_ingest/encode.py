@@ -12,6 +12,7 @@ from anthem_ingest.actions import (
     PAGE,
     Action,
     Hit,
+    bad_id,
     has_point,
     index_action,
     is_current,
@@ -54,12 +55,15 @@ def updates(
     names, model = recipe.names, recipe.encoder.bundle.model
     for hits in pages:
         pairs = [(hit, text_of(hit["_source"], recipe.fields)) for hit in hits]
-        due = [(hit, text) for hit, text in pairs if not is_current(hit["_source"], names, model, text)]
+        due = [(hit, text) for hit, text in pairs if not is_current(hit, names, model, text)]
         tally.skipped += len(hits) - len(due)
         for (hit, _), document in zip(due, recipe.documents([text for _, text in due]), strict=True):
-            tally.empty += not document
-            if document or has_point(hit["_source"], names):
-                yield update_action(hit, document or {names.name: None})
+            if document:
+                yield update_action(hit, document)
+            elif has_point(hit, names):
+                yield tally.marked(update_action(hit, {names.name: None}))
+            else:
+                tally.empty += 1
         advance(len(hits))
 
 
@@ -69,9 +73,17 @@ def loads(
     """Bulk actions that write whole products, each with its point where its text gives one."""
     rest = iter(products)
     while page := list(islice(rest, PAGE)):
-        sources = [source_of(product) for product in page]
+        good = [product for product in page if not _refused(product, tally)]
+        sources = [source_of(product) for product in good]
         documents = recipe.documents([text_of(source, recipe.fields) for source in sources])
-        tally.empty += sum(not document for document in documents)
-        for product, source, document in zip(page, sources, documents, strict=True):
-            yield index_action(index, product, source | document)
+        for product, source, document in zip(good, sources, documents, strict=True):
+            action = index_action(index, product, source | document)
+            yield action if document else tally.marked(action)
         advance(len(page))
+
+
+def _refused(product: Product, tally: Tally) -> bool:
+    why = bad_id(product.id)
+    if why:
+        tally.fail(product.id, why)
+    return why is not None

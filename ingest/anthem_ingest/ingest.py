@@ -50,7 +50,7 @@ def survey(client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str]
         ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
     """
     _to_update(client, index, bundle, fields)
-    with_point = {"exists": {"field": NAMES.model}}
+    with_point = {"exists": {"field": NAMES.vector}}
     stale = {"bool": {"filter": [with_point], "must_not": [{"term": {NAMES.model: bundle.model}}]}}
     products, pointed, other = (send.count(client, index, query) for query in (ALL, with_point, stale))
     return Survey(index, products, other, products - pointed, bytes_each(bundle))
@@ -115,7 +115,7 @@ def load_products(
 
 def _once_more(client: OpenSearch, index: str, recipe: Recipe, tally: Tally) -> None:
     """Read and write again what changed or was refused meanwhile; what is gone by now is forgotten."""
-    ids, tally.again = tally.again, []
+    ids, tally.again, tally.without = tally.again, [], set()
     if not ids:
         return
     send.refresh(client, index)  # a page shows a change only after a refresh

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from anthem_core.text import printable
+
+if TYPE_CHECKING:
+    from anthem_ingest.actions import Action
 
 LISTED = 10  # failures named one by one; the rest is counted
 
@@ -17,17 +22,17 @@ class Failure:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.id}: {self.reason}"
+        return printable(f"{self.id}: {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """Counts of products, by what became of them.
+    """Counts of products, by what became of them; each product is in one of the five.
 
     Attributes:
-        written: Products written.
+        written: Products written with their point.
         skipped: Products whose point was current already.
-        empty: Products without a letter or digit in their text, which get no point.
+        empty: Products without a letter or digit in their text, which have no point, or no longer.
         failed: Products the cluster refused, the first of them in `failures`.
         conflicts: Products that changed while they were encoded, twice over; the next run takes them.
         seconds: Wall time.
@@ -58,15 +63,31 @@ class IngestReport:
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of a running ingest; `again` holds ids of products to read and write once more."""
+    """The counts of a running ingest.
+
+    `again` holds ids of products to read and write once more, `without` those of products sent without a point.
+    """
 
     written: int = 0
     skipped: int = 0
     empty: int = 0
     failed: int = 0
     again: list[str] = field(default_factory=list)
+    without: set[str] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
+
+    def marked(self, action: Action) -> Action:
+        """The same action, of which it is known that it brings no point."""
+        self.without.add(action["_id"])
+        return action
+
+    def succeed(self, product: str) -> None:
+        """Count a product that was written, by whether it has a point now."""
+        if product in self.without:
+            self.empty += 1
+        else:
+            self.written += 1
 
     def fail(self, product: str, reason: str) -> None:
         """Count a failure, and keep it while there are few."""

@@ -27,6 +27,8 @@ RETRIES = 6  # of what was refused with 429, after 1, 2, 4, 8, 16 and 32 seconds
 
 CHANGED: frozenset[int | str] = frozenset({409, 404})  # or gone
 BUSY: frozenset[int | str] = frozenset({429, 503, "TIMEOUT"})
+# Of a whole request: one product spoils it, or all together are too large.
+_SPOILT = frozenset({400, 413})
 _HOPELESS = frozenset({401, 403, "N/A"})  # of a whole request: the next will fare no better
 
 
@@ -64,22 +66,40 @@ def pages(
             yield page
 
 
-def write(client: OpenSearch, actions: Iterable[Action], tally: Tally, again: frozenset[int | str]) -> None:
+def write(
+    client: OpenSearch, actions: Iterable[Action], tally: Tally, again: frozenset[int | str], *, chunk: int = PAGE
+) -> None:
     """Send actions in bulk and count what came of them; those that end in a status of `again` are kept for later.
+
+    A request that is refused as a whole is sent again in halves, until what spoils it stands alone.
 
     Raises:
         TransportError: The cluster refuses or does not answer a whole request.
     """
     results = streaming_bulk(
-        client, actions, chunk_size=PAGE, max_chunk_bytes=CHUNK_BYTES, raise_on_error=False, raise_on_exception=False,
+        client, actions, chunk_size=chunk, max_chunk_bytes=CHUNK_BYTES, raise_on_error=False, raise_on_exception=False,
         max_retries=RETRIES, initial_backoff=1, request_timeout=SECONDS,
     )  # fmt: skip
+    spoilt: list[Action] = []
     for ok, result in results:
-        (item,) = result.values()
+        ((kind, item),) = result.items()
         if ok:
-            tally.written += 1
+            tally.succeed(item["_id"])
+        elif chunk > 1 and "exception" in item and item["status"] in _SPOILT:
+            spoilt.append(_action(kind, item))
         else:
             _refused(item, tally, again)
+        if len(spoilt) >= chunk:  # a request's worth: memory must not grow with the index
+            write(client, spoilt, tally, again, chunk=chunk // 2)
+            spoilt = []
+    if spoilt:
+        write(client, spoilt, tally, again, chunk=max(1, min(chunk, len(spoilt)) // 2))
+
+
+def _action(kind: str, item: Mapping[str, Any]) -> Action:
+    """The action that a refused item was."""
+    rest = {key: value for key, value in item.items() if key not in ("error", "status", "exception", "data")}
+    return {"_op_type": kind, "_source": item["data"], **rest}
 
 
 def _refused(item: Mapping[str, Any], tally: Tally, again: frozenset[int | str]) -> None:

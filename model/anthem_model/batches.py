@@ -66,9 +66,9 @@ class Sampler:
         """Batches without end; every judged query comes once before any comes twice."""
         queue: list[Judged] = []
         while True:
-            count = min(self.judged, len(self.shop.learn))
+            count = min(self.judged, len(self.shop.judged))
             if len(queue) < count:
-                queue += self.random.sample(self.shop.learn, len(self.shop.learn))
+                queue += self.random.sample(self.shop.judged, len(self.shop.judged))
             asked = [self._asked(query) for query in queue[:count]]
             queue = queue[count:]
             asked += [self._pseudo() for _ in range(self.queries - count)]

@@ -55,7 +55,7 @@ def calibrate(model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop]) -> C
 
     Without judgments (a catalogue alone) the slack is 0 and both signals weigh the same.
     """
-    groups = {shop.name: list(_candidates(model, vocabulary, shop)) for shop in shops if shop.validate}
+    groups = {shop.name: list(_candidates(model, vocabulary, shop)) for shop in shops if shop.judged}
     if not groups:
         return Calibration(0.0, Fusion(0.0, 4.0, 4.0, HALF, 1.0))
     slack = max(least_slack(group) for group in groups.values())
@@ -109,7 +109,7 @@ def _logit(one: Candidates, half: float, lexical: float, containment: float) -> 
 def _candidates(model: Anthem, vocabulary: Vocabulary, shop: Shop) -> Iterator[Candidates]:
     engine = Lexical(shop.titles)
     points = encode_products(model, vocabulary, shop.titles)
-    for query in shop.validate:
+    for query in shop.judged:
         lexical = torch.tensor(engine.scores(query.text))
         best = lexical.topk(min(WINDOW, len(lexical)))
         found_first = set(best.indices[best.values > 0].tolist())

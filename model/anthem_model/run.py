@@ -10,7 +10,7 @@ from anthem_core.console import err
 from anthem_core.errors import DataError
 from anthem_model.calibration import calibrate
 from anthem_model.checkpoint import Checkpoint, save
-from anthem_model.shop import Shop, prepare
+from anthem_model.shop import Parts, prepare
 from anthem_model.training import Plan, Trained, train
 
 if TYPE_CHECKING:
@@ -25,24 +25,25 @@ def run(folders: Sequence[Path], output: Path, plan: Plan) -> dict[str, Any]:
         DataError: A folder cannot be read, or the checkpoint cannot be written.
     """
     _writable(output)
-    shops = [read_shop(folder, plan.seed) for folder in folders]
-    for shop in shops:
-        if not shop.titles:
-            raise DataError(f"{shop.name} has no products to learn from; give a corpus with titles.")
-    trained = train(shops, plan)
-    calibration = calibrate(trained.model, trained.vocabulary, shops)
+    parts = [read_shop(folder, plan.seed) for folder in folders]
+    trained = train(parts, plan)
+    calibration = calibrate(trained.model, trained.vocabulary, [part.validate for part in parts])
     quality = _quality(trained) | {"validation": calibration.quality}
-    save(Checkpoint(trained.model, trained.vocabulary, calibration, [shop.name for shop in shops], quality), output)
+    save(
+        Checkpoint(trained.model, trained.vocabulary, calibration, [part.learn.name for part in parts], quality), output
+    )
     return quality
 
 
-def read_shop(folder: Path, seed: int) -> Shop:
+def read_shop(folder: Path, seed: int) -> Parts:
     """Read one BEIR folder and prepare it; lines that were skipped are named on standard error."""
     dataset = read_dataset(folder)
     for problem in dataset.problems[:10]:
         err.print(f"skipped {problem}")
     if len(dataset.problems) > 10:
         err.print(f"skipped {len(dataset.problems)} lines in all")
+    if not dataset.products:
+        raise DataError(f"{folder} has no products to learn from; give a corpus with titles.")
     return prepare(folder.resolve().name, dataset, random.Random(seed))
 
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from anthem_core.text import words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from random import Random
 
     from anthem_core.beir import Dataset, Qrels
     from anthem_core.text import Vocabulary
+
+UNSEEN = 0.2  # of a catalogue's titles at most are kept from learning
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,11 @@ class Judged:
 
 @dataclass(frozen=True)
 class Shop:
-    """Titles of one catalogue and the judged queries to learn from and to validate on."""
+    """Titles of one catalogue, or of a part of it, and the queries judged on them."""
 
     name: str
     titles: list[str]
-    learn: list[Judged]
-    validate: list[Judged]
+    judged: list[Judged]
 
     @cached_property
     def words(self) -> list[frozenset[str]]:
@@ -53,27 +55,56 @@ class Shop:
         return [vocabulary.title_ids(title) for title in self.titles]
 
 
-def prepare(name: str, dataset: Dataset, random: Random) -> Shop:
-    """Shop of a data set's split `train`, some of whose judged queries are kept for validation."""
-    places = {product: row for row, product in enumerate(dataset.products)}
+@dataclass(frozen=True)
+class Parts:
+    """A shop cut in two that share no query and no title: one to learn from, one to choose and to measure on."""
+
+    learn: Shop
+    validate: Shop
+
+
+def prepare(name: str, dataset: Dataset, random: Random) -> Parts:
+    """Cut a data set's split `train` in two.
+
+    Validation takes the titles of its queries along: a model knows the titles that it learned from better than others.
+    """
     qrels = dataset.qrels.get("train", {})
-    top = max((grade for judged in qrels.values() for grade in judged.values()), default=1) or 1
-    judged = [_judged(dataset.queries[query], qrels, query, places, top) for query in sorted(qrels)]
-    random.shuffle(judged)
-    kept = validation_count(len(judged))
-    return Shop(name, [title_of(dataset, product) for product in dataset.products], judged[kept:], judged[:kept])
+    order = sorted(qrels)
+    random.shuffle(order)
+    chosen, unseen = _held_out(order, qrels, len(dataset.products))
+    others = [query for query in order if query not in chosen]
+    seen = [product for product in dataset.products if product not in unseen]
+    apart = [product for product in dataset.products if product in unseen]
+    return Parts(_shop(name, dataset, seen, others), _shop(name, dataset, apart, chosen))
+
+
+def _held_out(order: Sequence[str], qrels: Qrels, products: int) -> tuple[list[str], set[str]]:
+    """Queries to validate on and all their judged products, which are no more than a fifth of the catalogue."""
+    chosen: list[str] = []
+    unseen: set[str] = set()
+    for query in order:
+        if len(chosen) < validation_count(len(order)) and len(unseen | qrels[query].keys()) <= UNSEEN * products:
+            chosen.append(query)
+            unseen |= qrels[query].keys()
+    return chosen, unseen
 
 
 def validation_count(judged: int) -> int:
-    """How many judged queries validate: a sixth; of few a third, up to 30, for fewer cannot tell two models apart."""
+    """How many judged queries validate at most: a sixth, of few a third: less than 30 tell no two models apart."""
     return max(judged // 6, min(judged // 3, 30))
 
 
-def title_of(dataset: Dataset, product: str) -> str:
-    """Text a product is encoded from in training: its title."""
-    return dataset.products[product].title
+def _shop(name: str, dataset: Dataset, products: Sequence[str], queries: Sequence[str]) -> Shop:
+    """Shop of some products and some queries; a query without a relevant product among them teaches nothing."""
+    qrels = dataset.qrels.get("train", {})
+    top = max((grade for judged in qrels.values() for grade in judged.values()), default=1) or 1
+    places = {product: row for row, product in enumerate(products)}
+    judged = [_judged(dataset.queries[query], qrels[query], places, top) for query in queries]
+    return Shop(
+        name, [dataset.products[product].title for product in products], [one for one in judged if any(one.gains)]
+    )
 
 
-def _judged(text: str, qrels: Qrels, query: str, places: dict[str, int], top: int) -> Judged:
-    rows = [(places[product], max(grade, 0) / top) for product, grade in sorted(qrels[query].items())]
-    return Judged(text, tuple(row for row, _ in rows), tuple(gain for _, gain in rows))
+def _judged(text: str, grades: dict[str, int], places: dict[str, int], top: int) -> Judged:
+    known = [(places[name], max(grade, 0) / top) for name, grade in sorted(grades.items()) if name in places]
+    return Judged(text, tuple(row for row, _ in known), tuple(gain for _, gain in known))

@@ -7,6 +7,7 @@ import math
 import random
 import time
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import geoopt
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from anthem_core.text import Vocabulary
     from anthem_model.batches import Batch
-    from anthem_model.shop import Shop
+    from anthem_model.shop import Parts, Shop
 
 MOST_JUDGED = 16
 
@@ -80,37 +81,44 @@ class Trained:
     seconds: float
 
 
-def train(shops: Sequence[Shop], plan: Plan) -> Trained:
+def train(parts: Sequence[Parts], plan: Plan) -> Trained:
     """Train ANTHEM on shops; the same seed on the same machine gives the same model."""
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
+    shops, trials = [part.learn for part in parts], [part.validate for part in parts if part.validate.judged]
     texts = [title for shop in shops for title in shop.titles]
-    vocabulary = build_vocabulary(
-        texts + [query.text for shop in shops for query in shop.learn], plan.known, plan.buckets
-    )
+    queries = [query.text for shop in shops for query in shop.judged]
+    vocabulary = build_vocabulary(texts + queries, plan.known, plan.buckets)
     model = Anthem(Shape(len(vocabulary), plan.dimension, plan.hyperboloids))
     rarity(model, vocabulary, texts)
     started = time.monotonic()
-    best = _learn(model, vocabulary, shops, plan, started + 60 * plan.minutes)
+    batches = cycle(_streams(shops, vocabulary, plan))
+    best = _learn(model, vocabulary, batches, trials, plan, started + 60 * plan.minutes)
     model.load_state_dict(best.state)
     model.eval()
     return Trained(model, vocabulary, best.quality, best.step, time.monotonic() - started)
 
 
-def _learn(model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop], plan: Plan, until: float) -> Best:
+def _learn(
+    model: Anthem,
+    vocabulary: Vocabulary,
+    streams: Iterator[Iterator[Batch]],
+    trials: Sequence[Shop],
+    plan: Plan,
+    until: float,
+) -> Best:
     groups = parameter_groups(model, plan.rate)
     optimiser = geoopt.optim.RiemannianAdam(groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: pace(step / plan.steps))
-    streams = _streams(shops, vocabulary, plan)
     best = Best()
     with progress("training", plan.steps) as advance:
         for step in range(1, plan.steps + 1):
-            value = _step(model, next(streams[step % len(streams)]), optimiser)
+            value = _step(model, next(next(streams)), optimiser)
             schedule.step()
             advance(1)
             last = step == plan.steps or time.monotonic() > until
             if last or step % plan.every == 0:
-                best.offer(model, _validated(model, vocabulary, shops, step, value), step)
+                best.offer(model, _validated(model, vocabulary, trials, step, value), step)
             if last:
                 break
     return best
@@ -130,10 +138,10 @@ def _step(model: Anthem, batch: Batch, optimiser: torch.optim.Optimizer) -> floa
 
 
 def _validated(
-    model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop], step: int, value: float
+    model: Anthem, vocabulary: Vocabulary, trials: Sequence[Shop], step: int, value: float
 ) -> dict[str, float]:
     model.eval()
-    quality = {shop.name: pool_ndcg(model, vocabulary, shop, shop.validate) for shop in shops if shop.validate}
+    quality = {shop.name: pool_ndcg(model, vocabulary, shop) for shop in trials}
     shown = ", ".join(f"{name} {found:.4f}" for name, found in quality.items()) or "nothing judged"
     err.print(f"step {step}: loss {value:.3f}, validation nDCG@10: {shown}")
     return quality
@@ -156,7 +164,7 @@ def _streams(shops: Sequence[Shop], vocabulary: Vocabulary, plan: Plan) -> list[
     shares = plan.shares or (1,) * len(shops)
     streams = []
     for place, (shop, share) in enumerate(zip(shops, shares, strict=True)):
-        wanted = math.ceil(plan.passes * len(shop.learn) * sum(shares) / share / plan.steps)
+        wanted = math.ceil(plan.passes * len(shop.judged) * sum(shares) / share / plan.steps)
         sampler = Sampler(shop, vocabulary, random.Random(plan.seed + place), judged=min(MOST_JUDGED, wanted))
         streams += [sampler.batches()] * share
     return streams

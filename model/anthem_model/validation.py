@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anthem_core.text import Vocabulary
     from anthem_model.network import Anthem, Hyperboloids
-    from anthem_model.shop import Judged, Shop
+    from anthem_model.shop import Shop
 
 BATCH = 128
 CUT = 10
@@ -60,14 +60,11 @@ def signals(model: Anthem, vocabulary: Vocabulary, text: str, points: Tensor) ->
     return Signals(far[0], excess(query.centres, query.limits, query.weights, points)[0])
 
 
-def pool_ndcg(model: Anthem, vocabulary: Vocabulary, shop: Shop, judged: Sequence[Judged]) -> float:
+def pool_ndcg(model: Anthem, vocabulary: Vocabulary, shop: Shop) -> float:
     """Mean nDCG@10 (linear gain) of the distance's order over each query's judged products."""
-    rows = sorted({row for query in judged for row in query.rows})
-    places = {row: place for place, row in enumerate(rows)}
-    points = encode_products(model, vocabulary, [shop.titles[row] for row in rows])
-    chosen = [points[[places[row] for row in query.rows]] for query in judged]
-    far = [signals(model, vocabulary, query.text, some).distance for query, some in zip(judged, chosen, strict=True)]
-    return ndcg([torch.tensor(query.gains) for query in judged], [-away for away in far])
+    points = encode_products(model, vocabulary, shop.titles)
+    far = [signals(model, vocabulary, query.text, points[list(query.rows)]).distance for query in shop.judged]
+    return ndcg([torch.tensor(query.gains) for query in shop.judged], [-away for away in far])
 
 
 def ndcg(gains: Sequence[Tensor], scores: Sequence[Tensor]) -> float:

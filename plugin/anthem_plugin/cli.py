@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -11,7 +12,8 @@ from anthem_core.bundle import load
 from anthem_core.cluster import connect, explained
 from anthem_core.console import emit, ends_cleanly, json_option
 from anthem_core.encoder import Encoder
-from anthem_plugin.client import AnthemClient, Mode
+from anthem_core.text import printable
+from anthem_plugin.client import AnthemClient, Mode, no_vectors
 from anthem_plugin.explain import attention, explain
 from anthem_plugin.rewrite import WINDOW, value_at
 
@@ -46,7 +48,10 @@ _PREFERENCE = "anthem"
     show_default=True,
     help="Lexical hits that are reranked; in cluster mode on every shard.",
 )
-@click.option("--url", help="Cluster to search, if not OPENSEARCH_URL or the local node.")
+@click.option(
+    "--url",
+    help="Cluster to search, if not OPENSEARCH_URL or the local node; OPENSEARCH_USER, _PASSWORD and _CA go with it.",
+)
 @json_option
 @ends_cleanly
 def search(  # noqa: PLR0913 (an argument an option)
@@ -74,19 +79,33 @@ def search(  # noqa: PLR0913 (an argument an option)
     """
     encoder = Encoder(load(bundle))
     body = {"query": {"match": {field: {"query": query}}}, "size": size}
-    with closing(connect(url)) as cluster, explained():
+    with closing(connect(url, credentials=True)) as cluster, explained():
         client = AnthemClient(cluster, encoder)
         fields = client.scoring.fields
-        shown = [field, fields.vector, fields.model] if explaining else [field]
+        shown = [field, fields.model, fields.vector] if explaining else [field, fields.model]
         wide = {**body, "size": max(size, window), "_source": False}
         before = client.search(index, wide, mode="none", preference=_PREFERENCE)
         after = client.search(index, {**body, "_source": shown}, mode=mode, window=window, preference=_PREFERENCE)
-    result: dict[str, Any] = {"index": index, "query": query, **after["anthem"], "hits": rows(before, after, field)}
+    result: dict[str, Any] = {
+        "index": index,
+        "query": query,
+        **after["anthem"],
+        "note": note(after, index, client.scoring),
+    }
+    result["hits"] = rows(before, after, field)
     asked = encoder.query(query) if explaining else None
     if asked is not None:
         result["attention"] = attention(asked, query, encoder.bundle.vocabulary)
         _add_explanations(result["hits"], after, asked, client.scoring)
-    emit(result, as_text(result), as_json=as_json)
+    emit(_encodable(result), as_text(result), as_json=as_json)
+
+
+def note(after: Response, index: str, scoring: Scoring) -> str | None:
+    """What is odd about hits that were reranked: that none of them has a vector of this model."""
+    hits = after["hits"]["hits"]
+    models = {value_at(hit.get("_source", {}), scoring.fields.model) for hit in hits}
+    silent = not after["anthem"]["reranked"] or not hits or scoring.model in models
+    return None if silent else no_vectors(index)
 
 
 def rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
@@ -103,9 +122,11 @@ def rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
 def as_text(result: dict[str, Any]) -> str:
     """A search for people: a line on how it was ranked, a line a hit, and why where that was asked for."""
     ranked = f"reranked ({result['mode']})" if result["reranked"] else f"not reranked: {result['reason']}"
-    lines = [f"{result['query']} in {result['index']}, {result['took_ms']:.1f} ms, {ranked}"]
+    lines = [printable(f"{result['query']} in {result['index']}, {result['took_ms']:.1f} ms, {ranked}")]
     if not result["hits"]:
         return f"{lines[0]}\nNo product matches."
+    if result["note"]:
+        lines.append(f"Note: {result['note']}")
     lines.append(f"{'rank':>4} {'was':>4} {'':>5} {'score':>9}  title")
     for row in result["hits"]:
         lines.append(_row_text(row))
@@ -115,6 +136,12 @@ def as_text(result: dict[str, Any]) -> str:
         strongest = ", ".join(f"{name} {share:.2f}" for name, share in result["attention"])
         lines.append(f"The query looks most at: {strongest}")
     return "\n".join(lines)
+
+
+def _encodable(result: dict[str, Any]) -> dict[str, Any]:
+    """The same without half characters (lone surrogates), which JSON can escape and UTF-8 cannot hold."""
+    sound: dict[str, Any] = json.loads(json.dumps(result, ensure_ascii=False).encode("utf-8", "replace"))
+    return sound
 
 
 def _key(hit: dict[str, Any]) -> tuple[str, str]:
@@ -129,8 +156,8 @@ def _add_explanations(hits: list[dict[str, Any]], after: Response, query: Query,
 
 def _row_text(row: dict[str, Any]) -> str:
     before = row["before"]
-    was = "–" if before is None else str(before)
-    return f"{row['rank']:>4} {was:>4} {_movement(row['rank'], before):>5} {row['score']:>9.4f}  {row['title']}"
+    was, title = "–" if before is None else str(before), printable(str(row["title"]))
+    return f"{row['rank']:>4} {was:>4} {_movement(row['rank'], before):>5} {row['score']:>9.4f}  {title}"
 
 
 def _movement(rank: int, before: int | None) -> str:

@@ -11,7 +11,7 @@ from opensearchpy.exceptions import TransportError
 
 from anthem_core.cluster import reason
 from anthem_plugin.painless import CONTEXT, put_script_body, score_script, script_id
-from anthem_plugin.rerank import narrow, rerank
+from anthem_plugin.rerank import narrow, rerank, stored_point
 from anthem_plugin.rewrite import NO_TEXT, NO_WORDS, WINDOW, Rewritten, query_text, rewrite, widen
 from anthem_plugin.scoring import Scoring
 
@@ -29,6 +29,7 @@ Response: TypeAlias = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 _MISSING = "unable to find script"
+_SHARE = 0.6  # of the time left that a request which reranks may take; the plain one has the rest
 # As options of the request these would override the body, and the page would be cut or sorted behind our back.
 _SHAPING = {"from", "from_", "size", "sort", "q", "scroll", "_source", "_source_includes", "_source_excludes"}
 
@@ -58,11 +59,13 @@ class _Sender:
     def seconds(self) -> float:
         return time.perf_counter() - self.started
 
-    def __call__(self, body: Mapping[str, Any]) -> Response:
-        options = dict(self.options)
-        limit = options.get("request_timeout") or self.client.transport.get_connection().timeout
-        if limit is not None:
-            options["request_timeout"] = max(0.001, limit - self.seconds)
+    def limit(self, share: float = 1.0) -> dict[str, float]:
+        """Option that keeps a request within its share of what is left of the time-out; empty where there is none."""
+        limit = self.options.get("request_timeout") or self.client.transport.get_connection().timeout
+        return {} if limit is None else {"request_timeout": max(0.001, (limit - self.seconds) * share)}
+
+    def __call__(self, body: Mapping[str, Any], share: float = 1.0) -> Response:
+        options = self.options | self.limit(share)
         response: Response = self.client.search(index=self.index, body=body, **options)
         return response
 
@@ -149,28 +152,37 @@ class AnthemClient:
         script = score_script(query, self.scoring)
         scripted = _accepted(rewrite(body, script, window=window, fields=self.scoring.fields))
         try:
-            response = send(scripted)
+            response = send(scripted, _SHARE)
         except TransportError as error:
             if _MISSING not in str(error.info):
                 raise
-            self._put_script()
-            response = send(scripted)
+            self._put_script(send)
+            response = send(scripted, _SHARE)
         return _whole(send, body, response)
 
     def _in_client(self, send: _Sender, body: Mapping[str, Any], query: Query, window: int) -> Response:
+        if "filter_path" in send.options:
+            raise _LeftAloneError("`filter_path` may keep from the client what it ranks by")
         wide = _accepted(widen(body, window=window, fields=self.scoring.fields))
-        response = _whole(send, body, send(wide))
-        ranked = rerank(response["hits"]["hits"], query, self.scoring, window=window)
-        return narrow(response, body, ranked, self.scoring)
+        response = _whole(send, body, send(wide, _SHARE))
+        hits = response["hits"]["hits"]
+        if hits and not any(stored_point(hit, self.scoring) is not None for hit in hits[:window]):
+            raise _LeftAloneError(no_vectors(index=send.index), narrow(response, body, hits, self.scoring))
+        return narrow(response, body, rerank(hits, query, self.scoring, window=window), self.scoring)
 
-    def _put_script(self) -> None:
+    def _put_script(self, send: _Sender) -> None:
         try:
-            self._client.put_script(id=script_id(), body=put_script_body(), context=CONTEXT)
+            self._client.put_script(id=script_id(), body=put_script_body(), context=CONTEXT, **send.limit(_SHARE))
         except TransportError as error:
             if error.status_code not in (400, 401, 403):
                 raise
             _log.warning("The cluster does not take the script (%s); hits are reranked in the client", reason(error))
             raise _ForbiddenError from error
+
+
+def no_vectors(index: str | None) -> str:
+    """What to say where the model has nothing to rank by."""
+    return f"no product among the hits has a vector of this model: anthem ingest {index or 'INDEX'}"
 
 
 def _accepted(rewritten: Rewritten) -> dict[str, Any]:
@@ -181,7 +193,9 @@ def _accepted(rewritten: Rewritten) -> dict[str, Any]:
 
 def _whole(send: _Sender, body: Mapping[str, Any], response: Response) -> Response:
     """The response, unless shards failed that the plain search does not lose."""
-    shards = response["_shards"]
+    shards = response.get("_shards", {})
+    if "failed" not in shards:
+        raise _LeftAloneError("`filter_path` takes away `_shards`, which says whether reranking lost a shard; add it")
     if not shards["failed"]:
         return response
     plain = send(body)

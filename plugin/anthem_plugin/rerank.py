@@ -23,12 +23,18 @@ def rerank(hits: Sequence[Hit], query: Query, scoring: Scoring, *, window: int =
     """Hits in new order with new `_score`; those outside the window keep their order beneath.
 
     Hits come in lexical order with `_score` and, in `_source`, vector and model. Ties keep lexical order.
+
+    Raises:
+        ValueError: A hit has no score that is a number.
     """
     lexical = np.array([hit["_score"] for hit in hits], np.float64)
     fused = fuse(lexical[:window], distances(hits[:window], query, scoring), scoring.fusion)
-    inside = window_score(lexical[:window], fused)
+    # What is no number counts as 0, as in the script.
+    inside = window_score(lexical[:window], np.where(fused >= 0, fused, 0.0))
     outside = np.float32(QUERY_WEIGHT) * lexical[window:].astype(np.float32)
     scores = np.concatenate([inside, outside])
+    if not np.isfinite(scores).all():
+        raise ValueError("a hit has no score that is a number")
     order = [*np.argsort(-inside, kind="stable"), *range(len(inside), len(hits))]
     return [{**hits[number], "_score": float(scores[number])} for number in order]
 

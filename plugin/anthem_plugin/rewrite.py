@@ -90,6 +90,8 @@ def query_text(body: Mapping[str, Any], path: str | None = None) -> str | None:
 
 
 def _unfetchable(body: Mapping[str, Any], fields: Fields) -> str | None:
+    if body.get("rescore"):
+        return "the body has a `rescore` of its own, which changes the scores the client ranks by; use cluster mode"
     if page(body)[1] == 0:
         return "the body asks for no hits"
     if body.get("stored_fields") in ("_none_", ["_none_"]):

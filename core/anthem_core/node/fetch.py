@@ -34,9 +34,18 @@ class UnreachableError(NodeError):
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `anthem-search` under `ANTHEM_CACHE`, `XDG_CACHE_HOME` or `~/.cache`."""
-    base = os.environ.get("ANTHEM_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).expanduser().absolute() / "anthem-search"
+    """Where downloads are kept: `anthem-search` under `ANTHEM_CACHE`, `XDG_CACHE_HOME` or `~/.cache`.
+
+    Raises:
+        NodeError: None of them is set, and this user has no home.
+    """
+    base = os.environ.get("ANTHEM_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(base).expanduser().absolute() / "anthem-search"
+    except RuntimeError as error:
+        raise NodeError(
+            f"{base} leads nowhere: user {os.geteuid()} has no home folder; set ANTHEM_CACHE to a folder of your own"
+        ) from error
 
 
 @contextmanager
