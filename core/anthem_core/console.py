@@ -26,8 +26,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def emit(value: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Print a result: `value` as one line of JSON for machines, or `text` for people."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text)
+    """Print a result: `value` as one line of JSON for machines, or `text` for people.
+
+    Half a character (a lone surrogate), which an index may hold and UTF-8 cannot, is printed as a question mark.
+    """
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text
+    click.echo(line.encode("utf-8", "replace").decode("utf-8"))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from anthem_core.text import printable
 from anthem_evaluation import views
 from anthem_evaluation.metrics import HEADLINE
 
@@ -246,7 +247,7 @@ def _times(report: Report) -> str:
 def _changes(report: Report) -> str:
     sides = ((f"most gained ({HEADLINE})", _named(report, 1)), (f"most lost ({HEADLINE})", _named(report, -1)))
     lines = [
-        f"{head}\n" + "\n".join(f"  {views.signed(c)}  {views.plain(query)}" for query, c in rows)
+        f"{head}\n" + "\n".join(f"  {views.signed(c)}  {printable(query)}" for query, c in rows)
         for head, rows in sides
         if rows
     ]
@@ -256,10 +257,10 @@ def _changes(report: Report) -> str:
 def _example(report: Report, example: Example) -> str:
     rows = (
         (str(rank), views.movement(hit.was, rank), views.grade(hit.grade, report.dataset.top_grade),
-         views.inside(hit.contained), views.plain(hit.title)[:70])
+         views.inside(hit.contained), printable(hit.title)[:70])
         for rank, hit in enumerate(example.after, 1)
     )  # fmt: skip
-    return f"search: {views.plain(example.query)}\n" + _table(
+    return f"search: {printable(example.query)}\n" + _table(
         ("#", "moved", "grade", "region", "after reranking"), *rows, left=4
     )
 

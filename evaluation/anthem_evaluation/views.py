@@ -95,11 +95,6 @@ def number(value: float | None) -> str:
     return NOTHING if value is None else f"{value:#.3g}".rstrip(".").replace("-", "−")
 
 
-def plain(text: str) -> str:
-    """Foreign text on one line without control characters, which a terminal would obey."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
-
-
 def grade(value: int | None, top: int) -> str:
     """A judgment beside the top of its scale, or `unjudged`."""
     return "unjudged" if value is None else f"{value} of {top}"

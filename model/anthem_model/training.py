@@ -153,10 +153,13 @@ def pace(done: float, warm: float = 0.1) -> float:
 
 
 def parameter_groups(model: Anthem, rate: float) -> list[dict[str, Any]]:
-    """Entities on the manifold apart from all else: RiemannianAdam moves a point by `rate`, not each coordinate."""
+    """Entities on the manifold apart from all else: RiemannianAdam moves a point by its rate, not each coordinate.
+
+    Twice the rate of the rest, not √D times: faster, the table learns its titles by heart.
+    """
     entities = model.entities.points
     others = [parameter for parameter in model.parameters() if parameter is not entities]
-    return [{"params": [entities], "lr": rate * model.shape.dimension**0.5}, {"params": others, "lr": rate}]
+    return [{"params": [entities], "lr": rate * 2}, {"params": others, "lr": rate}]
 
 
 def _streams(shops: Sequence[Shop], vocabulary: Vocabulary, plan: Plan) -> list[Iterator[Batch]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -97,7 +96,7 @@ def search(  # noqa: PLR0913 (an argument an option)
     if asked is not None:
         result["attention"] = attention(asked, query, encoder.bundle.vocabulary)
         _add_explanations(result["hits"], after, asked, client.scoring)
-    emit(_encodable(result), as_text(result), as_json=as_json)
+    emit(result, as_text(result), as_json=as_json)
 
 
 def note(after: Response, index: str, scoring: Scoring) -> str | None:
@@ -136,12 +135,6 @@ def as_text(result: dict[str, Any]) -> str:
         strongest = ", ".join(f"{name} {share:.2f}" for name, share in result["attention"])
         lines.append(f"The query looks most at: {strongest}")
     return "\n".join(lines)
-
-
-def _encodable(result: dict[str, Any]) -> dict[str, Any]:
-    """The same without half characters (lone surrogates), which JSON can escape and UTF-8 cannot hold."""
-    sound: dict[str, Any] = json.loads(json.dumps(result, ensure_ascii=False).encode("utf-8", "replace"))
-    return sound
 
 
 def _key(hit: dict[str, Any]) -> tuple[str, str]:
