@@ -26,7 +26,7 @@ def demo(data: Path | None, bundle: str, output: Path, as_json: bool) -> None:
     \b
     Example:
         anthem demo
-        anthem demo --data ../shared/data/esci
+        anthem demo --data shop/
     """
     from anthem_evaluation.assess import check_writable, write
     from anthem_evaluation.demo import run_demo
