@@ -65,7 +65,7 @@ def calibrate(model: Anthem, vocabulary: Vocabulary, shops: Sequence[Shop]) -> C
 
 def least_slack(group: Sequence[Candidates]) -> float:
     """Smallest slack that contains the wanted share of a shop's relevant products; 0 where none is relevant."""
-    beyond = torch.cat([one.excess[one.judged & (one.gains >= RELEVANT)] for one in group])
+    beyond = _excess(group, relevant=True)
     return float(torch.quantile(beyond, CONTAINED)) if len(beyond) else 0.0
 
 
@@ -125,18 +125,21 @@ def quality(group: Sequence[Candidates], slack: float, fusion: Fusion) -> dict[s
     """What a calibration gives on the queries it was chosen on: nDCG@10 of judged pool and window, shares contained."""
     fused = [_logit(one, fusion.half_saturation, fusion.lexical, fusion.containment) for one in group]
     judged, window = [one.judged for one in group], [one.window for one in group]
-    relevant = torch.cat([one.excess[one.judged & (one.gains >= RELEVANT)] for one in group])
-    irrelevant = torch.cat([one.excess[one.judged & (one.gains < RELEVANT)] for one in group])
     found = {
         "pool_lexical": _ndcg_of(group, [one.lexical for one in group], judged),
         "pool_containment": _ndcg_of(group, [-one.distance for one in group], judged),
         "pool_fused": _ndcg_of(group, fused, judged),
         "window_lexical": _ndcg_of(group, [one.lexical for one in group], window),
         "window_fused": _ndcg_of(group, fused, window),
-        "relevant_contained": _share(relevant <= slack),
-        "irrelevant_contained": _share(irrelevant <= slack),
+        "relevant_contained": _share(_excess(group, relevant=True) <= slack),
+        "irrelevant_contained": _share(_excess(group, relevant=False) <= slack),
     }
     return {name: round(value, 4) for name, value in found.items()}
+
+
+def _excess(group: Sequence[Candidates], *, relevant: bool) -> Tensor:
+    """Excess of all judged products of one kind."""
+    return torch.cat([one.excess[one.judged & ((one.gains >= RELEVANT) == relevant)] for one in group])
 
 
 def _share(flags: Tensor) -> float:

@@ -26,6 +26,11 @@ def query_distance(centres: Tensor, limits: Tensor, weights: Tensor, points: Ten
     """
     seen = seen_pairwise(centres, points)
     each = distance(seen, limits[:, None], gamma)
+    return union(each, weights)
+
+
+def union(each: Tensor, weights: Tensor) -> Tensor:
+    """Distances to several hyperboloids as one, `−log Σ w_k exp(−d_k)`; `(B,N,K)` and `(B,K)` to `(B,N)`."""
     return -torch.logsumexp(torch.log(weights.clamp_min(1e-9))[:, None] - each, dim=-1)
 
 

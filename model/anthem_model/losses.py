@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from anthem_model.containment import distance, outside
+from anthem_model.containment import distance, outside, union
 from anthem_model.lorentz import norm, seen_pairwise
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ def loss(model: Anthem, batch: Batch) -> Tensor:
     points = encode_pool(model, batch)
     seen = seen_pairwise(query.centres, points)
     limits = query.limits[:, None]
-    mixture = torch.log(query.weights.clamp_min(1e-9))[:, None]
-    far = -torch.logsumexp(mixture - distance(seen, limits, model.shape.gamma), dim=-1)
-    beyond = -torch.logsumexp(mixture - norm(outside(seen, limits)).squeeze(-1), dim=-1)
+    far = union(distance(seen, limits, model.shape.gamma), query.weights)
+    beyond = union(norm(outside(seen, limits)).squeeze(-1), query.weights)
     logits = -model.log_scale.exp() * far
     known = batch.gains >= 0
     return listwise(logits, batch.gains, known) + listwise(logits, batch.gains, batch.judged) + boundary(beyond, batch)
