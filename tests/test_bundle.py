@@ -18,6 +18,7 @@ from anthem_core.bundle import (
     QUERY_GRAPH,
     REQUIRED,
     TRIGRAMS,
+    files,
     load,
     model_id,
     save_manifest,
@@ -182,8 +183,12 @@ def test_a_number_out_of_range_is_named(folder, name, value):
     ("name", "value"),
     [
         ("half_saturation", 0),
-        *((name, -1) for name in ("lexical", "containment", "half_saturation", "median_distance")),
-        *((name, value) for name in ("bias", "lexical", "median_distance") for value in (1e300, 10**400, None, False)),
+        *((name, -1) for name in ("lexical", "containment", "half_saturation", "median_distance", "attention")),
+        *(
+            (name, value)
+            for name in ("bias", "lexical", "median_distance", "median_attention")
+            for value in (1e300, 10**400, None, False)
+        ),
     ],
 )
 def test_a_weight_out_of_range_is_named(folder, name, value):
@@ -275,7 +280,7 @@ def test_numbers_of_the_shipped_bundle_make_sense(bundle):
     assert 1 <= bundle.hyperboloids <= 8
     fusion = bundle.fusion[LEXICAL_CONTAINMENT]
     assert min(fusion.lexical, fusion.containment, fusion.half_saturation, fusion.median_distance) >= 0
-    assert bundle.bytes == sum((bundle.path / name).stat().st_size for name in REQUIRED)
+    assert bundle.bytes == sum((bundle.path / name).stat().st_size for name in files(bundle.path))
     assert bundle.object_name == f"anthem_{bundle.model[:8]}"
 
 

@@ -149,9 +149,9 @@ def test_a_rescore_of_the_callers_own(client, encoder, index, mode):
 
 
 def test_without_vectors_the_client_does_not_claim_to_rerank(client, encoder, bare):
-    """Where no hit has a vector of this model, client mode gives the plain page and names the cure."""
+    """Where no hit has a vector of this model or a text, client mode gives the plain page and names the cure."""
     body = match("fire tv") | {"from": 1, "size": 3, "_source": ["title"]}
-    left = AnthemClient(client, encoder).search(bare, body, mode="client")
+    left = AnthemClient(client, encoder, text_fields=()).search(bare, body, mode="client")
     assert left["hits"] == client.search(index=bare, body=body)["hits"]
     assert not left["anthem"]["reranked"]
     assert f"no product among the hits has a vector of this model: anthem ingest {bare}" in left["anthem"]["reason"]

@@ -1,5 +1,7 @@
 """Laws of the fused score: bounded, monotone, and the window's order in float32."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -16,6 +18,8 @@ fusions = st.builds(
     half_saturation=st.floats(0.01, 100),
     median_distance=st.floats(0, 6),
 )
+attentive = st.builds(replace, fusions, attention=weight, median_attention=st.floats(-5, 5))
+attentions = st.floats(-1000, 1000)
 scores = st.floats(0, 500)
 distances = st.floats(0, 8)
 both = pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -93,7 +97,58 @@ def test_the_window_stands_on_top(lexical, fused, left_out):
     assert window_score(np.array([lexical]), np.array([fused]))[0] > QUERY_WEIGHT * left_out
 
 
-@given(fusions)
+def test_golden_value_of_three_signals():
+    """An attention of 3 with weight 2 adds 6 to the logit: sigma(1 + 2 * 0.5 - 4 * 2 + 6) = 0.5."""
+    fusion = Fusion(1.0, 2.0, 4.0, 10.0, 1.0, attention=2.0, median_attention=0.0)
+    assert fuse(np.array([10.0]), np.array([2.0]), fusion, np.array([3.0]))[0] == pytest.approx(0.5, abs=1e-12)
+
+
+@given(scores, distances, attentions, attentive)
+def test_three_signals_lie_between_0_and_1(lexical, distance, attention, fusion):
+    """No attention leads out of [0, 1]."""
+    assert 0 <= fuse(np.array([lexical]), np.array([distance]), fusion, np.array([attention]))[0] <= 1
+
+
+@given(scores, distances, st.lists(attentions, min_size=2, max_size=9), attentive)
+def test_fused_rises_with_the_attention(lexical, distance, attention, fusion):
+    """With the other signals alike a higher attention never lowers the fused score."""
+    found = fuse(np.full(len(attention), lexical), np.full(len(attention), distance), fusion, np.sort(attention))
+    assert (np.diff(found) >= -1e-15).all()
+
+
+@given(st.lists(scores, min_size=2, max_size=9), st.lists(distances, min_size=2, max_size=9), attentions, attentive)
+def test_attention_turns_no_other_signal_round(lexical, distance, attention, fusion):
+    """At one attention the fused score still rises with the lexical score and falls with the distance."""
+    rising = fuse(np.sort(lexical), np.full(len(lexical), 1.0), fusion, np.full(len(lexical), attention))
+    falling = fuse(np.full(len(distance), 5.0), np.sort(distance), fusion, np.full(len(distance), attention))
+    assert (np.diff(rising) >= -1e-15).all()
+    assert (np.diff(falling) <= 1e-15).all()
+
+
+@given(scores, distances, attentive, st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_no_title_counts_as_the_median(lexical, distance, fusion, unknown):
+    """An attention that is no number gives what the bundle's median gives, and so does no attention at all."""
+    pair = (np.full(2, lexical), np.full(2, distance), fusion)
+    one, other = fuse(*pair, np.array([unknown, fusion.median_attention]))
+    assert one == other == fuse(*pair)[0]
+
+
+@given(scores, distances, attentions, fusions)
+def test_attention_without_weight_counts_for_nothing(lexical, distance, attention, fusion):
+    """Three signals with no weight on attention give the bits that two signals give."""
+    two = fuse(np.array([lexical]), np.array([distance]), fusion)
+    assert fuse(np.array([lexical]), np.array([distance]), fusion, np.array([attention])) == two
+
+
+def test_older_weights_have_no_attention():
+    """Weights of two signals are written as they always were, and read as if attention had weight 0."""
+    names = {"bias", "lexical", "containment", "half_saturation", "median_distance"}
+    assert Fusion(0.0, 1.0, 1.0, 1.0, 1.0).to_dict().keys() == names
+    assert Fusion(0.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0).to_dict().keys() == names | {"attention", "median_attention"}
+    assert Fusion.from_dict(dict.fromkeys(names, 1.0)).attention == 0
+
+
+@given(fusions | attentive)
 def test_weights_survive_the_manifest(fusion):
     """From_dict undoes to_dict."""
     assert Fusion.from_dict(fusion.to_dict()) == fusion

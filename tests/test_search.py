@@ -66,8 +66,8 @@ def index(client, encoder):
 
 @pytest.fixture
 def anthem(client, encoder):
-    """A client that reranks and has sent nothing yet."""
-    return AnthemClient(client, encoder)
+    """A client that reranks by the two signals both modes have, and has sent nothing yet."""
+    return AnthemClient(client, encoder, text_fields=())
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.text import Vocabulary, build_vocabulary, normalise, pad, trigrams, words
+from anthem_core import text as module
+from anthem_core.text import Vocabulary, build_vocabulary, normalise, pad, text_of, trigrams, unpack, words
 
 # Lone surrogates too: JSON can carry them.
 anything = st.text(st.characters(exclude_categories=()))
@@ -164,3 +165,38 @@ def test_rules_tell_vocabularies_apart(changed):
     """Whatever decides on ids beside the list of trigrams stands in the rules."""
     other = Vocabulary(VOCABULARY.known, **{"buckets": 100, changed: 33})
     assert other.rules() != VOCABULARY.rules()
+
+
+@given(anything)
+def test_ascii_has_the_words_of_all_text(text):
+    """The short way for ASCII finds the words that the pattern for every script finds."""
+    plain = text.encode("ascii", "ignore").decode()
+    assert words(plain) == module._WORD.findall(normalise(plain))
+
+
+@given(st.lists(anything, max_size=6), st.integers(1, 60))
+def test_packed_ids_are_the_ids(texts, limit):
+    """Rows of bytes hold the ids of the trigrams, words met before or not, and unpack as ids are padded."""
+    wanted = [[VOCABULARY.id(gram) for gram in trigrams(text, limit)] for text in texts]
+    for _ in range(2):
+        packed = [VOCABULARY.packed(text, limit) for text in texts]
+        for found, expected in zip(unpack(packed), pad(wanted), strict=True):
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_the_words_remembered_have_a_bound(monkeypatch):
+    """However many words come, or however long, few are kept, and their ids stay right."""
+    monkeypatch.setattr(module, "_REMEMBERED", 7)
+    vocabulary = Vocabulary(VOCABULARY.known, 100)
+    for text in (*(f"word{number}" for number in range(100)), "x" * 33):
+        assert vocabulary.ids(text, 99) == [vocabulary.id(gram) for gram in trigrams(text)]
+        assert len(vocabulary._words) <= 7
+    assert "x" * 33 not in vocabulary._words
+
+
+def test_the_text_of_a_product():
+    """Values of the fields in order, through lists and dotted keys; what is no string or number gives none."""
+    source = {"title": "tv", "brand.name": "Acme", "brand": {"no": 7}, "tags": ["4k", None, True, {"x": "y"}]}
+    assert text_of(source, ["title"]) == "tv"
+    assert text_of(source, ["brand.name", "title", "tags", "brand.no", "absent"]) == "Acme tv 4k 7"

@@ -21,8 +21,11 @@ MANIFEST = "manifest.json"
 TRIGRAMS = "trigrams.txt"
 QUERY_GRAPH = "query_encoder.onnx"
 PRODUCT_GRAPH = "product_encoder.onnx"
+ATTENTION_GRAPH = "attention.onnx"
 REQUIRED = (QUERY_GRAPH, PRODUCT_GRAPH, TRIGRAMS)
+OPTIONAL = (ATTENTION_GRAPH,)
 LEXICAL_CONTAINMENT = "lexical+containment"
+ALL_SIGNALS = "lexical+containment+attention"
 
 _AGAIN = "Copy the whole folder again, or run `anthem export` once more."
 
@@ -38,6 +41,8 @@ _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     "containment": _WEIGHT,
     "half_saturation": (lambda value: 0 < value <= 1e6, "a number above 0, at most 1e6"),
     "median_distance": _WEIGHT,
+    "attention": _WEIGHT,
+    "median_attention": _FINITE,
 }
 _MOST = {"dimension": 4096, "hyperboloids": 8, "buckets": 2**31, "query_limit": 4096, "title_limit": 4096}
 
@@ -65,9 +70,19 @@ class Bundle:
         return f"anthem_{self.model[:8]}"
 
     @property
+    def attends(self) -> bool:
+        """Whether the bundle has a graph for the attention score, which not every bundle has."""
+        return (self.path / ATTENTION_GRAPH).is_file()
+
+    @property
     def bytes(self) -> int:
         """Size of graphs and vocabulary in bytes."""
-        return sum((self.path / name).stat().st_size for name in REQUIRED)
+        return sum((self.path / name).stat().st_size for name in files(self.path))
+
+
+def files(folder: Path) -> tuple[str, ...]:
+    """Names of graphs and vocabulary in a bundle's folder: all that are required, and the optional ones it has."""
+    return REQUIRED + tuple(name for name in OPTIONAL if (folder / name).is_file())
 
 
 def model_id(folder: Path, rules: dict[str, Any]) -> str:
@@ -76,7 +91,7 @@ def model_id(folder: Path, rules: dict[str, Any]) -> str:
     Fusion weights are left out: tuning must not make vectors stale.
     """
     digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
-    for name in REQUIRED:
+    for name in files(folder):
         digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
     return digest.hexdigest()[:16]
 
@@ -96,7 +111,7 @@ def save_manifest(bundle: Bundle) -> None:
         "trained_on": bundle.trained_on,
         "quality": bundle.quality,
         "versions": bundle.versions,
-        "sha256": {name: _sha256(bundle.path / name) for name in REQUIRED},
+        "sha256": {name: _sha256(bundle.path / name) for name in files(bundle.path)},
     }
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
     (bundle.path / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -183,7 +198,8 @@ def _no_constant(name: str) -> float:
 
 def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
     sums = manifest.get("sha256")
-    for name in REQUIRED:
+    listed = tuple(name for name in OPTIONAL if isinstance(sums, dict) and name in sums)
+    for name in dict.fromkeys((*files(folder), *listed)):
         path = folder / name
         if not path.is_file():
             raise BundleError(f"{folder} lacks {name}. {_AGAIN}")

@@ -15,21 +15,27 @@ if TYPE_CHECKING:
 
 # Weight of the lexical score beside the fused one, which lies in [1, 2]: it orders what the window leaves out.
 QUERY_WEIGHT = 1e-6
+_UNSAID = ("attention", "median_attention")  # the script and older manifests do not know them
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Weights of `lexical + containment`, learned on training judgments; `half_saturation` differs per shop."""
+    """Weights of one set of signals, learned on training judgments; `half_saturation` differs per shop.
+
+    The medians stand for what a product lacks. Without a weight for it attention counts for nothing.
+    """
 
     bias: float
     lexical: float
     containment: float
     half_saturation: float
     median_distance: float
+    attention: float = 0.0
+    median_attention: float = 0.0
 
     def to_dict(self) -> dict[str, float]:
-        """Weights by name, as the manifest keeps them."""
-        return asdict(self)
+        """Weights by name, as the manifest keeps them; a 0 that goes without saying is left out."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _UNSAID}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> Fusion:
@@ -42,19 +48,26 @@ def saturate(lexical: Array, half: float) -> Array:
     return lexical / (lexical + half)
 
 
-def fuse(lexical: Array, distance: Array, fusion: Fusion) -> Array:
-    """Fused score, `σ(b + w_l·s/(s+h) − w_c·d)`, in [0, 1]; `(N,)` to `(N,)`.
+def fuse(lexical: Array, distance: Array, fusion: Fusion, attention: Array | None = None) -> Array:
+    """Fused score, `σ(b + w_l·s/(s+h) − w_c·d + w_a·a)`, in [0, 1]; `(N,)` to `(N,)`.
 
-    A distance that is not a number stands for a product without a vector and counts as the bundle's median.
+    A distance that is not a number stands for a product without a vector, an attention that is none for one without a
+    title: each counts as the bundle's median. Without any attention all products have that.
     """
     known = np.where(np.isnan(distance), fusion.median_distance, distance)
+    attended = fusion.median_attention if attention is None else _finite(attention, fusion.median_attention)
     logit = (
         fusion.bias
         + fusion.lexical * saturate(lexical, fusion.half_saturation)
         - fusion.containment * known
+        + fusion.attention * attended
     )  # fmt: skip
     fused: Array = expit(logit)
     return fused
+
+
+def _finite(values: Array, otherwise: float) -> Array:
+    return np.where(np.isfinite(values), values, otherwise)
 
 
 def window_score(lexical: Array, fused: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import zlib
+from array import array
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +15,16 @@ import numpy.typing as npt
 import regex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # A word is letters, digits and the marks that belong to them, of any script: without the marks Hindi loses its vowels.
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*")
+
+# The same words where a text is ASCII, as most titles are: lower case, and spaces for all else.
+_ASCII = "".join(chr(code).lower() if chr(code).isalnum() else " " for code in range(128))
+
+_REMEMBERED = 2**15  # words whose ids a vocabulary keeps at hand, 10 MB at the very most
+_LONGEST = 32  # characters of such a word
 
 RULES = {
     "normal_form": "NFKC, casefold, NFKC",
@@ -42,8 +49,30 @@ def printable(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Words of a text, normalised, in order."""
+    if text.isascii():
+        return text.translate(_ASCII).split()
     found: list[str] = _WORD.findall(normalise(text))
     return found
+
+
+def text_of(source: Mapping[str, Any], fields: Sequence[str]) -> str:
+    """Text of a product, from which its point is made and its attention is read: the values of its fields, in order.
+
+    They are joined by a space. A path may be dotted, and lead through lists; one string field gives exactly its value.
+    """
+    return " ".join(value for field in fields for value in _values(source, field.split(".")))
+
+
+def _values(node: object, path: Sequence[str]) -> Iterator[str]:
+    """Strings and numbers at a path; `{"a": {"b": 1}}` and `{"a.b": 1}` are the same to OpenSearch."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _values(item, path)
+    elif isinstance(node, dict):
+        for end in range(1, len(path) + 1):
+            yield from _values(node.get(".".join(path[:end])), path[end:])
+    elif not path and isinstance(node, str | int | float) and not isinstance(node, bool):
+        yield str(node)
 
 
 def trigrams(text: str, limit: int | None = None) -> list[str]:
@@ -53,11 +82,15 @@ def trigrams(text: str, limit: int | None = None) -> list[str]:
     """
     grams: list[str] = []
     for word in words(text):
-        padded = f"#{word}#"
-        grams.extend(padded[start : start + 3] for start in range(len(word)))
+        grams.extend(_grams(word))
         if limit is not None and len(grams) >= limit:
             return grams[:limit]
     return grams
+
+
+def _grams(word: str) -> list[str]:
+    padded = f"#{word}#"
+    return [padded[start : start + 3] for start in range(len(word))]
 
 
 @dataclass(frozen=True)
@@ -84,8 +117,16 @@ class Vocabulary:
 
     def ids(self, text: str, limit: int) -> list[int]:
         """Ids of the first `limit` trigrams of a text."""
-        known = self._ids
-        return [known.get(gram) or self.id(gram) for gram in trigrams(text, limit)]
+        ids: list[int] = np.frombuffer(self.packed(text, limit), np.int64).tolist()
+        return ids
+
+    def packed(self, text: str, limit: int) -> bytes:
+        """The same ids as int64 in a row of bytes, which `unpack` makes a batch of: words met before cost a look-up."""
+        return b"".join(map(self._words.__getitem__, words(text)))[: 8 * limit]
+
+    @cached_property
+    def _words(self) -> _Words:
+        return _Words(self)
 
     def query_ids(self, text: str) -> list[int]:
         """Ids of a query's trigrams; empty only for a query without letters or digits."""
@@ -99,6 +140,22 @@ class Vocabulary:
         """All that decides which ids a text gets, beside the list of trigrams; part of the model id."""
         limits = {"query_limit": self.query_limit, "title_limit": self.title_limit}
         return {**RULES, "buckets": self.buckets, **limits}
+
+
+class _Words(dict[str, bytes]):
+    """Ids of each word as they are asked for; those of most are remembered, so that memory has a bound."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+    def __missing__(self, word: str) -> bytes:
+        """Ids of a word not met before, or of one too long to be met again."""
+        packed = array("q", map(self.vocabulary.id, _grams(word))).tobytes()
+        if len(word) <= _LONGEST:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[word] = packed
+        return packed
 
 
 def build_vocabulary(texts: Iterable[str], size: int, buckets: int, *, least: int = 2) -> Vocabulary:
@@ -118,4 +175,13 @@ def pad(rows: Sequence[Sequence[int]], least: int = 1) -> tuple[npt.NDArray[np.i
     for number, row in enumerate(rows):
         ids[number, : len(row)] = row
         mask[number, : len(row)] = True
+    return ids, mask
+
+
+def unpack(rows: Sequence[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Rows of `Vocabulary.packed` as `pad` gives them, `(B, T)` and `(B, T)`, T the longest row and no less than 1."""
+    lengths = np.array([len(row) // 8 for row in rows], np.int64)
+    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
+    ids = np.zeros(mask.shape, np.int64)
+    ids[mask] = np.frombuffer(b"".join(rows), np.int64)
     return ids, mask

@@ -9,23 +9,29 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from opensearchpy.exceptions import TransportError
 
+from anthem_core.attention import Attention
 from anthem_core.cluster import reason
+from anthem_core.text import text_of
 from anthem_plugin.painless import CONTEXT, put_script_body, score_script, script_id
-from anthem_plugin.rerank import narrow, rerank, stored_point
+from anthem_plugin.rerank import attended, narrow, rerank, stored_point
 from anthem_plugin.rewrite import NO_TEXT, NO_WORDS, WINDOW, Rewritten, query_text, rewrite, widen
 from anthem_plugin.scoring import Scoring
+from anthem_plugin.sources import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opensearchpy import OpenSearch
 
     from anthem_core.containment import Query
     from anthem_core.encoder import Encoder
     from anthem_core.fields import Fields
+    from anthem_core.lorentz import Array
+    from anthem_plugin.rerank import Hit
 
 Mode: TypeAlias = Literal["cluster", "client", "none"]
 Response: TypeAlias = dict[str, Any]
+Signal: TypeAlias = Literal["lexical", "containment", "attention"]
 
 _log = logging.getLogger(__name__)
 _MISSING = "unable to find script"
@@ -44,6 +50,23 @@ class _LeftAloneError(Exception):
 
 class _ForbiddenError(Exception):
     """The cluster does not take our script."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a search asks for: its text, and its hyperboloids."""
+
+    text: str
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """A response that is reranked, where that was done, and by which signals."""
+
+    response: Response
+    mode: Mode
+    signals: Sequence[Signal] = ("lexical", "containment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +96,28 @@ class _Sender:
 class AnthemClient:
     """Searches an OpenSearch cluster and reranks the window; safe to share between threads.
 
-    `query_path` names where application bodies keep the query text, such as `query.bool.must.0.match.title.query`.
+    `query_path` names where application bodies keep the query text, such as `query.bool.must.0.match.title.query`;
+    `text_fields` names the fields that were ingested, in their order. With a bundle that has an attention graph, client
+    mode ranks by attention too; where no product has a vector, by the lexical score and attention alone.
 
     Raises BundleError when the encoder's bundle has no fusion weights.
     """
 
     def __init__(
-        self, client: OpenSearch, encoder: Encoder, *, fields: Fields | None = None, query_path: str | None = None
+        self,
+        client: OpenSearch,
+        encoder: Encoder,
+        *,
+        fields: Fields | None = None,
+        query_path: str | None = None,
+        text_fields: Sequence[str] = ("title",),
     ) -> None:
         self.scoring = Scoring.of(encoder.bundle, fields)
         self._client = client
         self._encoder = encoder
         self._query_path = query_path
+        self._text_fields = tuple(text_fields)
+        self._attention = Attention(encoder.bundle) if self.scoring.attentive and text_fields else None
         self._takes_scripts = True
 
     def search(
@@ -97,11 +130,11 @@ class AnthemClient:
         window: int = WINDOW,
         **options: object,
     ) -> Response:
-        """Response of opensearch-py, with `anthem: {reranked, mode, reason, took_ms}` beside the hits.
+        """Response of opensearch-py, with `anthem: {reranked, mode, signals, reason, took_ms}` beside the hits.
 
-        Where reranking fails the caller's own body is sent once more, and `reason` says why; `mode` is what ranked the
-        hits. `options` go with every request, such as `routing` and `preference`; `request_timeout`, or the time-out of
-        the client given, bounds all of it.
+        Where reranking fails the caller's own body is sent once more, and `reason` says why; `mode` and `signals` are
+        what ranked the hits, no signals where the caller's own search did. `options` go with every request, such as
+        `routing` and `preference`; `request_timeout`, or the time-out of the client given, bounds all of it.
 
         Raises:
             ValueError: There is no such mode, or the window is empty.
@@ -112,19 +145,18 @@ class AnthemClient:
         if window < 1:
             raise ValueError(f"window is {window}; 1 or more was wanted")
         send = _Sender(self._client, index, options)
-        used, why = mode, None
         try:
-            response, used = self._ranked(send, body, self._asked(send, body, query_text, mode), mode, window)
+            ranked, why = self._ranked(send, body, self._asked(send, body, query_text, mode), mode, window), None
         except _LeftAloneError as left:
-            response, used, why = left.response or send(body), "none", str(left)
+            ranked, why = _Ranked(left.response or send(body), "none", ()), str(left)
         except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
             why = reason(error) if isinstance(error, TransportError) else f"{type(error).__name__}: {error}"
             _log.warning("The search was not reranked: %s", why)
-            response, used = send(body), "none"
-        report = {"reranked": why is None, "mode": used, "reason": why, "took_ms": round(send.seconds * 1000, 3)}
-        return {**response, "anthem": report}
+            ranked = _Ranked(send(body), "none", ())
+        report = {"reranked": why is None, "mode": ranked.mode, "signals": [*ranked.signals], "reason": why}
+        return {**ranked.response, "anthem": {**report, "took_ms": round(send.seconds * 1000, 3)}}
 
-    def _asked(self, send: _Sender, body: Mapping[str, Any], text: str | None, mode: Mode) -> Query:
+    def _asked(self, send: _Sender, body: Mapping[str, Any], text: str | None, mode: Mode) -> _Asked:
         if mode == "none":
             raise _LeftAloneError("reranking was not asked for")
         misplaced = sorted(_SHAPING & send.options.keys())
@@ -136,17 +168,15 @@ class AnthemClient:
         query = self._encoder.query(text)
         if query is None:
             raise _LeftAloneError(NO_WORDS)
-        return query
+        return _Asked(text, query)
 
-    def _ranked(
-        self, send: _Sender, body: Mapping[str, Any], query: Query, mode: Mode, window: int
-    ) -> tuple[Response, Mode]:
+    def _ranked(self, send: _Sender, body: Mapping[str, Any], asked: _Asked, mode: Mode, window: int) -> _Ranked:
         if mode == "cluster" and self._takes_scripts:
             try:
-                return self._in_cluster(send, body, query, window), "cluster"
+                return _Ranked(self._in_cluster(send, body, asked.query, window), "cluster")
             except _ForbiddenError:
                 self._takes_scripts = False
-        return self._in_client(send, body, query, window), "client"
+        return self._in_client(send, body, asked, window)
 
     def _in_cluster(self, send: _Sender, body: Mapping[str, Any], query: Query, window: int) -> Response:
         script = score_script(query, self.scoring)
@@ -160,15 +190,25 @@ class AnthemClient:
             response = send(scripted, _SHARE)
         return _whole(send, body, response)
 
-    def _in_client(self, send: _Sender, body: Mapping[str, Any], query: Query, window: int) -> Response:
+    def _in_client(self, send: _Sender, body: Mapping[str, Any], asked: _Asked, window: int) -> _Ranked:
         if "filter_path" in send.options:
             raise _LeftAloneError("`filter_path` may keep from the client what it ranks by")
-        wide = _accepted(widen(body, window=window, fields=self.scoring.fields))
+        texts = readable(body, self.scoring.fields, self._text_fields) if self._attention else ()
+        wide = _accepted(widen(body, window=window, fields=self.scoring.fields, texts=texts))
         response = _whole(send, body, send(wide, _SHARE))
         hits = response["hits"]["hits"]
-        if hits and not any(stored_point(hit, self.scoring) is not None for hit in hits[:window]):
-            raise _LeftAloneError(no_vectors(index=send.index), narrow(response, body, hits, self.scoring))
-        return narrow(response, body, rerank(hits, query, self.scoring, window=window), self.scoring)
+        attention = self._attended(asked.text, hits[:window], texts)
+        signals = signals_of(hits[:window], self.scoring, attention)
+        if hits and signals == ["lexical"]:
+            raise _LeftAloneError(no_vectors(index=send.index), narrow(response, body, hits, self.scoring, texts))
+        ranked = rerank(hits, asked.query, self.scoring, window=window, attention=attention)
+        return _Ranked(narrow(response, body, ranked, self.scoring, texts), "client", signals)
+
+    def _attended(self, query: str, hits: Sequence[Hit], texts: Sequence[str]) -> Array | None:
+        """Attention of the hits in the window; None where not one of them has a text."""
+        if self._attention is None or not texts:
+            return None
+        return attended(self._attention, query, [text_of(hit.get("_source", {}), texts) for hit in hits])
 
     def _put_script(self, send: _Sender) -> None:
         try:
@@ -178,6 +218,14 @@ class AnthemClient:
                 raise
             _log.warning("The cluster does not take the script (%s); hits are reranked in the client", reason(error))
             raise _ForbiddenError from error
+
+
+def signals_of(hits: Sequence[Hit], scoring: Scoring, attention: Array | None) -> list[Signal]:
+    """Signals that can tell one hit of the window from another."""
+    contained = any(stored_point(hit, scoring) is not None for hit in hits)
+    signals: list[Signal] = ["lexical"]
+    signals += ["containment"] if contained else []
+    return signals + (["attention"] if attention is not None else [])
 
 
 def no_vectors(index: str | None) -> str:

@@ -53,13 +53,16 @@ def rewrite(
     return Rewritten({**body, **hide(body, fields), "rescore": [*_existing(body), rescore]}, reranked=True)
 
 
-def widen(body: Mapping[str, Any], *, window: int = WINDOW, fields: Fields = _ANTHEM) -> Rewritten:
-    """Body that fetches the whole window with its vectors, for the client to rerank and to cut to the page."""
+def widen(
+    body: Mapping[str, Any], *, window: int = WINDOW, fields: Fields = _ANTHEM, texts: Sequence[str] = ()
+) -> Rewritten:
+    """Body that fetches the whole window with its vectors and `texts`, for the client to rerank and cut to the page."""
     reason = refusal(body) or _unfetchable(body, fields)
     if reason is not None:
         return Rewritten(dict(body), reranked=False, reason=reason)
     start, size = page(body)
-    return Rewritten({**body, **fetch(body, fields), "from": 0, "size": max(window, start + size)}, reranked=True)
+    whole = {"from": 0, "size": max(window, start + size)}
+    return Rewritten({**body, **fetch(body, fields, texts), **whole}, reranked=True)
 
 
 def page(body: Mapping[str, Any]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anthem_core.bundle import LEXICAL_CONTAINMENT, Bundle
+from anthem_core.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT, Bundle
 from anthem_core.containment import Query
 from anthem_core.errors import BundleError
 from anthem_core.fields import Fields
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A model's constants known before a search: its id, its dimension D, γ, slack, fusion and fields."""
+    """A model's constants known before a search: its id, its dimension D, γ, slack, fusion and fields.
+
+    `attentive` is the fusion with attention; None for a bundle that knows no attention.
+    """
 
     model: str
     dimension: int
@@ -27,6 +30,7 @@ class Scoring:
     slack: float
     fusion: Fusion
     fields: Fields = field(default_factory=Fields)
+    attentive: Fusion | None = None
 
     @classmethod
     def of(cls, bundle: Bundle, fields: Fields | None = None) -> Scoring:
@@ -41,7 +45,8 @@ class Scoring:
                 f"{bundle.path} has fusion weights for {sorted(bundle.fusion)}; '{LEXICAL_CONTAINMENT}' was wanted. "
                 "Export again with this version."
             )
-        return cls(bundle.model, bundle.dimension, bundle.gamma, bundle.slack, fusion, fields or Fields())
+        attentive = bundle.fusion.get(ALL_SIGNALS) if bundle.attends else None
+        return cls(bundle.model, bundle.dimension, bundle.gamma, bundle.slack, fusion, fields or Fields(), attentive)
 
 
 def precise(query: Query) -> Query:

@@ -1,4 +1,7 @@
-"""What a search returns of `_source`: ANTHEM's objects stay out unless the caller names them."""
+"""What a search returns of `_source`: ANTHEM's objects stay out unless the caller names them.
+
+The client fetches more than the caller asked for, the vectors and the texts it ranks by, and takes it away again.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from anthem_core.fields import Fields
 
 # Another model's object weighs by its vector; all of `anthem_*` could hide a field of the shop's own.
 _OTHER_MODELS = "anthem_*.vector"
 _SILENT = ("stored_fields", "script_fields")  # with these OpenSearch returns no source unless `_source` asks for it
+
+_NOTHING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,18 @@ class Sources:
         """Whether a field named by a pattern is to be returned."""
         return _any_covers(self.includes, path) and not _any_covers(self.excludes, path)
 
+    def brings(self, path: str) -> bool:
+        """Whether a field is returned."""
+        return self.returned and self.included(path) and not _any_covers(self.excludes, path)
+
+    def included(self, path: str) -> bool:
+        """Whether no pattern is needed for a field, or one covers it."""
+        return not self.includes or _any_covers(self.includes, path)
+
+    def cuts(self, path: str) -> bool:
+        """Whether a pattern can exclude something beneath a field."""
+        return any(_reaches(pattern, f"{path}.") for pattern in self.excludes)
+
 
 def hide(body: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     """Part of a body that keeps ANTHEM's objects out of the returned sources; empty where the body does so already."""
@@ -57,24 +74,35 @@ def hide(body: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     return {"_source": _object(asked.includes, hidden)}
 
 
-def fetch(body: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
-    """Part of a body that returns vector and model id beside the sources the caller asked for."""
+def fetch(body: Mapping[str, Any], fields: Fields, texts: Sequence[str] = ()) -> dict[str, Any]:
+    """Part of a body that returns vector, model id and `texts` beside the sources the caller asked for."""
     asked = Sources.of(body)
     wanted = (fields.vector, fields.model)
     if not asked.returned:
-        return {"_source": list(wanted)}
-    includes = (*asked.includes, *wanted) if asked.includes else ()
-    excludes = [pattern for pattern in asked.excludes if not _own(pattern, fields)]
+        return {"_source": [*wanted, *texts]}
+    unasked = [text for text in texts if not asked.included(text)]
+    includes = (*asked.includes, *wanted, *unasked) if asked.includes else ()
+    excludes = _foreign(asked, fields, texts)
     return {"_source": _object(includes, [*excludes, *_others(fields)])}
 
 
-def restore(hit: Mapping[str, Any], body: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
-    """A hit that was fetched with its vector, with the source the caller asked for."""
+def readable(body: Mapping[str, Any], fields: Fields, texts: Sequence[str]) -> Sequence[str]:
+    """The fields of the text where all can be fetched; none where the caller excludes one by a wider pattern."""
+    excludes = _foreign(Sources.of(body), fields, texts)
+    return () if any(_any_covers(excludes, text) for text in texts) else texts
+
+
+def restore(
+    hit: Mapping[str, Any], body: Mapping[str, Any], fields: Fields, texts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A hit that was fetched with its vector and `texts`, with the source the caller asked for."""
     asked = Sources.of(body)
     rest = {key: value for key, value in hit.items() if key != "_source"}
     if not asked.returned or "_source" not in hit:
         return rest
     source = {key: value for key, value in hit["_source"].items() if key != fields.name}
+    if not all(asked.brings(text) for text in texts):
+        source = filtered(source, asked)
     stored = hit["_source"].get(fields.name)
     if asked.names(fields) and isinstance(stored, dict):
         kept = {key: value for key, value in stored.items() if asked.asks(f"{fields.name}.{key}")}
@@ -82,10 +110,58 @@ def restore(hit: Mapping[str, Any], body: Mapping[str, Any], fields: Fields) -> 
     return {**rest, "_source": source}
 
 
+def filtered(source: Mapping[str, Any], asked: Sources) -> dict[str, Any]:
+    """Source as OpenSearch filters it: a pattern covers a field and all beneath it, what becomes empty is left out."""
+    return dict(_kept(source, asked, ""))
+
+
+def _kept(source: Mapping[str, Any], asked: Sources, above: str) -> Iterator[tuple[str, Any]]:
+    for key, value in source.items():
+        path = f"{above}{key}"
+        if _any_covers(asked.excludes, path):
+            continue
+        included = asked.included(path)
+        if included and not asked.cuts(path):
+            yield key, value
+        elif isinstance(value, dict):
+            below = dict(_kept(value, asked, f"{path}."))
+            if below or included:
+                yield key, below
+        elif isinstance(value, list):
+            if items := _kept_items(value, asked, path):
+                yield key, items
+        elif included:
+            yield key, value
+
+
+def _kept_items(items: Iterable[Any], asked: Sources, path: str) -> list[Any]:
+    below = [_kept_item(item, asked, path) for item in items]
+    return [item for item in below if item is not _NOTHING]
+
+
+def _kept_item(item: object, asked: Sources, path: str) -> object:
+    if isinstance(item, dict):
+        return dict(_kept(item, asked, f"{path}.")) or _NOTHING
+    if isinstance(item, list):
+        return _kept_items(item, asked, path) or _NOTHING
+    return item if asked.included(path) else _NOTHING
+
+
 def hides_vectors(body: Mapping[str, Any], fields: Fields) -> bool:
     """Whether a wildcard the caller excludes by hides the vectors from the client as well."""
-    foreign = [pattern for pattern in Sources.of(body).excludes if not _own(pattern, fields)]
+    foreign = _foreign(Sources.of(body), fields)
     return _any_covers(foreign, fields.vector) or _any_covers(foreign, fields.model)
+
+
+def _foreign(asked: Sources, fields: Fields, texts: Sequence[str] = ()) -> list[str]:
+    """Patterns to exclude by that name neither ANTHEM's fields nor one of the texts."""
+    return [pattern for pattern in asked.excludes if not _own(pattern, fields) and pattern not in texts]
+
+
+def _reaches(pattern: str, beginning: str) -> bool:
+    """Whether a pattern matches some path with this beginning."""
+    head, star, _ = pattern.partition("*")
+    return head.startswith(beginning) or (bool(star) and beginning.startswith(head))
 
 
 def _patterns(value: str | Iterable[str]) -> tuple[str, ...]:

@@ -1,0 +1,422 @@
+"""Three signals at work: the client on a real node, `anthem rerank` without one, and both in the same order."""
+
+import itertools
+import json
+import shutil
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anthem_core.attention import Attention
+from anthem_core.beir import Dataset, Product, write_dataset
+from anthem_core.bundle import (
+    ALL_SIGNALS,
+    ATTENTION_GRAPH,
+    LEXICAL_CONTAINMENT,
+    PRODUCT_GRAPH,
+    REQUIRED,
+    load,
+    model_id,
+    save_manifest,
+)
+from anthem_core.encoder import Encoder
+from anthem_core.errors import DataError
+from anthem_core.fields import Fields
+from anthem_core.fusion import Fusion, fuse
+from anthem_evaluation.metrics import in_order
+from anthem_evaluation.rerank import Products, Ranker, encode, rerank_run
+from anthem_evaluation.rerank_cli import rerank
+from anthem_evaluation.rerank_files import read_queries
+from anthem_evaluation.trec import read_run, write_run
+from anthem_plugin.client import AnthemClient
+from anthem_plugin.rerank import distances
+
+GRAPH = Path(__file__).parent / "golden" / ATTENTION_GRAPH
+TWO = Fusion(bias=0.5, lexical=4.0, containment=2.0, half_saturation=3.0, median_distance=0.7)
+THREE = replace(TWO, attention=6.0, median_attention=0.6)
+
+BRANDS = ["acme", "globex", "initech", "stark"]
+TRAITS = ["red", "wireless", "fire resistant", "mini", "4k"]
+NOUNS = ["tv stick", "tablet", "phone case", "fire pit", "kindle reader"]
+TITLES = {str(n): " ".join(parts) for n, parts in enumerate(itertools.product(BRANDS, TRAITS, NOUNS))}
+TITLES |= {"bare": "?!", "odd": "fire tv 電視 टीवी"}
+QUERIES = {"q1": "fire tv", "q2": "wireless phone tablet", "q3": "kindel stark", "q4": "4k red stick", "q5": "fire"}
+SHOP = {
+    "properties": {
+        "title": {"type": "text"},
+        "brand": {"properties": {"name": {"type": "keyword"}}},
+        "deep": {"type": "object", "enabled": False},
+    }
+}
+# Sources in all the forms that filtering may stumble over.
+ODD = [
+    {"title": "fire tv", "brand": {"name": "acme", "id": 7}, "tags": ["a", "b"], "none": [], "price": 1},
+    {"title": ["fire", "tv"], "brand": [{"name": "x"}, {"id": 3}, {"name": "y", "id": 4}], "empty": {}},
+    {"title": "tv fire", "brand.name": "dotted", "deep": {"title": "no", "list": [[1, {"a": 2}], [], {}]}},
+    {"title": "fire", "brand": {"name": "only"}, "titles": {"title": 5}},
+]
+INCLUDES = [[], ["price"], ["title"], ["t*"], ["brand"], ["brand.id"], ["brand.*"], ["*.name", "deep"], ["nothing"]]
+EXCLUDES = [[], ["title"], ["brand.name", "title"], ["tags"], ["brand.id"], ["brand"], ["*name"], ["t*"], ["deep.l*"]]
+
+
+def with_attention(bundle, folder, graph=GRAPH):
+    """A copy of a bundle with this attention graph and with weights for it."""
+    for name in REQUIRED:
+        shutil.copy(bundle.path / name, folder / name)
+    shutil.copy(graph, folder / ATTENTION_GRAPH)
+    weights = {LEXICAL_CONTAINMENT: TWO, ALL_SIGNALS: THREE}
+    model = model_id(folder, bundle.vocabulary.rules())
+    save_manifest(replace(bundle, path=folder, model=model, fusion=weights))
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def attentive(bundle, tmp_path_factory):
+    """Encoder of a bundle with an attention graph."""
+    return Encoder(with_attention(bundle, tmp_path_factory.mktemp("attentive")))
+
+
+@pytest.fixture(scope="module")
+def plain(attentive, tmp_path_factory):
+    """Encoder of the same bundle without the graph."""
+    folder = tmp_path_factory.mktemp("plain")
+    bundle = with_attention(attentive.bundle, folder)
+    (folder / ATTENTION_GRAPH).unlink()
+    save_manifest(replace(bundle, model=model_id(folder, bundle.vocabulary.rules())))
+    return Encoder(load(folder))
+
+
+def match(query):
+    """Body of a plain search."""
+    return {"query": {"match": {"title": {"query": query}}}}
+
+
+def hits(response):
+    """Hits of a response."""
+    return response["hits"]["hits"]
+
+
+def ids(response):
+    """Ids of the hits, in order."""
+    return [hit["_id"] for hit in hits(response)]
+
+
+def fill(client, mapping, documents):
+    """A new index with documents by id, on one shard."""
+    name = f"test-attention-{uuid.uuid4().hex}"
+    client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": mapping})
+    lines = [line for number, document in documents.items() for line in ({"index": {"_id": number}}, document)]
+    assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
+    return name
+
+
+@pytest.fixture(scope="module")
+def index(client, attentive):
+    """A shop whose products with letters in their title have vectors, every ninth excepted."""
+    points = encode(TITLES, attentive)
+    documents = {
+        number: {"title": title}
+        | (Fields().document(points[number], attentive.bundle.model, title) if number in points and spared else {})
+        for (number, title), spared in zip(TITLES.items(), itertools.cycle([True] * 8 + [False]))
+    }
+    mapping = {"properties": SHOP["properties"] | Fields().mapping(attentive.bundle.dimension)["properties"]}
+    name = fill(client, mapping, documents)
+    yield name
+    client.indices.delete(index=name)
+
+
+@pytest.fixture(scope="module")
+def odd(client):
+    """A shop that never heard of ANTHEM, with sources of many forms."""
+    name = fill(client, SHOP, {str(number): source for number, source in enumerate(ODD)})
+    yield name
+    client.indices.delete(index=name)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("query", QUERIES.values())
+@pytest.mark.parametrize("window", [10, 100])
+def test_the_client_fuses_three_signals(client, attentive, index, query, window):
+    """Scores in the window are one plus lexical score, containment and attention fused; the rest keeps its order."""
+    anthem = AnthemClient(client, attentive)
+    body = match(query) | {"size": 60}
+    lexical = hits(client.search(index=index, body=body))
+    found = anthem.search(index, body, mode="client", window=window)
+    assert found["anthem"] | {"took_ms": 0} == {
+        "reranked": True, "mode": "client", "signals": ["lexical", "containment", "attention"], "reason": None,
+        "took_ms": 0,
+    }  # fmt: skip
+    first = lexical[:window]
+    scores = np.array([hit["_score"] for hit in first])
+    distance = distances(first, attentive.query(query), anthem.scoring)
+    attention = Attention(attentive.bundle).scores(query, [hit["_source"]["title"] for hit in first])
+    expected = 1 + fuse(scores, distance, THREE, attention) + 1e-6 * scores
+    by_id = {hit["_id"]: hit["_score"] for hit in hits(found)}
+    np.testing.assert_allclose([by_id[hit["_id"]] for hit in first], expected, rtol=3e-7)
+    assert ids(found)[window:] == [hit["_id"] for hit in lexical[window:]]
+    assert ids(found)[:window] != [hit["_id"] for hit in first]
+
+
+@pytest.mark.node
+def test_reranking_without_any_ingest(client, attentive, odd):
+    """Products without a vector are ranked by lexical score and attention, each at the median distance."""
+    found = AnthemClient(client, attentive).search(odd, match("fire tv"), mode="client")
+    assert (found["anthem"]["reranked"], found["anthem"]["signals"]) == (True, ["lexical", "attention"])
+    lexical = {hit["_id"]: hit["_score"] for hit in hits(client.search(index=odd, body=match("fire tv")))}
+    titles = {number: " ".join([text] if isinstance(text := ODD[int(number)]["title"], str) else text) for number in
+              lexical}  # fmt: skip
+    attention = Attention(attentive.bundle).scores("fire tv", list(titles.values()))
+    scores = np.array(list(lexical.values()))
+    expected = 1 + fuse(scores, np.full(len(scores), np.nan), THREE, attention) + 1e-6 * scores
+    by_id = {hit["_id"]: hit["_score"] for hit in hits(found)}
+    np.testing.assert_allclose([by_id[number] for number in lexical], expected, rtol=3e-7)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("texts", [("title",), ("title", "brand.name"), ("price", "deep.list"), ("brand", "title")])
+def test_the_page_has_the_sources_the_caller_asked_for(client, attentive, odd, texts):
+    """Whatever the form of `_source`, no text fetched for ranking is added, and nothing that was asked for is lost."""
+    anthem = AnthemClient(client, attentive, text_fields=texts)
+    forms = [{"includes": i, "excludes": e} for i, e in itertools.product(INCLUDES, EXCLUDES)]
+    for asked in [*forms, True, False, "title", "brand.id", ["price", "t*"], {"excludes": "title"}]:
+        body = match("fire tv") | {"_source": asked}
+        expected = {hit["_id"]: hit.get("_source") for hit in hits(client.search(index=odd, body=body))}
+        found = anthem.search(odd, body, mode="client")
+        assert {hit["_id"]: hit.get("_source") for hit in hits(found)} == expected, asked
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(
+    ("asked", "attended"),
+    [
+        ({}, True),
+        ({"_source": False}, True),
+        ({"_source": ["price"]}, True),
+        ({"_source": {"excludes": ["title"]}}, True),
+        ({"_source": {"excludes": ["t*"]}}, False),
+        ({"script_fields": {}}, True),
+    ],
+)
+def test_attention_sees_what_the_page_does_not(client, attentive, odd, asked, attended):
+    """Titles are read even where the caller does not want them back, unless a wildcard keeps them from the client."""
+    found = AnthemClient(client, attentive).search(odd, match("fire tv") | asked, mode="client")
+    assert found["anthem"]["reranked"] == attended
+    assert found["anthem"]["signals"] == (["lexical", "attention"] if attended else [])
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("texts", [(), ("name",)])
+def test_without_titles_the_client_ranks_by_two_signals(client, attentive, index, texts):
+    """Where no text is named, or no hit has it, client mode ranks as cluster mode does, by the weights of two."""
+    anthem = AnthemClient(client, attentive, text_fields=texts)
+    inside, outside = (anthem.search(index, match("fire tv"), mode=mode) for mode in ("cluster", "client"))
+    assert inside["anthem"]["signals"] == outside["anthem"]["signals"] == ["lexical", "containment"]
+    for one, other in zip(hits(inside), hits(outside), strict=True):
+        assert one["_score"] == pytest.approx(other["_score"], rel=3e-7)
+
+
+@pytest.mark.node
+def test_a_bundle_without_attention_ranks_by_two_signals(client, attentive, plain, index):
+    """Without graph and without vectors of the model there is nothing to rank by; the graph alone is enough."""
+    left = AnthemClient(client, plain).search(index, match("fire tv"), mode="client")
+    assert (left["anthem"]["reranked"], left["anthem"]["signals"]) == (False, [])
+    assert "no product among the hits has a vector" in left["anthem"]["reason"]
+    assert AnthemClient(client, attentive).search(index, match("fire tv"), mode="client")["anthem"]["reranked"]
+
+
+@pytest.mark.node
+def test_a_broken_graph_gives_the_plain_result(client, attentive, index, tmp_path):
+    """A graph that cannot be used costs the reranking alone, in client mode alone."""
+    broken = Encoder(with_attention(attentive.bundle, tmp_path, attentive.bundle.path / PRODUCT_GRAPH))
+    anthem = AnthemClient(client, broken)
+    left = anthem.search(index, match("fire tv"), mode="client")
+    assert hits(left) == hits(client.search(index=index, body=match("fire tv")))
+    assert (left["anthem"]["reranked"], left["anthem"]["signals"]) == (False, [])
+    assert "attention.onnx has inputs and outputs" in left["anthem"]["reason"]
+    assert anthem.search(index, match("fire tv"))["anthem"]["mode"] == "cluster"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A corpus and queries on disk."""
+    products = {number: Product(number, title) for number, title in TITLES.items()}
+    queries = QUERIES | {"mute": "?!"}
+    write_dataset(Dataset(products, queries), tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(files, attentive):
+    """Runs `anthem rerank` on the corpus and a run; gives its result and what it wrote."""
+
+    def call(run, *more, bundle=attentive.bundle):
+        write_run(files / "in.trec", run)
+        named = {"bundle": bundle.path, "corpus": files, "queries": files / "queries.jsonl"}
+        named |= {"run": files / "in.trec", "output": files / "out.trec"}
+        words = [word for name, value in named.items() for word in (f"--{name}", str(value))]
+        return CliRunner().invoke(rerank, [*words, *more])
+
+    return call
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("signals", ["lexical,containment,attention", "lexical,containment"])
+@pytest.mark.parametrize("window", [10, 100])
+def test_client_and_command_rank_alike(client, attentive, command, files, signals, window):
+    """From the same lexical scores both paths give the same order, ties within float32 aside."""
+    points = encode(TITLES, attentive)
+    texts = {number: {"title": title} for number, title in TITLES.items()}
+    named = {n: Fields().document(points[n], attentive.bundle.model, "") if n in points else {} for n in TITLES}
+    shop = fill(client, Fields().mapping(attentive.bundle.dimension), {n: texts[n] | named[n] for n in TITLES})
+    anthem = AnthemClient(client, attentive, text_fields=("title",) if "attention" in signals else ())
+    bodies = {query: match(text) | {"size": 200, "_source": False} for query, text in QUERIES.items()}
+    responses = {query: client.search(index=shop, body=body) for query, body in bodies.items()}
+    lexical = {query: {hit["_id"]: hit["_score"] for hit in hits(found)} for query, found in responses.items()}
+    online = {query: anthem.search(shop, body, mode="client", window=window) for query, body in bodies.items()}
+    client.indices.delete(index=shop)
+    assert command(lexical, "--signals", signals, "--window", str(window)).exit_code == 0
+    for query, scored in read_run(files / "out.trec").items():
+        score = {hit["_id"]: hit["_score"] for hit in hits(online[query])}
+        assert online[query]["anthem"]["signals"] == signals.split(",")
+        assert np.diff([score[product] for product in in_order(scored)]).max() <= 3e-6
+        assert in_order(scored) != in_order(lexical[query])
+
+
+def lexical_run(depth=30):
+    """A run of every query and two odd ones, with falling scores, ties and products nobody knows."""
+    products = [*list(TITLES)[:depth], "gone", "bare"]
+    scores = {product: float((len(products) - place) // 2) for place, product in enumerate(products)}
+    return dict.fromkeys((*QUERIES, "mute", "unknown"), scores)
+
+
+def test_the_command_reports_what_it_did(command, files):
+    """Counts are right, odd queries and foreign products are named, and queries without a text keep their order."""
+    run = lexical_run()
+    found = json.loads(command(run, "--window", "40", "--json").stdout)
+    assert found["signals"] == ["lexical", "containment", "attention"]
+    assert (found["queries"], found["reranked"]) == (7, 5)
+    assert (found["products"], found["not_in_corpus"]) == (32, 1)
+    assert found["left_alone"].keys() == {"mute", "unknown"}
+    written = read_run(files / "out.trec")
+    assert [*written] == [*run]
+    for query in ("mute", "unknown"):
+        assert in_order(written[query]) == in_order(run[query])
+    text = command(run).stdout
+    assert "5 of 7 queries reranked by lexical, containment, attention" in text
+    assert "2 queries kept their order, such as mute: the query has no letters or digits" in text
+    assert "1 of 32 products are not in the corpus" in text
+
+
+def test_scores_written_are_places(command, files):
+    """Every evaluator sees one order: scores fall by one a rank, whatever its rule for ties."""
+    assert command(lexical_run()).exit_code == 0
+    for scored in read_run(files / "out.trec").values():
+        assert list(scored.values()) == list(range(len(scored), 0, -1))
+
+
+@pytest.fixture(scope="module")
+def ranker(attentive):
+    """Ranker by all three signals."""
+    return Ranker.of(attentive.bundle, ("lexical", "containment", "attention"))
+
+
+some_ids = st.sampled_from([*list(TITLES)[:12], "bare", "odd", "gone", "lost"])
+some_runs = st.dictionaries(
+    st.sampled_from([*QUERIES, "mute", "unknown"]),
+    st.dictionaries(some_ids, st.integers(0, 9).map(float), min_size=1),
+    min_size=1,
+)
+
+
+@given(some_runs, st.integers(1, 20))
+@settings(max_examples=40)
+def test_no_product_is_lost(ranker, run, window):
+    """Each query keeps its products; those beneath the window keep their order and stay beneath."""
+    products = Products(TITLES, encode(dict(list(TITLES.items())[:12]), ranker.encoder))
+    done = rerank_run(run, QUERIES | {"mute": "?!"}, products, ranker, window=window)
+    assert done.run.keys() == run.keys()
+    assert done.left_alone.keys() == run.keys() & {"mute", "unknown"}
+    for query, scored in run.items():
+        former, order = in_order(scored), in_order(done.run[query])
+        assert sorted(order[:window]) == sorted(former[:window])
+        assert order[window:] == former[window:]
+
+
+def test_products_alike_keep_their_order(ranker):
+    """Products of which nothing is known but equal scores stay as they came."""
+    run = {"q1": {str(number): 3.0 for number in range(150)}}
+    done = rerank_run(run, QUERIES, Products({}, {}), ranker)
+    assert in_order(done.run["q1"]) == list(run["q1"])
+
+
+@pytest.mark.parametrize("signals", ["lexical,attention", "lexical,containment"])
+def test_a_signal_left_out_has_no_say(attentive, command, files, signals):
+    """By fewer signals the order is that of the fused score in which the other is unknown."""
+    run = {"q1": dict.fromkeys(list(TITLES)[:40], 5.0)}
+    assert command(run, "--signals", signals).exit_code == 0
+    written = in_order(read_run(files / "out.trec")["q1"])
+    titles = [TITLES[product] for product in written]
+    by = (
+        Attention(attentive.bundle).scores("fire tv", titles)
+        if "attention" in signals
+        else -distances(
+            [{"_source": Fields().document(point, "m", "")} for point in attentive.products(titles)],
+            attentive.query("fire tv"),
+            replace(Ranker.of(attentive.bundle, ()).scoring, model="m"),
+        )
+    )
+    assert np.diff(by).max() <= 2e-5
+
+
+@pytest.mark.parametrize(
+    ("run", "more", "code", "message"),
+    [
+        ({"q1": {"0": -1.0}}, [], 4, "found the score -1.0 of product '0' for query 'q1'"),
+        ({"q1": {"x": 1.0, "y": 2.0}}, [], 4, "has none of the 2 products to rerank"),
+        ({"q1": {"0": 1.0}}, ["--field", "name"], 4, "has no field name"),
+        ({"q1": {"0": 1.0}}, ["--queries", "no-such.jsonl"], 4, "no-such.jsonl cannot be read"),
+        ({"q1": {"0": 1.0}}, ["--run", "no-such.trec"], 4, "cannot read no-such.trec"),
+        ({"q1": {"0": 1.0}}, ["--bundle", "no-such"], 3, "No bundle 'no-such'"),
+        ({"q1": {"0": 1.0}}, ["--signals", "attention"], 2, "'attention' is not one of"),
+        ({"q1": {"0": 1.0}}, ["--window", "0"], 2, "0 is not in the range"),
+    ],
+)
+def test_the_command_says_what_is_wrong(command, run, more, code, message):
+    """What cannot be used ends in its exit code, with a sentence that names it."""
+    result = command(run, *more)
+    assert result.exit_code == code
+    assert message in result.stderr
+
+
+def test_attention_needs_its_graph(command, plain):
+    """A bundle without the graph ranks by two signals, and says so where the third is asked for."""
+    run = {"q1": {"0": 1.0}}
+    assert json.loads(command(run, "--json", bundle=plain.bundle).stdout)["signals"] == ["lexical", "containment"]
+    result = command(run, "--signals", "lexical,attention", bundle=plain.bundle)
+    assert result.exit_code == 3
+    assert "has no attention.onnx" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "found no query"),
+        (b'{"_id": "1"}\n', "line 1: found no query .*text"),
+        (b'{"_id": "1", "text": "a"}\n[]\n', "line 2: found no query"),
+        (b'{"_id": "1", "text": 7}\n', "line 1: found the text 7"),
+        (b'{"_id": "1", "text": "a"}\n\n{"_id": "1", "text": "b"}\n', "line 3: found query '1' again"),
+        (b"\xff\n", "line 1: found no query"),
+    ],
+)
+def test_queries_that_cannot_be_used_are_named(tmp_path, content, message):
+    """The error names the file and the line and says what was wrong with it."""
+    path = tmp_path / "queries.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"queries.jsonl.*{message}"):
+        read_queries(path)
