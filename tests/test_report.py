@@ -16,10 +16,13 @@ from anthem_evaluation.metrics import HEADLINE, compare, ranked
 from anthem_evaluation.report import (
     Bundle,
     Contained,
+    Correlation,
     Dataset,
     Example,
+    Generality,
     Hit,
     Latency,
+    Nested,
     Report,
     Timing,
     as_json,
@@ -83,6 +86,7 @@ def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b"
         timings=(Timing(words, 3.25),),
         latencies=(Latency(words, 1.26, 4.5),),
         contained=Contained(0.875, 0.125),
+        generality=Generality((Correlation(words, 1_178, 0.625, 0.25, None, 0.82),), Nested(2_423, 0.75, (0.7, 0.8))),
         examples=(Example("q1", words, hits, hits), Example(words, words, (), ())),
         limits=(words,),
     )
@@ -132,11 +136,11 @@ def test_foreign_text_comes_out_as_text(words):
     assert "".join(page.words).count(words) == "".join(Page(render(sample("\x02"))).words).count("\x02")
 
 
-@pytest.mark.parametrize("part", ["timings", "latencies", "examples", "limits", "contained"])
+@pytest.mark.parametrize("part", ["timings", "latencies", "examples", "limits", "contained", "generality"])
 def test_a_part_not_given_is_not_shown(part):
     """A report without a part renders in all forms and is shorter for it."""
     whole = sample()
-    without = replace(whole, **{part: None if part == "contained" else ()})
+    without = replace(whole, **{part: None if part in ("contained", "generality") else ()})
     assert len(render(without)) < len(render(whole))
     assert len(text(without)) < len(text(whole))
 
@@ -147,6 +151,28 @@ def test_json_is_json():
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     measure = sample().comparison[HEADLINE]
     assert next(m for m in value["comparison"]["measures"] if m["name"] == HEADLINE)["p"] == measure.p
+
+
+def test_all_forms_tell_of_sizes():
+    """Correlations with sign, number of queries and ceiling, and the sentence on nested pairs, stand in every form."""
+    report = sample()
+    page = " ".join(" ".join(Page(render(report)).words).split())
+    for words in ("1,178", "+0.62", "+0.25", "+0.82", views.nested(report.generality.nested)):
+        assert words in page
+        assert words in text(report)
+    assert as_json(report)["generality"]["correlations"][0]["ceiling"] == 0.82
+    assert "75.0 % of 2,423 pairs (95 % interval 70.0 % to 80.0 %" in text(report)
+
+
+@pytest.mark.parametrize("missing", ["correlations", "nested"])
+def test_sizes_are_told_by_halves(missing):
+    """Correlations without nested pairs, or pairs without correlations, are a section of their own."""
+    whole = sample()
+    half = replace(whole.generality, **{missing: None if missing == "nested" else ()})
+    report = replace(whole, generality=half)
+    assert "Size and generality" in render(report)
+    assert ("1,178" in text(report)) == (missing != "correlations") == ("1,178" in render(report))
+    assert ("2,423" in text(report)) == (missing != "nested") == ("2,423" in render(report))
 
 
 def test_all_forms_tell_the_same_verdict():

@@ -1,19 +1,90 @@
 """Containment of products in a query's hyperboloids, in numpy: what orders, and what decides.
 
-The torch twin is `anthem_model.containment`; the Painless twin is `anthem_plugin.painless`. Tests hold the three equal.
+Queries join to regions: `a | b` is either, `a & b` is both. The torch twin of a single query is
+`anthem_model.containment`; the Painless twin is `anthem_plugin.painless`. Tests hold the three equal.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from anthem_core.lorentz import Array, seen_from
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Flags: TypeAlias = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+class Region(ABC):
+    """What a search asks for: one query, or regions joined by `|` (in either) and `&` (in both), nested at will.
+
+    `None`, which `Encoder.query` returns for a text without letters or digits, is no region: joining it is a TypeError.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def size(self) -> float:
+        """Size: of a query the weighted mean of its limits, of `a | b` the larger, of `a & b` the smaller size."""
+
+    @abstractmethod
+    def distance(self, points: Array, gamma: float) -> Array:
+        """Distance of products, which orders: of `a | b` the smaller, of `a & b` the larger; `(N, D+1)` to `(N,)`."""
+
+    @abstractmethod
+    def excess(self, points: Array) -> Array:
+        """How far out products lie, ≤ 0 within: of `a | b` the smaller, of `a & b` the larger; `(N, D+1)` to `(N,)`."""
+
+    @abstractmethod
+    def leaves(self) -> tuple[Query, ...]:
+        """The queries it is made of, from left to right."""
+
+    @abstractmethod
+    def alternatives(self, first: int = 0) -> tuple[tuple[int, ...], ...]:
+        """The same region as an either of boths, `distance = min over alternatives of max over their leaves`.
+
+        Leaves are numbered as `leaves` gives them, from `first` on. An `&` of n regions `a | b` has 2ⁿ alternatives.
+        """
+
+    @abstractmethod
+    def each(self, change: Callable[[Query], Query]) -> Region:
+        """The region with every query changed alike."""
+
+    def contained(self, points: Array, slack: float = 0.0) -> Flags:
+        """Whether each product lies in the region, `excess ≤ slack`; `(N, D+1)` to `(N,)`."""
+        inside: Flags = self.excess(points) <= slack
+        return inside
+
+    def __or__(self, other: Region | None) -> Region:
+        """Either of the two.
+
+        Raises:
+            TypeError: The other is no region, such as the None of a query without letters or digits.
+        """
+        return Either((self, _region(other)))
+
+    def __and__(self, other: Region | None) -> Region:
+        """Both of the two.
+
+        Raises:
+            TypeError: The other is no region, such as the None of a query without letters or digits.
+        """
+        return Both((self, _region(other)))
+
+    # These are asked only when the left side is no region.
+    __ror__ = __or__
+    __rand__ = __and__
+
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class Query(Region):
     """A query as hyperboloids: `centres (K, D+1)`, `limits (K, D)` ≥ 0, `weights (K,)` ≥ 0 that sum to 1.
 
     `entities (T,)` and `intersections (T, T)` are the attention that made them, for explanation alone.
@@ -30,6 +101,103 @@ class Query:
         """Size of the query, the weighted mean of its limits; it grows with generality."""
         return float(np.sum(self.weights * self.limits.mean(axis=-1)))
 
+    def distance(self, points: Array, gamma: float) -> Array:
+        """Distance of products, `d = −log Σ w_k exp(−d_k)`; `(N, D+1)` to `(N,)`."""
+        seen = seen_from(self.centres[None, :, :], points[:, None, :])
+        each = distance(seen, self.limits[None, :, :], gamma)
+        nearest = each.min(axis=-1, keepdims=True)
+        total: Array = nearest[:, 0] - np.log(np.exp(nearest - each) @ self.weights)
+        return total
+
+    def excess(self, points: Array) -> Array:
+        """How far the worst coordinate lies beyond its limit, `min_k max_i (|z_i| − l_i)`; `(N, D+1)` to `(N,)`."""
+        seen = seen_from(self.centres[None, :, :], points[:, None, :])
+        worst = np.max(np.abs(seen) - self.limits[None, :, :], axis=-1)
+        least: Array = np.min(np.where(self.weights > 0, worst, np.inf), axis=-1)
+        return least
+
+    def leaves(self) -> tuple[Query, ...]:
+        """Itself."""
+        return (self,)
+
+    def alternatives(self, first: int = 0) -> tuple[tuple[int, ...], ...]:
+        """Itself alone."""
+        return ((first,),)
+
+    def each(self, change: Callable[[Query], Query]) -> Query:
+        """The query changed."""
+        return change(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined(Region):
+    """Regions joined, one or more."""
+
+    parts: tuple[Region, ...]
+
+    def leaves(self) -> tuple[Query, ...]:
+        """The queries of all parts, from left to right."""
+        return tuple(leaf for part in self.parts for leaf in part.leaves())
+
+    def each(self, change: Callable[[Query], Query]) -> Region:
+        """The same join of the changed parts."""
+        return type(self)(tuple(part.each(change) for part in self.parts))
+
+    def _numbered(self, first: int) -> list[tuple[tuple[int, ...], ...]]:
+        found = []
+        for part in self.parts:
+            found.append(part.alternatives(first))
+            first += len(part.leaves())
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Either(_Joined):
+    """Contained in one part or more; distance and excess are the least."""
+
+    @property
+    def size(self) -> float:
+        """Size of the largest part; what the parts cover together is no smaller."""
+        return max(part.size for part in self.parts)
+
+    def distance(self, points: Array, gamma: float) -> Array:
+        """Distance to the nearest part; `(N, D+1)` to `(N,)`."""
+        least: Array = np.min([part.distance(points, gamma) for part in self.parts], axis=0)
+        return least
+
+    def excess(self, points: Array) -> Array:
+        """Excess over the part that it is smallest for; `(N, D+1)` to `(N,)`."""
+        least: Array = np.min([part.excess(points) for part in self.parts], axis=0)
+        return least
+
+    def alternatives(self, first: int = 0) -> tuple[tuple[int, ...], ...]:
+        """Every alternative of every part."""
+        return tuple(choice for part in self._numbered(first) for choice in part)
+
+
+@dataclass(frozen=True, slots=True)
+class Both(_Joined):
+    """Contained in every part; distance and excess are the greatest."""
+
+    @property
+    def size(self) -> float:
+        """Size of the smallest part; what the parts share is no larger."""
+        return min(part.size for part in self.parts)
+
+    def distance(self, points: Array, gamma: float) -> Array:
+        """Distance to the furthest part; `(N, D+1)` to `(N,)`."""
+        most: Array = np.max([part.distance(points, gamma) for part in self.parts], axis=0)
+        return most
+
+    def excess(self, points: Array) -> Array:
+        """Excess over the part that it is largest for; `(N, D+1)` to `(N,)`."""
+        most: Array = np.max([part.excess(points) for part in self.parts], axis=0)
+        return most
+
+    def alternatives(self, first: int = 0) -> tuple[tuple[int, ...], ...]:
+        """One alternative of each part at a time, joined, in every combination."""
+        return tuple(sum(choice, ()) for choice in product(*self._numbered(first)))
+
 
 def distance(seen: Array, limits: Array, gamma: float) -> Array:
     """Distance to one hyperboloid, `d = ‖outside‖ + γ‖inside‖`; shapes `(..., D)` and `(..., D)` to `(...)`.
@@ -43,27 +211,28 @@ def distance(seen: Array, limits: Array, gamma: float) -> Array:
     return total
 
 
-def query_distance(query: Query, points: Array, gamma: float) -> Array:
-    """Distance of products to a query, `d = −log Σ w_k exp(−d_k)`; points `(N, D+1)` to `(N,)`."""
-    seen = seen_from(query.centres[None, :, :], points[:, None, :])
-    each = distance(seen, query.limits[None, :, :], gamma)
-    nearest = each.min(axis=-1, keepdims=True)
-    total: Array = nearest[:, 0] - np.log(np.exp(nearest - each) @ query.weights)
-    return total
+def query_distance(query: Region, points: Array, gamma: float) -> Array:
+    """Distance of products to a query, `d = −log Σ w_k exp(−d_k)`, or to a join of queries; `(N, D+1)` to `(N,)`."""
+    return query.distance(points, gamma)
 
 
-def excess(query: Query, points: Array) -> Array:
+def excess(query: Region, points: Array) -> Array:
     """How far the worst coordinate lies beyond its limit, `min_k max_i (|z_i| − l_i)`; `(N, D+1)` to `(N,)`.
 
     Negative inside. Hyperboloids without weight are left out. A product is contained when `excess ≤ slack`.
     """
-    seen = seen_from(query.centres[None, :, :], points[:, None, :])
-    worst = np.max(np.abs(seen) - query.limits[None, :, :], axis=-1)
-    least: Array = np.min(np.where(query.weights > 0, worst, np.inf), axis=-1)
-    return least
+    return query.excess(points)
 
 
-def contained(query: Query, points: Array, slack: float = 0.0) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def contained(query: Region, points: Array, slack: float = 0.0) -> Flags:
     """Whether each product lies in a hyperboloid of the query, every `|z_i| ≤ l_i + slack`; `(N, D+1)` to `(N,)`."""
-    inside: np.ndarray[tuple[int], np.dtype[np.bool_]] = excess(query, points) <= slack
-    return inside
+    return query.contained(points, slack)
+
+
+def _region(value: object) -> Region:
+    if isinstance(value, Region):
+        return value
+    found = "None, a query without letters or digits," if value is None else f"{type(value).__name__}"
+    raise TypeError(
+        f"found {found} where a region was wanted; leave it out, or leave the whole search to OpenSearch alone"
+    )

@@ -22,6 +22,7 @@ from anthem_core.node import demo_cluster, status
 from anthem_evaluation.assess import Judgments, assess
 from anthem_evaluation.measure import Searches
 from anthem_evaluation.report import Timing
+from anthem_evaluation.size import generality, sizes
 from anthem_ingest.ingest import ingest_index, survey
 from anthem_plugin.client import AnthemClient
 
@@ -110,7 +111,8 @@ def _main_job(client: OpenSearch, encoder: Encoder, judgments: Judgments, clock:
     with clock.step("search as before and reranked, and measure"):
         cluster = f"OpenSearch {client.info()['version']['number']}"
         report = assess(judgments, Searches(AnthemClient(client, encoder), index), encoder, cluster)
-    return index, report
+        sized = generality(sizes(encoder, judgments.queries), judgments.dataset, judgments.queries)
+    return index, replace(report, generality=sized)
 
 
 def _ingest(client: OpenSearch, index: str, encoder: Encoder) -> None:

@@ -64,6 +64,44 @@ class Contained:
 
 
 @dataclass(frozen=True)
+class Correlation:
+    """Spearman correlations of queries' sizes, and of what size has to beat, with how general the queries are.
+
+    Attributes:
+        against: What tells how general a query is, in words.
+        queries: Number of queries.
+        size: Correlation of the size.
+        words: Correlation of fewer words; None where all queries have as many.
+        idf: Correlation of a lower mean inverse document frequency; None where all have the same.
+        ceiling: The most that ties allow.
+    """
+
+    against: str
+    queries: int
+    size: float
+    words: float | None
+    idf: float | None
+    ceiling: float
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Pairs of queries, one holding all words of the other and more: share in which the shorter is the larger."""
+
+    pairs: int
+    larger: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Generality:
+    """Whether larger queries are more general; None stands for no nested pairs."""
+
+    correlations: tuple[Correlation, ...]
+    nested: Nested | None
+
+
+@dataclass(frozen=True)
 class Hit:
     """One product in a list of hits; None stands for what is not known.
 
@@ -114,6 +152,7 @@ class Report:
         timings: The steps of the run.
         latencies: One row a kind of search.
         contained: Shares contained; None where not measured.
+        generality: Size of the queries against their generality; None where not measured.
         examples: Searches side by side.
         limits: What this does not show, a sentence each.
     """
@@ -129,6 +168,7 @@ class Report:
     timings: tuple[Timing, ...] = ()
     latencies: tuple[Latency, ...] = ()
     contained: Contained | None = None
+    generality: Generality | None = None
     examples: tuple[Example, ...] = ()
     limits: tuple[str, ...] = ()
 
@@ -159,7 +199,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def text(report: Report) -> str:
     """The essentials as plain text for a terminal."""
-    parts = (_about(report), *verdict(report), _measures(report), _times(report), _changes(report))
+    parts = (_about(report), *verdict(report), _measures(report), _times(report), _sizes(report), _changes(report))
     examples = (_example(report, example) for example in report.examples)
     limits = (
         "\n".join(("What this does not show", *(f"  - {limit}" for limit in report.limits))) if report.limits else ""
@@ -242,6 +282,19 @@ def _times(report: Report) -> str:
             f"{views.percent(report.contained.irrelevant)} of those below grade {report.comparison.relevant}"
         )
     return "\n\n".join(table for table in tables if table)
+
+
+def _sizes(report: Report) -> str:
+    if report.generality is None:
+        return ""
+    rows = (
+        (row.against, views.count(row.queries), views.correlation(row.size), views.correlation(row.words),
+         views.correlation(row.idf), views.correlation(row.ceiling))
+        for row in report.generality.correlations
+    )  # fmt: skip
+    heads = ("more general (Spearman)", "queries", "size", "fewer words", "lower mean IDF", "at most")
+    parts = (_table(heads, *rows), views.nested(report.generality.nested))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _changes(report: Report) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from anthem_evaluation.metrics import MeasureComparison
+    from anthem_evaluation.report import Nested
 
 NOTHING = "–"
 
@@ -93,6 +94,23 @@ def size(octets: int) -> str:
 def number(value: float | None) -> str:
     """A signal with three significant digits, or a dash."""
     return NOTHING if value is None else f"{value:#.3g}".rstrip(".").replace("-", "−")
+
+
+def correlation(value: float | None) -> str:
+    """A correlation with its sign, or a dash."""
+    return NOTHING if value is None else signed(value, 2)
+
+
+def nested(pairs: Nested | None) -> str:
+    """What nested pairs of queries showed, as a sentence; empty where there is none."""
+    if pairs is None:
+        return ""
+    low, high = pairs.interval
+    return (
+        f"Where one query holds all words of another and more, the shorter one is larger in {percent(pairs.larger)} "
+        f"of {count(pairs.pairs)} {'pair' if pairs.pairs == 1 else 'pairs'} (95 % interval {percent(low)} to "
+        f"{percent(high)}, counting pairs as independent)."
+    )
 
 
 def grade(value: int | None, top: int) -> str:

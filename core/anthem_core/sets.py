@@ -1,0 +1,34 @@
+"""Query texts of several phrases: `fire OR kindle` asks for either, where the caller says that OR is no word."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from anthem_core.containment import Either, Region
+
+if TYPE_CHECKING:
+    from anthem_core.encoder import Encoder
+
+_OR = re.compile(r"(?<!\S)OR(?!\S)")
+
+
+def phrases(text: str) -> list[str]:
+    """Phrases between which a query text has the word OR, in capitals and apart from others; `or` is a word.
+
+    `"fire OR kindle"` gives `fire` and `kindle`. An OR with nothing to one side joins nothing and falls out; a text of
+    ORs alone is a phrase itself, for it joins nothing at all.
+    """
+    found = [phrase.strip() for phrase in _OR.split(text)]
+    return [phrase for phrase in found if phrase] or [phrase for phrase in [text.strip()] if phrase]
+
+
+def parse(encoder: Encoder, text: str) -> Region | None:
+    """Region of a query text with OR between its phrases, the query itself where there is but one.
+
+    Phrases without letters or digits are left out; None where no other is left, a search left to OpenSearch.
+    """
+    regions = [query for query in map(encoder.query, phrases(text)) if query is not None]
+    if len(regions) > 1:
+        return Either(tuple(regions))
+    return regions[0] if regions else None
