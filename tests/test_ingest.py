@@ -12,8 +12,10 @@ from anthem_core.beir import Product
 from anthem_core.cluster import connect
 from anthem_core.errors import ClusterError, DataError
 from anthem_core.fields import Fields
+from anthem_core.text import text_of
 from anthem_ingest.actions import (
     ALL,
+    Document,
     bad_id,
     check_parts,
     has_point,
@@ -21,16 +23,16 @@ from anthem_ingest.actions import (
     is_current,
     read_body,
     source_of,
-    text_of,
     update_action,
 )
 from anthem_ingest.cli import ingest
-from anthem_ingest.encode import Recipe, loads, updates
+from anthem_ingest.encode import Recipe, Target, loads, updates
 from anthem_ingest.ingest import load_products, survey
 from anthem_ingest.report import LISTED, Failure, IngestReport, Survey, Tally
 from anthem_ingest.send import BUSY, CHANGED, _refused
 
 NAMES = Fields()
+NOWHERE = Target("shop", lambda _: {})
 
 words = st.text(max_size=20)
 keys = st.text("abcdef", min_size=1, max_size=4)
@@ -113,7 +115,7 @@ def test_an_update_names_the_state_that_was_read(identity, routing, seq_no, term
 def test_a_loaded_product_keeps_all_it_has(identity, title, text, metadata):
     """A product loaded from a file has its id and every part that is not empty."""
     product = Product(identity, title, text, metadata)
-    action = index_action("shop", product, source_of(product))
+    action = index_action("shop", product.id, source_of(product))
     assert action["_id"] == identity
     parts = {"title": title, "text": text, "metadata": metadata}
     assert action["_source"] == {name: value for name, value in parts.items() if value}
@@ -189,8 +191,8 @@ def test_a_failure_is_shown_on_one_harmless_line():
 def test_every_loaded_product_is_written(encoder, titles):
     """Loading writes every product in order, those with words with a current point and the others without."""
     recipe, tally = Recipe(encoder), Tally()
-    products = [Product(str(number), title) for number, title in enumerate(titles)]
-    actions = list(loads(products, "shop", recipe, tally, lambda _: None))
+    products = [Document(str(number), {"title": title}) for number, title in enumerate(titles)]
+    actions = list(loads(products, recipe, tally, NOWHERE, lambda _: None))
     assert [action["_id"] for action in actions] == [product.id for product in products]
     for action, title in zip(actions, titles, strict=True):
         assert is_current(pointed(action["_source"]), NAMES, encoder.bundle.model, title) == (title != "?!")
@@ -201,8 +203,8 @@ def test_every_loaded_product_is_written(encoder, titles):
 def test_loading_reads_ahead_no_further_than_a_page(encoder):
     """Products are read as they are written: memory does not grow with the file."""
     read = []
-    endless = (read.append(number) or Product(str(number), "sofa") for number in itertools.count())
-    next(loads(endless, "shop", Recipe(encoder), Tally(), lambda _: None))
+    endless = (read.append(number) or Document(str(number), {"title": "sofa"}) for number in itertools.count())
+    next(loads(endless, Recipe(encoder), Tally(), NOWHERE, lambda _: None))
     assert len(read) == 500
 
 

@@ -295,8 +295,10 @@ def test_the_command_loads_and_ends_with_its_counts(cluster, index, tmp_path):
     lines = [json.dumps({"_id": str(number), "title": f"sofa {number}"}) for number in range(300)]
     corpus = tmp_path / "corpus.jsonl.gz"
     corpus.write_bytes(gzip.compress("\n".join([*lines, "{broken"]).encode()))
-    result = CliRunner().invoke(ingest, [index, "--corpus", str(tmp_path), "--url", cluster, "--json"])
-    assert result.exit_code == 0
+    result = CliRunner().invoke(
+        ingest, [index, "--corpus", str(tmp_path), "--url", cluster, "--json", "--dead-letter", str(tmp_path / "dead")]
+    )
+    assert result.exit_code == 8
     counts = json.loads(result.stdout)
     assert (counts["written"], counts["failed"], counts["bad_lines"]) == (300, 0, 1)
     assert "corpus.jsonl.gz:301" in result.stderr
@@ -305,14 +307,18 @@ def test_the_command_loads_and_ends_with_its_counts(cluster, index, tmp_path):
     assert "0 without a vector" in again.stderr
 
 
-def test_the_command_ends_in_8_when_a_product_failed(client, cluster, index):
-    """Exit code 8 and the product's id tell a script that not all was written."""
+def test_the_command_ends_in_8_when_a_product_failed(client, cluster, index, tmp_path):
+    """Exit code 8 tells a script that not all was written, and the dead-letter file names the product and why."""
     fill(client, index, titled() | {"bad": {"title": "sofa", "price": "cheap"}}, {"dynamic": "false", **TITLE_ONLY})
     client.indices.put_mapping(index=index, body={"properties": {"price": {"type": "integer"}}})
-    result = CliRunner().invoke(ingest, [index, "--url", cluster])
+    dead = tmp_path / "dead.jsonl"
+    result = CliRunner().invoke(ingest, [index, "--url", cluster, "--dead-letter", str(dead)])
     assert result.exit_code == 8
     assert "1 failed" in result.stdout
     assert "bad: " in result.stderr
+    (letter,) = map(json.loads, dead.read_text().splitlines())
+    assert letter["id"] == "bad"
+    assert "price" in letter["reason"]
 
 
 def test_the_command_names_an_index_that_is_not_there(cluster, index):

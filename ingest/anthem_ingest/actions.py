@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anthem_core.errors import DataError
 from anthem_core.fields import Fields, text_hash
+from anthem_core.text import text_of, trigrams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anthem_core.beir import Product
 
 Action: TypeAlias = dict[str, Any]
 Hit: TypeAlias = dict[str, Any]
 
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One product as it is to stand in an index."""
+
+    id: str
+    source: Mapping[str, Any]
+
+
 PARTS = ("title", "text", "metadata")
 PAGE = 500
 LONGEST_ID = 512  # bytes; with a longer one OpenSearch refuses the whole request
+OBJECT = re.compile(r"anthem(_[0-9a-f]{8})?")  # names of what holds a model's fields
 ALL: dict[str, Any] = {"match_all": {}}
-
-
-def text_of(source: Mapping[str, Any], fields: Sequence[str]) -> str:
-    """Text a product's point is made from: the values of its fields, in order, joined by a space.
-
-    A path may be dotted, and lead through lists; one string field gives exactly its value.
-    """
-    return " ".join(value for field in fields for value in _values(source, field.split(".")))
-
-
-def _values(node: object, path: Sequence[str]) -> Iterator[str]:
-    """Strings and numbers at a path; `{"a": {"b": 1}}` and `{"a.b": 1}` are the same to OpenSearch."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _values(item, path)
-    elif isinstance(node, dict):
-        for end in range(1, len(path) + 1):
-            yield from _values(node.get(".".join(path[:end])), path[end:])
-    elif not path and isinstance(node, str | int | float) and not isinstance(node, bool):
-        yield str(node)
 
 
 def read_body(fields: Sequence[str], names: Fields, query: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,6 +50,17 @@ def read_body(fields: Sequence[str], names: Fields, query: Mapping[str, Any]) ->
 def has_vector(hit: Hit, names: Fields) -> bool:
     """Whether a product has a vector, of whatever model."""
     return names.vector in hit.get("matched_queries", ())
+
+
+def is_same(stored: Hit | None, document: Document, names: Fields, model: str, text: str) -> bool:
+    """Whether what stands in the index is this very document, with its point of this model where it has words."""
+    if stored is None:
+        return False
+    kept = stored["_source"]
+    rest = {key: value for key, value in kept.items() if not OBJECT.fullmatch(key)}
+    mine = _stored(kept, names)
+    made = mine.get("model") == model and mine.get("text_hash") == text_hash(text) and "vector" in mine
+    return rest == document.source and (made or not (mine or trigrams(text, 1)))
 
 
 def has_point(hit: Hit, names: Fields) -> bool:
@@ -78,21 +82,29 @@ def _stored(source: Mapping[str, Any], names: Fields) -> Mapping[str, Any]:
 
 def update_action(hit: Hit, document: Mapping[str, Any]) -> Action:
     """Bulk action that merges a partial document into a hit, refused (409) where the product has changed since."""
+    return {**_address(hit, "update"), "_source": {"doc": dict(document)}}
+
+
+def _address(hit: Hit, kind: str) -> Action:
     routing = {"routing": hit["_routing"]} if "_routing" in hit else {}
     return {
-        "_op_type": "update",
+        "_op_type": kind,
         "_index": hit["_index"],
         "_id": hit["_id"],
         "if_seq_no": hit["_seq_no"],
         "if_primary_term": hit["_primary_term"],
         **routing,
-        "_source": {"doc": dict(document)},
     }
 
 
-def index_action(index: str, product: Product, document: Mapping[str, Any]) -> Action:
+def index_action(index: str, identity: str, source: Mapping[str, Any]) -> Action:
     """Bulk action that writes a whole product, in place of one of the same id."""
-    return {"_op_type": "index", "_index": index, "_id": product.id, "_source": dict(document)}
+    return {"_op_type": "index", "_index": index, "_id": identity, "_source": dict(source)}
+
+
+def replace_action(hit: Hit, source: Mapping[str, Any]) -> Action:
+    """Bulk action that writes a hit anew, refused (409) where the product has changed since; no pipeline runs."""
+    return {**_address(hit, "index"), "pipeline": "_none", "_source": dict(source)}
 
 
 def bad_id(identity: str) -> str | None:
@@ -115,7 +127,27 @@ def check_parts(fields: Sequence[str]) -> None:
         )
 
 
+def check_found(fields: Sequence[str], documents: Iterable[Document], name: str) -> int:
+    """Check that each field has text in some product, and count the products.
+
+    Raises:
+        DataError: A field has no text in any product.
+    """
+    missing, number, known = set(fields), 0, set[str]()
+    for document in documents:
+        number += 1
+        if missing:
+            missing -= {field for field in missing if text_of(document.source, [field])}
+            known |= document.source.keys()
+    if missing and number:
+        raise DataError(
+            f"No product of {name} has text in {', '.join(sorted(missing))}; their fields are "
+            f"{', '.join(sorted(known))}. Name the field of the title with --field."
+        )
+    return number
+
+
 def source_of(product: Product) -> dict[str, Any]:
-    """Return the document of a product of a BEIR corpus, without what is empty."""
+    """Return the source of a product of a BEIR corpus, without what is empty."""
     parts = zip(PARTS, (product.title, product.text, dict(product.metadata)), strict=True)
     return {name: value for name, value in parts if value}

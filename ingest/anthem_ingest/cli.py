@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import emit, ends_cleanly, json_option, progress
-from anthem_core.errors import PartialError
+from anthem_core.console import emit, ends_cleanly, json_option
 
 if TYPE_CHECKING:
-    from opensearchpy import OpenSearch
-
-    from anthem_core.beir import Problem
-    from anthem_core.encoder import Encoder
     from anthem_ingest.report import IngestReport
 
-LISTED = 10
+
+@dataclass(frozen=True)
+class Asked:
+    """What the options say."""
+
+    index: str
+    bundle: str
+    corpus: Path | None
+    kind: str | None
+    id_field: str | None
+    fields: tuple[str, ...]
+    rate: float | None
+    follow: bool
+    interval: float
+    slices: int
+    beside: bool
+    prune: bool
+    ann: bool
+    dead_letter: Path | None
+    url: str | None
 
 
 @click.command()
@@ -27,10 +43,30 @@ LISTED = 10
     "--bundle", default="general", show_default=True, help="Folder of a bundle, or the name of one that ships."
 )
 @click.option(
-    "--corpus", type=click.Path(exists=True, path_type=Path), help="Load products: corpus.jsonl[.gz] or its folder."
+    "--corpus",
+    type=click.Path(exists=True, allow_dash=True, path_type=Path),
+    help="Load products: a file, plain or gzipped; a folder with corpus.jsonl[.gz]; - for standard input.",
 )
 @click.option(
+    "--format", "kind", type=click.Choice(("jsonl", "csv", "tsv", "parquet")), help="Of the file; told by its name."
+)
+@click.option("--id", "id_field", help="Field or column that names a product; _id or id where none is said.")
+@click.option(
     "--field", "fields", multiple=True, default=("title",), show_default=True, help="Field of the text; repeatable."
+)
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Products written a second, at most.")
+@click.option("--follow", is_flag=True, help="Go on: give vectors to what is written from now on, until interrupted.")
+@click.option(
+    "--interval", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds between two looks."
+)
+@click.option("--slices", type=click.IntRange(1), default=1, show_default=True, help="Processes that share INDEX.")
+@click.option("--beside", is_flag=True, help="Keep vectors of another model, write beside them, and switch at the end.")
+@click.option("--prune", is_flag=True, help="Remove vectors of all models but the current one, at the end.")
+@click.option("--ann", is_flag=True, help="Copy INDEX to INDEX-ann with HNSW graphs, and move its aliases, at the end.")
+@click.option(
+    "--dead-letter",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="File for ids and reasons of what could not be written; INDEX.dead-letter.jsonl where none is said.",
 )
 @click.option(
     "--url",
@@ -38,63 +74,52 @@ LISTED = 10
 )
 @json_option
 @ends_cleanly
-def ingest(
-    index: str, bundle: str, corpus: Path | None, fields: tuple[str, ...], url: str | None, as_json: bool
-) -> None:
+def ingest(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 (an option each)
     """Give the products of INDEX their vectors, in place: missing and stale ones are written, all others left alone.
 
-    With --corpus, products and vectors are loaded from a file; INDEX is created where it does not exist.
-    Exit code 8: some products could not be written, all others were.
+    With --corpus, products and vectors are loaded from a file; INDEX is created where it does not exist. A product
+    of the file takes the place of one with its id, and the same is left alone.
+    Exit code 8: some products could not be read or written, all others were; the dead-letter file names them.
 
     \b
     Example:
       anthem ingest products
-      anthem ingest products --field title --field brand.name
+      anthem ingest products --field title --field brand.name --rate 500
       anthem ingest products --corpus corpus.jsonl.gz
+      zcat shop.csv.gz | anthem ingest products --corpus - --format csv --id sku
+      anthem ingest products --follow
+      anthem ingest products --bundle better --beside --prune
     """
-    from anthem_core.beir import corpus_of
+    from anthem_ingest.work import check_whole
+
+    report, result, dead = _done(Asked(**asked))
+    bad = result["bad_lines"]
+    emit(result, f"{result['index']}: {report}", as_json=as_json)
+    check_whole(report, bad, dead)
+
+
+def _done(asked: Asked) -> tuple[IngestReport, dict[str, Any], Path]:
+    """Do it: what came of it, as a value and as JSON knows it, and where the dead letters are."""
+    if asked.corpus and asked.slices > 1:
+        raise click.UsageError("--slices share an index, not a file; leave one of --corpus and --slices out.")
     from anthem_core.bundle import load
     from anthem_core.cluster import connect
     from anthem_core.encoder import Encoder
+    from anthem_ingest.files import product_file
+    from anthem_ingest.ingest import Options
+    from anthem_ingest.models import names_for
+    from anthem_ingest.report import DeadLetters
+    from anthem_ingest.work import Steps, Work, run
 
-    client, encoder = connect(url, credentials=True), Encoder(load(bundle), threads=os.cpu_count() or 1)
-    problems: list[Problem] = []
-    if corpus:
-        report = _from_file(client, index, encoder, fields, corpus if corpus.is_file() else corpus_of(corpus), problems)
-    else:
-        report = _from_index(client, index, encoder, fields)
-    emit(
-        {"index": index, "model": encoder.bundle.model, **report.to_dict(), "bad_lines": len(problems)},
-        f"{index}: {report}",
-        as_json=as_json,
-    )
-    if report.failed:
-        listed = "\n".join(f"  {failure}" for failure in report.failures)
-        raise PartialError(
-            f"{report.failed} products could not be written; all others were. The first of them:\n{listed}"
-        )
-
-
-def _from_index(client: OpenSearch, index: str, encoder: Encoder, fields: tuple[str, ...]) -> IngestReport:
-    from anthem_ingest.ingest import ingest_index, survey
-
-    found = survey(client, index, encoder.bundle, fields)
-    click.echo(found, err=True)
-    with progress("Encoding", found.products) as advance:
-        return ingest_index(client, index, encoder, fields=fields, advance=advance)
-
-
-def _from_file(
-    client: OpenSearch, index: str, encoder: Encoder, fields: tuple[str, ...], corpus: Path, problems: list[Problem]
-) -> IngestReport:
-    """Read the file twice: a bad one is known before anything is written, and the bar has an end."""
-    from anthem_core.beir import read_products
-    from anthem_ingest.ingest import bytes_each, load_products
-    from anthem_ingest.report import Survey
-
-    total = sum(1 for _ in read_products(corpus, problems))
-    for problem in problems[:LISTED]:
-        click.echo(f"skipped {problem}", err=True)
-    click.echo(Survey(index, total, 0, total, bytes_each(encoder.bundle)), err=True)
-    with progress("Loading", total) as advance:
-        return load_products(client, index, read_products(corpus), encoder, fields=fields, advance=advance)
+    file = product_file(asked.corpus, asked.kind, asked.id_field) if asked.corpus else None
+    client = connect(asked.url, credentials=True)
+    encoder = Encoder(load(asked.bundle), threads=os.cpu_count() or 1)
+    names = names_for(client, asked.index, encoder.bundle.model, beside=asked.beside)
+    path = asked.dead_letter or Path(f"{asked.index}.dead-letter.jsonl")
+    interval = asked.interval if asked.follow else None
+    steps = Steps(file, asked.slices, beside=asked.beside, prune=asked.prune, ann=asked.ann, interval=interval)
+    with closing(DeadLetters(path)) as dead:
+        work = Work(client, asked.index, encoder, asked.fields, Options(names, asked.rate, dead))
+        report, bad = run(work, steps, asked.bundle, asked.url)
+    result = {"index": asked.index, "model": encoder.bundle.model, "object": names.name}
+    return report, result | report.to_dict() | {"bad_lines": bad}, path

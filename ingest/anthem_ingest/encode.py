@@ -7,26 +7,33 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.fields import Fields
-from anthem_core.text import trigrams
+from anthem_core.text import text_of, trigrams
 from anthem_ingest.actions import (
     PAGE,
     Action,
+    Document,
     Hit,
     bad_id,
     has_point,
     index_action,
     is_current,
-    source_of,
-    text_of,
+    is_same,
     update_action,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from anthem_core.beir import Product
     from anthem_core.encoder import Encoder
     from anthem_ingest.report import Tally
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where whole products go: an index, and a look at those it has already, by their ids."""
+
+    index: str
+    known: Callable[[Sequence[str]], Mapping[str, Hit]]
 
 
 @dataclass(frozen=True)
@@ -68,21 +75,27 @@ def updates(
 
 
 def loads(
-    products: Iterable[Product], index: str, recipe: Recipe, tally: Tally, advance: Callable[[int], object]
+    products: Iterable[Document],
+    recipe: Recipe,
+    tally: Tally,
+    target: Target,
+    advance: Callable[[int], object],
 ) -> Iterator[Action]:
-    """Bulk actions that write whole products, each with its point where its text gives one."""
-    rest = iter(products)
+    """Bulk actions that write whole products, each with its point where its text gives one; the same are skipped."""
+    rest, names, model = iter(products), recipe.names, recipe.encoder.bundle.model
     while page := list(islice(rest, PAGE)):
         good = [product for product in page if not _refused(product, tally)]
-        sources = [source_of(product) for product in good]
-        documents = recipe.documents([text_of(source, recipe.fields) for source in sources])
-        for product, source, document in zip(good, sources, documents, strict=True):
-            action = index_action(index, product, source | document)
-            yield action if document else tally.marked(action)
+        known = target.known([product.id for product in good])
+        pairs = [(product, text_of(product.source, recipe.fields)) for product in good]
+        due = [(new, text) for new, text in pairs if not is_same(known.get(new.id), new, names, model, text)]
+        tally.skipped += len(good) - len(due)
+        for (product, _), point in zip(due, recipe.documents([text for _, text in due]), strict=True):
+            action = index_action(target.index, product.id, {**product.source, **point})
+            yield action if point else tally.marked(action)
         advance(len(page))
 
 
-def _refused(product: Product, tally: Tally) -> bool:
+def _refused(product: Document, tally: Tally) -> bool:
     why = bad_id(product.id)
     if why:
         tally.fail(product.id, why)

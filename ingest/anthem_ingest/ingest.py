@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anthem_core.cluster import explained
 from anthem_core.errors import ClusterError
 from anthem_core.fields import Fields
 from anthem_ingest import send
-from anthem_ingest.actions import ALL, check_parts
-from anthem_ingest.encode import Recipe, loads, updates
+from anthem_ingest.actions import ALL, Document, check_parts, source_of
+from anthem_ingest.encode import Recipe, Target, loads, updates
 from anthem_ingest.mapping import (
     BYTES_PER_COORDINATE,
     Index,
@@ -22,7 +24,7 @@ from anthem_ingest.mapping import (
     new_index,
     only_index,
 )  # fmt: skip
-from anthem_ingest.report import IngestReport, Survey, Tally
+from anthem_ingest.report import DeadLetters, IngestReport, Survey, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,20 +40,34 @@ NAMES = Fields()
 IDS = 10_000  # in one query; OpenSearch takes 65 536 terms
 
 
-def _ignore(_: int) -> None:
+@dataclass(frozen=True)
+class Options:
+    """How an ingest goes about it: names of the fields, products a second at most, where failures are written."""
+
+    names: Fields = NAMES
+    rate: float | None = None
+    dead: DeadLetters | None = None
+
+
+DEFAULT = Options()
+
+
+def unwatched(_: int) -> None:
     """Progress that nobody watches."""
 
 
 @explained()
-def survey(client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str] = ("title",)) -> Survey:
+def survey(
+    client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str] = ("title",), names: Fields = NAMES
+) -> Survey:
     """Check that an index can take the points of a bundle, and count what there is to do; writes nothing.
 
     Raises:
         ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
     """
-    _to_update(client, index, bundle, fields)
-    with_point = {"exists": {"field": NAMES.vector}}
-    stale = {"bool": {"filter": [with_point], "must_not": [{"term": {NAMES.model: bundle.model}}]}}
+    _to_update(client, index, bundle, fields, names)
+    with_point = {"exists": {"field": names.vector}}
+    stale = {"bool": {"filter": [with_point], "must_not": [{"term": {names.model: bundle.model}}]}}
     products, pointed, other = (send.count(client, index, query) for query in (ALL, with_point, stale))
     return Survey(index, products, other, products - pointed, bytes_each(bundle))
 
@@ -62,13 +78,24 @@ def bytes_each(bundle: Bundle) -> int:
 
 
 @explained()
+def prepare(client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str], names: Fields = NAMES) -> None:
+    """Check that an index can take the points of a bundle, and add the fields that it lacks.
+
+    Raises:
+        ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
+    """
+    send.add_mapping(client, _to_update(client, index, bundle, fields, names), names, bundle.dimension)
+
+
+@explained()
 def ingest_index(
     client: OpenSearch,
     index: str,
     encoder: Encoder,
     *,
     fields: Sequence[str] = ("title",),
-    advance: Callable[[int], object] = _ignore,
+    advance: Callable[[int], object] = unwatched,
+    options: Options = DEFAULT,
 ) -> IngestReport:
     """Give every product of an index its point, made from the text of `fields`; a current one is left alone.
 
@@ -78,37 +105,68 @@ def ingest_index(
     Raises:
         ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
     """
-    recipe, tally = Recipe(encoder, tuple(fields), NAMES), Tally()
-    found = _to_update(client, index, encoder.bundle, fields)
-    send.add_mapping(client, found, NAMES, encoder.bundle.dimension)
-    pages = send.pages(client, index, recipe.fields, NAMES)
-    send.write(client, updates(pages, recipe, tally, advance), tally, send.CHANGED | send.BUSY)
-    _once_more(client, index, recipe, tally)
-    send.refresh(client, index)
+    recipe, tally = Recipe(encoder, tuple(fields), options.names), Tally(dead=options.dead)
+    prepare(client, index, encoder.bundle, fields, options.names)
+    update(client, index, recipe, tally, advance=advance, rate=options.rate)
     return tally.report()
 
 
-@explained()
-def load_products(
+def update(
     client: OpenSearch,
     index: str,
-    products: Iterable[Product],
-    encoder: Encoder,
+    recipe: Recipe,
+    tally: Tally,
     *,
-    fields: Sequence[str] = ("title",),
-    advance: Callable[[int], object] = _ignore,
+    advance: Callable[[int], object] = unwatched,
+    rate: float | None = None,
+    pages: Iterable[list[Hit]] | None = None,
+) -> None:
+    """Write what is due of the products of an index, or of some pages of it; what changed meanwhile once more."""
+    pages = send.pages(client, index, recipe.fields, recipe.names) if pages is None else pages
+    actions = send.paced(updates(pages, recipe, tally, advance), rate)
+    send.write(client, actions, tally, send.CHANGED, chunk=send.chunk_at(rate))
+    _once_more(client, index, recipe, tally)
+    send.refresh(client, index)
+
+
+def load_products(
+    client: OpenSearch, index: str, products: Iterable[Product], encoder: Encoder, *, fields: Sequence[str] = ("title",)
 ) -> IngestReport:
-    """Write products and their points into an index, which is created where there is none; same ids are replaced.
+    """Write products of a BEIR corpus and their points into an index, as `load_documents` does.
 
     Raises:
         ClusterError: The index is blocked, too old or has other such fields, or the cluster refuses.
-        DataError: A field is none that a product of a file has.
+        DataError: A field is none that a product of a corpus has.
     """
     check_parts(fields)
-    recipe, tally = Recipe(encoder, tuple(fields), NAMES), Tally()
-    found = _to_write(client, index) or _created(client, index, encoder.bundle)
-    send.add_mapping(client, found, NAMES, encoder.bundle.dimension)
-    send.write(client, loads(products, index, recipe, tally, advance), tally, frozenset())
+    documents = (Document(product.id, source_of(product)) for product in products)
+    return load_documents(client, index, documents, encoder, fields=fields)
+
+
+@explained()
+def load_documents(
+    client: OpenSearch,
+    index: str,
+    documents: Iterable[Document],
+    encoder: Encoder,
+    *,
+    fields: Sequence[str] = ("title",),
+    advance: Callable[[int], object] = unwatched,
+    options: Options = DEFAULT,
+) -> IngestReport:
+    """Write products and their points into an index, which is created where there is none.
+
+    One of the same id is replaced, and left alone where it is the same already.
+
+    Raises:
+        ClusterError: The index is blocked, too old or has other such fields, or the cluster refuses.
+    """
+    recipe, tally = Recipe(encoder, tuple(fields), options.names), Tally(dead=options.dead)
+    found = _to_write(client, index) or _created(client, index, encoder.bundle, options.names)
+    send.add_mapping(client, found, options.names, encoder.bundle.dimension)
+    target = Target(index, partial(send.stored, client, index))
+    actions = send.paced(loads(documents, recipe, tally, target, advance), options.rate)
+    send.write(client, actions, tally, frozenset(), chunk=send.chunk_at(options.rate))
     send.refresh(client, index)
     return tally.report()
 
@@ -120,16 +178,16 @@ def _once_more(client: OpenSearch, index: str, recipe: Recipe, tally: Tally) -> 
         return
     send.refresh(client, index)  # a page shows a change only after a refresh
     pages = _pages_of(client, index, recipe, ids)
-    send.write(client, updates(pages, recipe, tally, _ignore), tally, send.CHANGED)
+    send.write(client, updates(pages, recipe, tally, unwatched), tally, send.CHANGED)
 
 
 def _pages_of(client: OpenSearch, index: str, recipe: Recipe, ids: Sequence[str]) -> Iterator[list[Hit]]:
     for start in range(0, len(ids), IDS):
         query = {"ids": {"values": ids[start : start + IDS]}}
-        yield from send.pages(client, index, recipe.fields, recipe.names, query)
+        yield from send.pages(client, index, recipe.fields, recipe.names, send.Part(query))
 
 
-def _to_update(client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str]) -> Index:
+def _to_update(client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str], names: Fields) -> Index:
     """Return the index, checked for updates in place."""
     found = _to_write(client, index)
     if found is None:
@@ -139,7 +197,7 @@ def _to_update(client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[
         )
     check_source(found)
     check_fields(found, fields)
-    missing_mapping(found, NAMES, bundle.dimension)
+    missing_mapping(found, names, bundle.dimension)
     return found
 
 
@@ -155,6 +213,6 @@ def _to_write(client: OpenSearch, index: str) -> Index | None:
     return found
 
 
-def _created(client: OpenSearch, index: str, bundle: Bundle) -> Index:
-    client.indices.create(index=index, body=new_index(NAMES, bundle.dimension))
+def _created(client: OpenSearch, index: str, bundle: Bundle, names: Fields) -> Index:
+    client.indices.create(index=index, body=new_index(names, bundle.dimension))
     return only_index(client.indices.get(index=index), index)

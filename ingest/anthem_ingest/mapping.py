@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
+from anthem_ingest.actions import OBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
     from anthem_core.fields import Fields
 
 OLDEST = (2, 17)  # the first whose new indices take a knn_vector of dimension alone, without index.knn
+SHARD_DOC = (3, 3)  # the first that pages through a point in time in an order of its own
 BYTES_PER_COORDINATE = 13  # of a point in an index, doc values and _source together; measured
 
 _OPENSEARCH_MASK = 0x08000000  # sets ids of OpenSearch versions apart from those of its ancestor
 # With index.knn a method is built in any case, and the default engine's native libraries may be absent.
-_METHOD = {"name": "hnsw", "engine": "lucene", "space_type": "l2"}
+METHOD = {"name": "hnsw", "engine": "lucene", "space_type": "l2"}
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,20 @@ def check_cluster(info: Mapping[str, Any]) -> None:
     """
     version = info.get("version", {})
     found, kind = str(version.get("number", "?")), version.get("distribution", "no OpenSearch")
-    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
-    if kind != "opensearch" or numbers < OLDEST:
+    if kind != "opensearch" or _version(info) < OLDEST:
         raise ClusterError(
             f"The cluster is {kind} {found}; OpenSearch 2.17 or newer was wanted. "
             "Upgrade it, or name another cluster with --url."
         )
+
+
+def pages_by_point_in_time(info: Mapping[str, Any]) -> bool:
+    """Whether the cluster that `GET /` described sorts a point in time by `_shard_doc`."""
+    return _version(info) >= SHARD_DOC
+
+
+def _version(info: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", str(info.get("version", {}).get("number")))[:2])
 
 
 def only_index(answer: Mapping[str, Any], asked: str) -> Index:
@@ -149,7 +159,7 @@ def missing_mapping(index: Index, names: Fields, dimension: int) -> dict[str, An
     """
     wanted = names.mapping(dimension)["properties"][names.name]["properties"]
     if index.knn:
-        wanted["vector"]["method"] = _METHOD
+        wanted["vector"]["method"] = METHOD
     parent = index.mappings.get("properties", {}).get(names.name, {})
     _check_same(names.name, {"type": parent.get("type", "object")}, {"type": "object"}, index.name)
     found = parent.get("properties", {})
@@ -169,16 +179,27 @@ def _check_same(path: str, found: Mapping[str, Any], wanted: Mapping[str, Any], 
         )
 
 
-def new_index(names: Fields, dimension: int) -> dict[str, Any]:
-    """Body of a new index for products of a BEIR corpus: one shard, no replica, English text.
+def objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the objects that hold a model's fields, `anthem` and `anthem_<first 8 of the model's id>`."""
+    found = mappings.get("properties", {}).items()
+    return tuple(
+        name
+        for name, body in found
+        if OBJECT.fullmatch(name) and body.get("properties", {}).get("vector", {}).get("type") == "knn_vector"
+    )
 
-    Numbers in `metadata` that are none are left out of the index rather than the product with them.
+
+def new_index(names: Fields, dimension: int) -> dict[str, Any]:
+    """Body of a new index for products of a file: one shard, no replica, English text.
+
+    Numbers that are none are left out of the index rather than the product with them.
     """
     english = {"type": "text", "analyzer": "english"}
     number = {"type": "double", "ignore_malformed": True}
     kinds = {"string": {"type": "keyword", "ignore_above": 1024}, "long": number, "double": number}
+    paths = {"string": {"path_match": "metadata.*"}}
     templates = [
-        {f"metadata_{kind}": {"path_match": "metadata.*", "match_mapping_type": kind, "mapping": mapping}}
+        {f"{kind}_values": {"match_mapping_type": kind, "mapping": mapping, **paths.get(kind, {})}}
         for kind, mapping in kinds.items()
     ]
     properties = {"title": english, "text": english, "metadata": {"type": "object"}}

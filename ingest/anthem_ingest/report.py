@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 from anthem_core.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import IO
+
     from anthem_ingest.actions import Action
 
+COUNTS = ("written", "skipped", "empty", "failed", "conflicts")
 LISTED = 10  # failures named one by one; the rest is counted
 
 
@@ -46,6 +52,12 @@ class IngestReport:
     seconds: float
     failures: tuple[Failure, ...] = ()
 
+    def __add__(self, other: IngestReport) -> IngestReport:
+        """Both together, as of runs at the same time: counts add up, the longer time stands."""
+        counts: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in COUNTS}
+        failures = (self.failures + other.failures)[:LISTED]
+        return IngestReport(**counts, seconds=max(self.seconds, other.seconds), failures=failures)
+
     def to_dict(self) -> dict[str, Any]:
         """Report as JSON knows it."""
         return {**asdict(self), "failures": [asdict(failure) for failure in self.failures]}
@@ -59,6 +71,31 @@ class IngestReport:
         if self.conflicts:
             lines.append(f"{self.conflicts} changed meanwhile and were left alone: run again")
         return "\n".join(lines)
+
+
+NOTHING = IngestReport(0, 0, 0, 0, 0, 0.0)
+
+
+class DeadLetters:
+    """A file of what could not be written, a JSON object a line, flushed at once; not there while nothing failed."""
+
+    def __init__(self, path: Path, *, append: bool = False) -> None:
+        self.path = path
+        self._mode = "a" if append else "w"
+        self._file: IO[str] | None = None
+
+    def add(self, letter: Mapping[str, Any]) -> None:
+        """Append one line."""
+        if self._file is None:
+            self._file = self.path.open(self._mode, encoding="utf-8", errors="replace")
+        self._file.write(json.dumps(letter, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 @dataclass(slots=True)
@@ -75,6 +112,7 @@ class Tally:
     again: list[str] = field(default_factory=list)
     without: set[str] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
+    dead: DeadLetters | None = None
     started: float = field(default_factory=time.perf_counter)
 
     def marked(self, action: Action) -> Action:
@@ -85,13 +123,16 @@ class Tally:
     def succeed(self, product: str) -> None:
         """Count a product that was written, by whether it has a point now."""
         if product in self.without:
+            self.without.discard(product)
             self.empty += 1
         else:
             self.written += 1
 
     def fail(self, product: str, reason: str) -> None:
-        """Count a failure, and keep it while there are few."""
+        """Count a failure, write it to the dead letters, and keep it while there are few."""
         self.failed += 1
+        if self.dead:
+            self.dead.add({"id": product, "reason": reason})
         if len(self.failures) < LISTED:
             self.failures.append(Failure(product, reason))
 

@@ -1,0 +1,150 @@
+"""Laws of products read from files of any format, and of loading them on a real node."""
+
+import csv
+import gzip
+import io
+import json
+import tracemalloc
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core.errors import DataError
+from anthem_ingest.cli import ingest
+from anthem_ingest.files import Document, documents, product_file
+
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+cells = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12).map(str.strip)
+rows = st.lists(st.fixed_dictionaries({"id": st.integers(0).map(str), "title": cells, "brand": cells}), max_size=8)
+
+
+def written(path, table, kind):
+    """Write rows in a format, and return the path."""
+    columns = ["id", "title", "brand"]
+    if kind == "parquet":
+        parquet.write_table(pa.Table.from_pylist(table, pa.schema([(name, pa.string()) for name in columns])), path)
+        return path
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in table))
+        return path
+    form = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None} if kind == "tsv" else {}
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, **form)
+    writer.writeheader()
+    writer.writerows(table)
+    path.write_bytes(text.getvalue().encode("utf-8-sig"))
+    return path
+
+
+def read(path, *how):
+    """Products and problems of a file."""
+    problems = []
+    return list(documents(product_file(path, *how), problems.append)), problems
+
+
+@given(rows, st.booleans())
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
+def test_every_format_gives_the_same_products(tmp_path_factory, kind, table, packed):
+    """A table reads the same from every format, plain or gzipped, told by the name; what is empty is left out."""
+    path = written(tmp_path_factory.mktemp("files") / f"shop.{kind}", table, kind)
+    if packed and kind != "parquet":
+        path = path.with_suffix(f".{kind}.gz")
+        path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+    expected = [Document(row["id"], {key: value for key, value in row.items() if value}) for row in table]
+    assert read(path) == (expected, [])
+
+
+def test_parquet_values_become_json(tmp_path):
+    """Lists, objects, dates and decimals keep their meaning; what is no number becomes nothing."""
+    row = {"id": 7, "title": "sofa", "sizes": ["s", None], "brand": {"name": "Acme"}, "price": Decimal("9.50")}
+    row |= {"made": datetime(2026, 1, 2, tzinfo=UTC), "rank": float("nan")}
+    parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "shop.parquet")
+    ((product,), problems) = read(tmp_path / "shop.parquet")
+    assert not problems
+    assert product.id == "7"
+    expected = {"id": 7, "title": "sofa", "sizes": ["s", None], "brand": {"name": "Acme"}, "price": 9.5}
+    assert product.source == expected | {"made": "2026-01-02T00:00:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    "line", [b"{broken", b"[1]", b'{"title": "no id"}', b'{"id": true}', b'{"id": 1, "t": "\\ud800"}', b'{"id":"\xff"}',
+             b'{"id": 1, "price": NaN}']
+)  # fmt: skip
+def test_a_bad_line_is_reported_and_the_rest_is_read(tmp_path, line):
+    """One bad line of many is skipped and reported with its number; of few it stops the command."""
+    good = [json.dumps({"id": number}).encode() for number in range(200)]
+    path = tmp_path / "shop.jsonl"
+    path.write_bytes(b"\n".join([*good[:100], line, *good[100:]]))
+    found, (problem,) = read(path)
+    assert ([product.id for product in found], problem.line) == ([str(number) for number in range(200)], 101)
+    path.write_bytes(b"\n".join([*good[:10], line]))
+    with pytest.raises(DataError, match="1 of 11"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"id,title,title\n1,a,b\n", "different names"),
+        ("a.csv", b'id,title\n1,"open\n', "quotation mark"),
+        ("a.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 9)[:-9], "cannot be read"),
+        ("a.parquet", b"PAR1", "cannot be read as Parquet"),
+        ("a.parquet.gz", b"", "unpack it"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message):
+    """A file that is not what its name says is refused with what to do."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_memory_does_not_grow_with_the_file(tmp_path, kind):
+    """Ten times the products take no more memory to read."""
+    peaks = []
+    for number in (2_000, 2_000, 20_000):  # the first run warms up
+        table = [{"id": str(n), "title": f"sofa {n}", "brand": "Acme"} for n in range(number)]
+        file = product_file(written(tmp_path / f"{number}.{kind}", table, kind))
+        del table
+        tracemalloc.start()
+        assert sum(1 for _ in documents(file, print)) == number
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 100_000
+
+
+@pytest.mark.node
+def test_standard_input_is_loaded_once(client, cluster, index, tmp_path):
+    """Rows from standard input become products with points; the same rows again write nothing, a changed one itself."""
+
+    def run(table):
+        text = "".join(f"{sku},{name},{maker}\n" for sku, name, maker in table)
+        command = [index, "--corpus", "-", "--format", "csv", "--id", "sku", "--field", "name", "--field", "brand.name"]
+        command += ["--url", cluster, "--json", "--dead-letter", str(tmp_path / "dead")]
+        result = CliRunner().invoke(ingest, command, input=gzip.compress(f"sku,name,brand.name\n{text}".encode()))
+        assert result.exit_code == 0, result.stderr
+        counts = json.loads(result.stdout)
+        return counts["written"], counts["skipped"], counts["empty"]
+
+    assert run([("a", "sofa", "Acme"), ("b", "boot", ""), ("c", "?", "")]) == (2, 0, 1)
+    assert client.get(index=index, id="a")["_source"]["brand.name"] == "Acme"
+    assert run([("a", "sofa", "Acme"), ("b", "red boot", ""), ("c", "?", "")]) == (1, 2, 0)
+    versions = [client.get(index=index, id=sku)["_version"] for sku in "abc"]
+    assert versions == [1, 2, 1]
+
+
+@pytest.mark.node
+def test_nothing_is_written_of_a_file_without_the_field(client, cluster, index, tmp_path):
+    """A misspelled column is refused with those there are, before the index is made."""
+    path = written(tmp_path / "shop.csv", [{"id": "1", "title": "sofa", "brand": "Acme"}], "csv")
+    result = CliRunner().invoke(ingest, [index, "--corpus", str(path), "--field", "titel", "--url", cluster])
+    assert result.exit_code == 4
+    assert "brand, id, title" in result.stderr
+    assert not client.indices.exists(index=index)
