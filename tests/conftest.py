@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+import time
 import uuid
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from anthem_core.bundle import load
+from anthem_core.bundle import (
+    ALL_SIGNALS,
+    ATTENTION_GRAPH,
+    LEXICAL_CONTAINMENT,
+    REQUIRED,
+    load,
+    model_id,
+    save_manifest,
+)
 from anthem_core.encoder import Encoder
+from anthem_core.fusion import Fusion
 
 # The machines this runs on are shared: a slow example is no failure, and a failure must repeat.
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -25,6 +40,68 @@ def bundle():
 def encoder(bundle):
     """Both encoders of the bundle in the repository."""
     return Encoder(bundle)
+
+
+@pytest.fixture(scope="session")
+def with_attention():
+    """Makes a copy of a bundle, without the attention graph it may have, with this one and with weights for it."""
+
+    def make(bundle, folder, graph=Path(__file__).parent / "golden" / ATTENTION_GRAPH):
+        for name in REQUIRED:
+            shutil.copy(bundle.path / name, folder / name)
+        shutil.copy(graph, folder / ATTENTION_GRAPH)
+        two = Fusion(bias=0.5, lexical=4.0, containment=2.0, half_saturation=3.0, median_distance=0.7)
+        weights = {LEXICAL_CONTAINMENT: two, ALL_SIGNALS: replace(two, attention=6.0, median_attention=0.6)}
+        model = model_id(folder, bundle.vocabulary.rules())
+        save_manifest(replace(bundle, path=folder, model=model, fusion=weights))
+        return load(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def attentive(bundle, with_attention, tmp_path_factory):
+    """Encoder of a bundle with an attention graph, a small one of random weights (tests/golden/attention.py)."""
+    return Encoder(with_attention(bundle, tmp_path_factory.mktemp("attentive")))
+
+
+@pytest.fixture(scope="session")
+def until():
+    """Waits for the first true value a function returns."""
+
+    def wait(found, seconds=60):
+        end = time.monotonic() + seconds
+        while not (value := found()):
+            assert time.monotonic() < end, f"nothing after {seconds} s"
+            time.sleep(0.02)
+        return value
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def serving(until):
+    """Runs the service around an encoder on the loopback address; gives an HTTP client of it."""
+    import httpx
+    import uvicorn
+
+    from anthem_plugin.service.app import create_app
+
+    @contextmanager
+    def run(encoder, settings=None):
+        server = uvicorn.Server(uvicorn.Config(create_app(encoder, settings), port=0, ws="none", log_config=None))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            until(lambda: server.started)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+                yield http
+        finally:
+            server.should_exit = True
+            thread.join()
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from anthem_core.attention import Attention
 from anthem_core.bundle import (
     ALL_SIGNALS,
     ATTENTION_GRAPH,
-    LEXICAL_CONTAINMENT,
     PRODUCT_GRAPH,
     REQUIRED,
     load,
@@ -25,40 +24,21 @@ from anthem_core.errors import BundleError
 from anthem_core.text import trigrams
 from anthem_plugin.scoring import Scoring
 
-GRAPH = Path(__file__).parent / "golden" / ATTENTION_GRAPH
 TITLES = ["fire tv stick 4k", "", "Kühlschrank weiß 200 l", "टीवी", "red kindle case " * 20, "teapot", "!!!", "x"]
 
 some_text = st.text(max_size=60)
 
 
-def with_attention(bundle, folder, graph=GRAPH):
-    """A copy of a bundle, without the attention graph it may have, with this one and with weights for it."""
-    for name in REQUIRED:
-        shutil.copy(bundle.path / name, folder / name)
-    shutil.copy(graph, folder / ATTENTION_GRAPH)
-    weights = {LEXICAL_CONTAINMENT: bundle.fusion[LEXICAL_CONTAINMENT]}
-    weights[ALL_SIGNALS] = replace(weights[LEXICAL_CONTAINMENT], attention=2.0, median_attention=0.25)
-    model = model_id(folder, bundle.vocabulary.rules())
-    save_manifest(replace(bundle, path=folder, model=model, fusion=weights))
-    return load(folder)
-
-
-@pytest.fixture(scope="module")
-def attentive(bundle, tmp_path_factory):
-    """A bundle with an attention graph."""
-    return with_attention(bundle, tmp_path_factory.mktemp("attentive"))
-
-
 @pytest.fixture(scope="module")
 def attention(attentive):
     """The attention of that bundle."""
-    return Attention(attentive)
+    return Attention(attentive.bundle)
 
 
 @pytest.fixture
 def folder(attentive, tmp_path):
     """A copy of that bundle, free to be damaged."""
-    return Path(shutil.copytree(attentive.path, tmp_path / "copy"))
+    return Path(shutil.copytree(attentive.bundle.path, tmp_path / "copy"))
 
 
 @given(some_text, st.lists(some_text, max_size=9))
@@ -111,7 +91,7 @@ def test_a_cell_belongs_to_its_labels(attention):
 
 def test_threads_may_share_an_attention(attentive, attention):
     """Eight threads at once, the first to use it among them, get what one gets alone."""
-    wanted, fresh = attention.scores("fire tv", TITLES), Attention(attentive)
+    wanted, fresh = attention.scores("fire tv", TITLES), Attention(attentive.bundle)
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(lambda _: fresh.scores("fire tv", TITLES), range(32)):
             np.testing.assert_array_equal(found, wanted)
@@ -121,16 +101,17 @@ def test_the_graph_makes_another_model(bundle, attentive, folder):
     """Attention is part of the model id; without it the id is that of the other files, as it always was."""
     (folder / ATTENTION_GRAPH).unlink()
     without = model_id(folder, bundle.vocabulary.rules())
-    assert without != attentive.model
+    assert without != attentive.bundle.model
     assert bundle.attends or without == bundle.model
 
 
 def test_the_graph_counts_as_part_of_the_bundle(attentive):
     """Its size is in that of the bundle, and its weights are those of all three signals."""
-    assert attentive.attends
-    assert attentive.bytes == sum((attentive.path / name).stat().st_size for name in (*REQUIRED, ATTENTION_GRAPH))
-    assert Scoring.of(attentive).attentive == attentive.fusion[ALL_SIGNALS]
-    assert load(attentive.path) == attentive
+    bundle = attentive.bundle
+    assert bundle.attends
+    assert bundle.bytes == sum((bundle.path / name).stat().st_size for name in (*REQUIRED, ATTENTION_GRAPH))
+    assert Scoring.of(bundle).attentive == bundle.fusion[ALL_SIGNALS]
+    assert load(bundle.path) == bundle
 
 
 @pytest.mark.parametrize(
@@ -169,8 +150,8 @@ def test_a_bundle_without_attention_has_none(folder):
         Attention(plain)
 
 
-def test_a_foreign_graph_is_refused_at_first_use(attentive, tmp_path):
+def test_a_foreign_graph_is_refused_at_first_use(attentive, with_attention, tmp_path):
     """A graph with other inputs and outputs is no reason to refuse the bundle, and an error once it is asked."""
-    foreign = with_attention(attentive, tmp_path, attentive.path / PRODUCT_GRAPH)
+    foreign = with_attention(attentive.bundle, tmp_path, attentive.bundle.path / PRODUCT_GRAPH)
     with pytest.raises(BundleError, match=r"attention.onnx has inputs and outputs .*trigrams.* were wanted"):
         Attention(foreign).scores("fire tv", ["tv"])

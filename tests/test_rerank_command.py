@@ -2,10 +2,8 @@
 
 import itertools
 import json
-import shutil
 import uuid
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +16,7 @@ from anthem_core.beir import Dataset, Product, write_dataset
 from anthem_core.bundle import (
     ALL_SIGNALS,
     ATTENTION_GRAPH,
-    LEXICAL_CONTAINMENT,
     PRODUCT_GRAPH,
-    REQUIRED,
     load,
     model_id,
     save_manifest,
@@ -28,7 +24,7 @@ from anthem_core.bundle import (
 from anthem_core.encoder import Encoder
 from anthem_core.errors import DataError
 from anthem_core.fields import Fields
-from anthem_core.fusion import Fusion, fuse
+from anthem_core.fusion import fuse
 from anthem_evaluation.metrics import in_order
 from anthem_evaluation.rerank import Products, Ranker, encode, rerank_run
 from anthem_evaluation.rerank_cli import rerank
@@ -36,10 +32,6 @@ from anthem_evaluation.rerank_files import read_queries
 from anthem_evaluation.trec import read_run, write_run
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.rerank import distances
-
-GRAPH = Path(__file__).parent / "golden" / ATTENTION_GRAPH
-TWO = Fusion(bias=0.5, lexical=4.0, containment=2.0, half_saturation=3.0, median_distance=0.7)
-THREE = replace(TWO, attention=6.0, median_attention=0.6)
 
 BRANDS = ["acme", "globex", "initech", "stark"]
 TRAITS = ["red", "wireless", "fire resistant", "mini", "4k"]
@@ -65,25 +57,8 @@ INCLUDES = [[], ["price"], ["title"], ["t*"], ["brand"], ["brand.id"], ["brand.*
 EXCLUDES = [[], ["title"], ["brand.name", "title"], ["tags"], ["brand.id"], ["brand"], ["*name"], ["t*"], ["deep.l*"]]
 
 
-def with_attention(bundle, folder, graph=GRAPH):
-    """A copy of a bundle with this attention graph and with weights for it."""
-    for name in REQUIRED:
-        shutil.copy(bundle.path / name, folder / name)
-    shutil.copy(graph, folder / ATTENTION_GRAPH)
-    weights = {LEXICAL_CONTAINMENT: TWO, ALL_SIGNALS: THREE}
-    model = model_id(folder, bundle.vocabulary.rules())
-    save_manifest(replace(bundle, path=folder, model=model, fusion=weights))
-    return load(folder)
-
-
 @pytest.fixture(scope="module")
-def attentive(bundle, tmp_path_factory):
-    """Encoder of a bundle with an attention graph."""
-    return Encoder(with_attention(bundle, tmp_path_factory.mktemp("attentive")))
-
-
-@pytest.fixture(scope="module")
-def plain(attentive, tmp_path_factory):
+def plain(attentive, with_attention, tmp_path_factory):
     """Encoder of the same bundle without the graph."""
     folder = tmp_path_factory.mktemp("plain")
     bundle = with_attention(attentive.bundle, folder)
@@ -156,7 +131,7 @@ def test_the_client_fuses_three_signals(client, attentive, index, query, window)
     scores = np.array([hit["_score"] for hit in first])
     distance = distances(first, attentive.query(query), anthem.scoring)
     attention = Attention(attentive.bundle).scores(query, [hit["_source"]["title"] for hit in first])
-    expected = 1 + fuse(scores, distance, THREE, attention) + 1e-6 * scores
+    expected = 1 + fuse(scores, distance, anthem.scoring.attentive, attention) + 1e-6 * scores
     by_id = {hit["_id"]: hit["_score"] for hit in hits(found)}
     np.testing.assert_allclose([by_id[hit["_id"]] for hit in first], expected, rtol=3e-7)
     assert ids(found)[window:] == [hit["_id"] for hit in lexical[window:]]
@@ -173,7 +148,9 @@ def test_reranking_without_any_ingest(client, attentive, odd):
               lexical}  # fmt: skip
     attention = Attention(attentive.bundle).scores("fire tv", list(titles.values()))
     scores = np.array(list(lexical.values()))
-    expected = 1 + fuse(scores, np.full(len(scores), np.nan), THREE, attention) + 1e-6 * scores
+    expected = (
+        1 + fuse(scores, np.full(len(scores), np.nan), attentive.bundle.fusion[ALL_SIGNALS], attention) + 1e-6 * scores
+    )
     by_id = {hit["_id"]: hit["_score"] for hit in hits(found)}
     np.testing.assert_allclose([by_id[number] for number in lexical], expected, rtol=3e-7)
 
@@ -231,7 +208,7 @@ def test_a_bundle_without_attention_ranks_by_two_signals(client, attentive, plai
 
 
 @pytest.mark.node
-def test_a_broken_graph_gives_the_plain_result(client, attentive, index, tmp_path):
+def test_a_broken_graph_gives_the_plain_result(client, attentive, with_attention, index, tmp_path):
     """A graph that cannot be used costs the reranking alone, in client mode alone."""
     broken = Encoder(with_attention(attentive.bundle, tmp_path, attentive.bundle.path / PRODUCT_GRAPH))
     anthem = AnthemClient(client, broken)
@@ -239,7 +216,7 @@ def test_a_broken_graph_gives_the_plain_result(client, attentive, index, tmp_pat
     assert hits(left) == hits(client.search(index=index, body=match("fire tv")))
     assert (left["anthem"]["reranked"], left["anthem"]["signals"]) == (False, [])
     assert "attention.onnx has inputs and outputs" in left["anthem"]["reason"]
-    assert anthem.search(index, match("fire tv"))["anthem"]["mode"] == "cluster"
+    assert "no product among the hits" in anthem.search(index, match("fire tv"))["anthem"]["reason"]
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from click.testing import CliRunner
 from opensearchpy.exceptions import NotFoundError
 
 from anthem_core.fields import Fields
-from anthem_plugin import client as sender
-from anthem_plugin import painless
+from anthem_plugin import course, painless
 from anthem_plugin.cli import search
 from anthem_plugin.client import AnthemClient
 
@@ -273,7 +272,7 @@ def test_the_callers_own_errors_are_the_callers(anthem, index):
 
 def test_a_fault_of_our_own_gives_the_plain_result(anthem, client, index, monkeypatch):
     """Even a defect in reranking costs the reranking alone."""
-    monkeypatch.setattr(sender, "rerank", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(course, "rerank", lambda *_, **__: 1 / 0)
     left = anthem.search(index, match("fire tv"), mode="client")
     assert left["hits"] == client.search(index=index, body=match("fire tv"))["hits"]
     assert "ZeroDivisionError" in left["anthem"]["reason"]
@@ -327,6 +326,14 @@ def test_the_command_leaves_a_query_without_letters_to_opensearch(run):
     result = run("?!", "--explain")
     assert result.exit_code == 0
     assert "not reranked: the query has no letters or digits\nNo product matches." in result.stdout
+
+
+def test_the_command_names_the_fields_there_are(run):
+    """A field that is nowhere in the index ends with 6 and the text fields there are; no hit for a word does not."""
+    wrong = run("fire tv", "--field", "titel")
+    assert wrong.exit_code == 6
+    assert "has no field 'titel'; its text fields are: tags.of, title. Give one" in wrong.stderr
+    assert run("zzzz").exit_code == 0
 
 
 @pytest.mark.parametrize(("index", "bundle", "code"), [("x", "no-such", 3), ("no-such", "general", 6)])

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import uvicorn
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +26,6 @@ from anthem_core.node.choose import IMAGE
 from anthem_plugin.painless import score_script, script_id
 from anthem_plugin.rewrite import rewrite
 from anthem_plugin.scoring import Scoring
-from anthem_plugin.service.app import create_app
 from anthem_plugin.service.common import MAX_BYTES, MAX_CHARACTERS, MAX_TEXTS
 from anthem_plugin.service.rewriting import MAX_DEPTH, MAX_WINDOW
 
@@ -44,44 +44,35 @@ keys = st.sampled_from(["query", "sort", "_source", "rescore", "from", "size", "
 bodies = st.dictionaries(keys, values | st.dictionaries(keys, values, max_size=2), max_size=4)
 
 
-def until(found, seconds=60):
-    """First true value a function returns."""
-    end = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < end, f"nothing after {seconds} s"
-        time.sleep(0.02)
-    return value
+@pytest.fixture(scope="module")
+def service(encoder, serving):
+    """HTTP client of the running application."""
+    with serving(encoder) as http:
+        yield http
 
 
 @pytest.fixture(scope="module")
-def service(encoder):
-    """HTTP client of the application, which a server on the loopback address runs."""
-    server = uvicorn.Server(uvicorn.Config(create_app(encoder), port=0, ws="none", log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-        yield http
-    server.should_exit = True
-    thread.join()
+def running(until):
+    """Runs a real `anthem serve` process; gives it and a client of it, once it answers."""
 
+    @contextmanager
+    def run(bundle, log, cluster, *options, verify=True):
+        environment = os.environ | {"OPENSEARCH_URL": cluster}
+        with log.open("wb") as out:
+            command = [*SERVE, "--bundle", str(bundle.path), "--port", "0", *options]
+            process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+        try:
+            said = until(
+                lambda: process.poll() is not None or re.search(r"https?://127\.0\.0\.1:\d+ ", log.read_text())
+            )
+            assert process.poll() is None, log.read_text()
+            with httpx.Client(base_url=said[0].strip(), timeout=60, verify=verify) as http:
+                yield process, http
+        finally:
+            process.kill()
+            process.wait()
 
-@contextmanager
-def running(bundle, log, cluster):
-    """Yield a real `anthem serve` process and a client of it, once it answers."""
-    environment = os.environ | {"OPENSEARCH_URL": cluster}
-    with log.open("wb") as out:
-        command = [*SERVE, "--bundle", str(bundle.path), "--port", "0"]
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
-    try:
-        said = until(lambda: process.poll() is not None or re.search(r"http://127\.0\.0\.1:\d+ ", log.read_text()))
-        assert process.poll() is None, log.read_text()
-        with httpx.Client(base_url=said[0].strip(), timeout=60) as http:
-            yield process, http
-    finally:
-        process.kill()
-        process.wait()
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +93,9 @@ def test_the_endpoints_are_described(service):
     """The OpenAPI description at /docs names every endpoint, and a sentence as what a refusal holds."""
     assert service.get("/docs").status_code == 200
     described = service.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/health", "/encode/query", "/encode/products", "/rewrite"}
+    assert set(described["paths"]) == {
+        "/v1/rerank", "/rerank", "/rewrite", "/encode/query", "/encode/products", "/health", "/ready", "/metrics",
+    }  # fmt: skip
     refused = described["paths"]["/rewrite"]["post"]["responses"]["422"]
     assert refused["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Refusal"}
 
@@ -234,12 +227,14 @@ def test_requests_at_once_do_not_mix(service, encoder):
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_ends_when_told_and_has_logged_no_text(bundle, tmp_path, nowhere, told):
+def test_a_process_ends_when_told_and_has_logged_no_text(running, bundle, tmp_path, nowhere, told):
     """A real process without a cluster serves, logs no text of any request, good or bad, and ends with 0 when told."""
     log = tmp_path / "log"
     with running(bundle, log, nowhere) as (process, http):
         http.post("/encode/query", json={"text": SECRET})
         http.post("/encode/products", json={"texts": [SECRET]})
+        http.post("/v1/rerank", json={"query": SECRET, "documents": [SECRET]})
+        http.post("/rerank", json={"query": SECRET, "texts": SECRET})
         http.post("/rewrite", json={"body": {"query": {"match": {"title": SECRET}}, "_source": 5}})
         http.post("/rewrite", content=f'{{"body": {SECRET}}}', headers={"content-type": "application/json"})
         http.post("/encode/query", json={SECRET: SECRET})
@@ -250,7 +245,52 @@ def test_a_process_ends_when_told_and_has_logged_no_text(bundle, tmp_path, nowhe
     assert SECRET not in log.read_text()
 
 
-def test_a_request_under_way_is_answered_before_the_end(bundle, tmp_path, nowhere):
+def test_texts_are_logged_where_that_was_asked_for(running, bundle, tmp_path, nowhere):
+    """With `--log-texts` every text is a line of JSON in the log, a line break in it included."""
+    log = tmp_path / "log"
+    with running(bundle, log, nowhere, "--log-texts") as (_, http):
+        http.post("/v1/rerank", json={"query": SECRET, "documents": [f"{SECRET}\nforged"]})
+    assert f'"{SECRET}"\n' in log.read_text()
+    assert f'"{SECRET}\\nforged"\n' in log.read_text()
+
+
+def test_a_process_with_keys_and_a_certificate(running, bundle, tmp_path, nowhere):
+    """With both files the service speaks HTTPS alone and answers callers with a key alone; the key is never logged."""
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "tls.pem")
+    (tmp_path / "keys").write_text(f"first\n\n{SECRET}\n")
+    authority.configure_trust(trust := ssl.create_default_context())
+    options = ["--certificate", str(tmp_path / "tls.pem"), "--api-keys", str(tmp_path / "keys")]
+    with running(bundle, tmp_path / "log", nowhere, *options, verify=trust) as (_, http):
+        assert http.base_url.scheme == "https"
+        assert http.post("/encode/query", json={"text": "tv"}).status_code == 401
+        shown = {"Authorization": f"Bearer {SECRET}"}
+        assert http.post("/encode/query", json={"text": "tv"}, headers=shown).status_code == 200
+    assert SECRET not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        (["--api-keys", "empty"], 4, "0 keys"),
+        (["--api-keys", "odd"], 4, "1 keys"),
+        (["--certificate", "empty"], 4, "no pair"),
+        (["--private-key", "empty"], 2, "--certificate"),
+    ],
+)
+def test_keys_and_certificates_that_are_none(bundle, nowhere, tmp_path, options, code, word):
+    """A file that holds no key or no certificate ends the command: the service never runs with less than was asked."""
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "odd").write_text("två nycklar\n")
+    command = [*SERVE, "--bundle", str(bundle.path), "--port", "0", options[0], str(tmp_path / options[1])]
+    environment = os.environ | {"OPENSEARCH_URL": nowhere}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == code
+    assert word in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_request_under_way_is_answered_before_the_end(running, bundle, tmp_path, nowhere):
     """A service that is told to end in the middle of a request answers it, then ends with 0."""
     with running(bundle, tmp_path / "log", nowhere) as (process, http):
 
@@ -281,10 +321,11 @@ def test_a_port_that_is_taken_ends_with_1_and_its_number(bundle, service, nowher
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 1
     assert f"port {service.base_url.port}" in ended.stderr
+    assert "Serving" not in ended.stdout
 
 
 @pytest.mark.node
-def test_a_cluster_answers_what_the_service_wrote_and_rewrote(bundle, cluster, client, index, tmp_path):
+def test_a_cluster_answers_what_the_service_wrote_and_rewrote(running, bundle, cluster, client, index, tmp_path):
     """With the script it stores, the vectors it encodes and the body it rewrites, a real cluster reranks every hit."""
     client.delete_script(id=script_id(), ignore=404)
     client.indices.create(index=index, body={"mappings": Fields().mapping(bundle.dimension)})

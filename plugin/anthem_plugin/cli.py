@@ -11,14 +11,18 @@ from anthem_core.bundle import load
 from anthem_core.cluster import connect, explained
 from anthem_core.console import emit, ends_cleanly, json_option
 from anthem_core.encoder import Encoder
+from anthem_core.errors import ClusterError
 from anthem_core.text import printable
-from anthem_plugin.client import AnthemClient, Mode, no_vectors
+from anthem_plugin.client import AnthemClient
+from anthem_plugin.course import Mode, no_vectors
 from anthem_plugin.explain import attention, explain
 from anthem_plugin.rewrite import WINDOW, value_at
 
 if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
     from anthem_core.containment import Query
-    from anthem_plugin.client import Response
+    from anthem_plugin.course import Response
     from anthem_plugin.scoring import Scoring
 
 # Both searches ask the same copies of the shards: another copy may break ties another way.
@@ -28,7 +32,9 @@ _PREFERENCE = "anthem"
 @click.command()
 @click.argument("index")
 @click.argument("query")
-@click.option("--bundle", required=True, help="Folder of a bundle, or the name of one that ships, such as general.")
+@click.option(
+    "--bundle", default="general", show_default=True, help="Folder of a bundle, or the name of one that ships."
+)
 @click.option(
     "--rerank",
     "mode",
@@ -69,27 +75,29 @@ def search(  # noqa: PLR0913 (an argument an option)
     """Search INDEX for QUERY and show each hit's rank before and after reranking.
 
     A search that is not reranked is shown all the same, and says why. Exit codes: 0 searched, 3 the bundle cannot be
-    used, 6 the cluster refuses or cannot be reached.
+    used, 6 the cluster refuses or cannot be reached, or has no such field.
 
     \b
     Example:
-      anthem search products 'fire tv' --bundle general
-      anthem search products 'fire tv' --bundle general --rerank client --explain
+      anthem search products 'fire tv'
+      anthem search products 'fire tv' --rerank client --explain
     """
     encoder = Encoder(load(bundle))
     body = {"query": {"match": {field: {"query": query}}}, "size": size}
     with closing(connect(url, credentials=True)) as cluster, explained():
-        client = AnthemClient(cluster, encoder)
+        client = AnthemClient(cluster, encoder, text_fields=(field,))
         fields = client.scoring.fields
-        shown = [field, fields.model, fields.vector] if explaining else [field, fields.model]
+        shown = [field, fields.model, fields.vector] if explaining else [field]
         wide = {**body, "size": max(size, window), "_source": False}
         before = client.search(index, wide, mode="none", preference=_PREFERENCE)
         after = client.search(index, {**body, "_source": shown}, mode=mode, window=window, preference=_PREFERENCE)
+        if not before["hits"]["hits"]:
+            _check_field(cluster, index, field)
     result: dict[str, Any] = {
         "index": index,
         "query": query,
         **after["anthem"],
-        "note": note(after, index, client.scoring),
+        "note": note(after, index),
     }
     result["hits"] = rows(before, after, field)
     asked = encoder.query(query) if explaining else None
@@ -99,12 +107,25 @@ def search(  # noqa: PLR0913 (an argument an option)
     emit(result, as_text(result), as_json=as_json)
 
 
-def note(after: Response, index: str, scoring: Scoring) -> str | None:
-    """What is odd about hits that were reranked: that none of them has a vector of this model."""
-    hits = after["hits"]["hits"]
-    models = {value_at(hit.get("_source", {}), scoring.fields.model) for hit in hits}
-    silent = not after["anthem"]["reranked"] or not hits or scoring.model in models
-    return None if silent else no_vectors(index)
+def note(after: Response, index: str) -> str | None:
+    """What is odd about hits that were reranked: that attention alone did it, for want of vectors."""
+    found = after["anthem"]
+    vectors = not found["reranked"] or "containment" in found["signals"]
+    return None if vectors else f"reranked by attention alone: {no_vectors(index)}"
+
+
+def _check_field(cluster: OpenSearch, index: str, field: str) -> None:
+    """Tell a field that is nowhere in the index from one in which nothing was found.
+
+    Raises:
+        ClusterError: No index of this name has such a field.
+    """
+    mappings = cluster.indices.get_field_mapping(fields="*", index=index)
+    leaves = [leaf for found in mappings.values() for leaf in found["mappings"].values()]
+    kinds = {leaf["full_name"]: kind.get("type") for leaf in leaves for kind in leaf["mapping"].values()}
+    if field not in kinds:
+        texts = ", ".join(sorted(name for name, kind in kinds.items() if kind == "text"))
+        raise ClusterError(f"{index} has no field '{field}'; its text fields are: {texts or 'none'}. Give one: --field")
 
 
 def rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:

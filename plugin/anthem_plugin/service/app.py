@@ -1,4 +1,4 @@
-"""The service as one application: every group of endpoints, and one way to refuse."""
+"""The service as one application: every group of endpoints, what stands before them, and one way to refuse."""
 
 from importlib.metadata import version
 
@@ -9,18 +9,19 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from anthem_core.encoder import Encoder
-from anthem_plugin.service import encode, health, rewriting
-from anthem_plugin.service.common import MAX_BYTES, Refusal
+from anthem_plugin.documents import Documents
+from anthem_plugin.service import encode, health, metrics, reranking, rewriting
+from anthem_plugin.service.common import MAX_BYTES, Refusal, Service, Settings
+from anthem_plugin.service.guard import Guard
 
-GROUPS = (health, encode, rewriting)
 
-
-def create_app(encoder: Encoder) -> FastAPI:
-    """The service around an encoder.
+def create_app(encoder: Encoder, settings: Settings | None = None) -> FastAPI:
+    """The service around an encoder, its graphs warm.
 
     Raises:
-        BundleError: The bundle has no weights for lexical + containment.
+        BundleError: The bundle has no weights for lexical + containment, or its attention graph cannot be used.
     """
+    service = Service(encoder, Documents(encoder), settings or Settings())
     app = FastAPI(
         title="ANTHEM Search",
         description="Hyperbolic reranking of product search for an OpenSearch cluster that already works.",
@@ -29,8 +30,15 @@ def create_app(encoder: Encoder) -> FastAPI:
         responses={422: {"model": Refusal, "description": "The request was refused; the answer says why."}},
         exception_handlers={RequestValidationError: _refuse, HTTPException: _refuse_unreadable},
     )
-    for group in GROUPS:
-        app.include_router(group.routes(encoder))
+    for router in (
+        reranking.routes(service),
+        rewriting.routes(service),
+        encode.routes(service),
+        health.routes(service),
+        metrics.routes(service.metrics),
+    ):
+        app.include_router(router)
+    app.add_middleware(Guard, settings=service.settings, metrics=service.metrics)
     return app
 
 

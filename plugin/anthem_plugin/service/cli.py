@@ -5,59 +5,121 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import closing, suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anthem_core.console import emit, ends_cleanly, json_option
-from anthem_core.errors import AnthemError
+from anthem_core.errors import AnthemError, DataError
 
-GRACE = 5  # seconds for requests under way when the service is told to end; Docker kills after 10
+if TYPE_CHECKING:
+    from anthem_plugin.service.common import Settings
+    from anthem_plugin.service.server import Server
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--bundle", required=True, help="Folder of a bundle, or the name of one that ships, such as general.")
 @click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on. There is no sign-in: whoever reaches it may use it.",
+    "--bundle", default="general", show_default=True, help="Folder of a bundle, or the name of one that ships."
 )
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; any other needs keys.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
 )
+@click.option("--api-keys", type=_FILE, help="File of keys, one a line; callers show one: Authorization: Bearer KEY.")
+@click.option("--certificate", type=_FILE, help="Certificate chain in PEM, to be asked by HTTPS.")
+@click.option("--private-key", type=_FILE, help="Private key of the certificate, in PEM.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), default=32, show_default=True, help="Requests at once; more get 503."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0.001), default=30.0, show_default=True, help="Seconds to read and answer one."
+)
+@click.option("--log-texts", is_flag=True, help="Log queries and products; without it no text is ever logged.")
 @json_option
 @ends_cleanly
-def serve(bundle: str, host: str, port: int, *, as_json: bool) -> None:
-    """Serve encoders and rewriter over HTTP; /docs describes the endpoints.
+def serve(  # noqa: PLR0913 (an argument an option)
+    *,
+    bundle: str,
+    host: str,
+    port: int,
+    api_keys: Path | None,
+    certificate: Path | None,
+    private_key: Path | None,
+    concurrency: int,
+    timeout: float,
+    log_texts: bool,
+    as_json: bool,
+) -> None:
+    """Serve reranker, encoders and rewriter over HTTP; /docs describes the endpoints.
 
     The script that rewritten searches call is stored in the cluster, OPENSEARCH_URL or the local node, at the start; a
     cluster that cannot be had is reported and does not stop the service. Exit codes: 0 ended by SIGTERM or Ctrl-C,
-    1 the address cannot be had, 3 the bundle cannot be used.
+    1 the address cannot be had, 3 the bundle cannot be used, 4 the keys or the certificate cannot be used.
 
     \b
     Example:
-      anthem serve --bundle general
+      anthem serve
       curl http://127.0.0.1:8000/encode/query --json '{"text": "fire tv"}'
+      anthem serve --host 0.0.0.0 --api-keys keys.txt --certificate tls.pem --private-key tls.key
     """
     # uvicorn ends gracefully, then raises the signal again: to be told to end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    import uvicorn
+    if private_key and not certificate:
+        raise click.UsageError("--private-key needs --certificate; without both the service speaks plain HTTP.")
+    from anthem_plugin.service.common import Settings
+    from anthem_plugin.service.server import show_texts
 
-    from anthem_core.bundle import load
-    from anthem_core.encoder import Encoder
-    from anthem_plugin.service.app import create_app
-
-    app = create_app(Encoder(loaded := load(bundle)))
+    settings = Settings(read_keys(api_keys) if api_keys else (), concurrency, timeout)
+    server = _server(bundle, settings, (host, port), (certificate, private_key), as_json=as_json)
     _store_script()
-    emit({"host": host, "port": port, "model": loaded.model}, f"Serving model {loaded.model}", as_json=as_json)
-    # The access log would hold whatever a caller puts into a URL.
-    server = uvicorn.Server(
-        uvicorn.Config(app, host=host, port=port, access_log=False, ws="none", timeout_graceful_shutdown=GRACE)
-    )
+    if log_texts:
+        show_texts()
     with suppress(KeyboardInterrupt, SystemExit):
         server.run()
     if not server.started:
         raise AnthemError(f"The service cannot listen on {host}, port {port}, as said above; give another --port.")
+
+
+def _server(
+    bundle: str, settings: Settings, address: tuple[str, int], tls: tuple[Path | None, Path | None], *, as_json: bool
+) -> Server:
+    from anthem_core.bundle import load
+    from anthem_core.encoder import Encoder
+    from anthem_plugin.service.app import create_app
+    from anthem_plugin.service.server import Server, configured
+
+    app, (host, port) = create_app(Encoder(loaded := load(bundle)), settings), address
+
+    def listening(taken: int) -> None:
+        said = {"host": host, "port": taken, "model": loaded.model}
+        emit(said, f"Serving model {loaded.model} on {host}, port {taken}", as_json=as_json)
+        if not settings.keys and not _is_loopback(host):
+            click.echo(f"Without --api-keys whoever reaches {host} may use the service.", err=True)
+
+    return Server(configured(app, host, port, *tls), listening)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_keys(path: Path) -> tuple[str, ...]:
+    """Keys of a file, one a line, blank lines left out.
+
+    Raises:
+        DataError: There is none, or one that a header cannot carry.
+    """
+    keys = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    if not keys or not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
+        raise DataError(f"{path} holds {len(keys)} keys; one a line was wanted, of letters, digits and signs of ASCII.")
+    return keys
 
 
 def _store_script() -> None:

@@ -6,10 +6,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from anthem_core.containment import Query
-from anthem_core.encoder import Encoder
 from anthem_core.fields import Fields
 from anthem_plugin.rewrite import NO_WORDS
-from anthem_plugin.service.common import MAX_TEXTS, Asked, Text
+from anthem_plugin.service.common import MAX_TEXTS, Asked, Service, Text, log_texts
 
 
 class QueryAsked(Asked):
@@ -51,14 +50,16 @@ class ProductsEncoded(BaseModel):
     text_hashes: list[str] = Field(description="Sixteen hex digits for each text; `anthem ingest` skips what has them.")
 
 
-def routes(encoder: Encoder) -> APIRouter:
-    """The endpoints that encode with this encoder."""
+def routes(service: Service) -> APIRouter:
+    """The endpoints that encode."""
     router = APIRouter(prefix="/encode", tags=["encode"])
+    encoder = service.encoder
     model = encoder.bundle.model
 
     @router.post("/query")
     def encode_query(asked: QueryAsked) -> QueryEncoded:
         """Encode a query as hyperboloids; a text without letters or digits has none."""
+        log_texts(asked.text)
         query = encoder.query(asked.text)
         if query is None:
             return QueryEncoded(model=model, query=None, reason=NO_WORDS)
@@ -67,6 +68,8 @@ def routes(encoder: Encoder) -> APIRouter:
     @router.post("/products")
     def encode_products(asked: ProductsAsked) -> ProductsEncoded:
         """Encode products as points, ready to be written into an index."""
+        log_texts(*asked.texts)
+        service.metrics.documents.inc(len(asked.texts))
         points = encoder.products(asked.texts)
         made = [
             Fields().document(point, model, text)["anthem"] for point, text in zip(points, asked.texts, strict=True)

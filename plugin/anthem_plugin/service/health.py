@@ -1,12 +1,12 @@
-"""`GET /health`: whether the service answers, and what it answers with."""
+"""`GET /health`, whether the service answers and with what, and `GET /ready`, whether it takes more work now."""
 
 from importlib.metadata import version
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from anthem_core.encoder import Encoder
+from anthem_plugin.service.common import Service
 
 
 class Health(BaseModel):
@@ -17,14 +17,27 @@ class Health(BaseModel):
     version: str = Field(description="Version of anthem-search.")
 
 
-def routes(encoder: Encoder) -> APIRouter:
-    """The health check of a service with this encoder."""
+class Readiness(BaseModel):
+    """Whether the service takes more work."""
+
+    status: Literal["ready", "busy"] = Field(description="Busy, with status 503, where as many requests run as may.")
+
+
+def routes(service: Service) -> APIRouter:
+    """The checks of a service."""
     router = APIRouter(tags=["health"])
-    state = Health(status="ok", model=encoder.bundle.model, version=version("anthem-search"))
+    state = Health(status="ok", model=service.encoder.bundle.model, version=version("anthem-search"))
 
     @router.get("/health")
     def health() -> Health:
         """Say that the service answers, with which model and in which version."""
         return state
+
+    @router.get("/ready", responses={503: {"model": Readiness}})
+    def ready(request: Request, response: Response) -> Readiness:
+        """Say whether the service takes more work; its graphs are warm before it listens."""
+        busy = request.scope["guard"].full
+        response.status_code = 503 if busy else 200
+        return Readiness(status="busy" if busy else "ready")
 
     return router

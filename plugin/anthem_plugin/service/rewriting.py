@@ -10,7 +10,7 @@ from anthem_core.encoder import Encoder
 from anthem_plugin.painless import score_script
 from anthem_plugin.rewrite import NO_TEXT, NO_WORDS, WINDOW, Rewritten, query_text, rewrite
 from anthem_plugin.scoring import Scoring
-from anthem_plugin.service.common import MAX_CHARACTERS, Asked, Text
+from anthem_plugin.service.common import MAX_CHARACTERS, Asked, Service, Text, log_texts
 
 MAX_WINDOW = 10_000  # OpenSearch's own, `index.max_rescore_window`
 MAX_DEPTH = 100
@@ -64,14 +64,14 @@ class RewriteAnswer(BaseModel):
     reason: str | None = Field(description="Why the body was left as it was, or null.")
 
 
-def routes(encoder: Encoder) -> APIRouter:
-    """The rewriter with this encoder.
+def routes(service: Service) -> APIRouter:
+    """The rewriter.
 
     Raises:
         BundleError: The bundle has no weights for lexical + containment.
     """
     router = APIRouter(tags=["rewrite"])
-    scoring = Scoring.of(encoder.bundle)
+    encoder, scoring = service.encoder, Scoring.of(service.encoder.bundle)
 
     @router.post("/rewrite")
     def rewrite_search(asked: RewriteAsked) -> RewriteAnswer:
@@ -84,6 +84,7 @@ def routes(encoder: Encoder) -> APIRouter:
             result = rewritten(asked, encoder, scoring)
         except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
             result = _left(asked, f"{type(error).__name__}: {error}")
+        service.metrics.rewrites.labels(str(result.reranked).lower()).inc()
         return RewriteAnswer(body=result.body, reranked=result.reranked, reason=result.reason)
 
     return router
@@ -96,6 +97,7 @@ def rewritten(asked: RewriteAsked, encoder: Encoder, scoring: Scoring) -> Rewrit
         return _left(asked, NO_TEXT)
     if len(text) > MAX_CHARACTERS:
         return _left(asked, f"the query has {len(text)} characters; at most {MAX_CHARACTERS} are read")
+    log_texts(text)
     query = encoder.query(text)
     if query is None:
         return _left(asked, NO_WORDS)

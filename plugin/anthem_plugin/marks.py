@@ -1,0 +1,57 @@
+"""How a response tells whether there was anything to rerank by: every hit of the page brings the id of its model."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from anthem_plugin.scoring import Scoring
+
+_LISTS = ("docvalue_fields", "fields")  # both answer in a hit's `fields`, and twice where both name a field
+
+
+def mark(body: Mapping[str, Any], scoring: Scoring) -> dict[str, Any]:
+    """Body whose hits bring along the id of the model that made their vector."""
+    if _asks(body, scoring):
+        return dict(body)
+    return {**body, "docvalue_fields": [*body.get("docvalue_fields", []), scoring.fields.model]}
+
+
+def marked(hit: Mapping[str, Any], scoring: Scoring) -> bool:
+    """Whether a hit has a vector of this model."""
+    return scoring.model in hit.get("fields", {}).get(scoring.fields.model, [])
+
+
+def unmark(hit: Mapping[str, Any], body: Mapping[str, Any], scoring: Scoring) -> dict[str, Any]:
+    """The hit without what only `mark` asked for."""
+    if _asks(body, scoring):
+        return dict(hit)
+    fields = {name: value for name, value in hit.get("fields", {}).items() if name != scoring.fields.model}
+    return {key: value for key, value in hit.items() if key != "fields"} | ({"fields": fields} if fields else {})
+
+
+def any_marked(body: Mapping[str, Any], scoring: Scoring) -> dict[str, Any]:
+    """Body that counts whether one product or more of those found has a vector of this model."""
+    of_model = {"term": {scoring.fields.model: scoring.model}}
+    found = {"bool": {"filter": [body["query"], of_model]}}
+    return {"query": found, "size": 0, "terminate_after": 1, "track_total_hits": True}
+
+
+def total(response: Mapping[str, Any]) -> int:
+    """Number of products found, in either form OpenSearch gives it."""
+    found = response["hits"]["total"]
+    return int(found["value"] if isinstance(found, dict) else found)
+
+
+def _asks(body: Mapping[str, Any], scoring: Scoring) -> bool:
+    return any(fnmatchcase(scoring.fields.model, pattern) for pattern in _asked(body))
+
+
+def _asked(body: Mapping[str, Any]) -> Iterator[str]:
+    for name in _LISTS:
+        asked = body.get(name, [])
+        for entry in asked if isinstance(asked, list) else [asked]:
+            yield str(entry.get("field") if isinstance(entry, dict) else entry)

@@ -1,0 +1,71 @@
+"""uvicorn as the service runs it: without an access log, with TLS where there is a certificate, and ended gently."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from anthem_core.errors import DataError
+from anthem_plugin.service.common import texts_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from socket import socket
+
+    from starlette.types import ASGIApp
+
+GRACE = 5  # seconds for requests under way when the service is told to end; Docker kills after 10
+
+
+class Server(uvicorn.Server):
+    """A server that calls back with its port once it listens."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Bind the port, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._listening(self.servers[0].sockets[0].getsockname()[1])
+
+
+def configured(
+    app: ASGIApp, host: str, port: int, certificate: Path | None = None, private_key: Path | None = None
+) -> uvicorn.Config:
+    """Configuration of the server, its certificate read.
+
+    Raises:
+        DataError: Certificate or private key cannot be used.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        access_log=False,  # it would hold whatever a caller puts into a URL
+        ws="none",
+        timeout_graceful_shutdown=GRACE,
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )
+    try:
+        config.load()
+    except ssl.SSLError as error:
+        raise DataError(
+            f"{certificate} and {private_key or 'the key in it'} are no pair ({error.reason}); a certificate chain in "
+            "PEM and its private key were wanted."
+        ) from error
+    return config
+
+
+def show_texts() -> None:
+    """Let the texts of requests into the log, on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    texts_log.addHandler(handler)
+    texts_log.setLevel(logging.INFO)
