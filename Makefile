@@ -5,7 +5,7 @@ ESCI ?= ../shared/data/esci
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bundle clean
+.PHONY: help demo test lint bundle bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -21,11 +21,16 @@ lint: .venv/installed-dev ## ruff, mypy, import contracts
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+	$(BIN)/mypy bench/quality.py
 	$(BIN)/lint-imports
 
 bundle: .venv/installed-dev ## train and export bundles/general again from its two sources
 	$(BIN)/python bundles/make.py $(ESCI) bundles/general
 	$(BIN)/python tests/golden/refresh.py
+
+bench: .venv/installed-dev ## the comparison with the rankers of the literature: hours; data in ANTHEM_DATA
+	$(BIN)/python bench/quality.py run --all --seeds 3
+	$(BIN)/python bench/quality.py table
 
 clean: ## remove the virtual environment and what the tools left
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

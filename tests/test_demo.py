@@ -67,7 +67,7 @@ def test_the_report_counts_what_there_is(done, shop):
     assert value["dataset"]["judgments"] == sum(map(len, dataset.qrels["dev"].values()))
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert len(value["examples"]) == 5
-    assert {latency["name"] for latency in value["latencies"]} == {"lexical", "reranked (cluster)"}
+    assert {latency["name"] for latency in value["latencies"]} == {"lexical", "reranked (client)"}
 
 
 @pytest.mark.node

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from anthem_core.attention import Attention
 from anthem_core.beir import Dataset, Product, write_dataset
-from anthem_core.bundle import PRODUCT_GRAPH, QUERY_GRAPH, REQUIRED, load
+from anthem_core.bundle import ATTENTION_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH, REQUIRED, load
 from anthem_core.cli import main
 from anthem_core.encoder import Encoder
 from anthem_core.errors import BundleError, ParityError
@@ -26,10 +27,10 @@ import onnx  # noqa: E402
 from anthem_exporter.export import export  # noqa: E402
 from anthem_exporter.parity import BATCHES, TOLERANCE, check  # noqa: E402
 from anthem_exporter.texts import parity_texts  # noqa: E402
+from anthem_model.anthem import AnthemRanker  # noqa: E402
 from anthem_model.calibration import Calibration  # noqa: E402
 from anthem_model.checkpoint import Checkpoint  # noqa: E402
 from anthem_model.network import Anthem, QueryEncoder, Shape  # noqa: E402
-from anthem_model.validation import encode_products  # noqa: E402
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
@@ -40,8 +41,10 @@ FEW = ["red kettle", "", "Kühlschrank", "!?", "a"]
 def checkpoint(seed=0):
     """A tiny model with random weights."""
     torch.manual_seed(seed)
-    model = Anthem(Shape(ids=len(VOCABULARY), dimension=8, hyperboloids=2)).eval()
-    return Checkpoint(model, VOCABULARY, Calibration(0.25, Fusion(0.0, 4.0, 3.0, 10.0, 1.0)), ["tiny"], {"ndcg": 0.5})
+    model = Anthem(Shape(ids=len(VOCABULARY), dimension=8, hyperboloids=2, places=VOCABULARY.title_limit)).eval()
+    model.round()
+    fusions = (Fusion(0.0, 4.0, 3.0, 10.0, 1.0), Fusion(0.0, 4.0, 3.0, 10.0, 1.0, 2.0, -0.5))
+    return Checkpoint(model, VOCABULARY, Calibration(0.25, *fusions), ["tiny"], {"ndcg": 0.5})
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +65,11 @@ def content(folder):
 
 
 def test_parity_on_a_thousand_texts(exported):
-    """Both graphs were compared on a thousand texts, in batches of 1, 7 and 64, and differ by rounding alone."""
+    """All graphs were compared on a thousand texts, in batches of 1, 7 and 64, and differ by rounding alone."""
     _, report = exported
     assert report.passed
     assert report.batches == BATCHES == (1, 7, 64)
-    assert [graph.graph for graph in report.graphs][:2] == [QUERY_GRAPH, PRODUCT_GRAPH]
+    assert [graph.graph for graph in report.graphs] == [QUERY_GRAPH, PRODUCT_GRAPH, ATTENTION_GRAPH]
     for graph in report.graphs:
         assert graph.texts >= 1000
         assert graph.faults == []
@@ -82,7 +85,7 @@ def test_the_bundle_says_what_the_checkpoint_says(exported):
     assert (bundle.radius, bundle.gamma) == (wanted.model.shape.radius, wanted.model.shape.gamma)
     assert bundle.vocabulary == wanted.vocabulary
     assert (bundle.slack, bundle.trained_on, bundle.quality) == (0.25, ["tiny"], {"ndcg": 0.5})
-    assert list(bundle.fusion.values()) == [wanted.calibration.fusion]
+    assert list(bundle.fusion.values()) == [wanted.calibration.fusion, wanted.calibration.attentive]
     assert {"torch", "onnxruntime", "anthem-search"} <= bundle.versions.keys()
     card = (bundle.path / "README.md").read_text(encoding="utf-8")
     assert bundle.model in card
@@ -92,8 +95,18 @@ def test_the_bundle_says_what_the_checkpoint_says(exported):
 def test_the_encoder_computes_what_the_model_computes(exported):
     """Through text and ONNX Runtime come the points that torch computes."""
     bundle, _ = exported
-    wanted = encode_products(checkpoint().model, VOCABULARY, FEW).numpy()
+    wanted = AnthemRanker(VOCABULARY, checkpoint().model).eval().points(FEW).numpy()
     np.testing.assert_allclose(Encoder(bundle).products(FEW), wanted, atol=1e-5)
+
+
+def test_attention_computes_what_the_model_computes(exported):
+    """Through text and ONNX Runtime come the scores and the grid that torch computes."""
+    bundle, _ = exported
+    ranker = AnthemRanker(VOCABULARY, checkpoint().model).eval()
+    wanted = ranker.signals("red kettle", FEW, ranker.points(FEW)).attention.numpy()
+    found = Attention(bundle).scores("red kettle", FEW)
+    words = [place for place, text in enumerate(FEW) if VOCABULARY.title_ids(text)]
+    np.testing.assert_allclose(found[words], wanted[words], atol=1e-5)
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(exported, tmp_path):
@@ -116,11 +129,11 @@ def test_nothing_of_the_machine_is_in_a_bundle(exported):
             assert trace.encode() not in held, f"{trace} in {name}"
 
 
-@pytest.mark.parametrize("file", [QUERY_GRAPH, PRODUCT_GRAPH])
+@pytest.mark.parametrize("file", [QUERY_GRAPH, PRODUCT_GRAPH, ATTENTION_GRAPH])
 def test_parity_fails_on_another_weight(folder, file):
     """A weight changed after the export is found, with the output and the difference."""
     changed = checkpoint().model
-    part = changed.query if file == QUERY_GRAPH else changed.product
+    part = {QUERY_GRAPH: changed.query, PRODUCT_GRAPH: changed.product, ATTENTION_GRAPH: changed.grid}[file]
     with torch.no_grad():
         part.context.mix.bias.add_(0.1)
     with pytest.raises(ParityError, match=rf"(?s){re.escape(file)}.*FAULT \w+ differs by .*, allowed 1e-05") as caught:

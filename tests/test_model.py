@@ -1,14 +1,11 @@
-"""Laws of the torch model, its losses, its calibration and its checkpoint, on a tiny seeded model."""
+"""Laws of the torch model in both geometries, of made-up queries, and of the checkpoint, on a tiny seeded model."""
 
 import random
 from dataclasses import replace
 
-import ir_measures
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ir_measures import nDCG
 
 from anthem_core.errors import DataError
 from anthem_core.fusion import Fusion
@@ -17,14 +14,12 @@ from anthem_core.text import Vocabulary
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model import lorentz  # noqa: E402
-from anthem_model.calibration import Calibration, Candidates, calibrate, fit, quality  # noqa: E402
+from anthem_model import euclid, lorentz  # noqa: E402
+from anthem_model.anthem import AnthemRanker  # noqa: E402
+from anthem_model.calibration import Calibration  # noqa: E402
 from anthem_model.checkpoint import Checkpoint, load, save  # noqa: E402
-from anthem_model.losses import listwise  # noqa: E402
 from anthem_model.network import Anthem, QueryEncoder, Shape  # noqa: E402
 from anthem_model.pseudo import misspell, pseudo_query, typed  # noqa: E402
-from anthem_model.shop import Judged, Shop  # noqa: E402
-from anthem_model.validation import ndcg  # noqa: E402
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
@@ -33,11 +28,11 @@ rows = st.lists(st.lists(st.integers(1, IDS - 1), min_size=1, max_size=9), min_s
 few = settings(max_examples=25)
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=["lorentz", "euclid"])
+def model(request):
     """A tiny model with random weights, salience too."""
     torch.manual_seed(0)
-    model = Anthem(Shape(ids=IDS, dimension=D, hyperboloids=K)).eval()
+    model = Anthem(Shape(ids=IDS, dimension=D, grid=D, hyperboloids=K, places=20, geometry=request.param)).eval()
     torch.nn.init.normal_(model.entities.salience.weight)
     return model
 
@@ -99,20 +94,23 @@ def test_attention_sums_to_1(model, rows):
 @given(rows=rows)
 @torch.inference_mode()
 def test_geometry_is_kept(model, rows):
-    """Centres and points lie on the sheet within the radius, and limits are positive."""
+    """Centres and points lie in their space, on the sheet or at 1, within the radius, and limits are positive."""
     query, product = model.query(*batch(rows)), model.product(*batch(rows))
+    space = model.shape.space
     for points in (query.centres, product.points):
-        assert ((lorentz.inner(points, points) + 1).abs() <= 1e-5 * points[..., 0] ** 2).all()
-        assert (lorentz.log0(points).norm(dim=-1) <= model.shape.radius * (1 + 1e-5)).all()
+        again = space.exp0(space.log0(points))
+        assert ((again - points).abs() <= 1e-5 * points[..., :1]).all()
+        assert (space.log0(points).norm(dim=-1) <= model.shape.radius * (1 + 1e-5)).all()
     assert (query.limits > 0).all()
 
 
+@pytest.mark.parametrize("space", [lorentz, euclid], ids=["lorentz", "euclid"])
 @few
 @given(seed=st.integers(0, 2**31), length=st.integers(1, 6))
-def test_uniting_equals_the_naive_construction(seed, length):
+def test_uniting_equals_the_naive_construction(space, seed, length):
     """The centroid is that of entities and of all T x T intersection centres, built one by one."""
     rng = torch.Generator().manual_seed(seed)
-    centres = lorentz.exp0(torch.randn(length, D, generator=rng, dtype=torch.float64))
+    centres = space.exp0(torch.randn(length, D, generator=rng, dtype=torch.float64))
     share = torch.randn(length, generator=rng, dtype=torch.float64)
     weights = torch.rand(K, length + length * length, generator=rng, dtype=torch.float64)
     entities, pairs = weights[:, :length], weights[:, length:].view(K, length, length).triu(1)
@@ -120,154 +118,76 @@ def test_uniting_equals_the_naive_construction(seed, length):
     for i in range(length):
         for j in range(i + 1, length):
             a = torch.sigmoid(share[i] - share[j])
-            centre = lorentz.midpoint(a * centres[i] + (1 - a) * centres[j])
-            assert abs(lorentz.inner(centre, centre) + 1) < 1e-12
+            centre = space.midpoint(a * centres[i] + (1 - a) * centres[j])
             naive = naive + pairs[:, i, j, None] * centre
-    found = QueryEncoder._unite_centres(centres[None], share[None, :, None], entities[None], pairs[None])
+    found = QueryEncoder._unite_centres(centres[None], share[None, :, None], entities[None], pairs[None], space)
     assert found.dtype == torch.float64
-    torch.testing.assert_close(found[0], lorentz.midpoint(naive), atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(found[0], space.midpoint(naive), atol=1e-10, rtol=1e-10)
 
 
 @few
-@given(st.integers(2, 9), st.randoms(use_true_random=False))
-def test_listwise_is_0_for_a_perfect_order(count, shuffler):
-    """The loss vanishes as the only relevant product runs ahead, and is log N where nothing is known."""
-    best = shuffler.randrange(count)
-    gains = torch.zeros(1, count)
-    gains[0, best] = 1
-    everyone = torch.ones(1, count, dtype=torch.bool)
-    assert listwise(1e4 * gains, gains, everyone) == 0
-    torch.testing.assert_close(listwise(torch.zeros(1, count), gains, everyone), torch.tensor(float(count)).log())
+@given(rows=rows)
+@torch.inference_mode()
+def test_company_changes_nothing(model, rows):
+    """A text has the hyperboloids and the point that it has alone."""
+    query, product = model.query(*batch(rows)), model.product(*batch(rows))
+    for number, row in enumerate(rows):
+        alone = model.query(*batch([row]))
+        for name in ("centres", "limits", "weights"):
+            torch.testing.assert_close(getattr(alone, name)[0], getattr(query, name)[number], atol=2e-5, rtol=1e-5)
+        point = model.product(*batch([row])).points[0]
+        torch.testing.assert_close(point, product.points[number], atol=2e-5, rtol=1e-5)
 
 
-def test_listwise_ignores_what_is_not_allowed():
-    """Logit and gain of a product that is not allowed change neither loss nor gradient."""
-    gains = torch.tensor([[1.0, 0.0, -1.0]])
-    allowed = torch.tensor([[True, True, False]])
-    logits = torch.tensor([[0.3, 0.7, 0.0]], requires_grad=True)
-    value = listwise(logits, gains, allowed)
-    value.backward()
-    assert logits.grad[0, 2] == 0
-    for odd in (-50.0, 50.0):
-        other = torch.tensor([[0.3, 0.7, odd]])
-        assert listwise(other, torch.tensor([[1.0, 0.0, odd]]), allowed) == value.detach()
+@torch.no_grad()
+def test_settling_brings_entities_back(model):
+    """Entities that a step carried off, out or to nowhere near, are back in their space within the radius."""
+    torch.manual_seed(0)
+    moved = Anthem(model.shape)
+    moved.entities.points.mul_(torch.linspace(0.5, 20, IDS)[:, None])
+    moved.entities.settle()
+    points, space = moved.entities.points, model.shape.space
+    torch.testing.assert_close(space.exp0(space.log0(points)), points.detach(), atol=1e-4, rtol=1e-4)
+    assert (space.log0(points).norm(dim=-1) <= model.shape.radius * (1 + 1e-4)).all()
 
 
-def test_listwise_is_finite_without_gains():
-    """Queries without a relevant product, without products, or with one alone, add nothing, and no NaN."""
-    logits = torch.zeros(3, 2, requires_grad=True)
-    gains = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
-    allowed = torch.tensor([[True, True], [False, False], [True, False]])
-    value = listwise(logits, gains, allowed)
-    value.backward()
-    assert value == 0
-    assert (logits.grad == 0).all()
+@torch.no_grad()
+def test_rounding_twice_is_rounding_once(model):
+    """What is rounded to float16 stays as it is, and is hardly another model than before."""
+    torch.manual_seed(0)
+    rounded = Anthem(model.shape)
+    before = {name: value.clone() for name, value in rounded.state_dict().items()}
+    rounded.round()
+    once = {name: value.clone() for name, value in rounded.state_dict().items()}
+    rounded.round()
+    for name, value in rounded.state_dict().items():
+        torch.testing.assert_close(value, once[name], atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(value, before[name], atol=2e-3, rtol=2e-3)
 
 
-def candidates(seed, count=30, scale=1.0):
-    """Made-up candidates in which both signals help."""
-    rng = torch.Generator().manual_seed(seed)
-    gains = torch.randint(0, 2, (count,), generator=rng).float()
-    lexical = (5 + 3 * gains + torch.randn(count, generator=rng)).clamp_min(0.1) * scale
-    distance = (2 - gains + 0.5 * torch.randn(count, generator=rng)).clamp_min(0)
-    every = torch.ones(count, dtype=torch.bool)
-    return Candidates(lexical, distance, distance - 1, gains, every, every)
+VOCABULARY = Vocabulary(("#re", "red"), buckets=IDS - 3, title_limit=20)
+TITLES = ["red teapot", "", "a long title about a blue kettle", "red", "!?"]
 
 
-def test_fusion_fits_both_signals():
-    """Where both signals help both get weight; weights are not negative, and the median is that of the distances."""
-    group = [candidates(seed) for seed in range(8)]
-    fusion = fit([group])
-    assert fusion.lexical > 0
-    assert fusion.containment > 0
-    assert fusion.half_saturation > 0
-    assert fusion.median_distance == pytest.approx(float(torch.cat([one.distance for one in group]).median()))
-    assert all(np.isfinite(list(fusion.to_dict().values())))
+def test_served_is_what_is_trained(model):
+    """Logits of a pair are its served attention and a share of its distance, each by its scale, or the one alone."""
+    ranker = AnthemRanker(VOCABULARY, model).eval()
+    found = ranker.signals("red kettle", TITLES, ranker.points(TITLES))
+    assert [len(values) for values in found] == [len(TITLES)] * 3
+    attention = (model.grid.log_scale.exp() * found.attention).detach()
+    containment = -(model.log_scale.exp() * found.distance).detach()
+    both = attention + model.share.detach() * containment
+    for only, wanted in ((None, both), ("attention", attention), ("containment", containment)):
+        ranker.only = only
+        torch.testing.assert_close(ranker.rank("red kettle", TITLES), wanted, atol=1e-3, rtol=1e-4)
 
 
-def test_a_signal_that_misleads_gets_no_weight():
-    """A distance that rises with relevance is weighed 0, never negative."""
-    group = [replace(one, distance=3 - one.distance.clamp_max(3)) for one in map(candidates, range(8))]
-    fusion = fit([group])
-    assert fusion.containment == 0
-    assert fusion.lexical > 0
-
-
-def test_the_fusion_leaves_no_shop_worse_than_lexical():
-    """Fitted on a shop where distance helps and one where it misleads, fused is nowhere behind lexical."""
-    helps = [candidates(seed) for seed in range(8)]
-    misleads = [replace(one, distance=3 - one.distance.clamp_max(3)) for one in map(candidates, range(8, 16))]
-    fusion = fit([helps, misleads])
-    for group in (helps, misleads):
-        found = quality(group, 0.0, fusion)
-        before = found["pool_lexical"] + found["window_lexical"]
-        assert found["pool_fused"] + found["window_fused"] >= before - 1e-3
-
-
-def test_ndcg_is_that_of_ir_measures():
-    """The validation's nDCG@10 is the one ir-measures computes."""
-    group = [candidates(seed) for seed in range(8)]
-    pairs = [(str(q), str(p), one) for q, one in enumerate(group) for p in range(len(one.gains))]
-    qrels = [ir_measures.Qrel(q, p, int(one.gains[int(p)])) for q, p, one in pairs]
-    run = [ir_measures.ScoredDoc(q, p, float(one.lexical[int(p)])) for q, p, one in pairs]
-    wanted = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10]
-    assert ndcg([one.gains for one in group], [one.lexical for one in group]) == pytest.approx(wanted, abs=1e-6)
-
-
-def test_the_fused_logit_is_spread_around_0():
-    """Scaling centres the logit on its median and widens it to a set spread; a scale keeps the order."""
-    group = [candidates(seed) for seed in range(8)]
-    fusion = fit([group])
-    every = Candidates(
-        *(
-            torch.cat([getattr(one, name) for one in group])
-            for name in ("lexical", "distance", "excess", "gains", "judged", "window")
-        )
-    )
-    saturated = every.lexical / (every.lexical + fusion.half_saturation)
-    logit = fusion.bias + fusion.lexical * saturated - fusion.containment * every.distance
-    assert float(logit.median()) == pytest.approx(0, abs=1e-3)
-    assert float(logit.std()) == pytest.approx(1.5, abs=1e-2)
-
-
-TITLES = [f"{colour} {thing}" for colour in ("red", "blue", "green") for thing in ("teapot", "kettle", "mug", "lamp")]
-VOCABULARY = Vocabulary(("#re", "red"), buckets=IDS - 3)
-
-
-def shop(gain=1.0):
-    """A shop whose validation queries are two words of a title, each with products that match and that do not."""
-    judged = [Judged(title, (row, (row + 1) % len(TITLES)), (gain, 0.0)) for row, title in enumerate(TITLES)]
-    return Shop("tiny", TITLES, judged)
-
-
-def test_the_slack_contains_the_share_wanted(model):
-    """At the calibrated slack 93 of 100 relevant validation products are contained, and weights are not negative."""
-    from anthem_model.calibration import CONTAINED
-
-    found = calibrate(model, VOCABULARY, [shop()])
-    relevant = found.quality[shop().name]["relevant_contained"]
-    assert CONTAINED - 1 / len(TITLES) <= relevant <= CONTAINED + 1 / len(TITLES)
-    assert min(found.fusion.lexical, found.fusion.containment) >= 0
-
-
-def test_calibration_without_judgments(model):
-    """A catalogue alone gives a slack of 0 and usable weights."""
-    found = calibrate(model, VOCABULARY, [replace(shop(), judged=[])])
-    assert found.slack == 0
-    assert all(np.isfinite(list(found.fusion.to_dict().values())))
-
-
-def test_calibration_without_relevant_products(model):
-    """Validation queries none of whose products is relevant end in finite numbers, not in a traceback."""
-    found = calibrate(model, VOCABULARY, [shop(gain=0.0)])
-    assert all(np.isfinite([found.slack, *found.fusion.to_dict().values()]))
-
-
-def test_calibration_without_lexical_matches(model):
-    """Validation queries that share no word with any title end in finite numbers, not in NaN."""
-    foreign = [replace(judged, text="zzzz") for judged in shop().judged]
-    found = calibrate(model, VOCABULARY, [replace(shop(), judged=foreign)])
-    assert all(np.isfinite([found.slack, *found.fusion.to_dict().values()]))
+@pytest.mark.parametrize("parts", [1, 4, 99])
+def test_parts_do_not_change_the_points(model, parts):
+    """Titles encoded in parts of like length are those encoded one by one, in their order."""
+    ranker = AnthemRanker(VOCABULARY, model).eval()
+    alone = torch.cat([ranker.points([title]) for title in TITLES])
+    torch.testing.assert_close(ranker._points(TITLES, parts).detach(), alone, atol=2e-5, rtol=1e-5)
 
 
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=9), min_size=1, max_size=9), st.integers(0, 999))
@@ -300,7 +220,7 @@ def test_typing_keeps_the_words(words, seed):
 def test_a_checkpoint_survives_its_file(model, tmp_path):
     """Load undoes save: the same weights, vocabulary, calibration and notes, ready for inference."""
     path = tmp_path / "model.pt"
-    calibration = Calibration(0.25, Fusion(1.0, 2.0, 3.0, 4.0, 5.0))
+    calibration = Calibration(0.25, Fusion(1.0, 2.0, 3.0, 4.0, 5.0), Fusion(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -7.0))
     vocabulary = Vocabulary(("#re", "red", "आपक"), IDS - 4, query_limit=9, title_limit=17)
     save(Checkpoint(model, vocabulary, calibration, ["shop"], {"ndcg": 0.5}), path)
     found = load(path)
@@ -328,16 +248,18 @@ def cut(path):
         lambda path: torch.save(torch.load(path, weights_only=True) | {"anthem_checkpoint": 99}, path),
         lambda path: torch.save(torch.load(path, weights_only=True) | {"shape": {"ids": 7}}, path),
         lambda path: torch.save(torch.load(path, weights_only=True) | {"fusion": {}}, path),
+        lambda path: torch.save(torch.load(path, weights_only=True) | {"attentive": {"bias": 0.0}}, path),
     ],
-    ids=["cut", "empty", "text", "foreign", "list", "newer", "shape", "fusion"],
+    ids=["cut", "empty", "text", "foreign", "list", "newer", "shape", "fusion", "attentive"],
 )
 def test_a_damaged_checkpoint_is_refused(model, tmp_path, damage):
     """Whatever is no whole checkpoint of this format is a DataError that names file and cure."""
     path = tmp_path / "model.pt"
     vocabulary = Vocabulary(("#re",), IDS - 2)
-    save(Checkpoint(model, vocabulary, Calibration(0.0, Fusion(0.0, 1.0, 1.0, 1.0, 1.0))), path)
+    fusion = Fusion(0.0, 1.0, 1.0, 1.0, 1.0)
+    save(Checkpoint(model, vocabulary, Calibration(0.0, fusion, fusion)), path)
     damage(path)
-    with pytest.raises(DataError, match=r"(?s)model\.pt is no whole checkpoint of format 1 .*anthem train"):
+    with pytest.raises(DataError, match=r"(?s)model\.pt is no whole checkpoint of format 2 .*anthem train"):
         load(path)
 
 

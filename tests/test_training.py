@@ -1,30 +1,39 @@
-"""Laws of training, on a shop of twenty products."""
+"""Laws of training ANTHEM, from a shop of twenty products, and from a folder by `anthem train`, killed and not."""
 
+import json
 import math
 import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
 
 import pytest
+from click.testing import CliRunner
 
-from anthem_core.beir import Dataset, Product
-from anthem_core.text import build_vocabulary
+from anthem_core.beir import Dataset, Product, write_dataset
+from anthem_core.cli import main
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model.batches import UNKNOWN, Sampler  # noqa: E402
+from anthem_model.anthem import part  # noqa: E402
+from anthem_model.checkpoint import load  # noqa: E402
+from anthem_model.course import Pace  # noqa: E402
 from anthem_model.lexical import Lexical  # noqa: E402
-from anthem_model.lorentz import inner  # noqa: E402
-from anthem_model.losses import encode_pool, loss  # noqa: E402
-from anthem_model.network import Anthem, Shape  # noqa: E402
-from anthem_model.shop import prepare  # noqa: E402
-from anthem_model.training import Plan, train  # noqa: E402
-from anthem_model.validation import pool_ndcg  # noqa: E402
+from anthem_model.lists import UNKNOWN, Mixture, Sampler  # noqa: E402
+from anthem_model.shop import prepare, validation_count  # noqa: E402
+from anthem_model.training import Plan, fresh, train  # noqa: E402
+from anthem_model.validation import pools, standing  # noqa: E402
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
 COLOURS = ("red", "blue", "green", "black", "white")
 THINGS = ("teapot", "kettle", "desk lamp", "coffee mug")
-PLAN = Plan(steps=40, every=20, dimension=8, known=200, buckets=40, rate=1e-2)
+MIXTURE = Mixture(judged=6, pseudo=2, candidates=8, confused=3, random=1)
+PLAN = Plan(pace=Pace(steps=24, rate=1e-2, every=12), mixture=MIXTURE, dimension=8, known=200, buckets=40)
 
 
 def dataset(judged=True):
@@ -46,22 +55,17 @@ def shop():
     return prepare("tiny", dataset(), random.Random(0))
 
 
-@pytest.fixture(scope="module")
-def trained(shop):
-    """A model trained for forty steps."""
-    return train([shop], PLAN)
+@pytest.fixture(scope="module", params=["lorentz", "euclid"])
+def trained(request, shop):
+    """A model trained for some steps, in either geometry, and its plan."""
+    plan = replace(PLAN, geometry=request.param)
+    return train([shop], plan), plan
 
 
-@pytest.fixture(scope="module")
-def sampler(shop):
-    """Batches of the shop."""
-    return Sampler(shop.learn, build_vocabulary(shop.learn.titles, 200, 40), random.Random(0))
-
-
-def fresh(sampler):
-    """An untrained model that fits a sampler's ids."""
+def untrained(shop, geometry="lorentz"):
+    """A ranker that has learned nothing."""
     torch.manual_seed(0)
-    return Anthem(Shape(ids=len(sampler.vocabulary), dimension=8, hyperboloids=2))
+    return fresh(shop.learn.titles, [query.text for query in shop.learn.judged], replace(PLAN, geometry=geometry))
 
 
 def test_preparing_keeps_train_apart_from_the_rest(shop):
@@ -77,11 +81,11 @@ def test_preparing_keeps_train_apart_from_the_rest(shop):
 def test_judgments_stay_with_their_titles(shop):
     """After the cut every judgment is still of the product that was judged."""
     whole = dataset()
-    for part in (shop.learn, shop.validate):
-        for query in part.judged:
+    for half in (shop.learn, shop.validate):
+        for query in half.judged:
             wanted = {whole.products[name].title: grade for name, grade in grades_of(whole, query.text).items()}
             for row, gain in zip(query.rows, query.gains, strict=True):
-                assert gain == wanted[part.titles[row]] / 3
+                assert gain == wanted[half.titles[row]] / 3
 
 
 def grades_of(whole, text):
@@ -89,106 +93,131 @@ def grades_of(whole, text):
     return whole.qrels["train"][next(query for query, found in whole.queries.items() if found == text)]
 
 
-def test_a_product_that_may_match_is_unknown(sampler):
-    """A title with every word of the query that nobody judged is unknown, not irrelevant; what is judged is known."""
-    batch = next(sampler.batches())
-    assert batch.gains.shape == batch.judged.shape == (len(batch.queries), len(batch.products))
-    assert ((batch.gains == UNKNOWN) | ((batch.gains >= 0) & (batch.gains <= 1))).all()
-    assert (batch.gains[batch.judged] >= 0).all()
-    assert (batch.gains[~batch.judged] <= 0).all()
+@pytest.mark.parametrize(("judged", "wanted"), [(0, 0), (2, 0), (3, 1), (30, 10), (90, 30), (180, 30), (600, 100)])
+def test_a_sixth_validates_or_of_few_a_third(judged, wanted):
+    """A sixth of the judged queries validate, of few a third, up to thirty."""
+    assert validation_count(judged) == wanted
 
 
-def test_every_judged_query_comes_before_any_comes_twice(shop):
-    """One round of batches shows every judged query once."""
-    count = len(shop.learn.judged)
-    vocabulary = build_vocabulary(shop.learn.titles, 200, 40)
-    sampler = Sampler(shop.learn, vocabulary, random.Random(3), judged=count, queries=count, dropped=0.0)
-    batch = next(sampler.batches())
-    asked = {tuple(row[mask].tolist()) for row, mask in zip(batch.queries, batch.query_mask, strict=True)}
-    assert asked == {tuple(sampler.vocabulary.query_ids(query.text)) for query in shop.learn.judged}
+def test_a_product_that_may_match_is_unknown(shop):
+    """Over a batch's titles one that holds every word of a query it is no candidate of is unknown, all others are 0."""
+    ranker, lists = untrained(shop), Sampler(shop.learn, MIXTURE).lists(0)
+    gains, judged = ranker._spread(lists)
+    assert torch.equal(gains.gather(1, lists.candidates), lists.gains)
+    assert torch.equal(judged.gather(1, lists.candidates), lists.judged)
+    assert judged.sum() == lists.judged.sum()
+    for row, query in enumerate(lists.queries):
+        for place, title in enumerate(lists.titles):
+            if place not in lists.candidates[row]:
+                may_match = set(query.split()) <= set(title.split())
+                assert gains[row, place] == (UNKNOWN if may_match else 0)
 
 
-def test_every_parameter_learns(sampler):
-    """One loss gives every parameter a finite gradient that is not all zero."""
-    model = fresh(sampler)
-    loss(model, next(sampler.batches())).backward()
-    for name, parameter in model.named_parameters():
+@pytest.mark.parametrize("geometry", ["lorentz", "euclid"])
+def test_every_parameter_learns(shop, geometry):
+    """A loss of judged lists and lessons gives every parameter a finite gradient, and all but one some of it.
+
+    The share's bias adds the same to every trigram, of which only differences count. Extents are fitted afterwards.
+    """
+    ranker, lists = untrained(shop, geometry), Sampler(shop.learn, MIXTURE).lists(0)
+    lists = replace(lists, taught=torch.rand(lists.gains.shape, generator=torch.Generator().manual_seed(0)))
+    ranker.loss(lists).backward()
+    learned = {name: parameter for name, parameter in ranker.named_parameters() if parameter.requires_grad}
+    assert set(dict(ranker.named_parameters())) - set(learned) == {"network.query.extent.weight"}
+    for name, parameter in learned.items():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.abs().sum() > 0, name
+        assert parameter.grad.abs().sum() > 0 or name == "network.query.share.bias", name
 
 
-@torch.inference_mode()
-def test_parts_do_not_change_the_pool(sampler):
-    """Products encoded in parts of like length are those encoded at once, in their order."""
-    model, batch = fresh(sampler).eval(), next(sampler.batches())
-    whole = model.product(batch.products, batch.product_mask).points
-    for parts in (1, 4, 99):
-        torch.testing.assert_close(encode_pool(model, batch, parts), whole, atol=1e-5, rtol=1e-5)
+def test_a_loss_counts_its_lists_alone(shop):
+    """Titles that no list names change neither the loss of attention nor that of containment."""
+    ranker, lists = untrained(shop).eval(), Sampler(shop.learn, MIXTURE).lists(0)
+    with torch.no_grad():
+        torch.testing.assert_close(ranker.loss(part(lists, 1)), ranker.loss(lists), atol=1e-5, rtol=1e-5)
 
 
 def test_training_lowers_the_loss(trained, shop):
-    """Forty steps lower the loss on batches the model was not asked about, to below what it starts from."""
-    sampler = Sampler(shop.learn, trained.vocabulary, random.Random(99))
-    batches = [batch for batch, _ in zip(sampler.batches(), range(5), strict=False)]
-    torch.manual_seed(PLAN.seed)
-    start = Anthem(trained.model.shape)
-    with torch.inference_mode():
-        before, after = (sum(float(loss(model, batch)) for batch in batches) for model in (start, trained.model))
+    """After training the same lists cost less than before."""
+    found, plan = trained
+    lists = Sampler(shop.learn, MIXTURE, 99).lists(0)
+    with torch.no_grad():
+        before, after = (float(ranker.loss(lists)) for ranker in (untrained(shop, plan.geometry).eval(), found.ranker))
     assert after < 0.9 * before
 
 
-def test_training_keeps_entities_on_the_sheet(trained):
-    """Riemannian steps leave every entity on the hyperboloid."""
-    points = trained.model.entities.points.detach()
-    assert ((inner(points, points) + 1).abs() <= 1e-4 * points[..., 0] ** 2).all()
-    assert (points[..., 0] >= 1).all()
+def test_entities_stay_in_their_space(trained):
+    """Riemannian steps leave every entity on the hyperboloid, those of E-ANTHEM at 1, within the radius."""
+    network = trained[0].ranker.network
+    points, space = network.entities.points.detach(), network.shape.space
+    torch.testing.assert_close(space.exp0(space.log0(points)), points, atol=1e-4, rtol=1e-4)
+    assert (space.log0(points).norm(dim=-1) <= network.shape.radius * (1 + 1e-3)).all()
 
 
 def test_the_same_seed_gives_the_same_model(trained, shop):
     """Training twice from one seed gives identical weights and quality; another seed gives others."""
-    again = train([shop], PLAN)
-    other = train([shop], Plan(**{**vars_of(PLAN), "seed": 1}))
-    state = trained.model.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in again.model.state_dict().items())
-    assert again.quality == trained.quality
-    assert not torch.equal(other.model.entities.points, trained.model.entities.points)
+    found, plan = trained
+    again, other = train([shop], plan), train([shop], replace(plan, seed=1))
+    assert equal(again.ranker.state_dict(), found.ranker.state_dict())
+    assert again.quality == found.quality
+    assert not torch.equal(other.ranker.network.entities.points, found.ranker.network.entities.points)
 
 
-def vars_of(plan):
-    """Values of a plan by name."""
-    return {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+def equal(left, right):
+    """Whether two states hold the same numbers, bit by bit."""
+    return left.keys() == right.keys() and all(torch.equal(value, right[name]) for name, value in left.items())
 
 
-def test_what_is_trained_is_ready_and_measured(trained, shop):
-    """The model returned is in inference mode, and its quality is its own, measured again."""
-    assert not trained.model.training
-    assert trained.quality == {"tiny": pool_ndcg(trained.model, trained.vocabulary, shop.validate)}
-    assert 0 < trained.quality["tiny"] <= 1
-    assert trained.steps in (20, 40)
+def test_what_is_trained_is_ready_measured_and_rounded(trained, shop):
+    """The model is in inference mode, rounded as a bundle keeps it, and its quality is its own, measured again."""
+    ranker = trained[0].ranker
+    assert not ranker.training
+    found = standing(ranker, shop.validate, pools(shop.validate))
+    assert trained[0].quality == {"tiny": pytest.approx(found, abs=0.02)}  # measured before it is rounded
+    assert trained[0].steps in (12, 24)
+    table = ranker.network.grid.tangents.weight
+    assert torch.equal(table, table.half().float())
+
+
+def test_the_salience_starts_at_the_rarity(shop):
+    """Before training a trigram of fewer titles draws more attention, in both signals, of queries and of titles."""
+    ranker = untrained(shop)
+    often, seldom, network = *(ranker.vocabulary.id(gram) for gram in ("ack", "hit")), ranker.network
+    titles = shop.learn.titles
+    assert sum("black" in title for title in titles) != sum("white" in title for title in titles)
+    if sum("black" in title for title in titles) < sum("white" in title for title in titles):
+        often, seldom = seldom, often
+    for table in (network.entities.salience, network.grid.salience):
+        assert (table.weight[seldom] > table.weight[often]).all()
+
+
+def test_shops_are_drawn_by_their_shares(shop):
+    """Of three shares a shop with two is drawn from twice as often, each time by a sampler of its own."""
+    from anthem_model.training import _samplers
+
+    other = replace(shop.learn, name="other")
+    samplers = _samplers([shop.learn, other], replace(PLAN, shares=(2, 1)), None)
+    assert [sampler.shop.name for sampler in samplers] == ["tiny", "tiny", "other"]
+    assert len({sampler.seed for sampler in samplers}) == 3
+
+
+def test_few_judged_queries_are_not_learned_by_heart(shop):
+    """Over all steps a judged query comes hardly more often than the plan allows; pseudo-queries fill the places."""
+    from anthem_model.training import _samplers
+
+    plan = replace(PLAN, pace=Pace(steps=1000), passes=30)
+    (sampler,) = _samplers([shop.learn], plan, None)
+    assert sampler.mixture.judged * 1000 <= 30 * len(shop.learn.judged) + 1000
+    assert sampler.mixture.judged + sampler.mixture.pseudo == MIXTURE.judged + MIXTURE.pseudo
 
 
 def test_a_catalogue_alone_trains_to_the_end():
     """Without judgments there is nothing to choose by: the model is that of the last step."""
     shop = prepare("alone", dataset(judged=False), random.Random(0))
     assert shop.learn.judged == shop.validate.judged == []
-    trained = train([shop], Plan(**{**vars_of(PLAN), "steps": 6, "every": 2}))
-    assert trained.steps == 6
+    trained = train([shop], replace(PLAN, pace=Pace(steps=3, every=2)))
+    assert trained.steps == 3
     assert trained.quality == {}
-
-
-@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11])
-def test_any_number_of_steps_trains(shop, steps):
-    """Few steps are few, not an error, and leave finite weights."""
-    trained = train([shop], Plan(**{**vars_of(PLAN), "steps": steps}))
-    assert trained.steps <= steps
-    assert all(torch.isfinite(value).all() for value in trained.model.state_dict().values())
-
-
-def test_minutes_cut_training_short(shop):
-    """A budget that is used up ends training after the step it is in, with a model."""
-    trained = train([shop], Plan(**{**vars_of(PLAN), "steps": 10_000, "minutes": 1e-9}))
-    assert trained.steps == 1
 
 
 def test_bm25_golden_score():
@@ -200,5 +229,114 @@ def test_bm25_golden_score():
 
 @pytest.mark.parametrize("query", ["", "zzz", "the of", "!?"])
 def test_bm25_without_a_match_is_0(query):
-    """A query none of whose words is in any text scores 0 everywhere."""
-    assert Lexical(["red teapot", "blue kettle"]).scores(query) == [0.0, 0.0]
+    """A query none of whose words is in any text scores 0 everywhere, and finds nothing."""
+    engine = Lexical(["red teapot", "blue kettle"])
+    assert engine.scores(query).tolist() == [0.0, 0.0]
+    assert engine.best(query, 2) == []
+
+
+def test_bm25s_best_come_first():
+    """The best are those of the highest scores, best first, of equal ones the first."""
+    engine = Lexical(["red kettle", "a mug", "red red", "red kettle"])
+    scores = engine.scores("red kettle")
+    assert engine.best("red kettle", 9) == sorted((0, 2, 3), key=lambda row: (-scores[row], row)) == [0, 3, 2]
+    assert engine.best("red kettle", 1) == [0]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The twenty products as a BEIR folder."""
+    write_dataset(dataset(), tmp_path / "shop")
+    return tmp_path / "shop"
+
+
+OFTEN = "import anthem_model.course as c; from functools import partial; c.Pace = partial(c.Pace, every=3)"
+
+
+def command(folder, output, *more):
+    """Words of `anthem train` for a short course."""
+    return ["train", str(folder), "--output", str(output), "--steps", "16", "--json", *more]
+
+
+def test_a_killed_training_goes_on_to_the_same_checkpoint(folder, tmp_path, monkeypatch):
+    """Killed by SIGKILL and started again `anthem train` writes what it writes undisturbed, and tidies up."""
+    cut, whole = tmp_path / "cut.pt", tmp_path / "whole.pt"
+    state = tmp_path / "cut.pt.work" / "state.pt"
+    begun = f"{OFTEN}; from anthem_core.cli import main; main()"
+    with subprocess.Popen([sys.executable, "-c", begun, *command(folder, cut)], stderr=subprocess.DEVNULL) as process:
+        while not state.exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not cut.exists()
+    monkeypatch.setattr("anthem_model.course.Pace", partial(Pace, every=3))
+    ended = [CliRunner().invoke(main, command(folder, output)) for output in (cut, whole)]
+    assert [result.exit_code for result in ended] == [0, 0], ended[0].output
+    assert "going on after step" in ended[0].stderr
+    assert "going on after step" not in ended[1].stderr
+    left, right = load(cut), load(whole)
+    assert equal(left.model.state_dict(), right.model.state_dict())
+    assert replace(left.calibration, quality={}) == replace(right.calibration, quality={})
+    assert left.vocabulary == right.vocabulary
+    assert {**left.quality, "seconds": 0} == {**right.quality, "seconds": 0}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.pt", "shop", "whole.pt"]
+
+
+def test_help_shows_its_examples():
+    """`anthem train --help` has an example of each use, and every option says what it does."""
+    shown = CliRunner().invoke(main, ["train", "--help"]).output
+    assert "Example:" in shown
+    assert "anthem train shop/ --output shop.pt" in shown
+    assert "--teacher all-MiniLM-L6-v2/" in shown
+    for option in ("--output", "--seed", "--steps", "--minutes", "--threads", "--teacher", "--share", "--json"):
+        assert option in shown
+
+
+def test_a_wrong_teacher_exits_4(folder, tmp_path):
+    """A --teacher that is no folder with a model is exit code 4, names it, and leaves nothing behind."""
+    result = CliRunner().invoke(main, command(folder, tmp_path / "x.pt", "--teacher", str(tmp_path / "none")))
+    assert result.exit_code == 4
+    assert f"{tmp_path / 'none'} holds no sentence-embedding model" in result.stderr
+    assert result.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["shop"]
+
+
+def test_shares_must_fit_the_folders(folder, tmp_path):
+    """As many --share as folders, or none: anything else is a mistake on the command line."""
+    result = CliRunner().invoke(main, command(folder, tmp_path / "x.pt", "--share", "1", "--share", "2"))
+    assert result.exit_code == 2
+    assert "2 times --share for 1 folders" in result.stderr
+
+
+@pytest.mark.parametrize("file", ["queries.jsonl", "qrels/train.tsv"])
+def test_bad_data_exits_4_with_file_and_line(folder, tmp_path, file):
+    """A line in twenty that cannot be read is too many: exit code 4, with its file and its line."""
+    lines = (folder / file).read_text().splitlines()
+    lines[4] = "no such thing"
+    (folder / file).write_text("\n".join(lines) + "\n")
+    result = CliRunner().invoke(main, command(folder, tmp_path / "x.pt"))
+    assert result.exit_code == 4
+    assert f"{file.split('/')[-1]}:5" in result.stderr
+    assert result.stdout == ""
+
+
+def test_few_judgments_end_in_numbers(tmp_path):
+    """Three judged queries of one product each, one of which validates, give a checkpoint whose weights are numbers."""
+    whole = dataset()
+    few = {f"q{number}": {f"p{number}": 1} for number in range(3)}
+    write_dataset(replace(whole, qrels={"train": few}), tmp_path / "few")
+    words = ["train", str(tmp_path / "few"), "--output", str(tmp_path / "x.pt"), "--steps", "2"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    found = load(tmp_path / "x.pt").calibration
+    for fusion in (found.fusion, found.attentive):
+        assert all(math.isfinite(value) for value in [found.slack, *fusion.to_dict().values()])
+
+
+def test_results_are_one_object(folder, tmp_path):
+    """With --json standard output is one object: the checkpoint and how well it does."""
+    words = ["train", str(folder), "--output", str(tmp_path / "x.pt"), "--steps", "2", "--json"]
+    result = CliRunner().invoke(main, words)
+    value = json.loads(result.stdout)
+    assert value["checkpoint"] == str(tmp_path / "x.pt")
+    assert set(value["validation_ndcg_10"]) == set(value["validation"]) == {"shop"}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anthem_core.console import emit, ends_cleanly, err, json_option
+
+if TYPE_CHECKING:
+    from anthem_plugin.client import Mode
 
 REPORT = Path("anthem-demo/report.html")
 
@@ -14,10 +18,18 @@ REPORT = Path("anthem-demo/report.html")
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Another BEIR folder, with judgments in qrels/dev.tsv.")
 @click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or one that ships.")
+@click.option(
+    "--rerank",
+    "mode",
+    type=click.Choice(("client", "cluster")),
+    default="client",
+    show_default=True,
+    help="Where hits are reranked: the client reads titles too, the cluster vectors alone.",
+)
 @click.option("--output", default=REPORT, show_default=True, type=click.Path(path_type=Path), help="Report to write.")
 @json_option
 @ends_cleanly
-def demo(data: Path | None, bundle: str, output: Path, as_json: bool) -> None:
+def demo(data: Path | None, bundle: str, mode: Mode, output: Path, as_json: bool) -> None:
     """Do the whole main job from nothing: node, products, vectors, searches before and after, a report.
 
     The cluster is ANTHEM_TEST_URL, else a Docker container, else a local node, which stays up afterwards;
@@ -34,7 +46,7 @@ def demo(data: Path | None, bundle: str, output: Path, as_json: bool) -> None:
     from anthem_evaluation.report import text
 
     check_writable(output)
-    done = run_demo(data, bundle)
+    done = run_demo(data, bundle, mode)
     write(done.report, output)
     result = {**to_json(done.report), "report": str(output), "url": done.url, "index": done.index}
     emit(result, text(done.report), as_json=as_json)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from anthem_core.beir import Dataset
     from anthem_evaluation.report import Report
+    from anthem_plugin.client import Mode
 
 SPLIT = "dev"
 LIMITS = (
@@ -72,8 +73,8 @@ class Clock:
         err.print(f"{name}: {self.steps[-1].seconds} s")
 
 
-def run_demo(folder: Path | None, bundle: str) -> Demo:
-    """Do the main job on a BEIR folder, or on the generated catalogue.
+def run_demo(folder: Path | None, bundle: str, mode: Mode = "client") -> Demo:
+    """Do the main job on a BEIR folder, or on the generated catalogue; `client` mode knows all three signals.
 
     Raises:
         BundleError: There is no such bundle.
@@ -90,7 +91,7 @@ def run_demo(folder: Path | None, bundle: str) -> Demo:
             url = stack.enter_context(demo_cluster())
         client = stack.enter_context(connect(url))
         stack.enter_context(explained())
-        index, report = _main_job(client, encoder, judgments, clock)
+        index, report = _main_job(client, encoder, judgments, clock, mode)
     limits = (*report.limits, GENERATED if folder is None else UNJUDGED, *LIMITS)
     return Demo(replace(report, timings=tuple(clock.steps), limits=limits), url, index, lasting=url == status().url)
 
@@ -102,7 +103,9 @@ def _judgments(folder: Path | None) -> Judgments:
     return Judgments(name, dataset, SPLIT)
 
 
-def _main_job(client: OpenSearch, encoder: Encoder, judgments: Judgments, clock: Clock) -> tuple[str, Report]:
+def _main_job(
+    client: OpenSearch, encoder: Encoder, judgments: Judgments, clock: Clock, mode: Mode
+) -> tuple[str, Report]:
     index = "anthem-demo-" + re.sub(r"[^a-z0-9]+", "-", judgments.name.lower())
     with clock.step("index the products, without vectors"):
         _fill(client, index, judgments.dataset)
@@ -110,7 +113,7 @@ def _main_job(client: OpenSearch, encoder: Encoder, judgments: Judgments, clock:
         _ingest(client, index, encoder)
     with clock.step("search as before and reranked, and measure"):
         cluster = f"OpenSearch {client.info()['version']['number']}"
-        report = assess(judgments, Searches(AnthemClient(client, encoder), index), encoder, cluster)
+        report = assess(judgments, Searches(AnthemClient(client, encoder), index, mode=mode), encoder, cluster)
         sized = generality(sizes(encoder, judgments.queries), judgments.dataset, judgments.queries)
     return index, replace(report, generality=sized)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import onnxruntime
 
 from anthem_core import bundle as bundles
-from anthem_core.bundle import LEXICAL_CONTAINMENT, Bundle
+from anthem_core.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT, Bundle
 from anthem_core.errors import BundleError
 from anthem_exporter.card import card
-from anthem_exporter.graphs import modules, write
+from anthem_exporter.graphs import modules, packed, write
 from anthem_exporter.parity import ParityReport, check
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from anthem_model.checkpoint import Checkpoint
 
-FILES = (*bundles.REQUIRED, "README.md", bundles.MANIFEST)
+FILES = (*bundles.REQUIRED, *bundles.OPTIONAL, "README.md", bundles.MANIFEST)
 LIBRARIES = ("torch", "geoopt", "onnx", "onnxscript", "numpy")
 
 
@@ -68,7 +68,7 @@ def _put(work: Path, folder: Path) -> None:
 
 
 def _fill(checkpoint: Checkpoint, work: Path, texts: Sequence[str]) -> ParityReport:
-    for graph, module in modules(checkpoint.model).items():
+    for graph, module in modules(packed(checkpoint.model)).items():
         write(module, graph, work)
     bundles.write_vocabulary(checkpoint.vocabulary, work)
     report = check(checkpoint.model, checkpoint.vocabulary, work, texts)
@@ -79,7 +79,7 @@ def _fill(checkpoint: Checkpoint, work: Path, texts: Sequence[str]) -> ParityRep
 
 
 def _bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
-    shape = checkpoint.model.shape
+    shape, calibration = checkpoint.model.shape, checkpoint.calibration
     versions = {name: version(name) for name in LIBRARIES}
     return Bundle(
         path=work,
@@ -88,9 +88,9 @@ def _bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
         hyperboloids=shape.hyperboloids,
         radius=shape.radius,
         gamma=shape.gamma,
-        slack=checkpoint.calibration.slack,
+        slack=calibration.slack,
         vocabulary=checkpoint.vocabulary,
-        fusion={LEXICAL_CONTAINMENT: checkpoint.calibration.fusion},
+        fusion={LEXICAL_CONTAINMENT: calibration.fusion, ALL_SIGNALS: calibration.attentive},
         trained_on=checkpoint.trained_on,
         quality=checkpoint.quality,
         versions={"anthem-search": version("anthem-search"), "onnxruntime": onnxruntime.__version__, **versions},

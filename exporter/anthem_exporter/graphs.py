@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import warnings
@@ -11,49 +12,91 @@ from typing import TYPE_CHECKING
 
 import onnx
 import torch
+from torch import Tensor, nn
 
-from anthem_core.bundle import PRODUCT_GRAPH, QUERY_GRAPH
+from anthem_core.bundle import ATTENTION_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH
 from anthem_core.errors import ParityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from torch import nn
-
     from anthem_model.network import Anthem
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph of the bundle: its file, and the names of its outputs in order."""
+    """A graph of the bundle: its file, the names of its inputs, pairs of ids and mask, and of its outputs, in order."""
 
     file: str
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
-INPUTS = ("trigrams", "mask")
-QUERY = Graph(QUERY_GRAPH, ("centres", "limits", "weights", "entities", "intersections"))
-PRODUCT = Graph(PRODUCT_GRAPH, ("points", "attention"))
+TEXT = ("trigrams", "mask")
+QUERY = Graph(QUERY_GRAPH, TEXT, ("centres", "limits", "weights", "entities", "intersections"))
+PRODUCT = Graph(PRODUCT_GRAPH, TEXT, ("points", "attention"))
+ATTENTION = Graph(ATTENTION_GRAPH, ("query", "query_mask", "titles", "title_mask"), ("scores", "grids"))
 
 
 def modules(model: Anthem) -> dict[Graph, nn.Module]:
     """The torch module behind every graph."""
-    return {QUERY: model.query, PRODUCT: model.product}
+    return {QUERY: model.query, PRODUCT: model.product, ATTENTION: model.grid}
+
+
+class _Table(nn.Module):
+    """Rows kept in float16 and given in float32."""
+
+    rows: Tensor
+
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rows", rows.detach().half())
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Rows of ids."""
+        return self.rows[ids].float()
+
+
+class _Entities(nn.Module):
+    """Entities for a graph: tangent vectors and salience by id, both in float16."""
+
+    def __init__(self, model: Anthem) -> None:
+        super().__init__()
+        self.tangent = _Table(model.shape.space.log0(model.entities.points))
+        self.salience = _Table(model.entities.salience.weight)
+
+    def forward(self, trigrams: Tensor) -> tuple[Tensor, Tensor]:
+        """Tangent vectors and salience, as the model's own entities give them."""
+        return self.tangent(trigrams), self.salience(trigrams).squeeze(-1)
+
+
+def packed(model: Anthem) -> Anthem:
+    """The same model with tables of half the size; one whose tables were rounded computes what it did."""
+    copied = copy.deepcopy(model)
+    copied.query.entities = copied.product.entities = _Entities(model)  # type: ignore[assignment]
+    query, grid = copied.query, copied.grid
+    for part, name in ((query, "limits"), (query, "extent"), (grid, "tangents"), (grid, "salience")):
+        setattr(part, name, _Table(getattr(part, name).weight))
+    return copied
 
 
 def write(module: nn.Module, graph: Graph, folder: Path) -> Path:
-    """Export one module; inputs `trigrams (B,T)` int64 and `mask (B,T)` bool, both axes dynamic."""
-    example = (torch.randint(1, 5, (3, 7)), torch.ones(3, 7, dtype=torch.bool))
-    axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("length", min=1)}
+    """Export one module; ids int64 and masks bool, of two axes each, which are dynamic but for the one query."""
+    length = {1: torch.export.Dim("length", min=1)}
+    rows = {0: torch.export.Dim("batch", min=1), **length}
+    asked = {1: torch.export.Dim("asked", min=1)}
+    pair = graph is ATTENTION
+    axes = (asked, asked, rows, rows) if pair else (rows, rows)
+    example = (*_text(1), *_text(3, 9)) if pair else _text(3)
     path = folder / graph.file
     with _quiet():
         program = torch.onnx.export(
             module,
             example,
-            input_names=list(INPUTS),
+            input_names=list(graph.inputs),
             output_names=list(graph.outputs),
-            dynamic_shapes=(axes, axes),
+            dynamic_shapes=axes,
             dynamo=True,
             external_data=False,
         )
@@ -61,6 +104,11 @@ def write(module: nn.Module, graph: Graph, folder: Path) -> Path:
         raise ParityError(f"torch {torch.__version__} exported no {graph.file}; torch 2.9 or newer was wanted.")
     onnx.save(_bare(program.model_proto), path)
     return path
+
+
+def _text(batch: int, length: int = 7) -> tuple[Tensor, Tensor]:
+    """Some ids and their mask."""
+    return torch.randint(1, 5, (batch, length)), torch.ones(batch, length, dtype=torch.bool)
 
 
 def _bare(model: onnx.ModelProto) -> onnx.ModelProto:

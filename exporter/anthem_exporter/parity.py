@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from anthem_core.encoder import session
 from anthem_core.errors import ParityError
 from anthem_core.text import pad
-from anthem_exporter.graphs import INPUTS, Graph, modules
+from anthem_exporter.graphs import ATTENTION, QUERY, Graph, modules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from torch import nn
 
     from anthem_core.text import Vocabulary
     from anthem_model.network import Anthem
+
+Feed: TypeAlias = dict[str, npt.NDArray[Any]]
 
 TOLERANCE = 1e-5
 BATCHES = (1, 7, 64)
@@ -77,37 +80,50 @@ def check(model: Anthem, vocabulary: Vocabulary, folder: Path, texts: Sequence[s
 
 
 def _graph(module: nn.Module, graph: Graph, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]) -> GraphParity:
-    limit = vocabulary.query_limit if graph.outputs[0] == "centres" else vocabulary.title_limit
-    rows = [vocabulary.ids(text, limit) for text in ["", "over-long " * limit, *texts]]
-    result = GraphParity(graph.file, len(rows))
+    texts = ["", "over-long " * vocabulary.title_limit, *texts]
+    result = GraphParity(graph.file, len(texts))
     runtime = session(folder / graph.file)
     _names(runtime, graph, result)
     if not result.faults:
-        for size in BATCHES:
-            for start in range(0, len(rows), size):
-                _values(module, runtime, graph, rows[start : start + size], result)
+        for feed in _feeds(graph, vocabulary, texts):
+            _values(module, runtime, graph, feed, result)
     return result
+
+
+def _feeds(graph: Graph, vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[Feed]:
+    """Inputs of a graph: all texts in batches of every size; for attention each with one of the texts as query."""
+    queries = [vocabulary.query_ids(text) for text in texts]
+    rows = queries if graph is QUERY else [vocabulary.title_ids(text) for text in texts]
+    for size in BATCHES:
+        for number, start in enumerate(range(0, len(rows), size)):
+            text = pad(rows[start : start + size])
+            asked = pad([queries[number % len(queries)]]) if graph is ATTENTION else ()
+            yield dict(zip(graph.inputs, (*asked, *text), strict=True))
 
 
 def _names(runtime: Any, graph: Graph, result: GraphParity) -> None:  # noqa: ANN401 (ONNX Runtime has no types)
     found = {value.name: value.shape for value in runtime.get_inputs()}
-    if tuple(found) != INPUTS:
-        result.faults.append(f"inputs {tuple(found)} where {INPUTS} were wanted")
-    result.faults += [f"input {name} has a fixed axis: {shape}" for name, shape in found.items() if not _dynamic(shape)]
+    if tuple(found) != graph.inputs:
+        result.faults.append(f"inputs {tuple(found)} where {graph.inputs} were wanted")
+    result.faults += [
+        f"input {name} has a fixed axis: {shape}" for name, shape in found.items() if not _dynamic(name, shape)
+    ]
     outputs = tuple(value.name for value in runtime.get_outputs())
     if outputs != graph.outputs:
         result.faults.append(f"outputs {outputs} where {graph.outputs} were wanted")
 
 
-def _dynamic(shape: Sequence[int | str]) -> bool:
-    return len(shape) == 2 and all(isinstance(axis, str) for axis in shape)
+def _dynamic(name: str, shape: Sequence[int | str]) -> bool:
+    """Whether both axes are free; the attention graph takes one query at a time."""
+    free = [isinstance(axis, str) for axis in shape]
+    return free == [True, True] or (name in ATTENTION.inputs[:2] and shape[0] == 1 and free == [False, True])
 
 
 @torch.inference_mode()
-def _values(module: nn.Module, runtime: Any, graph: Graph, rows: list[list[int]], result: GraphParity) -> None:  # noqa: ANN401
-    trigrams, mask = pad(rows)
-    wanted = module(torch.from_numpy(trigrams), torch.from_numpy(mask))
-    found = runtime.run(list(graph.outputs), {"trigrams": trigrams, "mask": mask})
+def _values(module: nn.Module, runtime: Any, graph: Graph, feed: Feed, result: GraphParity) -> None:  # noqa: ANN401
+    wanted = module(*(torch.from_numpy(value) for value in feed.values()))
+    found = runtime.run(list(graph.outputs), feed)
+    texts = len(feed[graph.inputs[-1]])
     for name, one, other in zip(graph.outputs, found, wanted, strict=True):
         reference = other.numpy()
         if one.shape != reference.shape:
@@ -116,4 +132,4 @@ def _values(module: nn.Module, runtime: Any, graph: Graph, rows: list[list[int]]
         difference = float(np.abs(one - reference).max())
         result.differences[name] = max(difference, result.differences.get(name, 0.0))
         if not difference <= TOLERANCE:
-            result.faults.append(f"{name} differs by {difference:.1e}, allowed {TOLERANCE:.0e} ({len(rows)} texts)")
+            result.faults.append(f"{name} differs by {difference:.1e}, allowed {TOLERANCE:.0e} ({texts} texts)")

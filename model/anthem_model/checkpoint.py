@@ -16,7 +16,7 @@ from anthem_model.network import Anthem, Shape
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:
         "text": [vocabulary.buckets, vocabulary.query_limit, vocabulary.title_limit],
         "slack": checkpoint.calibration.slack,
         "fusion": checkpoint.calibration.fusion.to_dict(),
+        "attentive": checkpoint.calibration.attentive.to_dict(),
         "trained_on": checkpoint.trained_on,
         "quality": checkpoint.quality,
     }
@@ -83,6 +84,8 @@ def _from_dict(values: dict[str, Any]) -> Checkpoint:
     model = Anthem(Shape(**values["shape"]))
     model.load_state_dict(values["state"])
     model.eval()
-    calibration = Calibration(values["slack"], Fusion.from_dict(values["fusion"]))
+    calibration = Calibration(
+        values["slack"], Fusion.from_dict(values["fusion"]), Fusion.from_dict(values["attentive"])
+    )
     vocabulary = Vocabulary(tuple(values["trigrams"]), *values["text"])
     return Checkpoint(model, vocabulary, calibration, values["trained_on"], values["quality"])

@@ -21,6 +21,9 @@ from anthem_core.errors import require_extra
     "--threads", default=1, show_default=True, type=click.IntRange(1), help="More are faster on an idle machine."
 )
 @click.option(
+    "--teacher", type=click.Path(path_type=Path), help="Folder of a sentence-embedding model to learn from as well."
+)
+@click.option(
     "--share", "shares", multiple=True, type=click.IntRange(1), help="How often each DATA is drawn; repeatable."
 )
 @json_option
@@ -33,6 +36,7 @@ def train(  # noqa: PLR0913 (an argument an option)
     steps: int,
     minutes: float,
     threads: int,
+    teacher: Path | None,
     shares: tuple[int, ...],
     as_json: bool,
 ) -> None:
@@ -40,16 +44,26 @@ def train(  # noqa: PLR0913 (an argument an option)
 
     Some judged queries of `train`, a sixth or of few a third, are kept for validation; no other split is learned from.
 
+    With a --teacher, its order of titles for judged queries and for words of titles is learned as well: that works
+    for a catalogue without a single judgment. A training that was killed goes on when the same command is given again.
+
     \b
     Example:
         anthem train shop/ --output shop.pt
+        anthem train catalogue/ --teacher all-MiniLM-L6-v2/ --output shop.pt --minutes 20
     """
     if shares and len(shares) != len(data):
         raise click.UsageError(f"{len(shares)} times --share for {len(data)} folders; give one for each, or none.")
-    require_extra("train", "torch", "geoopt", "bm25s", "Stemmer")
+    needed = ("torch", "geoopt", "bm25s", "Stemmer", *(("sentence_transformers",) if teacher else ()))
+    require_extra("train", *needed)
+    from anthem_model.course import Pace
+    from anthem_model.lists import Mixture
     from anthem_model.run import run
     from anthem_model.training import Plan
 
-    quality = run(data, output, Plan(seed=seed, steps=steps, minutes=minutes, threads=threads, shares=shares))
+    pace = Pace(steps=steps, seconds=60 * minutes, every=max(1, min(250, steps // 4)))
+    mixture = Mixture() if teacher is None else Mixture(judged=16, taught=16)
+    plan = Plan(seed=seed, pace=pace, mixture=mixture, threads=threads, shares=shares)
+    quality = run(data, output, plan, teacher)
     err.print(f"Next: anthem export {output} BUNDLE")
     emit({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)

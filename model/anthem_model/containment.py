@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from anthem_model.lorentz import norm, seen_pairwise
+from anthem_model import lorentz
+from anthem_model.lorentz import norm
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 def outside(seen: Tensor, limits: Tensor) -> Tensor:
@@ -19,12 +25,19 @@ def distance(seen: Tensor, limits: Tensor, gamma: float) -> Tensor:
     return (norm(outside(seen, limits)) + gamma * norm(inside)).squeeze(-1)
 
 
-def query_distance(centres: Tensor, limits: Tensor, weights: Tensor, points: Tensor, gamma: float) -> Tensor:
+def query_distance(
+    centres: Tensor,
+    limits: Tensor,
+    weights: Tensor,
+    points: Tensor,
+    gamma: float,
+    space: ModuleType = lorentz,
+) -> Tensor:
     """Distance of products to queries, `d = −log Σ w_k exp(−d_k)`.
 
     Shapes: centres `(B, K, D+1)`, limits `(B, K, D)`, weights `(B, K)`, points `(N, D+1)`; result `(B, N)`.
     """
-    seen = seen_pairwise(centres, points)
+    seen = space.seen_pairwise(centres, points)
     each = distance(seen, limits[:, None], gamma)
     return union(each, weights)
 
@@ -34,8 +47,9 @@ def union(each: Tensor, weights: Tensor) -> Tensor:
     return -torch.logsumexp(torch.log(weights.clamp_min(1e-9))[:, None] - each, dim=-1)
 
 
-def excess(centres: Tensor, limits: Tensor, weights: Tensor, points: Tensor) -> Tensor:
+def excess(centres: Tensor, limits: Tensor, weights: Tensor, points: Tensor, space: ModuleType = lorentz) -> Tensor:
     """How far the worst coordinate lies beyond its limit, `min_k max_i (|z_i| − l_i)`; shapes as above, `(B, N)`."""
-    seen = seen_pairwise(centres, points)
+    seen = space.seen_pairwise(centres, points)
     worst = (seen.abs() - limits[:, None]).amax(-1)
-    return worst.masked_fill((weights <= 0)[:, None], torch.inf).amin(-1)
+    least: Tensor = worst.masked_fill((weights <= 0)[:, None], torch.inf).amin(-1)
+    return least

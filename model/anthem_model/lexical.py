@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import bm25s
+import numpy as np
+import numpy.typing as npt
 import Stemmer
 
 from anthem_core.text import words
@@ -29,13 +31,21 @@ class Lexical:
         self._index.index([self._terms(text) for text in texts], show_progress=False)
         self._known = self._index.vocab_dict
 
-    def scores(self, query: str) -> list[float]:
-        """Score of every text for a query; 0 where no word matches."""
+    def scores(self, query: str) -> npt.NDArray[np.float32]:
+        """Score of every text for a query, `(N,)`; 0 where no word matches."""
         terms = [term for term in self._terms(query) if term and term in self._known]
         if not terms:
-            return [0.0] * int(self._index.scores["num_docs"])
-        found: list[float] = self._index.get_scores(terms).tolist()
+            return np.zeros(int(self._index.scores["num_docs"]), np.float32)
+        found: npt.NDArray[np.float32] = self._index.get_scores(terms)
         return found
+
+    def best(self, query: str, count: int) -> list[int]:
+        """Rows of the best texts that match at all, best first; ties in the order of the rows."""
+        scores = self.scores(query)
+        matching = np.flatnonzero(scores)
+        order = matching[np.argsort(-scores[matching], kind="stable")]
+        rows: list[int] = order[:count].tolist()
+        return rows
 
     def _terms(self, text: str) -> list[str]:
         return [self._stem(word) for word in words(text) if word not in _STOP] or [""]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-12
+NEAR = 1e-2  # keeps the distance of two points smooth, and exact in float32, where they meet
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -59,6 +60,14 @@ def seen_pairwise(centres: Tensor, points: Tensor) -> Tensor:
     seen = spaces[:, None] - along.transpose(1, 2).unsqueeze(-1) * centres[:, None, :, 1:]
     length = norm(seen)
     return seen * (torch.asinh(length) / length)
+
+
+def apart(centres: Tensor, points: Tensor) -> Tensor:
+    """Distances of all pairs, `arccosh(y)`, `y = max(−<c,x>, 1) + ε`; `(B,T,D+1)` and `(B,M,D+1)` to `(B,T,M)`."""
+    mirrored = torch.cat([centres[..., :1], -centres[..., 1:]], dim=-1)
+    inner_product = (mirrored @ points.transpose(-1, -2)).clamp_min(1) + NEAR
+    # Not `acosh`, which ONNX Runtime computes number by number.
+    return torch.log(inner_product + torch.sqrt(inner_product * inner_product - 1))
 
 
 def midpoint(weighted: Tensor) -> Tensor:

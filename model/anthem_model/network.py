@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import geoopt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anthem_model.lorentz import bounded, exp0, log0, midpoint, norm, pairwise_inner
+from anthem_model import euclid, lorentz
+from anthem_model.grid import Grid
+from anthem_model.lorentz import bounded, norm
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SPACES = {"lorentz": lorentz, "euclid": euclid}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes and constants of a model: `ids` rows a table, dimension D, K hyperboloids a query, radius bound, γ."""
+    """Sizes and constants of a model: `ids` rows a table, dimension D, K hyperboloids a query, radius bound, γ.
+
+    The attention grid has `grid` dimensions, and tells `places` in a title apart.
+    `geometry` is `lorentz`, or `euclid` for E-ANTHEM, the same model with boxes, which is there to be compared with.
+    """
 
     ids: int
     dimension: int = 64
     hyperboloids: int = 2
     context: int = 5
+    grid: int = 32
+    places: int = 112
     radius: float = 3.0
     gamma: float = 0.2
+    geometry: str = "lorentz"
+
+    @property
+    def space(self) -> ModuleType:
+        """Module with the maps and distances of the model's space."""
+        return SPACES[self.geometry]
 
     def to_dict(self) -> dict[str, Any]:
         """Values by name, as a checkpoint keeps them."""
@@ -70,15 +89,16 @@ class Entities(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.radius = shape.radius
-        points = exp0(torch.randn(shape.ids, shape.dimension) * 0.3)
-        self.points = geoopt.ManifoldParameter(points, manifold=geoopt.Lorentz())
+        self.shape = shape
+        points = self.shape.space.exp0(torch.randn(shape.ids, shape.dimension) * 0.3)
+        manifold = geoopt.Lorentz() if shape.geometry == "lorentz" else geoopt.Euclidean(ndim=1)
+        self.points = geoopt.ManifoldParameter(points, manifold=manifold)
         self.salience = nn.Embedding(shape.ids, 1)
         nn.init.zeros_(self.salience.weight)
 
     def forward(self, trigrams: Tensor) -> tuple[Tensor, Tensor]:
         """Tangent vectors at the origin `(B,T,D)` and salience `(B,T)`."""
-        return log0(self.points[trigrams]), self.salience(trigrams).squeeze(-1)
+        return self.shape.space.log0(self.points[trigrams]), self.salience(trigrams).squeeze(-1)
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -86,8 +106,8 @@ class Entities(nn.Module):
 
         Without it RiemannianAdam carried some so far out that their Lorentz lengths, and the loss, were no numbers.
         """
-        tangent = log0(self.points)
-        self.points.copy_(exp0(tangent * (self.radius / norm(tangent)).clamp_max(1)))
+        tangent = self.shape.space.log0(self.points)
+        self.points.copy_(self.shape.space.exp0(tangent * (self.shape.radius / norm(tangent)).clamp_max(1)))
 
 
 class Placement(nn.Module):
@@ -98,7 +118,7 @@ class Placement(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.radius = shape.radius
+        self.shape = shape
         self.turn = nn.Linear(shape.dimension, shape.dimension, bias=False)
         self.depth = nn.Linear(shape.dimension, 1)
         nn.init.eye_(self.turn.weight)
@@ -109,7 +129,8 @@ class Placement(nn.Module):
         """Place vectors; the zero vector of a text without trigrams goes to the origin."""
         turned = self.turn(vector)
         direction = turned / norm(turned)
-        return exp0(self.radius * torch.sigmoid(self.depth(direction)) * direction)
+        placed: Tensor = self.shape.space.exp0(self.shape.radius * torch.sigmoid(self.depth(direction)) * direction)
+        return placed
 
 
 class QueryEncoder(nn.Module):
@@ -131,7 +152,10 @@ class QueryEncoder(nn.Module):
         self.pair_bias = nn.Parameter(torch.zeros(heads))
         self.place = Placement(shape)
         self.gate = nn.Linear(size, 1)
+        self.extent = nn.Embedding(shape.ids, 2)
         nn.init.normal_(self.limits.weight, std=0.1)
+        nn.init.zeros_(self.extent.weight)  # fitted last, by `sizing`
+        self.extent.requires_grad_(False)
 
     def forward(self, trigrams: Tensor, mask: Tensor) -> Hyperboloids:
         """Encode queries; trigrams `(B,T)` int64, mask `(B,T)` bool."""
@@ -139,16 +163,25 @@ class QueryEncoder(nn.Module):
         tangent = self.context(tangent, mask)
         limits = F.softplus(self.limits(trigrams) + self.limit_context(tangent) - 2)
         entities, pairs = self._attention(tangent, limits, salience, mask)
-        united = self._unite_centres(exp0(bounded(tangent, self.shape.radius)), self.share(tangent), entities, pairs)
-        pooled = log0(united)
+        centres = self.shape.space.exp0(bounded(tangent, self.shape.radius))
+        space = self.shape.space
+        pooled = space.log0(self._unite_centres(centres, self.share(tangent), entities, pairs, space))
         weights = torch.softmax(self.gate(pooled).squeeze(-1), dim=-1)
+        united = entities @ limits + _unite_pair_limits(limits, pairs)
         return Hyperboloids(
             self.place(pooled),
-            entities @ limits + _unite_pair_limits(limits, pairs),
+            united * self._stretch(trigrams, mask, entities, pairs),
             weights,
             torch.einsum("bk,bki->bi", weights, entities),
             torch.einsum("bk,bkij->bij", weights, pairs),
         )
+
+    def _stretch(self, trigrams: Tensor, mask: Tensor, entities: Tensor, pairs: Tensor) -> Tensor:
+        """How much wider or narrower the trigrams make a query, `exp(Σ_i a_i·e_i + 0.1·Σ_i e'_i)`; `(B,K,1)`."""
+        looked = entities + pairs.sum(-1) / 2 + pairs.sum(-2) / 2
+        each = self.extent(trigrams) * mask.unsqueeze(-1)
+        log_extent = looked @ each[..., :1] + 0.1 * each[..., 1:].sum(1, keepdim=True)
+        return torch.exp(log_extent.clamp(-1.5, 1.5))
 
     def _attention(self, tangent: Tensor, limits: Tensor, salience: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """One softmax over entities and intersections: `(B,K,T)` and `(B,K,T,T)`, the latter 0 unless i < j."""
@@ -168,7 +201,9 @@ class QueryEncoder(nn.Module):
         return weights[..., :length], weights[..., length:].reshape(-1, self.shape.hyperboloids, length, length)
 
     @staticmethod
-    def _unite_centres(centres: Tensor, share: Tensor, entities: Tensor, pairs: Tensor) -> Tensor:
+    def _unite_centres(
+        centres: Tensor, share: Tensor, entities: Tensor, pairs: Tensor, space: ModuleType = lorentz
+    ) -> Tensor:
         """Centroid of entities and intersections, `(B,K,D+1)`, without building the T² intersection centres.
 
         The intersection of i and j has the centre `m/n` with `m = a·c_i + (1 − a)·c_j`, `n² = −<m,m>` and
@@ -176,11 +211,12 @@ class QueryEncoder(nn.Module):
         """
         first = torch.sigmoid(share - share.transpose(1, 2))
         second = 1 - first
-        apart = -pairwise_inner(centres)
+        apart = -space.pairwise_inner(centres)
         length = torch.sqrt(first.square() + second.square() + 2 * first * second * apart).unsqueeze(1)
         of_first = (pairs * (first.unsqueeze(1) / length)).sum(-1)
         of_second = (pairs * (second.unsqueeze(1) / length)).sum(-2)
-        return midpoint((entities + of_first + of_second) @ centres)
+        united: Tensor = space.midpoint((entities + of_first + of_second) @ centres)
+        return united
 
 
 def _unite_pair_limits(limits: Tensor, pairs: Tensor) -> Tensor:
@@ -210,9 +246,10 @@ class ProductEncoder(nn.Module):
         tangent = tangent + self.mix(self._self_attention(tangent, mask))
         scores = (self.attention(tangent).squeeze(-1) + salience).masked_fill(~mask, -1e9)
         weights = torch.softmax(scores, dim=-1) * mask
-        entities = exp0(bounded(tangent, self.shape.radius))
-        united = midpoint(torch.einsum("bl,bld->bd", weights, entities))
-        return Points(self.place(log0(united)), weights)
+        space = self.shape.space
+        entities = space.exp0(bounded(tangent, self.shape.radius))
+        united = space.midpoint(torch.einsum("bl,bld->bd", weights, entities))
+        return Points(self.place(space.log0(united)), weights)
 
     def _self_attention(self, tangent: Tensor, mask: Tensor) -> Tensor:
         asked, key, value = self.heads(tangent).chunk(3, dim=-1)
@@ -222,7 +259,10 @@ class ProductEncoder(nn.Module):
 
 
 class Anthem(nn.Module):
-    """Both encoders, and the scale that turns a distance into a logit in training."""
+    """Both encoders and the attention grid.
+
+    For training the scale that turns a distance into a logit, and the share of these logits beside those of the grid.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -230,4 +270,15 @@ class Anthem(nn.Module):
         self.entities = Entities(shape)
         self.query = QueryEncoder(shape, self.entities)
         self.product = ProductEncoder(shape, self.entities)
+        self.grid = Grid(shape, Context(shape.context, shape.grid))
         self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.share = nn.Parameter(torch.tensor(0.2))
+
+    @torch.no_grad()
+    def round(self) -> None:
+        """Round the tables to float16, which a bundle keeps them in, so that it computes what the checkpoint does."""
+        space = self.shape.space
+        self.entities.points.copy_(space.exp0(space.log0(self.entities.points).half().float()))
+        query, grid = self.query, self.grid
+        for table in (self.entities.salience, query.limits, query.extent, grid.tangents, grid.salience):
+            table.weight.copy_(table.weight.half().float())

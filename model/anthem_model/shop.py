@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from anthem_core.text import words
+from anthem_model.lexical import Lexical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from anthem_core.beir import Dataset, Qrels
     from anthem_core.text import Vocabulary
 
+WINDOW = 100  # candidates of the lexical engine
 UNSEEN = 0.2  # of a catalogue's titles at most are kept from learning
 
 
@@ -49,6 +51,16 @@ class Shop:
             for word in sorted(title):
                 found[word].append(row)
         return dict(found)
+
+    @cached_property
+    def confused(self) -> list[list[int]]:
+        """Rows that the lexical engine finds first for each judged query though nobody judged them, best first."""
+        engine = Lexical(self.titles)
+        first = (engine.best(query.text, WINDOW + len(query.rows)) for query in self.judged)
+        return [
+            [row for row in rows if row not in known][:WINDOW]
+            for rows, known in zip(first, (set(query.rows) for query in self.judged), strict=True)
+        ]
 
     def ids(self, vocabulary: Vocabulary) -> list[list[int]]:
         """Trigram ids of every title."""

@@ -1,182 +1,117 @@
-"""The training loop: seeded, bounded by steps or minutes; the best model on the validation part wins."""
+"""From shops to a trained ANTHEM: vocabulary, network, samplers, course."""
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 import time
 from dataclasses import dataclass, field
-from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import geoopt
 import torch
 
-from anthem_core.console import err, progress
-from anthem_core.errors import AnthemError
 from anthem_core.text import build_vocabulary
-from anthem_model.batches import Sampler
-from anthem_model.losses import loss
+from anthem_model.anthem import AnthemRanker
+from anthem_model.course import Pace, run
+from anthem_model.lists import Mixture, Sampler
 from anthem_model.network import Anthem, Shape
-from anthem_model.validation import pool_ndcg
+from anthem_model.sizing import fit_sizes
+from anthem_model.teacher import teach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from anthem_core.text import Vocabulary
-    from anthem_model.batches import Batch
+    from anthem_model.resume import Resume
     from anthem_model.shop import Parts, Shop
-
-MOST_JUDGED = 16
+    from anthem_model.teacher import Teacher
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train.
+    """What decides which model a training gives, and how long it takes.
 
-    `steps` decides, `minutes` only cuts short; no judged query is seen much more than `passes` times: there are few of
-    them, and the model would learn them by heart. Several `threads` round sums otherwise, which changes the model.
+    No judged query is seen much more than `passes` times: where there are few, the model would learn them by heart.
+    Several `threads` round sums otherwise, which changes the model.
     """
 
     seed: int = 0
-    steps: int = 4000
-    minutes: float = math.inf
-    rate: float = 5e-3
+    pace: Pace = field(default_factory=Pace)
+    mixture: Mixture = field(default_factory=Mixture)
     passes: int = 30
-    every: int = 250
     known: int = 6000
     buckets: int = 2192
     dimension: int = 64
+    grid: int = 32
     hyperboloids: int = 2
+    geometry: str = "lorentz"
     threads: int = 1
     shares: tuple[int, ...] = ()  # how often each shop is drawn from, in their order; all alike where none are given
 
 
-@dataclass
-class Best:
-    """The best model so far by mean validation nDCG@10: its weights, its quality by shop, and when it was met."""
-
-    mean: float = -1.0
-    step: int = 0
-    quality: dict[str, float] = field(default_factory=dict)
-    state: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    def offer(self, model: Anthem, quality: dict[str, float], step: int) -> None:
-        """Keep the model if nothing before was better; without judgments that is the last one."""
-        mean = sum(quality.values()) / max(len(quality), 1)
-        if mean >= self.mean:
-            self.mean, self.step, self.quality = mean, step, quality
-            self.state = copy.deepcopy(model.state_dict())
-
-
 @dataclass(frozen=True)
 class Trained:
-    """A trained model with its vocabulary, its validation nDCG@10 by shop, and the steps and seconds it took."""
+    """A trained ranker, its validation nDCG@10 by shop, and the steps and seconds it took."""
 
-    model: Anthem
-    vocabulary: Vocabulary
+    ranker: AnthemRanker
     quality: dict[str, float]
     steps: int
     seconds: float
 
 
-def train(parts: Sequence[Parts], plan: Plan) -> Trained:
+def train(parts: Sequence[Parts], plan: Plan, teacher: Teacher | None = None, resume: Resume | None = None) -> Trained:
     """Train ANTHEM on shops; the same seed on the same machine gives the same model."""
+    started = time.monotonic()
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
-    shops, trials = [part.learn for part in parts], [part.validate for part in parts if part.validate.judged]
-    texts = [title for shop in shops for title in shop.titles]
-    queries = [query.text for shop in shops for query in shop.judged]
-    vocabulary = build_vocabulary(texts + queries, plan.known, plan.buckets)
-    model = Anthem(Shape(len(vocabulary), plan.dimension, plan.hyperboloids))
-    rarity(model, vocabulary, texts)
-    started = time.monotonic()
-    batches = cycle(_streams(shops, vocabulary, plan))
-    best = _learn(model, vocabulary, batches, trials, plan, started + 60 * plan.minutes)
-    model.load_state_dict(best.state)
-    model.eval()
-    return Trained(model, vocabulary, best.quality, best.step, time.monotonic() - started)
+    shops = [part.learn for part in parts]
+    titles = [title for shop in shops for title in shop.titles]
+    ranker = fresh(titles, [query.text for shop in shops for query in shop.judged], plan)
+    if torch.cuda.is_available():
+        ranker = ranker.cuda()
+    samplers = _samplers(shops, plan, teacher)
+    course = run(ranker, samplers, [part.validate for part in parts], plan.pace, resume)
+    fit_sizes(ranker.cpu(), shops)
+    ranker.network.round()
+    return Trained(ranker, course.quality, course.best_step, time.monotonic() - started)
 
 
-def _learn(
-    model: Anthem,
-    vocabulary: Vocabulary,
-    streams: Iterator[Iterator[Batch]],
-    trials: Sequence[Shop],
-    plan: Plan,
-    until: float,
-) -> Best:
-    groups = parameter_groups(model, plan.rate)
-    optimiser = geoopt.optim.RiemannianAdam(groups)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: pace(step / plan.steps))
-    best = Best()
-    with progress("training", plan.steps) as advance:
-        for step in range(1, plan.steps + 1):
-            value = _step(model, next(next(streams)), optimiser)
-            schedule.step()
-            advance(1)
-            last = step == plan.steps or time.monotonic() > until
-            if last or step % plan.every == 0:
-                best.offer(model, _validated(model, vocabulary, trials, step, value), step)
-            if last:
-                break
-    return best
+def fresh(titles: Sequence[str], queries: Sequence[str], plan: Plan) -> AnthemRanker:
+    """Untrained ranker with the vocabulary of some texts; a trigram's salience starts at its rarity in the titles."""
+    vocabulary = build_vocabulary([*titles, *queries], plan.known, plan.buckets)
+    shape = Shape(
+        len(vocabulary),
+        dimension=plan.dimension,
+        hyperboloids=plan.hyperboloids,
+        grid=plan.grid,
+        places=vocabulary.title_limit,
+        geometry=plan.geometry,
+    )
+    ranker = AnthemRanker(vocabulary, Anthem(shape))
+    rarity(ranker, titles)
+    return ranker
 
 
-def _step(model: Anthem, batch: Batch, optimiser: torch.optim.Optimizer) -> float:
-    model.train()
-    value = loss(model, batch)
-    optimiser.zero_grad()
-    if not torch.isfinite(value):
-        raise AnthemError("The loss is no number any more. Train again with another --seed, and tell us the data.")
-    value.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    model.entities.settle()
-    return float(value.detach())
-
-
-def _validated(
-    model: Anthem, vocabulary: Vocabulary, trials: Sequence[Shop], step: int, value: float
-) -> dict[str, float]:
-    model.eval()
-    quality = {shop.name: pool_ndcg(model, vocabulary, shop) for shop in trials}
-    shown = ", ".join(f"{name} {found:.4f}" for name, found in quality.items()) or "nothing judged"
-    err.print(f"step {step}: loss {value:.3f}, validation nDCG@10: {shown}")
-    return quality
-
-
-def pace(done: float, warm: float = 0.1) -> float:
-    """Share of the full step size when a share of the steps is done: a tenth to get going, then half a cosine to 0."""
-    return min(1.0, (done + 1e-2) / warm) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-
-
-def parameter_groups(model: Anthem, rate: float) -> list[dict[str, Any]]:
-    """Entities on the manifold apart from all else: RiemannianAdam moves a point by its rate, not each coordinate.
-
-    Twice the rate of the rest, not √D times: faster, the table learns its titles by heart.
-    """
-    entities = model.entities.points
-    others = [parameter for parameter in model.parameters() if parameter is not entities]
-    return [{"params": [entities], "lr": rate * 2}, {"params": others, "lr": rate}]
-
-
-def _streams(shops: Sequence[Shop], vocabulary: Vocabulary, plan: Plan) -> list[Iterator[Batch]]:
-    """Streams of batches to draw from in turn, each shop's as often as its share."""
+def _samplers(shops: Sequence[Shop], plan: Plan, teacher: Teacher | None) -> list[Sampler]:
+    """Samplers to draw from in turn, each shop's as often as its share."""
     shares = plan.shares or (1,) * len(shops)
-    streams = []
+    samplers = []
     for place, (shop, share) in enumerate(zip(shops, shares, strict=True)):
-        wanted = math.ceil(plan.passes * len(shop.judged) * sum(shares) / share / plan.steps)
-        sampler = Sampler(shop, vocabulary, random.Random(plan.seed + place), judged=min(MOST_JUDGED, wanted))
-        streams += [sampler.batches()] * share
-    return streams
+        steps = min(plan.pace.steps, 10_000)
+        wanted = math.ceil(plan.passes * len(shop.judged) * sum(shares) / share / steps)
+        mixture = plan.mixture.limited(wanted)
+        teaching = teach(shop, teacher, random.Random(plan.seed)) if teacher is not None else None
+        samplers += [Sampler(shop, mixture, plan.seed + 1000 * place + copy, teaching) for copy in range(share)]
+    return samplers
 
 
 @torch.no_grad()
-def rarity(model: Anthem, vocabulary: Vocabulary, texts: Sequence[str]) -> None:
-    """Start every trigram's salience at half its inverse document frequency, `½·log(N / (1 + df))`."""
+def rarity(ranker: AnthemRanker, texts: Sequence[str]) -> None:
+    """Start every trigram's salience at a share of its inverse document frequency, `log(N / (1 + df))`."""
+    vocabulary: Vocabulary = ranker.vocabulary
     frequency = torch.zeros(len(vocabulary))
     for text in texts:
         frequency[sorted(set(vocabulary.title_ids(text)))] += 1
-    model.entities.salience.weight[:, 0] = 0.5 * torch.log(len(texts) / (1 + frequency))
+    rare = torch.log(len(texts) / (1 + frequency))
+    ranker.network.entities.salience.weight[:, 0] = 0.5 * rare
+    ranker.network.grid.salience.weight[:] = 0.3 * rare[:, None]

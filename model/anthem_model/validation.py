@@ -1,70 +1,84 @@
-"""How good a model is on the validation part: order of the judged products, containment, no cluster needed."""
+"""How good a ranker is on the validation part: order of the judged products and of the lexical window."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from anthem_core.text import pad
-from anthem_model.containment import excess, query_distance
+from anthem_model.lexical import Lexical
+from anthem_model.shop import WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from torch import Tensor
+    from anthem_model.ranker import Ranker
+    from anthem_model.shop import Judged, Shop
 
-    from anthem_core.text import Vocabulary
-    from anthem_model.network import Anthem, Hyperboloids
-    from anthem_model.shop import Shop
-
-BATCH = 128
 CUT = 10
 
 
 @dataclass(frozen=True)
-class Signals:
-    """Distances `(N,)` and excesses `(N,)` of some products to one query."""
+class Pool:
+    """Candidates of one validation query: judged products and the lexical window, `(N,)` each.
 
-    distance: Tensor
-    excess: Tensor
+    `rows` in the shop's titles, lexical scores, gains (0 where nobody judged), which are judged, which in the window.
+    """
 
-
-@torch.no_grad()
-def encode_products(model: Anthem, vocabulary: Vocabulary, titles: Sequence[str]) -> Tensor:
-    """Points of titles, `(N, D+1)`."""
-    ids = [vocabulary.title_ids(title) for title in titles]
-    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-    points = torch.empty(len(ids), model.shape.dimension + 1)
-    for start in range(0, len(order), BATCH):
-        rows = order[start : start + BATCH]
-        trigrams, mask = pad([ids[row] for row in rows])
-        points[rows] = model.product(torch.from_numpy(trigrams), torch.from_numpy(mask)).points
-    return points
+    text: str
+    rows: list[int]
+    lexical: Tensor
+    gains: Tensor
+    judged: Tensor
+    window: Tensor
 
 
-@torch.no_grad()
-def encode_query(model: Anthem, vocabulary: Vocabulary, text: str) -> Hyperboloids:
-    """Hyperboloids of one query, batch of 1."""
-    trigrams, mask = pad([vocabulary.query_ids(text)])
-    query: Hyperboloids = model.query(torch.from_numpy(trigrams), torch.from_numpy(mask))
-    return query
+def pools(shop: Shop, most: int | None = None) -> list[Pool]:
+    """Candidates of a shop's judged queries, of the first `most` where that is given."""
+    engine = Lexical(shop.titles)
+    return [_pool(engine, query) for query in shop.judged[:most]]
 
 
-@torch.no_grad()
-def signals(model: Anthem, vocabulary: Vocabulary, text: str, points: Tensor) -> Signals:
-    """Distance and excess of products to a query text; points `(N, D+1)`."""
-    query = encode_query(model, vocabulary, text)
-    far = query_distance(query.centres, query.limits, query.weights, points, model.shape.gamma)
-    return Signals(far[0], excess(query.centres, query.limits, query.weights, points)[0])
+def _pool(engine: Lexical, query: Judged) -> Pool:
+    lexical = engine.scores(query.text)
+    first = engine.best(query.text, WINDOW)
+    rows = sorted({*first, *query.rows})
+    known, shown = dict(zip(query.rows, query.gains, strict=True)), set(first)
+    return Pool(
+        query.text,
+        rows,
+        torch.from_numpy(lexical[rows]),
+        torch.tensor([known.get(row, 0.0) for row in rows]),
+        torch.tensor([row in known for row in rows]),
+        torch.tensor([row in shown for row in rows]),
+    )
 
 
-def pool_ndcg(model: Anthem, vocabulary: Vocabulary, shop: Shop) -> float:
-    """Mean nDCG@10 (linear gain) of the distance's order over each query's judged products."""
-    points = encode_products(model, vocabulary, shop.titles)
-    far = [signals(model, vocabulary, query.text, points[list(query.rows)]).distance for query in shop.judged]
-    return ndcg([torch.tensor(query.gains) for query in shop.judged], [-away for away in far])
+def standing(ranker: Ranker, shop: Shop, asked: Iterable[Pool]) -> float:
+    """Mean nDCG@10 of a ranker's order, of the judged products and of the window alike."""
+    asked = list(asked)
+    scores = [ranker.rank(one.text, [shop.titles[row] for row in one.rows]) for one in asked]
+    return sum(shown_ndcg(asked, scores, part) for part in ("judged", "window")) / 2
+
+
+class Shown(Protocol):
+    """Gains of some candidates, and which of them are judged and which in the window; `(N,)` each."""
+
+    @property
+    def gains(self) -> Tensor: ...  # noqa: D102
+    @property
+    def judged(self) -> Tensor: ...  # noqa: D102
+    @property
+    def window(self) -> Tensor: ...  # noqa: D102
+
+
+def shown_ndcg(asked: Sequence[Shown], scores: Sequence[Tensor], part: str) -> float:
+    """Mean nDCG@10 of scores over the candidates `judged`, or over the `window`; the others are not shown."""
+    shown = [score.masked_fill(~getattr(one, part), -torch.inf) for one, score in zip(asked, scores, strict=True)]
+    return ndcg([one.gains for one in asked], shown)
 
 
 def ndcg(gains: Sequence[Tensor], scores: Sequence[Tensor]) -> float:
@@ -72,14 +86,16 @@ def ndcg(gains: Sequence[Tensor], scores: Sequence[Tensor]) -> float:
 
     A product of score −∞ is not shown at all: it takes no place, and what is relevant of it is missed.
     """
-    found = [_ndcg(gain, score) for gain, score in zip(gains, scores, strict=True)]
-    return sum(found) / max(len(found), 1)
-
-
-def _ndcg(gain: Tensor, score: Tensor) -> float:
+    if not gains:
+        return 0.0
+    gain, score = (
+        pad_sequence(list(rows), batch_first=True, padding_value=fill)
+        for rows, fill in ((gains, 0.0), (scores, -torch.inf))
+    )
     shown = gain * (score > -torch.inf)
-    ranked = shown[score.argsort(descending=True, stable=True)[:CUT]]
-    ideal = gain.sort(descending=True).values[:CUT]
-    discount = 1 / torch.log2(torch.arange(len(ideal)) + 2)
-    best = float((ideal * discount).sum())
-    return float((ranked * discount).sum()) / best if best > 0 else 0.0
+    order = score.argsort(dim=1, descending=True, stable=True)[:, :CUT]
+    discount = 1 / torch.log2(torch.arange(order.shape[1]) + 2)
+    ideal = gain.sort(dim=1, descending=True).values[:, :CUT]
+    best = (ideal * discount).sum(1)
+    found = (shown.gather(1, order) * discount).sum(1)
+    return float((found / best.clamp_min(1e-9)).mean())

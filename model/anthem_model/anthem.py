@@ -1,0 +1,198 @@
+"""ANTHEM as a ranker: its losses over a batch of lists, and its two signals for any query and titles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anthem_core.text import pad, words
+from anthem_model.containment import distance, excess, outside, query_distance, union
+from anthem_model.lists import UNKNOWN, Lists
+from anthem_model.lorentz import norm
+from anthem_model.losses import boundary, listwise, taught
+from anthem_model.ranker import Ranker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anthem_core.text import Vocabulary
+    from anthem_model.grid import Asked, Offered
+    from anthem_model.network import Anthem
+
+DROPPED = 0.1  # of the trigrams in training
+EVERY = 2  # one query of so many also trains containment, which costs the most
+
+
+class Signals(NamedTuple):
+    """Distance, excess and attention of products for one query, `(N,)` each."""
+
+    distance: Tensor
+    excess: Tensor
+    attention: Tensor
+
+
+class Distant(NamedTuple):
+    """Logits of distances, and lengths outside the hyperboloids, `(B, N)` each."""
+
+    logits: Tensor
+    beyond: Tensor
+
+
+class AnthemRanker(Ranker):
+    """A network with its vocabulary: texts in, logits out.
+
+    `only` names one of both signals, `attention` or `containment`, to rank by that alone.
+    """
+
+    only: str | None = None
+
+    def __init__(self, vocabulary: Vocabulary, network: Anthem) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.network = network
+        self._ids: dict[tuple[str, int], list[int]] = {}
+        self._words: dict[str, frozenset[str]] = {}
+
+    def scores(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
+        """Logits of both signals, `(B, C)`: attention, and a learned share of containment; or of the one in `only`."""
+        if self.only == "attention":
+            return self._attention(queries, titles, candidates)
+        containment = self._containment(queries, titles).gather(1, candidates)
+        if self.only == "containment":
+            return containment
+        return self._attention(queries, titles, candidates) + self.network.share * containment
+
+    def loss(self, lists: Lists) -> Tensor:
+        """Order by attention, order by distance and the boundary, and what a teacher says of both, summed."""
+        known = lists.gains >= 0
+        logits = self._attention(lists.queries, lists.titles, lists.candidates)
+        order = listwise(logits, lists.gains, known) + listwise(logits, lists.gains, lists.judged)
+        half = part(lists, EVERY)
+        distant = self._distances(half)
+        both = logits[::EVERY].detach() + self.network.share * distant.logits.detach().gather(1, half.candidates)
+        shared = listwise(both, half.gains, half.gains >= 0)
+        return order + taught(logits, lists.taught) + shared + self._containment_loss(half, distant)
+
+    def groups(self, rate: float) -> list[dict[str, Any]]:
+        """Entities on the manifold, the grid, and all else, whose gradients are as long as they are, each apart.
+
+        RiemannianAdam moves a point by its rate, not each coordinate; twice the rate of the rest, not √D times: faster,
+        the table learns its titles by heart.
+        """
+        entities, grid = self.network.entities.points, list(self.network.grid.parameters())
+        known = {id(parameter) for parameter in (entities, *grid)}
+        others = [one for one in self.parameters() if id(one) not in known and one.requires_grad]
+        return [{"params": [entities], "lr": rate * 2}, {"params": grid, "lr": rate}, {"params": others, "lr": rate}]
+
+    def settle(self) -> None:
+        """Bring the entities back onto the sheet."""
+        self.network.entities.settle()
+
+    @torch.no_grad()
+    def points(self, titles: Sequence[str]) -> Tensor:
+        """Points of titles, `(N, D+1)`."""
+        return self._points(titles)
+
+    @torch.no_grad()
+    def signals(self, query: str, titles: Sequence[str], points: Tensor) -> Signals:
+        """Distance, excess and attention of titles whose points are known."""
+        network = self.network
+        asked = network.query(*self.query_ids([query]))
+        placed = (asked.centres, asked.limits, asked.weights, points)
+        far = query_distance(*placed, network.shape.gamma, network.shape.space)[0]
+        attention = network.grid(*self.query_ids([query]), *self.title_ids(titles))[0]
+        return Signals(far, excess(*placed, network.shape.space)[0], attention)
+
+    def _attention(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
+        grid = self.network.grid
+        asked: Asked = grid.ask(*self.query_ids(queries))
+        offered: Offered = grid.offer(*self.title_ids(titles))
+        return grid.pairs(asked, offered, candidates)
+
+    def _containment(self, queries: Sequence[str], titles: Sequence[str]) -> Tensor:
+        """Logits of the distance of all titles to all queries, `(B, N)`."""
+        asked = self.network.query(*self.query_ids(queries))
+        shape = self.network.shape
+        placed = (asked.centres, asked.limits, asked.weights, self._points(titles))
+        far = query_distance(*placed, shape.gamma, shape.space)
+        return -self.network.log_scale.exp() * far
+
+    def _distances(self, lists: Lists) -> Distant:
+        """Logits of the distance of all titles to all queries, and how far outside they lie."""
+        network = self.network
+        asked, points = network.query(*self.query_ids(lists.queries)), self._points(lists.titles)
+        seen, limits = network.shape.space.seen_pairwise(asked.centres, points), asked.limits[:, None]
+        far = union(distance(seen, limits, network.shape.gamma), asked.weights)
+        beyond = union(norm(outside(seen, limits)).squeeze(-1), asked.weights)
+        return Distant(-network.log_scale.exp() * far, beyond)
+
+    def _containment_loss(self, lists: Lists, distant: Distant) -> Tensor:
+        """Order over all titles of the batch, order over the judged ones, the boundary, and the teacher's order."""
+        logits = distant.logits
+        gains, judged = self._spread(lists)
+        order = listwise(logits, gains, gains >= 0) + listwise(logits, gains, judged)
+        inside = boundary(distant.beyond, gains, judged)
+        return order + inside + taught(logits.gather(1, lists.candidates), lists.taught)
+
+    def _spread(self, lists: Lists) -> tuple[Tensor, Tensor]:
+        """Gains and judged `(B, N)` over all titles; one that holds every word of a query may well be relevant."""
+        needed = [self._words_of(query) for query in lists.queries]
+        held = [self._words_of(title) for title in lists.titles]
+        gains = torch.tensor([[UNKNOWN * (asked <= title) for title in held] for asked in needed]).to(
+            lists.gains.device
+        )
+        judged = torch.zeros_like(gains, dtype=torch.bool)
+        return gains.scatter(1, lists.candidates, lists.gains), judged.scatter(1, lists.candidates, lists.judged)
+
+    def _words_of(self, text: str) -> frozenset[str]:
+        return self._words.setdefault(text, frozenset(words(text)))
+
+    def _points(self, titles: Sequence[str], parts: int = 4) -> Tensor:
+        """Points of titles, `(N, D+1)`, in parts of like length: padding costs as much as text."""
+        ids, mask = self.title_ids(titles)
+        lengths = mask.sum(-1)
+        order = torch.argsort(lengths, stable=True)
+        points = []
+        for rows in order.chunk(max(parts, len(titles) // 128)):
+            width = max(1, int(lengths[rows].max()))
+            points.append(self.network.product(ids[rows, :width], mask[rows, :width]).points)
+        return torch.cat(points)[torch.argsort(order)]
+
+    def query_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask of query texts, `(B, T)` each; in training some trigrams are missing."""
+        return self._padded(texts, self.vocabulary.query_limit)
+
+    def title_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask of titles, `(N, L)` each; in training some trigrams are missing."""
+        return self._padded(texts, self.vocabulary.title_limit)
+
+    def _padded(self, texts: Sequence[str], limit: int) -> tuple[Tensor, Tensor]:
+        """Ids and mask of texts; in training some trigrams are missing."""
+        rows = []
+        for text in texts:
+            found = self._ids.get((text, limit))
+            if found is None:
+                found = self._ids[text, limit] = self.vocabulary.ids(text, limit)
+            rows.append(found)
+        ids, mask = (torch.from_numpy(array) for array in pad(rows))
+        if self.training:
+            mask &= (torch.rand(mask.shape) >= DROPPED) | (torch.arange(mask.shape[1]) == 0)
+        device = self.network.log_scale.device
+        return ids.to(device), mask.to(device)
+
+
+def part(lists: Lists, every: int) -> Lists:
+    """One list of so many, with its titles alone."""
+    chosen = lists.candidates[::every]
+    rows, places = np.unique(chosen.cpu().numpy(), return_inverse=True)
+    return Lists(
+        lists.queries[::every],
+        [lists.titles[row] for row in rows],
+        torch.from_numpy(places.reshape(chosen.shape)).to(chosen.device),
+        lists.gains[::every],
+        lists.judged[::every],
+        lists.taught[::every],
+    )

@@ -1,0 +1,179 @@
+"""Lists to learn from: a query and candidates somebody judged, the lexical engine confused, or chance drew."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from anthem_core.text import words
+from anthem_model.pseudo import pseudo_query, typed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from anthem_model.shop import Judged, Shop
+    from anthem_model.teacher import Taught
+
+UNKNOWN = -1.0
+
+
+@dataclass(frozen=True)
+class Lists:
+    """B queries with C candidates each, rows of `titles (N,)`.
+
+    `gains (B, C)`: in [0, 1], or −1 where nobody knows; `judged (B, C)`: whether somebody judged the pair;
+    `taught (B, C)`: a teacher's cosine, not a number where it says nothing.
+    """
+
+    queries: list[str]
+    titles: list[str]
+    candidates: Tensor
+    gains: Tensor
+    judged: Tensor
+    taught: Tensor
+
+    def to(self, device: torch.device) -> Lists:
+        """The same lists with their tensors on a device."""
+        tensors = (self.candidates, self.gains, self.judged, self.taught)
+        return Lists(self.queries, self.titles, *(tensor.to(device) for tensor in tensors))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How many queries of each kind a batch holds, how many candidates each, and how many of these are confused."""
+
+    judged: int = 24
+    pseudo: int = 4
+    taught: int = 0
+    candidates: int = 16
+    confused: int = 6
+    random: int = 2
+
+    def limited(self, judged: int) -> Mixture:
+        """The same mixture with no more judged queries than given; pseudo-queries take their places."""
+        spared = max(0, self.judged - judged)
+        return replace(self, judged=self.judged - spared, pseudo=self.pseudo + spared)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One query of a batch: text, the rows drawn for it, what is known of any row, and its number with the teacher."""
+
+    text: str
+    rows: list[int]
+    gains: dict[int, float]
+    judged: frozenset[int] = frozenset()
+    lesson: int = -1
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws batches of lists from one shop; the same seed and step give the same batch, so a training can resume."""
+
+    shop: Shop
+    mixture: Mixture
+    seed: int = 0
+    teaching: Taught | None = None
+
+    def lists(self, step: int) -> Lists:
+        """Batch number `step`, from 0; every judged query comes once before any comes twice."""
+        random = Random(f"{self.seed} {step}")
+        asked = [self._asked(self.shop.judged[number], number, random) for number in self._turn(step)]
+        asked += [self._pseudo(random) for _ in range(self.mixture.pseudo if self.shop.titles else 0)]
+        if self.teaching is not None:
+            asked += [self._lesson(self.teaching, random) for _ in range(self.mixture.taught)]
+        return self._lists(asked, random)
+
+    def _turn(self, step: int) -> list[int]:
+        """Numbers of the judged queries whose turn it is."""
+        total = len(self.shop.judged)
+        count = min(self.mixture.judged, total)
+        return [self._orders(place // total)[place % total] for place in range(step * count, (step + 1) * count)]
+
+    def _orders(self, epoch: int) -> list[int]:
+        if epoch not in self._known_orders:
+            self._known_orders.clear()
+            order = list(range(len(self.shop.judged)))
+            Random(f"{self.seed} epoch {epoch}").shuffle(order)
+            self._known_orders[epoch] = order
+        return self._known_orders[epoch]
+
+    @cached_property
+    def _known_orders(self) -> dict[int, list[int]]:
+        return {}
+
+    def _asked(self, judged: Judged, number: int, random: Random) -> Asked:
+        """Judged products, every grade as likely as the next where there are many, and some that BM25 confuses."""
+        gains = dict(zip(judged.rows, judged.gains, strict=True))
+        most = self.mixture.candidates - self.mixture.confused - self.mixture.random
+        rows = list(gains) if len(gains) <= most else _by_grade(gains, most, random)
+        confused = self.shop.confused[number]
+        count = min(len(confused), self.mixture.candidates - self.mixture.random - len(rows))
+        return Asked(judged.text, rows + random.sample(confused, count), gains, frozenset(gains))
+
+    def _pseudo(self, random: Random) -> Asked:
+        """Words of a title, its own product, and others that share words with it: relevant when they hold all."""
+        row = random.randrange(len(self.shop.titles))
+        chosen = pseudo_query(words(self.shop.titles[row]) or ["?"], random)
+        needed = frozenset(chosen)
+        near = (random.choice(self.shop.holders.get(word, [row])) for word in random.choices(chosen, k=8))
+        gains = {row: 1.0} | {one: float(needed <= self.shop.words[one]) for one in near}
+        return Asked(typed(chosen, random), list(gains), gains, frozenset(gains))
+
+    def _lesson(self, teaching: Taught, random: Random) -> Asked:
+        """A query the teacher knows, with some of the products that it or the lexical engine finds near."""
+        number = random.randrange(len(teaching.texts))
+        near = teaching.near[number]
+        rows = random.sample(list(near), min(len(near), self.mixture.candidates - self.mixture.random))
+        text = teaching.texts[number]
+        shown = typed(text.split(), random) if number < teaching.pseudo else text
+        return Asked(shown, rows, {}, lesson=number)
+
+    def _lists(self, asked: list[Asked], random: Random) -> Lists:
+        width = min(self.mixture.candidates, len(self.shop.titles))
+        rows = np.array([self._filled(one.rows, width, random) for one in asked]).reshape(-1, width)
+        gains = [
+            [one.gains.get(row, UNKNOWN if one.lesson >= 0 else 0.0) for row in drawn]
+            for one, drawn in zip(asked, rows, strict=True)
+        ]
+        judged = [[row in one.judged for row in drawn] for one, drawn in zip(asked, rows, strict=True)]
+        pool, places = np.unique(rows, return_inverse=True)
+        return Lists(
+            [one.text for one in asked],
+            [self.shop.titles[row] for row in pool],
+            torch.from_numpy(places.reshape(rows.shape)),
+            torch.tensor(gains, dtype=torch.float32).view(rows.shape),
+            torch.tensor(judged, dtype=torch.bool).view(rows.shape),
+            self._taught(asked, rows),
+        )
+
+    def _filled(self, rows: list[int], width: int, random: Random) -> list[int]:
+        """Rows filled up with ones that chance draws."""
+        rows = list(rows[:width])
+        while len(rows) < width:
+            row = random.randrange(len(self.shop.titles))
+            if row not in rows:
+                rows.append(row)
+        return rows
+
+    def _taught(self, asked: list[Asked], rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Tensor:
+        taught = np.full(rows.shape, np.nan, np.float32)
+        for number, one in enumerate(asked):
+            if one.lesson >= 0 and self.teaching is not None:
+                taught[number] = self.teaching.cosines(one.lesson, rows[number])
+        return torch.from_numpy(taught)
+
+
+def _by_grade(gains: dict[int, float], count: int, random: Random) -> list[int]:
+    """Some of the judged products, every grade as likely as the next: a broad query has hundreds of good ones."""
+    grades: dict[float, list[int]] = defaultdict(list)
+    for row, gain in gains.items():
+        grades[gain].append(row)
+    drawn = (random.choice(grades[random.choice(sorted(grades))]) for _ in range(count))
+    return list(dict.fromkeys(drawn))

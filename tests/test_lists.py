@@ -1,0 +1,235 @@
+"""Laws of the lists that a ranker learns from."""
+
+import random
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytestmark = pytest.mark.train
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from anthem_core.text import words  # noqa: E402
+from anthem_model.anthem import part  # noqa: E402
+from anthem_model.lists import UNKNOWN, Mixture, Sampler  # noqa: E402
+from anthem_model.shop import Judged, Shop  # noqa: E402
+from anthem_model.teacher import Taught  # noqa: E402
+
+COLOURS, THINGS = ("red", "blue", "green", "black", "white"), ("teapot", "kettle", "desk lamp", "coffee mug")
+TITLES = [f"{colour} {thing} {size}" for size, colour, thing in product(("small", "large"), COLOURS, THINGS)]
+MIXTURE = Mixture(judged=4, pseudo=3, taught=2, candidates=8, confused=3, random=1)
+few = settings(max_examples=25)
+steps = st.integers(0, 50)
+
+
+def shop(count=40, judged=11):
+    """Titles, and queries of which each has its own products judged with three grades."""
+    names = TITLES[:count]
+    grades = (1.0, 1 / 3, 0.0)
+    asked = [
+        Judged(" ".join(words(names[row])[:2]), tuple((row + 5 * place) % count for place in range(3)), grades)
+        for row in range(judged)
+    ]
+    return Shop("tiny", names, asked)
+
+
+def teaching(shop, pseudo=4):
+    """A teacher of unit vectors that chance drew, and lessons on every third row."""
+    rng = np.random.default_rng(0)
+    texts = ["red kettle"] * pseudo + [query.text for query in shop.judged]
+    titles, queries = (
+        (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+        for vectors in (rng.normal(size=(len(shop.titles), 4)), rng.normal(size=(len(texts), 4)))
+    )
+    return Taught(
+        texts, pseudo, titles, queries, [list(range(number % 3, len(shop.titles), 3)) for number in range(len(texts))]
+    )
+
+
+WHOLE = shop()
+SAMPLER = Sampler(WHOLE, MIXTURE, 7, teaching(WHOLE))
+
+
+def same(left, right):
+    """Whether two batches are equal, numbers that are none included."""
+    tensors = ("candidates", "gains", "judged", "taught")
+    return (left.queries, left.titles) == (right.queries, right.titles) and all(
+        torch.equal(getattr(left, name).nan_to_num(9), getattr(right, name).nan_to_num(9)) for name in tensors
+    )
+
+
+@few
+@given(steps)
+def test_a_batch_is_a_function_of_seed_and_step(step):
+    """A sampler made anew, asked in any order, gives the same batch; another step or seed gives another."""
+    wanted = SAMPLER.lists(step)
+    again = Sampler(shop(), MIXTURE, 7, teaching(WHOLE))
+    again.lists(step + 9)
+    assert same(again.lists(step), wanted)
+    assert not same(SAMPLER.lists(step + 1), wanted)
+    assert not same(Sampler(WHOLE, MIXTURE, 8, teaching(WHOLE)).lists(step), wanted)
+
+
+@pytest.mark.parametrize("judged", [1, 3, 4, 11, 12])
+def test_every_judged_query_comes_before_any_comes_twice(judged):
+    """After as many judged places as `n` rounds take, every judged query came `n` times."""
+    sampler = Sampler(WHOLE, Mixture(judged=judged, pseudo=0))
+    seen = [query for step in range(11) for query in sampler.lists(step).queries]
+    each = min(judged, 11)
+    for turn in range(each):
+        assert sorted(seen[11 * turn : 11 * (turn + 1)]) == sorted(query.text for query in WHOLE.judged)
+
+
+@few
+@given(steps)
+def test_a_batch_has_its_shapes(step):
+    """Queries of every kind, candidates each once and in range, titles each once."""
+    batch = SAMPLER.lists(step)
+    assert len(batch.queries) == 4 + 3 + 2
+    for name in ("candidates", "gains", "judged", "taught"):
+        assert getattr(batch, name).shape == (9, 8)
+    assert len(set(batch.titles)) == len(batch.titles)
+    assert set(batch.candidates.flatten().tolist()) == set(range(len(batch.titles)))
+    assert all(len(set(row)) == 8 for row in batch.candidates.tolist())
+
+
+@few
+@given(steps)
+def test_gains_are_shares_or_unknown(step):
+    """Gains lie in [0, 1]; unknown are those that a teacher alone could tell, and they are not judged."""
+    batch = SAMPLER.lists(step)
+    lesson = torch.arange(9) >= 7
+    assert ((batch.gains[~lesson] >= 0) & (batch.gains[~lesson] <= 1)).all()
+    assert (batch.gains[lesson] == UNKNOWN).all()
+    assert not batch.judged[lesson].any()
+
+
+@few
+@given(steps)
+def test_judged_pairs_have_their_own_gains(step):
+    """Each judged pair has the gain that somebody gave it, each unjudged one of a judged query 0."""
+    batch = SAMPLER.lists(step)
+    for number, text in enumerate(batch.queries[:4]):
+        query = next(one for one in WHOLE.judged if one.text == text)
+        gains = dict(zip((WHOLE.titles[row] for row in query.rows), query.gains, strict=True))
+        shown = [batch.titles[row] for row in batch.candidates[number]]
+        assert [title in gains for title in shown] == batch.judged[number].tolist()
+        assert batch.judged[number].sum() == 3
+        torch.testing.assert_close(batch.gains[number], torch.tensor([gains.get(title, 0.0) for title in shown]))
+
+
+@few
+@given(steps)
+def test_pseudo_queries_know_what_holds_their_words(step):
+    """A pseudo-query has a product of its own, relevant; what is relevant and what is not both count as judged."""
+    batch = SAMPLER.lists(step)
+    assert (batch.gains[4:7].amax(1) == 1).all()
+    assert (batch.judged[4:7] | (batch.gains[4:7] == 0)).all()
+
+
+@few
+@given(steps)
+def test_lessons_are_where_the_teacher_speaks(step):
+    """A teacher's cosines stand in the rows of lessons, all of them, and nowhere else."""
+    batch = SAMPLER.lists(step)
+    assert batch.taught[:7].isnan().all()
+    assert (batch.taught[7:].abs() <= 1.001).all()
+    taught, rows = SAMPLER.teaching, {title: row for row, title in enumerate(TITLES)}
+    for number in range(7, 9):
+        shown = np.array([rows[batch.titles[row]] for row in batch.candidates[number]])
+        cosines = taught.titles[shown].astype(np.float32) @ taught.queries.astype(np.float32).T
+        assert np.isclose(cosines, batch.taught[number, :, None], atol=1e-6).all(0).any()
+
+
+def test_without_a_teacher_there_are_no_lessons():
+    """Places for lessons stay empty where nobody teaches."""
+    batch = Sampler(WHOLE, MIXTURE).lists(0)
+    assert len(batch.queries) == 7
+    assert batch.taught.isnan().all()
+
+
+def test_confused_products_are_lexical_and_unjudged():
+    """What a query is confused with shares a word with it, and nobody judged it."""
+    for query, rows in zip(WHOLE.judged, WHOLE.confused, strict=True):
+        assert rows
+        assert not set(rows) & set(query.rows)
+        assert all(set(words(query.text)) & WHOLE.words[row] for row in rows)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_a_shop_smaller_than_a_list(count):
+    """Where there are fewer titles than places every list has all of them, once."""
+    small = shop(count, judged=min(count, 2))
+    batch = Sampler(small, MIXTURE, 0, teaching(small)).lists(0)
+    assert batch.titles == sorted(batch.titles, key=TITLES.index) == small.titles
+    assert all(sorted(row) == list(range(count)) for row in batch.candidates.tolist())
+
+
+def test_a_shop_without_judgments():
+    """A catalogue alone gives pseudo-queries, and no row is judged by a person."""
+    batch = Sampler(shop(judged=0), MIXTURE).lists(3)
+    assert len(batch.queries) == 3
+    assert (batch.gains.amax(1) == 1).all()
+
+
+def test_titles_without_words():
+    """Titles of signs alone are drawn as well, not an error."""
+    batch = Sampler(Shop("signs", ["!!", "?", ""], []), MIXTURE).lists(0)
+    assert batch.candidates.shape == (3, 3)
+
+
+def test_a_broad_query_shows_every_grade():
+    """Of a hundred judged products those of a rare grade are drawn as often as those of a common one."""
+    titles = [f"lamp {number}" for number in range(100)]
+    broad = Judged("lamp", tuple(range(100)), (0.0, *[1.0] * 98, 0.5))
+    sampler = Sampler(Shop("broad", titles, [broad]), Mixture(judged=1, pseudo=0))
+    batches = [sampler.lists(step) for step in range(40)]
+    drawn = torch.cat([batch.gains[batch.judged] for batch in batches])
+    assert all((drawn == gain).sum() >= 30 for gain in (0.0, 0.5, 1.0))
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
+def test_a_limited_mixture_is_as_large(judged, pseudo, limit):
+    """A limit on judged queries is kept, takes no more than it must, and pseudo-queries take their places."""
+    found = Mixture(judged=judged, pseudo=pseudo).limited(limit)
+    assert found.judged == min(judged, limit)
+    assert found.judged + found.pseudo == judged + pseudo
+
+
+@few
+@given(steps, st.integers(1, 4))
+def test_a_part_is_every_nth_list(step, every):
+    """A part of a batch has one list of so many, of the same titles, gains and lessons, and no title beside."""
+    batch = SAMPLER.lists(step)
+    found = part(batch, every)
+    assert found.queries == batch.queries[::every]
+    for few, row in zip(found.candidates, batch.candidates[::every], strict=True):
+        assert [found.titles[one] for one in few] == [batch.titles[one] for one in row]
+    assert set(found.candidates.flatten().tolist()) == set(range(len(found.titles)))
+    for name in ("gains", "judged", "taught"):
+        assert torch.equal(getattr(found, name).nan_to_num(9), getattr(batch, name)[::every].nan_to_num(9))
+
+
+def test_chance_from_outside_changes_nothing():
+    """A batch leaves the process's own random numbers alone, and does not depend on them."""
+    random.seed(1)
+    before = random.getstate()
+    first = SAMPLER.lists(2)
+    assert random.getstate() == before
+    random.seed(2)
+    torch.manual_seed(2)
+    assert same(SAMPLER.lists(2), first)
+
+
+def test_a_judged_product_that_chance_draws_keeps_its_gain():
+    """Of more judged products than a list takes, one that only chance draws is still known for what it is."""
+    titles = [f"teapot number{row}" for row in range(40)]
+    shop = Shop("broad", titles, [Judged("teapot", tuple(range(30)), (1.0,) * 30)])
+    sampler = Sampler(shop, Mixture(judged=1, pseudo=0, candidates=16, confused=2, random=8))
+    for step in range(20):
+        batch = sampler.lists(step)
+        for place, gain, known in zip(batch.candidates[0], batch.gains[0], batch.judged[0], strict=True):
+            row = titles.index(batch.titles[place])
+            assert (float(gain), bool(known)) == ((1.0, True) if row < 30 else (0.0, False))

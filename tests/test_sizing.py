@@ -1,0 +1,80 @@
+"""Laws of a query's size, on a shop whose broad queries have many best products."""
+
+import copy
+
+import pytest
+
+from anthem_core.text import build_vocabulary
+
+pytestmark = pytest.mark.train
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from anthem_model.anthem import AnthemRanker  # noqa: E402
+from anthem_model.network import Anthem, Shape  # noqa: E402
+from anthem_model.shop import Judged, Shop  # noqa: E402
+from anthem_model.sizing import fit_sizes  # noqa: E402
+
+torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
+
+COLOURS = ("red", "blue", "green", "black")
+THINGS = ("teapot", "kettle", "mug", "lamp")
+TITLES = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
+
+
+def judged(text):
+    """A query judged on all titles: 1 for those that hold all of its words."""
+    return Judged(
+        text,
+        tuple(range(len(TITLES))),
+        tuple(float(set(text.split()) <= set(title.split())) for title in TITLES),
+    )
+
+
+SHOP = Shop("tiny", TITLES, [judged(text) for text in (*THINGS, *TITLES[:12])])
+
+
+@pytest.fixture
+def ranker():
+    """An untrained model that knows the shop's trigrams."""
+    torch.manual_seed(0)
+    vocabulary = build_vocabulary(TITLES, 200, 10, least=1)
+    return AnthemRanker(vocabulary, Anthem(Shape(len(vocabulary), dimension=8, grid=4))).eval()
+
+
+@torch.no_grad()
+def size(ranker, text):
+    """Size of a query, the weighted mean of its limits."""
+    asked = ranker.network.query(*ranker.query_ids([text]))
+    return float((asked.weights * asked.limits.mean(-1)).sum())
+
+
+def test_a_query_with_more_best_products_is_larger(ranker):
+    """After the fit every general query is larger than each narrower one that holds it, also one never seen."""
+    fit_sizes(ranker, [SHOP])
+    for thing in THINGS:
+        for colour in COLOURS:
+            assert size(ranker, thing) > size(ranker, f"{colour} {thing}"), f"{colour} {thing}"
+
+
+def test_nothing_but_the_extents_moves(ranker):
+    """The fit changes one table; fitted twice it is the same."""
+    before = copy.deepcopy(ranker.network.state_dict())
+    fit_sizes(ranker, [SHOP])
+    after = copy.deepcopy(ranker.network.state_dict())
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"query.extent.weight"}
+    fit_sizes(ranker, [SHOP])
+    torch.testing.assert_close(ranker.network.query.extent.weight, after["query.extent.weight"], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shops", [[], [Shop("alone", TITLES, [])]])
+def test_without_judgments_no_query_is_stretched(ranker, shops):
+    """A catalogue alone says nothing of sizes: all extents are 0."""
+    fit_sizes(ranker, shops)
+    assert (ranker.network.query.extent.weight == 0).all()
+
+
+def test_shops_are_centred(ranker):
+    """A shop in which every query has equally many best products moves nothing, however many they are."""
+    even = Shop("even", TITLES, [judged(thing) for thing in THINGS])
+    fit_sizes(ranker, [even])
+    assert ranker.network.query.extent.weight.abs().max() < 1e-6

@@ -1,0 +1,149 @@
+"""Laws of the teacher: a real sentence transformer as small as can be, and vectors of letters where any will do."""
+
+import random
+
+import numpy as np
+import pytest
+
+from anthem_core.errors import DataError
+from anthem_core.text import words
+
+pytestmark = pytest.mark.train
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from anthem_model.course import Pace  # noqa: E402
+from anthem_model.lists import Mixture, Sampler  # noqa: E402
+from anthem_model.shop import Judged, Parts, Shop  # noqa: E402
+from anthem_model.teacher import NEAREST, Teacher, teach  # noqa: E402
+from anthem_model.training import Plan, train  # noqa: E402
+
+torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
+
+TITLES = [f"{colour} {thing}" for colour in ("red", "blue", "green") for thing in ("teapot", "kettle", "mug", "lamp")]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Folder of a sentence transformer with random weights and a vocabulary of single letters."""
+    pytest.importorskip("sentence_transformers", reason="no teacher without it")
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("teacher")
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(known), max_position_embeddings=64, **shape)).save_pretrained(folder)
+    BertTokenizer(vocab={token: place for place, token in enumerate(known)}).save_pretrained(folder)
+    return folder
+
+
+class Letters:
+    """A teacher that counts letters."""
+
+    def vectors(self, texts, what):
+        """Unit vectors of texts by their letters."""
+        assert what
+        counts = np.array([[text.count(letter) for letter in LETTERS] for text in texts], np.float32)
+        return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float16)
+
+
+def shop(judged=()):
+    """Twelve products, and queries judged on them."""
+    return Shop("tiny", TITLES, [Judged(text, (0,), (1.0,)) for text in judged])
+
+
+def test_vectors_are_of_length_1_in_their_order(model, tmp_path):
+    """Each text has its own unit vector, whatever stands beside it and however long that is."""
+    teacher = Teacher(model, tmp_path)
+    texts = ["red mug", "a very much longer title of one blue kettle", "", "red mug"]
+    found = teacher.vectors(texts, "titles").astype(np.float32)
+    assert found.shape == (4, 16)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=2e-3)
+    assert not np.allclose(found[0], found[1], atol=1e-2)
+    for text, vector in zip(texts, found, strict=True):
+        np.testing.assert_allclose(teacher.vectors([text], "one")[0], vector, atol=2e-3)
+
+
+def test_vectors_are_computed_once(model, tmp_path):
+    """The second time vectors come from the folder, also to another process's teacher; other texts do not."""
+    first = Teacher(model, tmp_path).vectors(TITLES, "titles")
+    (kept,) = tmp_path.iterdir()
+    np.save(kept, first + 1)
+    again = Teacher(model, tmp_path)
+    np.testing.assert_array_equal(again.vectors(TITLES, "titles"), first + 1)
+    assert not (again.vectors(TITLES[::-1], "titles") > 1).any()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("left", [0, 99, 200])
+def test_torn_vectors_are_computed_anew(model, tmp_path, left):
+    """A file of vectors that a kill or a full disk cut is replaced."""
+    wanted = Teacher(model, tmp_path).vectors(TITLES, "titles")
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[:left])
+    np.testing.assert_array_equal(Teacher(model, tmp_path).vectors(TITLES, "titles"), wanted)
+
+
+@pytest.mark.parametrize("content", [None, "{}", "no json", '{"model_type": "nothing"}'])
+def test_a_folder_without_a_model_is_refused(tmp_path, content):
+    """A folder that holds no sentence-embedding model is a DataError that names it and says what to name."""
+    pytest.importorskip("sentence_transformers", reason="no teacher without it")
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(DataError, match=r"(holds no|cannot be read as a) sentence-embedding model") as caught:
+        Teacher(tmp_path, tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert caught.value.exit_code == 4
+
+
+def test_a_teacher_reads_titles_and_queries(model, tmp_path):
+    """Lessons are words of titles first, then the judged queries; each has the teacher's nearest beside it."""
+    taught = teach(shop(["red tea", "lamp"]), Teacher(model, tmp_path), random.Random(0), 9)
+    assert taught.pseudo == 9
+    assert taught.texts[9:] == ["red tea", "lamp"]
+    known = {word for title in TITLES for word in words(title)}
+    assert all(set(text.split()) <= known for text in taught.texts[:9])
+    cosines = taught.cosines(9, np.arange(12))
+    vectors = Teacher(model, tmp_path).vectors(["red tea", *TITLES], "some").astype(np.float32)
+    np.testing.assert_allclose(cosines, vectors[1:] @ vectors[0], atol=2e-3)
+
+
+def test_a_lesson_is_given_on_what_is_near():
+    """Near are the teacher's nearest and what shares a word, of a large shop no more than twice so many."""
+    titles = [f"{title} {LETTERS[number % 26] * (1 + number // 26)}" for title in TITLES for number in range(30)]
+    large = Shop("large", titles, [])
+    taught = teach(large, Letters(), random.Random(0), 20)
+    vectors = Letters().vectors(titles, "titles").astype(np.float32)
+    for text, near in zip(taught.texts, taught.near, strict=True):
+        assert NEAREST <= len(near) <= 2 * NEAREST
+        assert near == sorted(set(near))
+        cosines = vectors @ Letters().vectors([text], "one")[0].astype(np.float32)
+        assert int(cosines.argmax()) in near or cosines[near].max() >= cosines.max() - 1e-3
+
+
+def test_a_shop_without_words_has_no_lessons_of_titles():
+    """Titles of signs alone give no pseudo-query."""
+    assert teach(Shop("signs", ["!!", "?"], []), _Zeros(), random.Random(0)).texts == []
+
+
+class _Zeros:
+    """A teacher that says the same of everything."""
+
+    def vectors(self, texts, what):
+        """The same vector for every text."""
+        assert what
+        return np.ones((len(texts), 1), np.float16)
+
+
+def test_a_catalogue_alone_learns_from_a_teacher():
+    """Without a single judgment the order of products comes near the teacher's."""
+    mixture = Mixture(judged=0, pseudo=0, taught=8, candidates=8, confused=0, random=2)
+    plan = Plan(pace=Pace(steps=40, every=40, rate=1e-2), mixture=mixture, dimension=8, known=200, buckets=40)
+    nobody = Parts(shop(), Shop("tiny", [], []))
+    trained = train([nobody], plan, Letters()).ranker
+    start = train([nobody], Plan(**{**vars(plan), "pace": Pace(steps=1, rate=0.0)}), Letters()).ranker
+    lists = Sampler(shop(), mixture, 99, teach(shop(), Letters(), random.Random(99))).lists(0)
+    with torch.no_grad():
+        before, after = (float(ranker.loss(lists)) for ranker in (start, trained))
+    assert after < 0.9 * before
