@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shipped
 import torch
 from candidates import cut, splits
 from scoring import TASKS, alone, fit, fused, lexical, measured, ranked, summed, timed
@@ -38,7 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "quality.jsonl"
 RUNS = ROOT / "runs" / "quality"
 MINUTES = {"home_depot": 3.0, "esci": 1.0, "crowdflower": 1.0}
-UNTRAINED = ("bm25", "bm25_trigrams", "minilm", "bm25_minilm")
+UNTRAINED = ("bm25", "bm25_trigrams", "minilm", "bm25_minilm", "general")
 MODELS = (*UNTRAINED, *RANKERS)
 TIMED = 21
 ONLY = ("attention", "containment")
@@ -123,7 +124,7 @@ def model_of(cell: Cell, parts: Parts) -> Ranker | None:
     Building it is part of the budget.
     """
     torch.manual_seed(cell.seed)
-    if cell.model in ("bm25", "bm25_trigrams"):
+    if cell.model in ("bm25", "bm25_trigrams", "general"):
         return None
     if cell.model in UNTRAINED:
         return Sentence(packaged_model())
@@ -151,7 +152,11 @@ def _cost(ranker: Ranker | None, dataset: Dataset, dev: Split) -> dict[str, Any]
 
 def _quality(cell: Cell, ranker: Ranker | None, split: dict[str, Split], dataset: Dataset) -> dict[str, Any]:
     scores = partial(_scores, cell.model, ranker, dataset)
-    runs, weights = orders(cell.model, scores, split)
+    weights: dict[str, float] = {}
+    if cell.model == "general":
+        runs = shipped.runs(dataset, split["dev"])
+    else:
+        runs, weights = orders(cell.model, scores, split)
     if isinstance(ranker, AnthemRanker):
         runs |= _one_by_one(ranker, scores, split)
     qrels = split["dev"].qrels

@@ -23,6 +23,8 @@ KEYS = {
     "judged/fused": "Judged products ordered, model and BM25",
     "window/alone": "BM25's first 100 reordered, model alone",
     "window/fused": "BM25's first 100 reordered, model and BM25",
+    "judged/without_attention": "Judged products ordered, without attention, as the cluster does",
+    "window/without_attention": "BM25's first 100 reordered, without attention, as the cluster does",
     "judged/attention_alone": "Judged products ordered, attention alone",
     "judged/attention_fused": "Judged products ordered, attention and BM25",
     "judged/containment_alone": "Judged products ordered, containment alone",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from anthem_model.network import Anthem
 
 DROPPED = 0.1  # of the trigrams in training
-EVERY = 2  # one query of so many also trains containment, which costs the most
+FASTER = 5 / 3  # than the grid the encoders learn
+EVERY = 1  # one query of so many also trains containment, which costs the most
 
 
 class Signals(NamedTuple):
@@ -80,12 +81,17 @@ class AnthemRanker(Ranker):
         """Entities on the manifold, the grid, and all else, whose gradients are as long as they are, each apart.
 
         RiemannianAdam moves a point by its rate, not each coordinate; twice the rate of the rest, not √D times: faster,
-        the table learns its titles by heart.
+        the table learns its titles by heart. The grid, which starts near where it ends, learns slower.
         """
         entities, grid = self.network.entities.points, list(self.network.grid.parameters())
         known = {id(parameter) for parameter in (entities, *grid)}
         others = [one for one in self.parameters() if id(one) not in known and one.requires_grad]
-        return [{"params": [entities], "lr": rate * 2}, {"params": grid, "lr": rate}, {"params": others, "lr": rate}]
+        faster = rate * FASTER
+        return [
+            {"params": [entities], "lr": 2 * faster},
+            {"params": others, "lr": faster},
+            {"params": grid, "lr": rate},
+        ]
 
     def settle(self) -> None:
         """Bring the entities back onto the sheet."""

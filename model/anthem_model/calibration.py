@@ -25,6 +25,7 @@ HALF = 10.0  # half-saturation of a lexical score where nothing matches
 CONTAINED = 0.93  # share of the relevant validation products that the default slack contains
 RELEVANT = 0.5  # gain from which a product counts as relevant
 SPREAD = 1.5  # standard deviation of the fused logit: wide enough to order, narrow enough for float32 near 1
+ENOUGH = 0.85  # of the largest gain
 MOST = 600  # validation queries a shop
 
 
@@ -91,10 +92,11 @@ def least_slack(group: Sequence[Candidates]) -> float:
 
 
 def fit(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
-    """Weights with the largest gain over lexical in the shop that gains least.
+    """The most lexical weights that gain nearly the most over lexical alone, in the shop that gains least.
 
     Weight 0 for a signal gains nothing anywhere, so on these queries no shop is worse off than before. Shops are not
-    averaged: a catalogue made by a program gains much, and would pay for losses in a real one.
+    averaged: a catalogue made by a program gains much, and would pay for losses in a real one. Nearly the most is
+    enough, for the next shop is another one, and what is sure there is its lexical order.
     """
     every = [one for group in groups for one in group]
     matching = torch.cat([one.lexical[one.lexical > 0] for one in every])
@@ -106,7 +108,16 @@ def fit(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
         Weights(middle * share, containment, looked, deviation)
         for share, containment, looked in product(PARTS, RATIOS, ratios)
     ]
-    return max(tried, key=lambda weights: _least_gain(groups, before, weights))
+    gains = [_least_gain(groups, before, weights) for weights in tried]
+    enough = [weights for weights, gain in zip(tried, gains, strict=True) if gain >= ENOUGH * max(gains)]
+    return min(enough, key=lambda weights: _influence(every, weights))
+
+
+def _influence(every: Sequence[Candidates], weights: Weights) -> float:
+    """How far the other signals spread the candidates, in terms of how far the lexical one does."""
+    lexical = _deviation(torch.cat([one.lexical / (one.lexical + weights.half) for one in every]))
+    distance = _deviation(torch.cat([one.distance for one in every]))
+    return (weights.attention + distance * weights.containment) / lexical
 
 
 def _least_gain(groups: Sequence[Sequence[Candidates]], before: Sequence[float], weights: Weights) -> float:
