@@ -96,6 +96,32 @@ def test_distance_and_excess_equal_numpy(client, index, hyperboloids):
 
 
 @pytest.mark.node
+def test_joins_equal_numpy(client, index):
+    """Painless and numpy agree on distance and excess of regions joined by `|` and `&`, nested too, to 1e-9."""
+    rng = np.random.default_rng(21)
+    points = random_points(rng, 40)
+    store(client, index, products(points))
+    for _ in range(3):
+        a, b, c = (random_query(rng, hyperboloids) for hyperboloids in (1, 3, 2))
+        for region in (a | b, a & b, (a | b) & c, a | (b & c), (a | b) & (b | c), a | b | c):
+            found, exact = np.array(explained(client, index, region)), precise(region)
+            expected = containment.query_distance(exact, stored(points), SCORING.gamma)
+            np.testing.assert_allclose(found[:, 0], expected, atol=1e-9)
+            np.testing.assert_allclose(found[:, 1], containment.excess(exact, stored(points)), atol=1e-9)
+
+
+def test_only_joins_have_parameters_of_their_own():
+    """A query alone has the parameters it had before there were joins; hyperboloids without weight do not count."""
+    rng = np.random.default_rng(22)
+    a, b = random_query(rng, 8), random_query(rng, 2, weights=[1.0, 0.0])
+    assert not {"counts", "alternatives"} & painless.params(a, SCORING).keys()
+    assert painless.params(a | b, SCORING)["counts"] == [8, 1]
+    assert painless.params(a | b, SCORING)["alternatives"] == [[0], [1]]
+    assert (painless.too_many(a), painless.too_many(b | b | b)) == (None, None)
+    assert "9 hyperboloids" in painless.too_many(a | b)
+
+
+@pytest.mark.node
 def test_distance_equals_numpy_on_float32_queries(client, index):
     """The query as the encoder gives it, centres not lifted, is the same to 1e-5."""
     rng = np.random.default_rng(5)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from anthem_core.containment import Either, Region
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anthem_core.containment import Query
     from anthem_core.encoder import Encoder
 
 _OR = re.compile(r"(?<!\S)OR(?!\S)")
@@ -28,7 +31,12 @@ def parse(encoder: Encoder, text: str) -> Region | None:
 
     Phrases without letters or digits are left out; None where no other is left, a search left to OpenSearch.
     """
-    regions = [query for query in map(encoder.query, phrases(text)) if query is not None]
+    return either(map(encoder.query, phrases(text)))
+
+
+def either(queries: Iterable[Query | None]) -> Region | None:
+    """Either of the queries, the query itself where there is but one; None is left out, and None where no other is."""
+    regions = [query for query in queries if query is not None]
     if len(regions) > 1:
         return Either(tuple(regions))
     return regions[0] if regions else None

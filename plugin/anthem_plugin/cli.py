@@ -12,6 +12,7 @@ from anthem_core.cluster import connect, explained
 from anthem_core.console import emit, ends_cleanly, json_option
 from anthem_core.encoder import Encoder
 from anthem_core.errors import ClusterError
+from anthem_core.sets import either, phrases
 from anthem_core.text import printable
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.course import Mode, no_vectors
@@ -19,14 +20,18 @@ from anthem_plugin.explain import attention, explain
 from anthem_plugin.rewrite import WINDOW, value_at
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opensearchpy import OpenSearch
 
     from anthem_core.containment import Query
+    from anthem_core.text import Vocabulary
     from anthem_plugin.course import Response
     from anthem_plugin.scoring import Scoring
 
 # Both searches ask the same copies of the shards: another copy may break ties another way.
 _PREFERENCE = "anthem"
+_STRONGEST = 5  # entities and intersections that are shown
 
 
 @click.command()
@@ -44,6 +49,7 @@ _PREFERENCE = "anthem"
     help="Where hits are reranked: by a script in the cluster, in this process, or not at all.",
 )
 @click.option("--explain", "explaining", is_flag=True, help="Say why each hit stands where it stands.")
+@click.option("--operators", is_flag=True, help="OR between phrases of QUERY asks for either: 'fire OR kindle'.")
 @click.option("--field", default="title", show_default=True, help="Text field that is searched and shown.")
 @click.option("--size", type=click.IntRange(1, 1000), default=10, show_default=True, help="Hits to show.")
 @click.option(
@@ -66,6 +72,7 @@ def search(  # noqa: PLR0913 (an argument an option)
     bundle: str,
     mode: Mode,
     explaining: bool,
+    operators: bool,
     field: str,
     size: int,
     window: int,
@@ -81,6 +88,7 @@ def search(  # noqa: PLR0913 (an argument an option)
     Example:
       anthem search products 'fire tv'
       anthem search products 'fire tv' --rerank client --explain
+      anthem search products 'fire tv OR kindle' --operators
     """
     encoder = Encoder(load(bundle))
     body = {"query": {"match": {field: {"query": query}}}, "size": size}
@@ -90,7 +98,9 @@ def search(  # noqa: PLR0913 (an argument an option)
         shown = [field, fields.model, fields.vector] if explaining else [field]
         wide = {**body, "size": max(size, window), "_source": False}
         before = client.search(index, wide, mode="none", preference=_PREFERENCE)
-        after = client.search(index, {**body, "_source": shown}, mode=mode, window=window, preference=_PREFERENCE)
+        after = client.search(
+            index, {**body, "_source": shown}, mode=mode, window=window, operators=operators, preference=_PREFERENCE
+        )
         if not before["hits"]["hits"]:
             _check_field(cluster, index, field)
     result: dict[str, Any] = {
@@ -100,10 +110,10 @@ def search(  # noqa: PLR0913 (an argument an option)
         "note": note(after, index),
     }
     result["hits"] = rows(before, after, field)
-    asked = encoder.query(query) if explaining else None
-    if asked is not None:
-        result["attention"] = attention(asked, query, encoder.bundle.vocabulary)
-        _add_explanations(result["hits"], after, asked, client.scoring)
+    if explaining:
+        texts = phrases(query) if operators else [query]
+        asked = {text: found for text in texts if (found := encoder.query(text)) is not None}
+        _explain(result, after, asked, client.scoring, encoder.bundle.vocabulary)
     emit(result, as_text(result), as_json=as_json)
 
 
@@ -141,7 +151,8 @@ def rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
 
 def as_text(result: dict[str, Any]) -> str:
     """A search for people: a line on how it was ranked, a line a hit, and why where that was asked for."""
-    ranked = f"reranked ({result['mode']})" if result["reranked"] else f"not reranked: {result['reason']}"
+    how = ": ".join(filter(None, (result["mode"], result["reason"])))
+    ranked = f"reranked ({how})" if result["reranked"] else f"not reranked: {result['reason']}"
     lines = [printable(f"{result['query']} in {result['index']}, {result['took_ms']:.1f} ms, {ranked}")]
     if not result["hits"]:
         return f"{lines[0]}\nNo product matches."
@@ -162,8 +173,15 @@ def _key(hit: dict[str, Any]) -> tuple[str, str]:
     return hit["_index"], hit["_id"]
 
 
-def _add_explanations(hits: list[dict[str, Any]], after: Response, query: Query, scoring: Scoring) -> None:
-    for row, hit in zip(hits, after["hits"]["hits"], strict=True):
+def _explain(
+    result: dict[str, Any], after: Response, asked: Mapping[str, Query], scoring: Scoring, vocabulary: Vocabulary
+) -> None:
+    query = either(asked.values())
+    if query is None:
+        return
+    strongest = [pair for text, one in asked.items() for pair in attention(one, text, vocabulary)]
+    result["attention"] = sorted(strongest, key=lambda pair: -pair[1])[:_STRONGEST]
+    for row, hit in zip(result["hits"], after["hits"]["hits"], strict=True):
         explanation = explain(hit, query, scoring)
         row["explanation"] = explanation and explanation.to_dict()
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from opensearchpy import AsyncOpenSearch, OpenSearch
 
+    from anthem_core.containment import Region
     from anthem_core.encoder import Encoder
     from anthem_core.fields import Fields
     from anthem_plugin.breaker import Breaker
@@ -69,13 +70,14 @@ class _Client:
         mode: Mode,
         window: int,
         options: dict[str, Any],
+        **asked: Any,  # noqa: ANN401 (`operators` and `region`)
     ) -> Course[Response]:
         if mode not in get_args(Mode):
             raise ValueError(f"mode is {mode!r}; one of {', '.join(get_args(Mode))} was wanted")
         if window < 1:
             raise ValueError(f"window is {window}; 1 or more was wanted")
         timeout = self._client.transport.kwargs.get("timeout", 10)  # opensearch-py's own where none was given
-        return self._reranker.search(Request(index, body, options, timeout, query_text, mode, window))
+        return self._reranker.search(Request(index, body, options, timeout, query_text, mode, window, **asked))
 
 
 class AnthemClient(_Client):
@@ -102,9 +104,15 @@ class AnthemClient(_Client):
         query_text: str | None = None,
         mode: Mode = "cluster",
         window: int = WINDOW,
+        operators: bool = False,
+        region: Region | None = None,
         **options: object,
     ) -> Response:
         """Response of opensearch-py, with `anthem: {reranked, mode, signals, reason, took_ms}` beside the hits.
+
+        With `operators` an OR between phrases of the query text asks for either. A `region`, joined from queries of the
+        encoder by `|` and `&`, takes the place of the text's own; attention still asks for the text. Where there are
+        more hyperboloids than the script takes, the client ranks and `reason` says so.
 
         Where reranking fails the caller's own body is sent once more, and `reason` says why; `mode` and `signals` are
         what ranked the hits, no signals where the caller's own search did. `options` go with every request, such as
@@ -114,7 +122,9 @@ class AnthemClient(_Client):
             ValueError: There is no such mode, or the window is empty.
             opensearchpy.exceptions.OpenSearchException: The caller's own search fails.
         """
-        return self._follow(self._course(index, body, query_text, mode, window, options))
+        return self._follow(
+            self._course(index, body, query_text, mode, window, options, operators=operators, region=region)
+        )
 
     def _follow(self, course: Course[T]) -> T:
         """Do each step of a course, tell it the answer or the failure, and return what it ends with."""
@@ -153,6 +163,8 @@ class AsyncAnthemClient(_Client):
         query_text: str | None = None,
         mode: Mode = "cluster",
         window: int = WINDOW,
+        operators: bool = False,
+        region: Region | None = None,
         **options: object,
     ) -> Response:
         """As `AnthemClient.search`, awaited.
@@ -161,7 +173,9 @@ class AsyncAnthemClient(_Client):
             ValueError: There is no such mode, or the window is empty.
             opensearchpy.exceptions.OpenSearchException: The caller's own search fails.
         """
-        return await self._follow(self._course(index, body, query_text, mode, window, options))
+        return await self._follow(
+            self._course(index, body, query_text, mode, window, options, operators=operators, region=region)
+        )
 
     async def _follow(self, course: Course[T]) -> T:
         """As `AnthemClient._follow`, awaiting each step."""

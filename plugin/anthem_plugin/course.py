@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -17,10 +17,11 @@ from opensearchpy.exceptions import TransportError
 
 from anthem_core.attention import Attention
 from anthem_core.cluster import reason
+from anthem_core.sets import either, phrases
 from anthem_core.text import text_of
 from anthem_plugin.breaker import Breaker, Budget
 from anthem_plugin.marks import any_marked, mark, marked, total, unmark
-from anthem_plugin.painless import CONTEXT, put_script_body, score_script, script_id
+from anthem_plugin.painless import CONTEXT, put_script_body, score_script, script_id, too_many
 from anthem_plugin.rerank import narrow, rerank, stored_point
 from anthem_plugin.rewrite import NO_TEXT, NO_WORDS, Rewritten, query_text, rewrite, widen
 from anthem_plugin.scoring import Scoring
@@ -29,7 +30,7 @@ from anthem_plugin.sources import readable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from anthem_core.containment import Query
+    from anthem_core.containment import Region
     from anthem_core.encoder import Encoder
     from anthem_core.fields import Fields
     from anthem_core.lorentz import Array
@@ -92,6 +93,8 @@ class Request:
     text: str | None = None
     mode: Mode = "cluster"
     window: int = 100
+    operators: bool = False
+    region: Region | None = None
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -112,10 +115,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a search asks for: its text, its hyperboloids, and what is left of our own time."""
+    """What a search asks for: the phrases of its text, its hyperboloids, and what is left of our own time."""
 
-    text: str
-    query: Query
+    phrases: Sequence[str]
+    query: Region
     budget: Budget
 
 
@@ -126,6 +129,7 @@ class _Ranked:
     response: Response
     mode: Mode
     signals: Sequence[Signal] = ("lexical", "containment")
+    note: str | None = None
 
 
 class Reranker:
@@ -166,7 +170,8 @@ class Reranker:
             ranked = _Ranked((yield from self._instead(request)), "none", ())
             _log.warning("The search was not reranked: %s", why)
         self.counts["reranked" if why is None else "left_alone"] += 1
-        report = {"reranked": why is None, "mode": ranked.mode, "signals": [*ranked.signals], "reason": why}
+        report: dict[str, Any] = {"reranked": why is None, "mode": ranked.mode, "signals": [*ranked.signals]}
+        report["reason"] = why or ranked.note
         return {**ranked.response, "anthem": {**report, "took_ms": round(request.seconds * 1000, 3)}}
 
     def _instead(self, request: Request) -> Course[Response]:
@@ -193,27 +198,29 @@ class Reranker:
         if misplaced:
             raise _LeftAloneError(f"`{misplaced[0]}` stands outside the body; it belongs into it")
         text = request.text if request.text is not None else query_text(request.body, self._query_path)
-        if text is None:
+        if text is None and request.region is None:
             raise _LeftAloneError(NO_TEXT)
         if refused := self.breaker.refusal():
             raise _LeftAloneError(refused)
         budget = Budget(self._budget)
-        query = yield Work(lambda: budget.spend(lambda: self.encode(text)))
+        asked = _phrases(text, operators=request.operators)
+        query = request.region or (yield Work(lambda: budget.spend(lambda: either(map(self.encode, asked)))))
         if query is None:
             raise _LeftAloneError(NO_WORDS)
         if budget.over:
             raise _LeftAloneError(str(budget))
-        return _Asked(text, query, budget)
+        return _Asked(asked, query, budget)
 
     def _ranked(self, request: Request, asked: _Asked) -> Course[_Ranked]:
-        if request.mode == "cluster" and self._takes_scripts:
+        note = too_many(asked.query) if request.mode == "cluster" else None
+        if request.mode == "cluster" and self._takes_scripts and note is None:
             try:
                 return _Ranked((yield from self._in_cluster(request, asked.query)), "cluster")
             except _ForbiddenError:
                 self._takes_scripts = False
-        return (yield from self._in_client(request, asked))
+        return replace((yield from self._in_client(request, asked)), note=note)
 
-    def _in_cluster(self, request: Request, query: Query) -> Course[Response]:
+    def _in_cluster(self, request: Request, query: Region) -> Course[Response]:
         scoring, telling = self.scoring, "filter_path" not in request.options
         script = score_script(query, scoring)
         scripted = _accepted(rewrite(request.body, script, window=request.window, fields=scoring.fields))
@@ -267,14 +274,14 @@ class Reranker:
     def _attended(self, asked: _Asked, hits: Sequence[Hit], texts: Sequence[str]) -> Array | None:
         """Attention of the hits in the window; None where not one of them has a text, or the budget is used up."""
         attention = self._attention
-        if attention is None or not texts:
+        if attention is None or not texts or not asked.phrases:
             return None
         titles = [text_of(hit.get("_source", {}), texts) for hit in hits]
         step = len(titles) if asked.budget.seconds is None else _STEP
         found = []
         for start in range(0, len(titles), step):
             some = titles[start : start + step]
-            found.append(asked.budget.spend(lambda some=some: attention.scores(asked.text, some)))  # type: ignore[misc]
+            found.append(asked.budget.spend(lambda some=some: _most_attended(attention, asked.phrases, some)))  # type: ignore[misc]
             if asked.budget.over:
                 return None
         values = np.concatenate(found)
@@ -289,6 +296,18 @@ class Reranker:
                 raise
             _log.warning("The cluster does not take the script (%s); hits are reranked in the client", reason(error))
             raise _ForbiddenError from error
+
+
+def _phrases(text: str | None, *, operators: bool) -> list[str]:
+    if text is None:
+        return []
+    return phrases(text) if operators else [text]
+
+
+def _most_attended(attention: Attention, asked: Sequence[str], texts: Sequence[str]) -> Array:
+    """Attention scores `(N,)` of texts, each from the phrase that looks at it most; NaN where none does."""
+    most: Array = np.fmax.reduce([attention.scores(phrase, texts) for phrase in asked])
+    return most
 
 
 def signals_of(hits: Sequence[Hit], scoring: Scoring, attention: Array | None) -> list[Signal]:

@@ -14,7 +14,7 @@ from anthem_plugin.rerank import stored_point
 from anthem_plugin.scoring import precise
 
 if TYPE_CHECKING:
-    from anthem_core.containment import Query
+    from anthem_core.containment import Query, Region
     from anthem_core.lorentz import Array
     from anthem_core.text import Vocabulary
     from anthem_plugin.rerank import Hit
@@ -42,10 +42,10 @@ class Explanation:
         return asdict(self)
 
 
-def explain(hit: Hit, query: Query, scoring: Scoring, *, margins: int = 3) -> Explanation | None:
+def explain(hit: Hit, query: Region, scoring: Scoring, *, margins: int = 3) -> Explanation | None:
     """Explanation of a hit that brings its vector along, or None for one without a vector of this model.
 
-    Margins are those of the hyperboloid that holds the product best.
+    Margins are those of the hyperboloid that holds the product best; of a join, of the query that decides.
     """
     point = stored_point(hit, scoring)
     if point is None:
@@ -66,7 +66,13 @@ def attention(query: Query, text: str, vocabulary: Vocabulary, *, most: int = 5)
     return sorted(entities + intersections, key=lambda pair: -pair[1])[:most]
 
 
-def _best_margins(query: Query, point: Array) -> Array:
+def _best_margins(region: Region, point: Array) -> Array:
+    rooms = [_roomiest(leaf, point) for leaf in region.leaves()]
+    tightest = [min((rooms[leaf] for leaf in both), key=np.min) for both in region.alternatives()]
+    return max(tightest, key=np.min)
+
+
+def _roomiest(query: Query, point: Array) -> Array:
     room = query.limits - np.abs(seen_from(query.centres, point[None]))
     best: Array = room[np.argmax(room.min(axis=-1))]
     return best

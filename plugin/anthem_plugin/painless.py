@@ -8,13 +8,18 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from anthem_plugin.scoring import Scoring, precise
 
 if TYPE_CHECKING:
-    from anthem_core.containment import Query
+    from collections.abc import Sequence
+
+    from anthem_core.containment import Query, Region
 
 PREFIX = "anthem-containment-"
 CONTEXT = "score"
+MOST = 8  # hyperboloids that one script takes
 
 # `seen` gives |z|, which is all that containment asks for. log1p keeps arcsinh exact near zero; Painless has no asinh.
 _FUNCTIONS = """\
@@ -63,21 +68,47 @@ double distance(double[] z, List limit, double gamma) {
   return Math.sqrt(outside) + gamma * Math.sqrt(inside);
 }
 
+// Without `counts` and `alternatives` all hyperboloids are of one query.
+List counts(Map params) {
+  List found = (List) params.get('counts');
+  return found == null ? [((List) params.get('centres')).size()] : found;
+}
+
+double joined(double[] leaves, List alternatives) {
+  if (alternatives == null) return leaves[0];
+  double least = Double.MAX_VALUE;
+  for (int a = 0; a < alternatives.size(); ++a) {
+    List both = (List) alternatives.get(a);
+    double most = -Double.MAX_VALUE;
+    for (int i = 0; i < both.size(); ++i) { most = Math.max(most, leaves[((Number) both.get(i)).intValue()]); }
+    least = Math.min(least, most);
+  }
+  return least;
+}
+
 double queryDistance(float[] x, Map params) {
   if (x == null) return Double.NaN;
   List centres = (List) params.get('centres');
   List limits = (List) params.get('limits');
   List weights = (List) params.get('weights');
   double gamma = named(params, 'gamma');
+  List counts = counts(params);
   double[] each = new double[centres.size()];
-  double nearest = Double.MAX_VALUE;
-  for (int k = 0; k < each.length; ++k) {
-    each[k] = distance(seen(x, (List) centres.get(k)), (List) limits.get(k), gamma);
-    nearest = Math.min(nearest, each[k]);
+  double[] leaves = new double[counts.size()];
+  int first = 0;
+  for (int q = 0; q < leaves.length; ++q) {
+    int last = first + ((Number) counts.get(q)).intValue();
+    double nearest = Double.MAX_VALUE;
+    for (int k = first; k < last; ++k) {
+      each[k] = distance(seen(x, (List) centres.get(k)), (List) limits.get(k), gamma);
+      nearest = Math.min(nearest, each[k]);
+    }
+    double sum = 0.0;
+    for (int k = first; k < last; ++k) { sum += at(weights, k) * Math.exp(nearest - each[k]); }
+    leaves[q] = nearest - Math.log(sum);
+    first = last;
   }
-  double sum = 0.0;
-  for (int k = 0; k < each.length; ++k) { sum += at(weights, k) * Math.exp(nearest - each[k]); }
-  return nearest - Math.log(sum);
+  return joined(leaves, (List) params.get('alternatives'));
 }
 """
 
@@ -96,15 +127,21 @@ _EXCESS = """\
 
 double excess(float[] x, Map params) {
   List centres = (List) params.get('centres');
-  double least = Double.MAX_VALUE;
-  for (int k = 0; k < centres.size(); ++k) {
-    double[] z = seen(x, (List) centres.get(k));
-    List limit = (List) ((List) params.get('limits')).get(k);
-    double worst = -Double.MAX_VALUE;
-    for (int i = 0; i < z.length; ++i) { worst = Math.max(worst, z[i] - at(limit, i)); }
-    least = Math.min(least, worst);
+  List counts = counts(params);
+  double[] leaves = new double[counts.size()];
+  int k = 0;
+  for (int q = 0; q < leaves.length; ++q) {
+    double least = Double.MAX_VALUE;
+    for (int last = k + ((Number) counts.get(q)).intValue(); k < last; ++k) {
+      double[] z = seen(x, (List) centres.get(k));
+      List limit = (List) ((List) params.get('limits')).get(k);
+      double worst = -Double.MAX_VALUE;
+      for (int i = 0; i < z.length; ++i) { worst = Math.max(worst, z[i] - at(limit, i)); }
+      least = Math.min(least, worst);
+    }
+    leaves[q] = least;
   }
-  return least;
+  return joined(leaves, (List) params.get('alternatives'));
 }
 
 float[] x = point(doc, params);
@@ -131,26 +168,39 @@ def put_script_body() -> dict[str, Any]:
     return {"script": {"lang": "painless", "source": script_source()}}
 
 
-def params(query: Query, scoring: Scoring) -> dict[str, Any]:
+def params(query: Region, scoring: Scoring) -> dict[str, Any]:
     """Parameters of the scripts for one query: hyperboloids, γ, fusion weights, field names, model id."""
-    exact = precise(query)
+    leaves = precise(query).leaves()
     return {
         "vector": scoring.fields.vector,
         "model_field": scoring.fields.model,
         "model": scoring.model,
-        "centres": exact.centres.tolist(),
-        "limits": exact.limits.tolist(),
-        "weights": exact.weights.tolist(),
+        "centres": np.concatenate([leaf.centres for leaf in leaves]).tolist(),
+        "limits": np.concatenate([leaf.limits for leaf in leaves]).tolist(),
+        "weights": np.concatenate([leaf.weights for leaf in leaves]).tolist(),
         "gamma": scoring.gamma,
         **scoring.fusion.to_dict(),
+        **(_join(query, leaves) if len(leaves) > 1 else {}),
     }
 
 
-def score_script(query: Query, scoring: Scoring) -> dict[str, Any]:
+def _join(query: Region, leaves: Sequence[Query]) -> dict[str, Any]:
+    """Which hyperboloids are whose, and how the queries are joined: the least over alternatives of the most of each."""
+    counts = [len(leaf.weights) for leaf in leaves]
+    return {"counts": counts, "alternatives": [list(one) for one in query.alternatives()]}
+
+
+def too_many(region: Region) -> str | None:
+    """Why the script does not take a region, or None where it does."""
+    count = sum(len(leaf.weights) for leaf in precise(region).leaves())
+    return f"the query has {count} hyperboloids and the script takes {MOST}" if count > MOST else None
+
+
+def score_script(query: Region, scoring: Scoring) -> dict[str, Any]:
     """The stored script with the parameters of one query, for a `script_score`."""
     return {"id": script_id(), "params": params(query, scoring)}
 
 
-def explain_script(query: Query, scoring: Scoring) -> dict[str, Any]:
+def explain_script(query: Region, scoring: Scoring) -> dict[str, Any]:
     """Script for `script_fields` that returns `[distance, excess]` of a product, or `[]` for one without a vector."""
     return {"lang": "painless", "source": _FUNCTIONS + _EXCESS, "params": params(query, scoring)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from anthem_core.containment import Query, query_distance
+from anthem_core.containment import Region, query_distance
 from anthem_core.fusion import QUERY_WEIGHT, fuse, window_score
 from anthem_core.lorentz import Array, lift
 from anthem_plugin.rewrite import WINDOW, page
@@ -22,7 +22,7 @@ Hit: TypeAlias = dict[str, Any]
 
 
 def rerank(
-    hits: Sequence[Hit], query: Query, scoring: Scoring, *, window: int = WINDOW, attention: Array | None = None
+    hits: Sequence[Hit], query: Region, scoring: Scoring, *, window: int = WINDOW, attention: Array | None = None
 ) -> list[Hit]:
     """Hits in new order with new `_score`; those outside the window keep their order beneath.
 
@@ -70,7 +70,7 @@ def narrow(
     return {**response, "hits": {**response["hits"], "max_score": best, "hits": shown}}
 
 
-def distances(hits: Sequence[Hit], query: Query, scoring: Scoring) -> Array:
+def distances(hits: Sequence[Hit], query: Region, scoring: Scoring) -> Array:
     """Distance of each hit to the query, `(N,)`; NaN for a hit without a vector of this model and dimension."""
     return point_distances([stored_point(hit, scoring) for hit in hits], query, scoring)
 
@@ -81,7 +81,7 @@ def attended(attention: Attention, query: str, texts: Sequence[str]) -> Array | 
     return found if np.isfinite(found).any() else None
 
 
-def point_distances(points: Sequence[Array | None], query: Query, scoring: Scoring) -> Array:
+def point_distances(points: Sequence[Array | None], query: Region, scoring: Scoring) -> Array:
     """Distance of each point `(D+1,)` to the query, `(N,)`; NaN where there is none."""
     known = [number for number, point in enumerate(points) if point is not None]
     result = np.full(len(points), np.nan)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anthem_core.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT, Bundle
-from anthem_core.containment import Query
+from anthem_core.containment import Query, Region
 from anthem_core.errors import BundleError
 from anthem_core.fields import Fields
 from anthem_core.lorentz import lift
@@ -49,11 +49,15 @@ class Scoring:
         return cls(bundle.model, bundle.dimension, bundle.gamma, bundle.slack, fusion, fields or Fields(), attentive)
 
 
-def precise(query: Query) -> Query:
-    """Query in float64, centres lifted back onto the sheet, hyperboloids without weight left out.
+def precise(region: Region) -> Region:
+    """Region in float64: of every query, centres lifted back onto the sheet, hyperboloids without weight left out.
 
     float32 keeps a centre off the sheet by 1e-7; from these numbers Painless and numpy compute the same.
     """
+    return region.each(_precise)
+
+
+def _precise(query: Query) -> Query:
     kept = query.weights > 0
     return Query(
         centres=lift(query.centres[kept, 1:].astype(np.float64)),
