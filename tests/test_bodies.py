@@ -94,7 +94,7 @@ KEYS = {
 REQUESTS = {
     "alias": (PLAIN, {"index": "{index}-alias"}, YES, YES),
     "index pattern, one index without vectors": (PLAIN | {"size": 50}, {"index": "{index}*"}, YES, YES),
-    "index without vectors": (PLAIN, {"index": "{index}-bare"}, NO_VECTORS, NO_VECTORS),
+    "index without vectors": (PLAIN, {"index": "{index}-bare"}, NO_VECTORS, YES),
     "`preference`, `routing`": (PLAIN, {"preference": "_local", "routing": "x"}, YES, YES),
     "`filter_path` with `_shards`": (
         PLAIN, {"filter_path": "_shards,hits"}, YES, "`filter_path` may keep from the client what it ranks by"),

@@ -44,7 +44,7 @@ def split_of(chance, queries=40, products=12):
     return candidates.Split(dict.fromkeys(names, "lamp"), grades, found)
 
 
-def line_of(model, seed=0, minutes=2.0, shift=0.0, data="esci"):
+def line_of(model, seed=0, minutes=cells.MINUTES["esci"], shift=0.0, data="esci"):
     """A line as a cell gives it."""
     values = np.clip(np.random.default_rng(seed).random(50) * 0.5 + shift, 0, 1)
     measures = (*tables.MEASURES, "Judged@10")
