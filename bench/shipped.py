@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scoring import TASKS
+
 from anthem_core.bundle import load
 from anthem_evaluation.metrics import ranked
 from anthem_evaluation.rerank import Products, Ranker, encode
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from anthem_core.beir import Dataset
     from anthem_evaluation.metrics import Run
 
-TASKS = ("judged", "window")
 SIGNALS = {"fused": "lexical,containment,attention", "without_attention": "lexical,containment"}
 
 

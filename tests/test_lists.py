@@ -12,7 +12,6 @@ pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from anthem_core.text import words  # noqa: E402
-from anthem_model.anthem import part  # noqa: E402
 from anthem_model.lists import UNKNOWN, Mixture, Sampler  # noqa: E402
 from anthem_model.shop import Judged, Shop  # noqa: E402
 from anthem_model.teacher import Taught  # noqa: E402
@@ -196,20 +195,6 @@ def test_a_limited_mixture_is_as_large(judged, pseudo, limit):
     found = Mixture(judged=judged, pseudo=pseudo).limited(limit)
     assert found.judged == min(judged, limit)
     assert found.judged + found.pseudo == judged + pseudo
-
-
-@few
-@given(steps, st.integers(1, 4))
-def test_a_part_is_every_nth_list(step, every):
-    """A part of a batch has one list of so many, of the same titles, gains and lessons, and no title beside."""
-    batch = SAMPLER.lists(step)
-    found = part(batch, every)
-    assert found.queries == batch.queries[::every]
-    for few, row in zip(found.candidates, batch.candidates[::every], strict=True):
-        assert [found.titles[one] for one in few] == [batch.titles[one] for one in row]
-    assert set(found.candidates.flatten().tolist()) == set(range(len(found.titles)))
-    for name in ("gains", "judged", "taught"):
-        assert torch.equal(getattr(found, name).nan_to_num(9), getattr(batch, name)[::every].nan_to_num(9))
 
 
 def test_chance_from_outside_changes_nothing():

@@ -19,7 +19,6 @@ from anthem_core.cli import main
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model.anthem import part  # noqa: E402
 from anthem_model.checkpoint import load  # noqa: E402
 from anthem_model.course import Pace  # noqa: E402
 from anthem_model.lexical import Lexical  # noqa: E402
@@ -128,13 +127,6 @@ def test_every_parameter_learns(shop, geometry):
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0 or name == "network.query.share.bias", name
-
-
-def test_a_loss_counts_its_lists_alone(shop):
-    """Titles that no list names change neither the loss of attention nor that of containment."""
-    ranker, lists = untrained(shop).eval(), Sampler(shop.learn, MIXTURE).lists(0)
-    with torch.no_grad():
-        torch.testing.assert_close(ranker.loss(part(lists, 1)), ranker.loss(lists), atol=1e-5, rtol=1e-5)
 
 
 def test_training_lowers_the_loss(trained, shop):

@@ -13,6 +13,7 @@ from anthem_evaluation.machine import machine
 from anthem_evaluation.measure import containment_shares, latencies, run_queries
 from anthem_evaluation.metrics import HEADLINE, compare
 from anthem_evaluation.report import Bundle, Dataset, Report, render
+from anthem_evaluation.size import generality, sizes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +69,7 @@ def assess(judgments: Judgments, searches: Searches, encoder: Encoder, cluster: 
         contained=containment_shares(encoder, judgments.dataset, judgments.qrels),
         examples=tuple(examples.example(query) for query in telling_queries(comparison[HEADLINE].changes)),
         limits=_left_alone(measured, queries),
+        generality=generality(sizes(encoder, queries), judgments.dataset, queries),
     )
 
 

@@ -22,7 +22,6 @@ from anthem_core.node import demo_cluster, status
 from anthem_evaluation.assess import Judgments, assess
 from anthem_evaluation.measure import Searches
 from anthem_evaluation.report import Timing
-from anthem_evaluation.size import generality, sizes
 from anthem_ingest.ingest import ingest_index, survey
 from anthem_plugin.client import AnthemClient
 
@@ -114,8 +113,7 @@ def _main_job(
     with clock.step("search as before and reranked, and measure"):
         cluster = f"OpenSearch {client.info()['version']['number']}"
         report = assess(judgments, Searches(AnthemClient(client, encoder), index, mode=mode), encoder, cluster)
-        sized = generality(sizes(encoder, judgments.queries), judgments.dataset, judgments.queries)
-    return index, replace(report, generality=sized)
+    return index, report
 
 
 def _ingest(client: OpenSearch, index: str, encoder: Encoder) -> None:

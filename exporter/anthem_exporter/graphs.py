@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from anthem_core import attention
 from anthem_core.bundle import ATTENTION_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH
 from anthem_core.errors import ParityError
 
@@ -36,7 +37,7 @@ class Graph:
 TEXT = ("trigrams", "mask")
 QUERY = Graph(QUERY_GRAPH, TEXT, ("centres", "limits", "weights", "entities", "intersections"))
 PRODUCT = Graph(PRODUCT_GRAPH, TEXT, ("points", "attention"))
-ATTENTION = Graph(ATTENTION_GRAPH, ("query", "query_mask", "titles", "title_mask"), ("scores", "grids"))
+ATTENTION = Graph(ATTENTION_GRAPH, attention.INPUTS, attention.OUTPUTS)
 
 
 def modules(model: Anthem) -> dict[Graph, nn.Module]:

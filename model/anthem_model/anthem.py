@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from anthem_core.text import pad, words
 from anthem_model.containment import distance, excess, outside, query_distance, union
-from anthem_model.lists import UNKNOWN, Lists
+from anthem_model.lists import UNKNOWN
 from anthem_model.lorentz import norm
 from anthem_model.losses import boundary, listwise, taught
 from anthem_model.ranker import Ranker
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 
     from anthem_core.text import Vocabulary
     from anthem_model.grid import Asked, Offered
+    from anthem_model.lists import Lists
     from anthem_model.network import Anthem
 
 DROPPED = 0.1  # of the trigrams in training
 FASTER = 5 / 3  # than the grid the encoders learn
-EVERY = 1  # one query of so many also trains containment, which costs the most
 
 
 class Signals(NamedTuple):
@@ -61,7 +60,7 @@ class AnthemRanker(Ranker):
         """Logits of both signals, `(B, C)`: attention, and a learned share of containment; or of the one in `only`."""
         if self.only == "attention":
             return self._attention(queries, titles, candidates)
-        containment = self._containment(queries, titles).gather(1, candidates)
+        containment = self._distances(queries, titles).logits.gather(1, candidates)
         if self.only == "containment":
             return containment
         return self._attention(queries, titles, candidates) + self.network.share * containment
@@ -71,11 +70,10 @@ class AnthemRanker(Ranker):
         known = lists.gains >= 0
         logits = self._attention(lists.queries, lists.titles, lists.candidates)
         order = listwise(logits, lists.gains, known) + listwise(logits, lists.gains, lists.judged)
-        half = part(lists, EVERY)
-        distant = self._distances(half)
-        both = logits[::EVERY].detach() + self.network.share * distant.logits.detach().gather(1, half.candidates)
-        shared = listwise(both, half.gains, half.gains >= 0)
-        return order + taught(logits, lists.taught) + shared + self._containment_loss(half, distant)
+        distant = self._distances(lists.queries, lists.titles)
+        both = logits.detach() + self.network.share * distant.logits.detach().gather(1, lists.candidates)
+        shared = listwise(both, lists.gains, known)
+        return order + taught(logits, lists.taught) + shared + self._containment_loss(lists, distant)
 
     def groups(self, rate: float) -> list[dict[str, Any]]:
         """Entities on the manifold, the grid, and all else, whose gradients are as long as they are, each apart.
@@ -118,18 +116,10 @@ class AnthemRanker(Ranker):
         offered: Offered = grid.offer(*self.title_ids(titles))
         return grid.pairs(asked, offered, candidates)
 
-    def _containment(self, queries: Sequence[str], titles: Sequence[str]) -> Tensor:
-        """Logits of the distance of all titles to all queries, `(B, N)`."""
-        asked = self.network.query(*self.query_ids(queries))
-        shape = self.network.shape
-        placed = (asked.centres, asked.limits, asked.weights, self._points(titles))
-        far = query_distance(*placed, shape.gamma, shape.space)
-        return -self.network.log_scale.exp() * far
-
-    def _distances(self, lists: Lists) -> Distant:
+    def _distances(self, queries: Sequence[str], titles: Sequence[str]) -> Distant:
         """Logits of the distance of all titles to all queries, and how far outside they lie."""
         network = self.network
-        asked, points = network.query(*self.query_ids(lists.queries)), self._points(lists.titles)
+        asked, points = network.query(*self.query_ids(queries)), self._points(titles)
         seen, limits = network.shape.space.seen_pairwise(asked.centres, points), asked.limits[:, None]
         far = union(distance(seen, limits, network.shape.gamma), asked.weights)
         beyond = union(norm(outside(seen, limits)).squeeze(-1), asked.weights)
@@ -186,19 +176,4 @@ class AnthemRanker(Ranker):
         ids, mask = (torch.from_numpy(array) for array in pad(rows))
         if self.training:
             mask &= (torch.rand(mask.shape) >= DROPPED) | (torch.arange(mask.shape[1]) == 0)
-        device = self.network.log_scale.device
-        return ids.to(device), mask.to(device)
-
-
-def part(lists: Lists, every: int) -> Lists:
-    """One list of so many, with its titles alone."""
-    chosen = lists.candidates[::every]
-    rows, places = np.unique(chosen.cpu().numpy(), return_inverse=True)
-    return Lists(
-        lists.queries[::every],
-        [lists.titles[row] for row in rows],
-        torch.from_numpy(places.reshape(chosen.shape)).to(chosen.device),
-        lists.gains[::every],
-        lists.judged[::every],
-        lists.taught[::every],
-    )
+        return ids.to(self.device), mask.to(self.device)

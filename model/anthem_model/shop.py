@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from random import Random
 
     from anthem_core.beir import Dataset, Qrels
-    from anthem_core.text import Vocabulary
 
 WINDOW = 100  # candidates of the lexical engine
 UNSEEN = 0.2  # of a catalogue's titles at most are kept from learning
@@ -61,10 +60,6 @@ class Shop:
             [row for row in rows if row not in known][:WINDOW]
             for rows, known in zip(first, (set(query.rows) for query in self.judged), strict=True)
         ]
-
-    def ids(self, vocabulary: Vocabulary) -> list[list[int]]:
-        """Trigram ids of every title."""
-        return [vocabulary.title_ids(title) for title in self.titles]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from anthem_model.lexical import Lexical
 from anthem_model.shop import WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from anthem_model.ranker import Ranker
     from anthem_model.shop import Judged, Shop
@@ -57,9 +57,8 @@ def _pool(engine: Lexical, query: Judged) -> Pool:
     )
 
 
-def standing(ranker: Ranker, shop: Shop, asked: Iterable[Pool]) -> float:
+def standing(ranker: Ranker, shop: Shop, asked: Sequence[Pool]) -> float:
     """Mean nDCG@10 of a ranker's order, of the judged products and of the window alike."""
-    asked = list(asked)
     scores = [ranker.rank(one.text, [shop.titles[row] for row in one.rows]) for one in asked]
     return sum(shown_ndcg(asked, scores, part) for part in ("judged", "window")) / 2
 
