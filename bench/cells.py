@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import time
 import zlib
 from dataclasses import asdict, dataclass
@@ -39,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "quality.jsonl"
 RUNS = ROOT / "runs" / "quality"
 MINUTES = {"home_depot": 3.0, "esci": 1.0, "crowdflower": 1.0}
-UNTRAINED = ("bm25", "bm25_trigrams", "minilm", "bm25_minilm", "general")
+UNTRAINED = ("random", "bm25", "bm25_trigrams", "minilm", "bm25_minilm", "general")
 MODELS = (*UNTRAINED, *RANKERS)
 TIMED = 21
 ONLY = ("attention", "containment")
@@ -124,7 +125,7 @@ def model_of(cell: Cell, parts: Parts) -> Ranker | None:
     Building it is part of the budget.
     """
     torch.manual_seed(cell.seed)
-    if cell.model in ("bm25", "bm25_trigrams", "general"):
+    if cell.model in ("random", "bm25", "bm25_trigrams", "general"):
         return None
     if cell.model in UNTRAINED:
         return Sentence(packaged_model())
@@ -182,6 +183,9 @@ def _one_by_one(
 def _scores(model: str, ranker: Ranker | None, dataset: Dataset, split: Split) -> Scores:
     if ranker is not None:
         return ranked(ranker, split, {product.id: product.title for product in dataset.products.values()})
+    if model == "random":
+        chance = random.Random(0)
+        return {name: {one: chance.random() for one in found.products} for name, found in split.found.items()}
     if model == "bm25_trigrams":
         return {name: found.trigrams for name, found in split.found.items()}
     return {name: found.window | found.judged for name, found in split.found.items()}
