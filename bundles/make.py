@@ -51,18 +51,7 @@ def main(esci: Path, bundle: Path, work: Path = Path("runs/general")) -> None:
     checkpoint = work / "general.pt"
     data = [str(work / name) for name in sources]
     shares = [word for name in sources for word in ("--share", SHARES[name])]
-    words = [
-        "--output",
-        str(checkpoint),
-        "--seed",
-        SEED,
-        "--steps",
-        STEPS,
-        *shares,
-        "--teacher",
-        str(teacher()),
-        "--for-others",
-    ]
+    words = ["--output", str(checkpoint), "--seed", SEED, "--steps", STEPS, *shares, "--teacher", str(teacher())]
     _anthem("train", *data, *words)
     _anthem("export", str(checkpoint), str(bundle), "--corpus", str(work / "esci" / "corpus.jsonl.gz"))
 

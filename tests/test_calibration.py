@@ -14,7 +14,7 @@ from anthem_core.text import Vocabulary
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model.anthem import AnthemRanker, Signals  # noqa: E402
+from anthem_model.anthem import AnthemRanker  # noqa: E402
 from anthem_model.calibration import CONTAINED, RATIOS, SPREAD, Candidates, calibrate, fit, quality, scaled  # noqa: E402
 from anthem_model.network import Anthem, Shape  # noqa: E402
 from anthem_model.shop import Judged, Shop  # noqa: E402
@@ -167,25 +167,6 @@ def test_the_slack_contains_the_share_wanted(ranker):
     for fusion in (found.fusion, found.attentive):
         assert min(fusion.lexical, fusion.containment, fusion.attention) >= 0
     assert found.fusion.attention == 0
-
-
-def test_a_stranger_that_knows_as_much_changes_nothing(ranker):
-    """Weights chosen by strangers are those chosen by the ranker where they are the same ranker."""
-    assert calibrate(ranker, [shop()], {"tiny": ranker}) == calibrate(ranker, [shop()])
-
-
-def test_weights_are_what_strangers_deserve(ranker):
-    """Where a stranger's signals mislead in a shop the lexical score keeps its order, whatever others know of it."""
-
-    class Misled(AnthemRanker):
-        def signals(self, query, titles, points):
-            found = super().signals(query, titles, points)
-            right = torch.tensor([float(title == query) for title in titles])
-            return Signals(right, found.excess, -right)
-
-    stranger = Misled(ranker.vocabulary, ranker.network).eval()
-    found = calibrate(ranker, [shop()], {"tiny": stranger})
-    assert (found.fusion.containment, found.attentive.containment, found.attentive.attention) == (0, 0, 0)
 
 
 def test_a_shop_without_judgments_changes_nothing(ranker):

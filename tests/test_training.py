@@ -300,27 +300,6 @@ def test_shares_must_fit_the_folders(folder, tmp_path):
     assert "2 times --share for 1 folders" in result.stderr
 
 
-def test_for_others_leaves_out_a_shop_at_a_time(folder, tmp_path):
-    """`--for-others` trains as many models more as there are shops, and the one written is the same but its fusion."""
-    twin, outputs = tmp_path / "twin", [tmp_path / "plain.pt", tmp_path / "others.pt"]
-    write_dataset(dataset(), twin)
-    plain, others = (["train", str(twin), *command(folder, output)[1:]] for output in outputs)
-    found = [CliRunner().invoke(main, words) for words in (plain, [*others, "--for-others"])]
-    assert [result.exit_code for result in found] == [0, 0], found[1].output
-    assert [f"without {name}" in found[1].stderr for name in (folder.name, twin.name)] == [True, True]
-    left, right = map(load, outputs)
-    assert equal(left.model.state_dict(), right.model.state_dict())
-    assert left.calibration.slack == right.calibration.slack
-    assert not outputs[1].with_name("others.pt.work").exists()
-
-
-def test_one_shop_has_no_others(folder, tmp_path):
-    """`--for-others` with a single folder ends with exit code 2 and says what it needs."""
-    result = CliRunner().invoke(main, [*command(folder, tmp_path / "out.pt"), "--for-others"])
-    assert result.exit_code == 2
-    assert "name two or more" in result.stderr
-
-
 @pytest.mark.parametrize("file", ["queries.jsonl", "qrels/train.tsv"])
 def test_bad_data_exits_4_with_file_and_line(folder, tmp_path, file):
     """A line in twenty that cannot be read is too many: exit code 4, with its file and its line."""

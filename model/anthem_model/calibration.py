@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from anthem_core.fusion import Fusion
 from anthem_model.validation import pools, shown_ndcg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -26,6 +26,7 @@ CONTAINED = 0.93  # share of the relevant validation products that the default s
 RELEVANT = 0.5  # gain from which a product counts as relevant
 SPREAD = 1.5  # standard deviation of the fused logit: wide enough to order, narrow enough for float32 near 1
 ENOUGH = 0.85  # of the largest gain
+CAREFUL = 1 / 3  # of it without attention: what one point a product gains in a shop it knows is no promise elsewhere
 MOST = 600  # validation queries a shop
 
 
@@ -70,13 +71,8 @@ class Calibration:
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def calibrate(
-    ranker: AnthemRanker, shops: Sequence[Shop], strangers: Mapping[str, AnthemRanker] | None = None
-) -> Calibration:
+def calibrate(ranker: AnthemRanker, shops: Sequence[Shop]) -> Calibration:
     """Choose slack and fusion on the shops' validation queries: what is enough in every shop, and harms none.
-
-    `strangers` are rankers by the name of the shop they have never seen. Weights are then chosen by what these do in
-    that shop: whoever knows a shop is better there than in the next one, and would claim too much weight.
 
     Without judgments (a catalogue alone) the slack is 0 and the signals weigh alike.
     """
@@ -85,21 +81,9 @@ def calibrate(
         return Calibration(0.0, Fusion(0.0, 4.0, 4.0, HALF, 1.0), Fusion(0.0, 4.0, 2.0, HALF, 1.0, 2.0, 0.0))
     slack = max(least_slack(group) for group in groups.values())
     every = list(groups.values())
-    tried = (
-        [_as_stranger(strangers[shop.name], shop, groups[shop.name]) for shop in shops if shop.judged]
-        if strangers
-        else every
-    )
-    two, three = fit(tried, attention=False), fit(tried, attention=True)
+    two, three = fit(every, attention=False), fit(every, attention=True)
     found = {name: quality(group, slack, two, three) for name, group in groups.items()}
     return Calibration(slack, scaled(every, two), scaled(every, three), found)
-
-
-def _as_stranger(stranger: AnthemRanker, shop: Shop, known: Sequence[Candidates]) -> list[Candidates]:
-    """A stranger's candidates, its signals spread as wide as those of the ranker that knows the shop."""
-    group = list(_candidates(stranger, shop))
-    wider = {name: _spread(known, name) / _spread(group, name) for name in ("distance", "attention")}
-    return [replace(one, **{name: getattr(one, name) * by for name, by in wider.items()}) for one in group]
 
 
 def least_slack(group: Sequence[Candidates]) -> float:
@@ -113,12 +97,13 @@ def fit(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
 
     Weight 0 for a signal gains nothing anywhere, so on these queries no shop is worse off than before. Shops are not
     averaged: a catalogue made by a program gains much, and would pay for losses in a real one. Nearly the most is
-    enough, for the next shop is another one, and what is sure there is its lexical order.
+    enough, without attention a third of it, for the next shop is another one, and what is sure there is its lexical
+    order.
     """
     every = [one for group in groups for one in group]
     matching = torch.cat([one.lexical[one.lexical > 0] for one in every])
     middle = float(matching.median()) if len(matching) else HALF
-    deviation = _spread(every, "attention")
+    deviation = _deviation(torch.cat([one.attention for one in every]))
     before = [_standing(group, [one.lexical for one in group]) for group in groups]
     ratios = RATIOS if attention else (0.0,)
     tried = [
@@ -126,14 +111,15 @@ def fit(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
         for share, containment, looked in product(PARTS, RATIOS, ratios)
     ]
     gains = [_least_gain(groups, before, weights) for weights in tried]
-    enough = [weights for weights, gain in zip(tried, gains, strict=True) if gain >= ENOUGH * max(gains)]
+    wanted = (ENOUGH if attention else CAREFUL) * max(gains)
+    enough = [weights for weights, gain in zip(tried, gains, strict=True) if gain >= wanted]
     return min(enough, key=lambda weights: _influence(every, weights))
 
 
 def _influence(every: Sequence[Candidates], weights: Weights) -> float:
     """How far the other signals spread the candidates, in terms of how far the lexical one does."""
     lexical = _deviation(torch.cat([one.lexical / (one.lexical + weights.half) for one in every]))
-    distance = _spread(every, "distance")
+    distance = _deviation(torch.cat([one.distance for one in every]))
     return (weights.attention + distance * weights.containment) / lexical
 
 
@@ -165,10 +151,6 @@ def scaled(groups: Sequence[Sequence[Candidates]], weights: Weights) -> Fusion:
         scale * weights.attention / weights.deviation,
         attention if attentive else 0.0,
     )
-
-
-def _spread(group: Sequence[Candidates], name: str) -> float:
-    return _deviation(torch.cat([getattr(one, name) for one in group]))
 
 
 def _deviation(values: Tensor) -> float:

@@ -26,7 +26,6 @@ from anthem_core.errors import require_extra
 @click.option(
     "--share", "shares", multiple=True, type=click.IntRange(1), help="How often each DATA is drawn; repeatable."
 )
-@click.option("--for-others", is_flag=True, help="Choose the fusion for shops that are none of DATA.")
 @json_option
 @ends_cleanly
 def train(  # noqa: PLR0913 (an argument an option)
@@ -39,7 +38,6 @@ def train(  # noqa: PLR0913 (an argument an option)
     threads: int,
     teacher: Path | None,
     shares: tuple[int, ...],
-    for_others: bool,
     as_json: bool,
 ) -> None:
     """Train ANTHEM on BEIR folders: corpus.jsonl[.gz], queries.jsonl, qrels/train.tsv, or a corpus alone.
@@ -49,9 +47,6 @@ def train(  # noqa: PLR0913 (an argument an option)
     With a --teacher, its order of titles for judged queries and for words of titles is learned as well: that works
     for a catalogue without a single judgment. A training that was killed goes on when the same command is given again.
 
-    A model knows the shops that it learned from better than any other. --for-others trains one more for each DATA
-    without it, and weighs the signals by what these do there; it takes as many times longer.
-
     \b
     Example:
         anthem train shop/ --output shop.pt
@@ -59,8 +54,6 @@ def train(  # noqa: PLR0913 (an argument an option)
     """
     if shares and len(shares) != len(data):
         raise click.UsageError(f"{len(shares)} times --share for {len(data)} folders; give one for each, or none.")
-    if for_others and len(data) < 2:
-        raise click.UsageError("--for-others leaves out one DATA at a time; name two or more.")
     needed = ("torch", "geoopt", "bm25s", "Stemmer", *(("sentence_transformers",) if teacher else ()))
     require_extra("train", *needed)
     from anthem_model.course import Pace
@@ -70,7 +63,7 @@ def train(  # noqa: PLR0913 (an argument an option)
 
     pace = Pace(steps=steps, seconds=60 * minutes, every=max(1, min(250, steps // 4)))
     mixture = Mixture() if teacher is None else Mixture(judged=16, taught=16)
-    plan = Plan(seed=seed, pace=pace, mixture=mixture, threads=threads, shares=shares, unseen=for_others)
+    plan = Plan(seed=seed, pace=pace, mixture=mixture, threads=threads, shares=shares)
     quality = run(data, output, plan, teacher)
     err.print(f"Next: anthem export {output} BUNDLE")
     emit({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)

@@ -61,10 +61,6 @@ class Resume:
         except (OSError, RuntimeError) as error:  # torch has a class of its own for a full disk
             raise DataError(f"{self._file} could not be written ({error}); is the disk full?") from error
 
-    def beside(self, what: str) -> Resume:
-        """Where another course of the same training keeps its state."""
-        return Resume(self.folder / what, f"{self.of} {what}")
-
     def forget(self) -> None:
         """Remove the folder once the training is done."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.beir import read_dataset
@@ -20,8 +19,6 @@ from anthem_model.training import Plan, Trained, train
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from anthem_model.anthem import AnthemRanker
 
 
 def run(folders: Sequence[Path], output: Path, plan: Plan, teacher: Path | None = None) -> dict[str, Any]:
@@ -39,27 +36,12 @@ def run(folders: Sequence[Path], output: Path, plan: Plan, teacher: Path | None 
     resume = Resume(work, repr(([str(folder) for folder in folders], plan, teacher, data)))
     taught_by = None if teacher is None else Teacher(teacher, work, plan.threads)
     trained = train(parts, plan, taught_by, resume)
-    strangers = _strangers(parts, plan, taught_by, resume) if plan.unseen else {}
-    calibration = calibrate(trained.ranker, [part.validate for part in parts], strangers)
+    calibration = calibrate(trained.ranker, [part.validate for part in parts])
     quality = _quality(trained) | {"validation": calibration.quality}
     ranker, names = trained.ranker, [part.learn.name for part in parts]
     save(Checkpoint(ranker.network, ranker.vocabulary, calibration, names, quality), output)
     resume.forget()
     return quality
-
-
-def _strangers(parts: Sequence[Parts], plan: Plan, teacher: Teacher | None, resume: Resume) -> dict[str, AnthemRanker]:
-    """For each shop a ranker that has learned from all the others by the same plan, by the name of that shop."""
-    found = {}
-    for place, part in enumerate(parts):
-        if not part.validate.judged:
-            continue
-        name = part.learn.name
-        others = [one for one in parts if one is not part]
-        fewer = replace(plan, shares=plan.shares[:place] + plan.shares[place + 1 :])
-        err.print(f"without {name}, to see what the others teach of it")
-        found[name] = train(others, fewer, teacher, resume.beside(f"without {name}")).ranker
-    return found
 
 
 def read_shop(folder: Path, seed: int) -> Parts:

@@ -47,7 +47,6 @@ class Plan:
     geometry: str = "lorentz"
     threads: int = 1
     shares: tuple[int, ...] = ()  # how often each shop is drawn from, in their order; all alike where none are given
-    unseen: bool = False  # for shops that are none of these: fusion is chosen by models that leave out one shop each
 
 
 @dataclass(frozen=True)
