@@ -5,7 +5,7 @@ ESCI ?= ../shared/data/esci
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bundle bench clean
+.PHONY: help demo test proof lint bundle bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -17,11 +17,15 @@ test: .venv/installed-dev ## lint, then all tests, on a real node
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest
 
+proof: .venv/installed-dev ## loads, kills, fuzz and three nodes in full, then the node tests on 2.19.1: docs/reliability.md
+	$(BIN)/pytest --proof tests/test_three_nodes.py tests/test_load.py tests/test_kills.py $(wildcard tests/test_fuzz*.py)
+	ANTHEM_TEST_RELEASE=2.19.1 $(BIN)/pytest -m node
+
 lint: .venv/installed-dev ## ruff, mypy, import contracts
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/mypy bench/quality.py
+	$(BIN)/mypy bench/quality.py bench/load.py
 	$(BIN)/lint-imports
 
 bundle: .venv/installed-dev ## train and export bundles/general again from its two sources

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -27,7 +28,40 @@ from anthem_core.fusion import Fusion
 
 # The machines this runs on are shared: a slow example is no failure, and a failure must repeat.
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("proof", settings.get_profile("suite"), max_examples=2000, derandomize=False)
 settings.load_profile("suite")
+
+FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser):
+    """`--proof` runs loads, kills, fuzz and clusters in full; without it they are short."""
+    parser.addoption("--proof", action="store_true", help="loads, kills, fuzz and clusters in full (make proof)")
+
+
+def pytest_configure(config):
+    """The full form of the property tests draws 2,000 examples of each, others every time."""
+    if config.getoption("--proof"):
+        settings.load_profile("proof")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Figures that tests measured, one JSON object a line; no test depends on one."""
+    for line in config.stash.get(FIGURES, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def proof(pytestconfig):
+    """Whether the full forms are asked for."""
+    return pytestconfig.getoption("--proof")
+
+
+@pytest.fixture(scope="session")
+def measured(pytestconfig):
+    """Takes a name and figures, which are shown when all tests are done."""
+    lines = pytestconfig.stash.setdefault(FIGURES, [])
+    return lambda name, **figures: lines.append(json.dumps({"measured": name, **figures}))
 
 
 @pytest.fixture(scope="session")

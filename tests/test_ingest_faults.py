@@ -15,6 +15,7 @@ from tenacity import wait_random_exponential
 
 from anthem_core.cluster import connect
 from anthem_core.errors import ClusterError
+from anthem_core.versions import SHARD_DOC
 from anthem_ingest import send
 from anthem_ingest.ingest import ingest_index
 
@@ -150,6 +151,29 @@ def test_a_run_that_is_killed_loses_nothing_and_doubles_nothing(client, cluster,
     assert counts["written"] <= 1_000
     assert counts["written"] + counts["skipped"] == pointed(client, index) == 2_000
     assert versions(client, index) == {2}
+
+
+def test_a_view_that_is_lost_is_told_and_the_next_run_finishes(client, index, encoder, monkeypatch):
+    """A point in time goes with its node: the run ends and says so, and the next one writes what is left, no more."""
+    if not send.release(client).has(SHARD_DOC):
+        pytest.skip("an index is read by scroll there")
+    fill(client, index, 6)
+    pages = send.pages
+
+    def losing(*args):
+        for page in pages(*args):
+            yield page
+            client.delete_all_pits()
+
+    monkeypatch.setattr(send, "PAGE", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(send, "pages", losing)
+        with pytest.raises(ClusterError, match=r"went away.*Run ingest again"):
+            ingest_index(client, index, encoder)
+    client.indices.refresh(index=index)
+    before = pointed(client, index)
+    assert before < 6
+    assert ingest_index(client, index, encoder).written == 6 - before
 
 
 def test_changes_while_a_run_goes_on_all_stay(client, index, encoder):

@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 from anthem_core.encoder import Encoder
 from anthem_core.errors import ClusterError
-from anthem_core.fields import Fields
+from anthem_core.fields import Fields, current
 from anthem_ingest import ann
 from anthem_ingest.ann import make_ann
 from anthem_ingest.cli import ingest
 from anthem_ingest.follow import catch_up, checkpoints
 from anthem_ingest.ingest import DEFAULT, Options, ingest_index, prepare
-from anthem_ingest.models import current, names_for, switch, to_prune
+from anthem_ingest.models import names_for, switch, to_prune
 from anthem_ingest.slices import Share, ingest_slices
 
 pytestmark = pytest.mark.node

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from anthem_core.errors import ClusterError
 from anthem_core.fields import Fields
+from anthem_core.versions import Release
 from anthem_ingest.mapping import (
     Index,
-    check_cluster,
     check_fields,
+    check_mapping_changes,
     check_name,
     check_source,
     check_writable,
@@ -42,26 +43,7 @@ def test_names_of_one_index_are_taken(name):
 
 
 @pytest.mark.parametrize(
-    ("version", "good"),
-    [
-        ({"distribution": "opensearch", "number": "2.17.0"}, True),
-        ({"distribution": "opensearch", "number": "3.6.0-SNAPSHOT"}, True),
-        ({"distribution": "opensearch", "number": "2.9.0"}, False),
-        ({"number": "8.15.0"}, False),
-        ({}, False),
-    ],
-)
-def test_only_new_enough_clusters_are_taken(version, good):
-    """OpenSearch from 2.17 on is taken, anything else is refused with what was found."""
-    if good:
-        check_cluster({"version": version})
-    else:
-        with pytest.raises(ClusterError, match=r"2\.17 or newer"):
-            check_cluster({"version": version})
-
-
-@pytest.mark.parametrize(
-    ("created", "version"), [(OPENSEARCH_3_6, (3, 6)), (OPENSEARCH_2_11, (2, 11)), (ANCESTOR_7_10, (0, 0))]
+    ("created", "version"), [(OPENSEARCH_3_6, (3, 6, 0)), (OPENSEARCH_2_11, (2, 11, 0)), (ANCESTOR_7_10, (0, 0, 0))]
 )
 def test_the_version_that_created_an_index_is_read(created, version):
     """The id an index keeps of its version gives major and minor."""
@@ -151,3 +133,40 @@ def test_a_new_index_lacks_nothing():
     assert missing_mapping(index, NAMES, 64) is None
     check_fields(index, ["title", "text"])
     check_source(index)
+
+
+def test_a_new_index_with_graphs_lacks_nothing():
+    """Made with graphs, a new index names the engine for them, and takes points at once too."""
+    body = new_index(NAMES, 64, knn=True)
+    assert body["settings"]["index.knn"] is True
+    assert body["mappings"]["properties"]["anthem"]["properties"]["vector"]["method"]["engine"] == "lucene"
+    assert missing_mapping(an_index(body["mappings"], knn="true"), NAMES, 64) is None
+
+
+OPEN = {"properties": {"title": {"type": "text"}}}
+
+
+@pytest.mark.parametrize("release", [Release(2, 19), Release(2, 19, 2)])
+def test_an_index_that_would_lose_shards_is_refused(release):
+    """Before 2.19.3 an index without graphs that takes new fields is refused: what was found, wanted, to do."""
+    wanted = rf"on OpenSearch {release}: .*Wanted: 2\.19\.3 or newer.*Upgrade, or .*ANTHEM_ACCEPT_OUTAGES"
+    with pytest.raises(ClusterError, match=wanted):
+        check_mapping_changes(an_index(OPEN), release)
+    with pytest.raises(ClusterError, match=wanted):
+        check_mapping_changes(an_index({**OPEN, "dynamic": "true"}), release)
+
+
+@pytest.mark.parametrize(
+    ("index", "release"),
+    [
+        (an_index(OPEN), Release(2, 19, 3)),
+        (an_index(OPEN), Release(3, 0)),
+        (an_index(OPEN, knn="true"), Release(2, 19)),
+        (an_index({**OPEN, "dynamic": "strict"}), Release(2, 19)),
+        (an_index({**OPEN, "dynamic": False}), Release(2, 19)),
+        (an_index(NAMES.mapping(64)), Release(2, 19)),
+    ],
+)
+def test_an_index_that_loses_none_is_taken(index, release):
+    """A newer release, graphs, a closed mapping, or vectors that are there already: nothing is refused."""
+    check_mapping_changes(index, release)

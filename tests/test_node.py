@@ -19,9 +19,8 @@ from anthem_core.errors import NodeError
 from anthem_core.node import process, system
 from anthem_core.node.cli import node
 from anthem_core.node.diagnose import CAUSES, cure, last_lines, obituary
-from anthem_core.node.java import find_java, inspect, parse_version
+from anthem_core.node.java import find_java, parse_version
 from anthem_core.node.layout import (
-    MODULES,
     descriptor,
     home_mark,
     java_command,
@@ -29,7 +28,16 @@ from anthem_core.node.layout import (
     node_settings,
     opensearch_yml,
 )
-from anthem_core.node.lock import KNN_FOLDER, OPENSEARCH, Artifact, dump_lock, load_lock
+from anthem_core.node.lock import KNN_FOLDER, Artifact, dump_lock, load_lock
+from anthem_core.node.releases import (
+    DEFAULT,
+    JAVA_MODULES,
+    OPENSEARCH_2,
+    OPENSEARCH_3,
+    RELEASES,
+    JavaNeed,
+    node_release,
+)
 
 CONTENT = b"a jar, as far as anyone can tell" * 100
 TOY = Artifact("org.toy", "toy", "1.0", "jar", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), ("lib",))
@@ -50,27 +58,53 @@ def fake_java(folder: Path, version: str, modules: str = "") -> Path:
 # The lock
 
 
-def test_lock_is_complete():
+EACH_RELEASE = pytest.mark.parametrize("release", RELEASES.values(), ids=list(RELEASES))
+
+
+@EACH_RELEASE
+def test_lock_is_complete(release):
     """Every module, the agent, the engine and the k-NN plugin have their files in the lock, each with a SHA-256."""
-    artifacts = load_lock()
+    artifacts = load_lock(release.version)
     folders = {name for one in artifacts for name in one.into}
-    assert folders == {"lib", "agent", KNN_FOLDER, *(f"modules/{module.name}" for module in MODULES)}
+    guards = {"agent"} if release.agent else set()
+    assert folders == {"lib", *guards, KNN_FOLDER, *(f"modules/{module.name}" for module in release.modules)}
     assert all(len(one.sha256) == 64 and one.size > 0 for one in artifacts)
-    assert f"org.opensearch:opensearch:{OPENSEARCH}" in {one.coordinate for one in artifacts}
+    coordinates = {one.coordinate for one in artifacts}
+    assert {f"org.opensearch:opensearch:{release.version}", *release.agent} <= coordinates
+    assert f"org.opensearch.plugin:opensearch-knn:{release.knn}" in coordinates
 
 
-def test_lock_has_one_file_a_name():
-    """No two artifacts share a file name, or one would overwrite the other in cache and home."""
-    names = [one.filename for one in load_lock()]
-    assert len(names) == len(set(names))
+def test_locks_have_one_file_a_name():
+    """Artifacts that share a file name are the same file, or one would overwrite the other in the cache or a home."""
+    artifacts = [one for version in RELEASES for one in load_lock(version)]
+    assert len({one.filename for one in artifacts}) == len({(one.filename, one.sha256) for one in artifacts})
+    for version in RELEASES:
+        names = [one.filename for one in load_lock(version)]
+        assert len(names) == len(set(names))
 
 
-def test_lock_survives_writing():
-    """Writing the lock and reading it back changes nothing, and the file in the package is what is written."""
-    artifacts = load_lock()
-    rows = json.loads(dump_lock(artifacts))["artifacts"]
+@EACH_RELEASE
+def test_lock_survives_writing(release):
+    """Writing a lock and reading it back changes nothing, and the file in the package is what is written."""
+    artifacts = load_lock(release.version)
+    text = dump_lock(artifacts, release.version)
+    rows = json.loads(text)["artifacts"]
     assert tuple(Artifact(**{**row, "into": tuple(row["into"])}) for row in rows) == artifacts
-    assert dump_lock(artifacts) == (Path(process.__file__).parent / "lock.json").read_text(encoding="utf-8")
+    locks = Path(process.__file__).parent / "locks"
+    assert text == (locks / f"{release.version}.json").read_text(encoding="utf-8")
+
+
+def test_unknown_release_is_named_with_those_there_are():
+    """A release that cannot be started is refused with the ones that can; without a name it is the default."""
+    with pytest.raises(NodeError, match=r"no local node of OpenSearch 1\.0\.0; there is one of 3\.6\.0, 2\.19\.1"):
+        node_release("1.0.0")
+    assert node_release(None) is DEFAULT
+    assert [node_release(version).version for version in RELEASES] == list(RELEASES)
+
+
+def test_releases_do_not_share_a_home():
+    """Each release has a home of its own, so that two run side by side and no data is read by the wrong one."""
+    assert len({system.default_home(release) for release in RELEASES.values()}) == len(RELEASES)
 
 
 # Java
@@ -103,15 +137,26 @@ def test_no_java_is_named_with_the_cure():
 
 def test_first_suiting_java_is_taken(tmp_path):
     """An old Java in front does not hide a good one behind it."""
-    modules = r"\n".join(f"{name}@21" for name in sorted(inspect(Path("/")).missing | _needed()))
+    modules = r"\n".join(f"{name}@21" for name in sorted(JAVA_MODULES))
     good = fake_java(tmp_path / "good", "21.0.2", modules)
     assert find_java([fake_java(tmp_path / "old", "17.0.1"), good]) == good
 
 
-def _needed():
-    from anthem_core.node.java import MODULES as NEEDED
+def test_each_release_takes_its_java(tmp_path):
+    """2.19 runs on Java 17 to 23, which have a security manager, 3.x on 21 and newer; each finds its own."""
+    modules = r"\n".join(f"{name}@1" for name in sorted(JAVA_MODULES))
+    commands = [fake_java(tmp_path / version, version, modules) for version in ("11", "17", "25")]
+    assert find_java(commands, OPENSEARCH_2) == commands[1]
+    assert find_java(commands, OPENSEARCH_3) == commands[2]
+    with pytest.raises(NodeError, match=r"2\.19\.1 needs a full JDK, 17 to 23; found: .*Java 11.*Java 25"):
+        find_java([commands[0], commands[2]], OPENSEARCH_2)
 
-    return NEEDED
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
+def test_a_need_of_java_is_a_range(oldest, newest, version):
+    """A Java is taken from the oldest to the newest version that a release runs on."""
+    assert JavaNeed(oldest, newest).takes(version) == (oldest <= version <= newest)
+    assert JavaNeed(oldest).takes(version) == (oldest <= version)
 
 
 # Layout
@@ -132,13 +177,21 @@ def test_settings_of_the_caller_win():
     assert node_settings(1, 2)["network.host"] == "127.0.0.1"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-def test_descriptors_name_what_they_extend(module):
+@pytest.mark.parametrize(
+    ("release", "module"),
+    [
+        pytest.param(one, module, id=f"{module.name}-{one.version}")
+        for one in RELEASES.values()
+        for module in one.modules
+    ],
+)
+def test_descriptors_name_what_they_extend(release, module):
     """Every descriptor has all keys OpenSearch asks for, and extends only modules that are there."""
-    lines = dict(line.split("=", 1) for line in descriptor(module).splitlines())
+    lines = dict(line.split("=", 1) for line in descriptor(module, release).splitlines())
     assert lines["classname"] == module.classname
-    assert lines["version"] == lines["opensearch.version"] == OPENSEARCH
-    assert lines["extended.plugins"] in {"", *(other.name for other in MODULES)}
+    assert lines["version"] == lines["opensearch.version"] == release.version
+    assert lines["extended.plugins"] in {"", *(other.name for other in release.modules)}
+    assert set(release.policies) <= {other.name for other in release.modules}
 
 
 def test_layout_shares_and_shields(tmp_path):
@@ -146,7 +199,7 @@ def test_layout_shares_and_shields(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / TOY.filename).write_bytes(CONTENT)
     (tmp_path / "cache" / TOY.filename).chmod(0o600)
-    toys = [Artifact(**{**vars(TOY), "into": ("lib", *(f"modules/{module.name}" for module in MODULES))})]
+    toys = [Artifact(**{**vars(TOY), "into": ("lib", *(f"modules/{module.name}" for module in DEFAULT.modules))})]
     home = tmp_path / "home"
     home.mkdir()
     lay_out(home, toys, tmp_path / "cache", node_settings(1, 2))
@@ -175,6 +228,7 @@ def test_layout_shares_and_shields(tmp_path):
         ("Could not reserve enough space for 900000000KB object heap", "--heap"),
         ("Invalid maximum heap size: -Xmxtiny", "--heap"),
         ("failed to obtain node locks, tried [/x]", "stop"),
+        ("java.lang.IllegalArgumentException: indexCreatedVersionMajor is in the future: 10", "another release"),
     ],
 )
 def test_known_deaths_have_a_cure(line, word):
@@ -251,11 +305,27 @@ def test_process_is_known_by_its_home(tmp_path):
     assert not system.runs_from(tmp_path, named.pid)
 
 
+def test_a_node_of_another_release_is_not_taken_for_the_wanted_one(tmp_path):
+    """Where a home runs another release than the wanted one, that is said, not passed over."""
+    there = process.NodeStatus(True, "http://127.0.0.1:1", 1, OPENSEARCH_3.version, tmp_path)
+    assert process._of_release(there, OPENSEARCH_3) is there
+    with pytest.raises(NodeError, match=r"3\.6\.0 runs in .*, 2\.19\.1 was wanted; stop it first"):
+        process._of_release(there, OPENSEARCH_2)
+
+
 def test_command_names_its_home(tmp_path):
     """The command line of a node is one by which its process is found again."""
     command = java_command(Path("/j/bin/java"), tmp_path, "512m")
     assert home_mark(tmp_path) in command
     assert "-Xmx512m" in command
+
+
+@EACH_RELEASE
+def test_each_release_is_guarded(release, tmp_path):
+    """A node never runs unguarded: 3.x brings an agent, 2.x leans on the JVM's security manager; none has both."""
+    command = " ".join(java_command(Path("/j/bin/java"), tmp_path, "512m", release))
+    assert ("-javaagent:" in command) == bool(release.agent)
+    assert ("-Djava.security.manager=allow" in command) != bool(release.agent)
 
 
 # The commands

@@ -7,7 +7,7 @@ import pytest
 from anthem_core.errors import NodeError
 from anthem_core.node import choose
 from anthem_core.node.choose import IMAGE, docker_answers, docker_node
-from anthem_core.node.lock import OPENSEARCH
+from anthem_core.node.releases import DEFAULT, RELEASES
 
 
 def test_named_url_goes_first(monkeypatch):
@@ -46,7 +46,7 @@ def test_no_docker_no_answer(monkeypatch):
 def test_the_image_is_pinned():
     """The container runs the very release that the local node runs, not whatever is the latest."""
     assert re.fullmatch(r"opensearchproject/opensearch:\d+\.\d+\.\d+", IMAGE)
-    assert IMAGE.endswith(f":{OPENSEARCH}")
+    assert IMAGE.endswith(f":{DEFAULT.version}")
 
 
 def test_the_container_is_asked_of_docker(monkeypatch):
@@ -55,3 +55,21 @@ def test_the_container_is_asked_of_docker(monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     with pytest.raises(errors.DockerException, match=r"127\.0\.0\.1|refused"), docker_node():
         pytest.fail("a container runs although there is no engine")
+
+
+@pytest.mark.parametrize("version", RELEASES)
+def test_a_release_may_be_named(monkeypatch, version):
+    """`ANTHEM_TEST_RELEASE` says which release is started; without it, or empty, it is the default one."""
+    monkeypatch.setenv("ANTHEM_TEST_RELEASE", version)
+    assert choose.chosen_release().version == version
+    monkeypatch.setenv("ANTHEM_TEST_RELEASE", "")
+    assert choose.chosen_release() is DEFAULT
+
+
+def test_an_unknown_release_starts_nothing(monkeypatch):
+    """A release that no node is known of is refused before anything is started."""
+    monkeypatch.delenv("ANTHEM_TEST_URL", raising=False)
+    monkeypatch.setenv("ANTHEM_TEST_RELEASE", "9.9.9")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(NodeError, match=r"9\.9\.9; there is one of 3\.6\.0, 2\.19\.1"), choose.test_cluster():
+        pytest.fail("a cluster was chosen although there is none of this release")

@@ -23,8 +23,8 @@ from anthem_core.node.java import find_java
 STARTER = """
 import sys, time
 from pathlib import Path
-from anthem_core.node.process import _tied
-with _tied(int(sys.argv[1]), Path(sys.argv[2])):
+from anthem_core.node.process import tied
+with tied(int(sys.argv[1]), Path(sys.argv[2])):
     print("tied", flush=True)
     time.sleep(60)
 """

@@ -9,6 +9,7 @@ from anthem_core.containment import Query
 from anthem_core.fields import Fields
 from anthem_core.fusion import Fusion, fuse
 from anthem_plugin import painless
+from anthem_plugin.modes import Filter
 from anthem_plugin.scoring import Scoring, precise
 
 D = 16
@@ -186,6 +187,34 @@ def test_score_is_one_plus_fused(client, index):
     expected = 1 + fuse(np.full(len(points), lexical), distance, FUSION)
     found = scored(client, index, painless.score_script(query, SCORING), match)
     np.testing.assert_allclose(found, expected, atol=2e-7)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_filter_equals_numpy(client, index, share):
+    """With a slack the script says 1 within every limit and slack and 0 outside, of joins too, as numpy does."""
+    rng = np.random.default_rng(23)
+    points = random_points(rng, 60)
+    store(client, index, products(points))
+    a, b = random_query(rng, 3), random_query(rng, 5)
+    for region in (a, a | b, a & b):
+        beyond = precise(region).excess(stored(points))
+        slack = float(np.quantile(beyond, share))
+        if np.abs(beyond - slack).min() < 1e-9:
+            slack += 1e-8
+        found = scored(client, index, painless.filter_script(region, SCORING, Filter(slack)))
+        np.testing.assert_array_equal(found, precise(region).contained(stored(points), slack))
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("unknown", [True, False])
+def test_the_filter_says_of_the_unknown_what_it_is_told(client, index, unknown):
+    """A product without a vector of this model is let through or not, whatever the slack."""
+    (point,) = random_points(np.random.default_rng(24), 3)[2:]
+    foreign = {"title": "fire tv"} | Fields().document(point, "another", "fire tv")
+    store(client, index, [{"title": "fire tv"}, foreign])
+    script = painless.filter_script(random_query(np.random.default_rng(25), 2), SCORING, Filter(99, unknown=unknown))
+    assert list(scored(client, index, script)) == [unknown, unknown]
 
 
 @pytest.mark.node

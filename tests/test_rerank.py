@@ -16,7 +16,7 @@ from anthem_core.fusion import Fusion, fuse
 from anthem_core.text import Vocabulary
 from anthem_plugin.cli import rows
 from anthem_plugin.explain import attention, explain
-from anthem_plugin.rerank import distances, narrow, rerank
+from anthem_plugin.rerank import distances, narrow, rerank, stored_point
 from anthem_plugin.scoring import Scoring, precise
 
 D = 4
@@ -137,6 +137,24 @@ def test_time_is_recomputed_from_space():
     expected = distances([item], ORIGIN, SCORING)
     item["_source"]["anthem"]["vector"][0] = 99.0
     assert distances([item], ORIGIN, SCORING) == expected
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda held: {f"anthem.{key}": value for key, value in held.items()},
+        lambda held: {"anthem": [held]},
+        lambda held: {"anthem": {"vector": held["vector"]}, "anthem.model": held["model"]},
+    ],
+    ids=["dotted", "list", "both"],
+)
+def test_a_point_is_found_however_the_source_is_written(write):
+    """OpenSearch takes fields with dotted names and a list of one object; the client reads what the script reads."""
+    nested = hit([0.2, -0.1, 0.3, 0])
+    other = {**nested, "_source": write(nested["_source"]["anthem"])}
+    wanted = stored_point(nested, SCORING)
+    assert wanted is not None
+    assert np.array_equal(stored_point(other, SCORING), wanted)
 
 
 def test_precise_is_the_same_query():

@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.fields import Fields
-from anthem_plugin.rewrite import query_text, rewrite, value_at, widen
+from anthem_plugin.modes import Retrieve
+from anthem_plugin.retrieve import retrieve
+from anthem_plugin.rewrite import keep_contained, query_text, rewrite, value_at, widen
 from anthem_plugin.sources import hides_vectors, restore
 
 SCRIPT = {"id": "anthem-containment-0", "params": {"gamma": 0.2}}
+NEAR = {"id": "x", "params": {"centres": [[1.0, 0.0]], "vector": "v", "model_field": "m", "model": "0"}}
 MATCH = {"match": {"title": "fire tv"}}
 FIELDS = Fields()
 HIDDEN = ["anthem", "anthem_*.vector"]
@@ -128,9 +131,49 @@ def test_the_client_leaves_a_body_with_a_rescore_alone(existing):
 def test_a_body_that_cannot_be_rescored_is_left_alone(extra, word):
     """What OpenSearch does not take beside a rescore is left exactly as it is, and the reason names it."""
     body = {"query": MATCH, "size": 5} | extra
-    for rewritten in (rewrite(body, SCRIPT), widen(body)):
+    for rewritten in (rewrite(body, SCRIPT), retrieve(body, NEAR, "fire tv"), widen(body))[
+        : 2 if "collapse" in extra else 3
+    ]:
         assert (rewritten.body, rewritten.reranked) == (body, False)
         assert word in rewritten.reason
+
+
+def test_the_client_reranks_groups():
+    """What a rescore does not go along with, `collapse`, the client does: it widens the window of groups."""
+    body = {"query": MATCH, "size": 5, "collapse": {"field": "brand", "inner_hits": {"name": "all"}}}
+    wide = widen(body, window=30)
+    assert wide.reranked
+    assert (wide.body["size"], wide.body["collapse"]) == (30, body["collapse"])
+    assert not widen(body | {"sort": ["price"]}).reranked
+
+
+@given(body=bodies)
+def test_filtering_changes_the_query_and_the_source_alone(body):
+    """A filter stands beside the caller's query; sort, collapse and all else stay, and the input as it was."""
+    before = copy.deepcopy(body)
+    found = keep_contained(body, SCRIPT)
+    assert body == before
+    assert found.reranked
+    untouched = body.keys() - {"query", "_source"}
+    assert {key: found.body[key] for key in untouched} == {key: body[key] for key in untouched}
+    assert found.body.keys() <= body.keys() | {"_source"}
+    assert found.body["query"]["bool"]["must"] == [body["query"]]
+
+
+@given(body=bodies, k=st.integers(1, 1000), window=st.integers(1, 10_000))
+def test_retrieving_changes_query_rescore_and_source_alone(body, k, window):
+    """Near products join the caller's query; every other key stays, and what cannot be joined stays as it was."""
+    before = copy.deepcopy(body)
+    found = retrieve(body, NEAR, "fire tv", Retrieve(k), window=window)
+    assert body == before
+    untouched = body.keys() - {"query", "rescore", "_source"}
+    assert {key: found.body[key] for key in untouched} == {key: body[key] for key in untouched}
+    assert found.reranked == (found.reason is None)
+    if found.reranked:
+        assert found.body["query"]["bool"]["should"][0] == body["query"]
+        assert found.body["rescore"][0]["window_size"] <= 10_000
+    else:
+        assert found.body == before
 
 
 @pytest.mark.parametrize(

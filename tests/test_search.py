@@ -1,18 +1,15 @@
 """Searching a real node: both modes rank alike, and nothing about reranking breaks a search."""
 
 import itertools
-import json
 import logging
 import uuid
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from opensearchpy.exceptions import NotFoundError
 
 from anthem_core.fields import Fields
-from anthem_plugin import course, painless
-from anthem_plugin.cli import search
+from anthem_plugin import in_client, painless
 from anthem_plugin.client import AnthemClient
 
 pytestmark = pytest.mark.node
@@ -165,7 +162,7 @@ def test_vectors_stay_out_of_sources_unless_asked_for(anthem, index, mode):
     ("body", "word"),
     [
         (match("fire tv") | {"sort": ["price"]}, "sorts"),
-        (match("fire tv") | {"collapse": {"field": "brand"}}, "collapse"),
+        (match("fire tv") | {"sort": ["price"], "search_after": [3]}, "search_after"),
         (match("?!"), "letters"),
         ({"query": {"bool": {"must": match("fire")["query"]}}}, "no query text"),
         ({}, "no query text"),
@@ -177,6 +174,19 @@ def test_what_is_not_reranked_is_the_plain_search(anthem, client, index, mode, b
     assert left["hits"] == plain["hits"]
     assert (left["anthem"]["reranked"], left["anthem"]["mode"]) == (False, "none")
     assert word in left["anthem"]["reason"]
+
+
+def test_groups_are_reranked_in_the_client(anthem, client, index):
+    """With `collapse` client mode ranks the groups the plain search has, by the scores their hits have without it."""
+    body = match("fire tv") | {"collapse": {"field": "brand"}}
+    plain, found = client.search(index=index, body=body), anthem.search(index, body, mode="client")
+    assert found["anthem"]["reranked"]
+    assert sorted(ids(found)) == sorted(ids(plain))
+    alone = anthem.search(index, match("fire tv") | {"size": 200}, mode="client", window=200)
+    score = dict(zip(ids(alone), scores(alone), strict=True))
+    assert scores(found).tolist() == [score[product] for product in ids(found)]
+    assert scores(found).tolist() == sorted(scores(found), reverse=True)
+    assert not anthem.search(index, body)["anthem"]["reranked"]
 
 
 @pytest.mark.parametrize("wrong", [{"mode": "clutser"}, {"window": 0}, {"window": -3}])
@@ -272,7 +282,7 @@ def test_the_callers_own_errors_are_the_callers(anthem, index):
 
 def test_a_fault_of_our_own_gives_the_plain_result(anthem, client, index, monkeypatch):
     """Even a defect in reranking costs the reranking alone."""
-    monkeypatch.setattr(course, "rerank", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(in_client, "rerank", lambda *_, **__: 1 / 0)
     left = anthem.search(index, match("fire tv"), mode="client")
     assert left["hits"] == client.search(index=index, body=match("fire tv"))["hits"]
     assert "ZeroDivisionError" in left["anthem"]["reason"]
@@ -283,62 +293,3 @@ def test_an_application_can_say_where_its_query_text_stands(client, encoder, ind
     body = {"query": {"bool": {"must": [{"match": {"title": "fire tv"}}]}}}
     path = "query.bool.must.0.match.title"
     assert AnthemClient(client, encoder, query_path=path).search(index, body)["anthem"]["reranked"]
-
-
-@pytest.fixture
-def run(cluster, index, encoder):
-    """Runs `anthem search` on the shop."""
-
-    def run_command(*arguments):
-        return CliRunner().invoke(search, [index, *arguments, "--bundle", str(encoder.bundle.path), "--url", cluster])
-
-    return run_command
-
-
-@pytest.mark.parametrize("mode", ["cluster", "client", "none"])
-def test_the_command_shows_before_and_after(run, mode):
-    """Ranks are 1, 2, 3…; the ranks before are those of the plain search, and `none` moves nothing."""
-    found = json.loads(run("fire tv", "--rerank", mode, "--size", "20", "--json").stdout)
-    assert [hit["rank"] for hit in found["hits"]] == list(range(1, 21))
-    assert all("fire" in hit["title"] or "tv" in hit["title"] for hit in found["hits"])
-    assert found["reranked"] == (mode != "none")
-    assert ([hit["before"] for hit in found["hits"]] == list(range(1, 21))) == (mode == "none")
-    assert all(hit["lexical"] > 0 for hit in found["hits"])
-
-
-def test_the_command_explains(run, encoder):
-    """Every hit has its lexical score, distance, containment and tightest margins; the query has its attention."""
-    found = json.loads(run("fire tv", "--explain", "--json").stdout)
-    explanations = [hit["explanation"] for hit in found["hits"] if hit["explanation"]]
-    assert explanations
-    for explanation in explanations:
-        tight = [margin["value"] for margin in explanation["margins"]]
-        assert tight == sorted(tight)
-        assert explanation["contained"] == (tight[0] >= -encoder.bundle.slack)
-    shares = [share for _, share in found["attention"]]
-    assert shares == sorted(shares, reverse=True)
-    text = run("fire tv", "--explain").stdout
-    assert all(words in text for words in ("tightest margins", "The query looks most at: "))
-
-
-def test_the_command_leaves_a_query_without_letters_to_opensearch(run):
-    """It says so, and ends well."""
-    result = run("?!", "--explain")
-    assert result.exit_code == 0
-    assert "not reranked: the query has no letters or digits\nNo product matches." in result.stdout
-
-
-def test_the_command_names_the_fields_there_are(run):
-    """A field that is nowhere in the index ends with 6 and the text fields there are; no hit for a word does not."""
-    wrong = run("fire tv", "--field", "titel")
-    assert wrong.exit_code == 6
-    assert "has no field 'titel'; its text fields are: tags.of, title. Give one" in wrong.stderr
-    assert run("zzzz").exit_code == 0
-
-
-@pytest.mark.parametrize(("index", "bundle", "code"), [("x", "no-such", 3), ("no-such", "general", 6)])
-def test_the_command_says_what_is_wrong(cluster, index, bundle, code):
-    """A bundle that is none ends with exit code 3, an index that is none with 6, each with its message."""
-    result = CliRunner().invoke(search, [index, "fire tv", "--bundle", bundle, "--url", cluster])
-    assert result.exit_code == code
-    assert "no-such" in result.stderr

@@ -138,6 +138,39 @@ def test_metrics_count_what_was_answered(encoder, serving):
     assert SECRET not in shown.text
 
 
+def test_a_query_asked_for_again_is_encoded_once(encoder, serving):
+    """Endpoints share a cache of encoded queries; its hits are counted, and no answer is another for it."""
+    with serving(encoder, Settings(cache=2)) as http:
+        first, again = (http.post("/v1/rerank", json=ASKED).json()["results"] for _ in range(2))
+        http.post("/encode/query", json={"text": ASKED["query"]})
+        for text in ("tv", "teapot"):
+            http.post("/encode/query", json={"text": text})
+        http.post("/v1/rerank", json=ASKED)
+        shown = http.get("/metrics").text
+    assert first == again
+    assert 'anthem_query_cache_total{result="hit"} 2.0' in shown
+    assert 'anthem_query_cache_total{result="miss"} 4.0' in shown
+
+
+def test_the_limits_of_a_request_are_settings(encoder, serving):
+    """What has more documents, characters or bytes than was set is refused with the limit, and all else is answered."""
+    with serving(encoder, Settings(documents=2, characters=5, bytes=80)) as http:
+        for path, asked, status, limit in (
+            ("/v1/rerank", {"query": "tv", "documents": ["a"] * 3}, 422, "at most 2"),
+            ("/rerank", {"query": "tv", "texts": ["a"] * 3}, 422, "at most 2"),
+            ("/encode/products", {"texts": ["a"] * 3}, 422, "at most 2"),
+            ("/encode/products", {"texts": ["a", "abcdef"]}, 422, "at most 5"),
+            ("/encode/query", {"text": "abcdef"}, 422, "at most 5"),
+            ("/encode/query", {"text": "a" * 80}, 413, "more than 80 bytes"),
+        ):
+            refused = http.post(path, json=asked)
+            assert (refused.status_code, limit in refused.json()["detail"]) == (status, True), asked
+        assert http.post("/v1/rerank", json={"query": "tv", "documents": ["abcdef", "abcde"]}).status_code == 200
+        assert http.post("/encode/products", json={"texts": ["abcde", "b"]}).status_code == 200
+        described = http.get("/openapi.json").json()["info"]["description"]
+    assert "2 documents and 80 bytes; of a text 5 characters" in described
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.1.2.3", False), ("shop", False)],

@@ -13,9 +13,10 @@ from anthem_core.fusion import fuse
 from anthem_plugin.documents import Documents, vector
 from anthem_plugin.rerank import exact_point
 from anthem_plugin.scoring import Scoring, precise
-from anthem_plugin.service.common import MAX_CHARACTERS, MAX_TEXTS
+from anthem_plugin.service.common import Settings
 from anthem_plugin.service.reranking import log_odds, short
 
+LIMITS = Settings()
 TITLES = ["fire tv stick 4k", "ceramic teapot", "red tv stand", "fire pit", "?!", "", "टीवी fire"]
 # Byte for byte what ml-commons sends: gson escapes the documents, the query is escaped once more than JSON asks for.
 BYTES = (
@@ -173,17 +174,17 @@ def test_log_odds_are_finite(share, odds):
 
 def test_a_long_document_is_read_as_far_as_it_goes(service):
     """What is beyond the limit changes nothing, and is no reason to fail a search."""
-    long = "fire tv " * (MAX_CHARACTERS // 4)
-    cut = cohere(service, "fire tv", [long[:MAX_CHARACTERS]])
+    long = "fire tv " * (LIMITS.characters // 4)
+    cut = cohere(service, "fire tv", [long[: LIMITS.characters]])
     assert cohere(service, "fire tv", [long]) == cut
-    assert cohere(service, "fire tv" + " tv" * MAX_CHARACTERS, ["tv"])
+    assert cohere(service, "fire tv" + " tv" * LIMITS.characters, ["tv"])
 
 
 @pytest.mark.parametrize(
     ("path", "asked", "named"),
     [
         ("/v1/rerank", {"query": "tv", "documents": []}, "documents"),
-        ("/v1/rerank", {"query": "tv", "documents": ["a"] * (MAX_TEXTS + 1)}, "documents"),
+        ("/v1/rerank", {"query": "tv", "documents": ["a"] * (LIMITS.documents + 1)}, "documents"),
         ("/v1/rerank", {"query": "tv", "documents": [5]}, "documents"),
         ("/v1/rerank", {"query": "tv", "documents": ["a"], "top_n": 0}, "top_n"),
         ("/v1/rerank", {"documents": ["a"]}, "query"),

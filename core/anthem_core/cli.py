@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 
 import click
 
-ORDER = ("demo", "node", "train", "export", "ingest", "remove", "search", "rerank", "serve")
+ORDER = ("demo", "node", "train", "export", "ingest", "remove", "search", "doctor", "rerank", "serve")
 
 
 def _commands() -> dict[str, EntryPoint]:

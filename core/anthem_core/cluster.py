@@ -19,43 +19,61 @@ from opensearchpy.exceptions import (
 )
 
 from anthem_core.errors import ClusterError
+from anthem_core.permissions import takes
+from anthem_core.signin import NOBODY, SignIn, advice, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class _Named(Urllib3HttpConnection):
-    """A connection whose failures name the address that does not answer."""
+    """A connection whose failures name the address that does not answer, who was refused, or what is forbidden."""
 
-    def perform_request(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (as opensearch-py has it)
+    def perform_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (as opensearch-py has it)
         try:
-            return super().perform_request(*args, **kwargs)
+            return super().perform_request(method, url, *args, **kwargs)
         except NoConnection as error:
-            raise type(error)(error.status_code, f"{self.host}: {error.error}", error.info) from error
+            named = type(error)(error.status_code, f"{self.host}: {error.error}", error.info)
+            named.add_note(advice(self.host, error.info))
+            raise named from error
+        except AuthenticationException as error:
+            error.add_note(self._signed_in())
+            raise
+        except AuthorizationException as error:
+            error.add_note(self._signed_in() if _at_the_door(error) else takes(method, url))
+            raise
+
+    def _signed_in(self) -> str:
+        by = self.http_auth
+        return f"Tried: {by.who}. {by.check}" if isinstance(by, SignIn) else NOBODY
+
+
+def _at_the_door(error: TransportError) -> bool:
+    """Whether not the cluster but AWS in front of it refused: a signature, or whom it knows by that."""
+    return isinstance(error.info, dict) and "error" not in error.info
 
 
 def connect(url: str | None = None, *, timeout: float = 30.0, credentials: bool = False) -> OpenSearch:
-    """Client of the cluster at `url`, else at `OPENSEARCH_URL`, else of the local node.
+    """Client of the cluster at `url`, else at `OPENSEARCH_URL`, else of the local node; several addresses by commas.
 
-    `OPENSEARCH_USER`, `OPENSEARCH_PASSWORD` and `OPENSEARCH_CA` (a PEM file) belong to `OPENSEARCH_URL` and are sent
-    nowhere else, but to a `url` that the user named instead, which the caller says by `credentials`.
+    `OPENSEARCH_USER` and the other settings of `anthem_core.signin` belong to `OPENSEARCH_URL` and are sent nowhere
+    else, but to a `url` that the user named instead, which the caller says by `credentials`.
 
     Raises:
-        ClusterError: No cluster is named and no local node runs, or what is named is no address.
+        ClusterError: No cluster is named and no local node runs, what is named is no address, or the settings
+            contradict each other.
         NodeError: No cluster is named and there is no place where a local node could be.
+        ExtraError: Requests are to be signed for AWS, and the extra `aws` is not installed.
     """
     named = url or os.environ.get("OPENSEARCH_URL")
     signs_in = credentials if url else named is not None
-    found, settings = named or _local_node(), _credentials() if signs_in else {}
+    found = [settings(one.strip(), environment=signs_in) for one in (named or _local_node()).split(",")]
+    addresses, (_, signing) = [address for address, _ in found], found[-1]
     try:
-        return OpenSearch(hosts=[found], timeout=timeout, connection_class=_Named, **settings)
-    except (ValueError, OSError) as error:
-        raise ClusterError(f"'{found}' cannot be used ({error}); wanted: an address like http://host:9200") from error
-
-
-def _credentials() -> dict[str, Any]:
-    user, password, ca = (os.environ.get(f"OPENSEARCH_{name}") for name in ("USER", "PASSWORD", "CA"))
-    return ({"http_auth": (user, password)} if user and password else {}) | ({"ca_certs": ca} if ca else {})
+        return OpenSearch(hosts=addresses, timeout=timeout, connection_class=_Named, **signing)
+    except ValueError as error:
+        shown, why = ("The address", "") if "@" in str(addresses) else (f"'{', '.join(addresses)}'", f" ({error})")
+        raise ClusterError(f"{shown} cannot be used{why}; wanted: an address like http://host:9200") from None
 
 
 def _local_node() -> str:
@@ -79,13 +97,17 @@ def explained() -> Iterator[None]:
 
 
 def _explain(error: OpenSearchException) -> str:
+    advised = " ".join(getattr(error, "__notes__", ()))
     match error:
         case NoConnection():
-            return f"The cluster does not answer ({error.error}). Is it running, and is this its address?"
+            return (
+                f"The cluster does not answer ({error.error}). {advised or 'Is it running, and is this its address?'}"
+            )
         case AuthenticationException():
-            return "The cluster refused the sign-in (401). Set OPENSEARCH_USER and OPENSEARCH_PASSWORD."
+            return f"The cluster refused the sign-in (401). {advised or NOBODY}"
         case AuthorizationException():
-            return f"The cluster forbids this (403): {reason(error)}. Ask for the permission it names."
+            why = reason(error) or "no reason given"
+            return f"The cluster forbids this (403): {why}. {advised or 'Ask for the permission it names.'}"
         case NotFoundError():
             return f"Not found (404): {reason(error)}. Check the name of the index: GET _cat/indices"
         case TransportError():
@@ -96,7 +118,7 @@ def _explain(error: OpenSearchException) -> str:
 def reason(error: TransportError) -> str:
     """The innermost reason an OpenSearch error gives, or all of it where it gives none."""
     info = error.info if isinstance(error.info, dict) else {}
-    body = info.get("error", error.error)
+    body = info.get("error", info.get("message", info.get("Message", error.error)))  # AWS says no more than a message
     if not isinstance(body, dict):
         return str(body)
     causes = [body, *body.get("root_cause", []), *_chain(body)]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anthem_core.lorentz import Array
 
 
@@ -45,6 +47,31 @@ class Fields:
         # The shortest text that gives the same float32 back: a third less index and `_source`.
         vector = [float(str(value)) for value in point]
         return {self.name: {"vector": vector, "model": model, "text_hash": text_hash(text)}}
+
+
+CURRENT = Fields("anthem_current")  # holds no values, only aliases
+VECTORS = "anthem*.vector"  # those of every model, as OpenSearch takes a pattern of fields
+
+
+def current(mappings: Mapping[str, Any]) -> Fields:
+    """Names that the aliases of an index point at, `anthem` where it has none."""
+    aliases = mappings.get("properties", {}).get(CURRENT.name, {}).get("properties", {})
+    return Fields(str(aliases.get("vector", {}).get("path", "anthem.vector")).removesuffix(".vector"))
+
+
+def own(model: str) -> Fields:
+    """Names of the object that a model has to itself where it lives beside another: `anthem_<first 8 of its id>`."""
+    return Fields(f"anthem_{model[:8]}")
+
+
+def holding(answer: Mapping[str, Any], model: str) -> Fields:
+    """Names under which indices hold a model's vectors: its own object where one of them maps it, else `anthem`.
+
+    `answer` is what `GET /<index, alias or pattern>/_mapping/field/anthem*.vector` gives. The object is named, not
+    looked into: it may be empty, or hold another model's vectors, which searches tell from this one's by the model id.
+    """
+    mine = own(model)
+    return mine if any(mine.vector in found.get("mappings", {}) for found in answer.values()) else Fields()
 
 
 def text_hash(text: str) -> str:

@@ -104,8 +104,10 @@ def check_writable(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
+        new = not path.exists()
+        path.open("ab").close()
+        if new:  # work that fails leaves no empty file behind
+            path.unlink()
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}); name a file with --output.") from error
 

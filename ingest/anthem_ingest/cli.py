@@ -70,7 +70,7 @@ class Asked:
 )
 @click.option(
     "--url",
-    help="The cluster, signed in to with OPENSEARCH_USER, _PASSWORD and _CA; else OPENSEARCH_URL, else the local node.",
+    help="The cluster, signed in to as docs/permissions.md says; else OPENSEARCH_URL, else the local node.",
 )
 @json_option
 @ends_cleanly

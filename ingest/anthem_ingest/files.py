@@ -184,7 +184,7 @@ def _parquet(file: ProductFile) -> Iterator[_Row]:
                 for row in batch.to_pylist():
                     number += 1
                     yield number, _plain(row)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, OverflowError, ValueError) as error:  # a date may lie beyond Python's
         raise DataError(f"{file.name} cannot be read as Parquet ({error}); write it anew.") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING
 from anthem_core.cluster import explained
 from anthem_core.errors import ClusterError
 from anthem_core.fields import Fields
+from anthem_core.versions import MAPPING_CHANGES
 from anthem_ingest import send
 from anthem_ingest.actions import ALL, Document, check_parts, source_of
 from anthem_ingest.encode import Recipe, Target, loads, updates
 from anthem_ingest.mapping import (
     BYTES_PER_COORDINATE,
     Index,
-    check_cluster,
     check_fields,
+    check_mapping_changes,
     check_name,
     check_source,
     check_writable,
@@ -204,15 +206,18 @@ def _to_update(client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[
 def _to_write(client: OpenSearch, index: str) -> Index | None:
     """Return the index, checked for writing, None where there is none."""
     check_name(index)
-    check_cluster(client.info())
+    release = send.release(client)
     answer = send.describe(client, index)
     if answer is None:
         return None
     found = only_index(answer, index)
     check_writable(found)
+    if not os.environ.get("ANTHEM_ACCEPT_OUTAGES"):
+        check_mapping_changes(found, release)
     return found
 
 
 def _created(client: OpenSearch, index: str, bundle: Bundle, names: Fields) -> Index:
-    client.indices.create(index=index, body=new_index(names, bundle.dimension))
+    knn = not send.release(client).has(MAPPING_CHANGES)
+    client.indices.create(index=index, body=new_index(names, bundle.dimension, knn=knn))
     return only_index(client.indices.get(index=index), index)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
+from anthem_core.versions import MAPPING_CHANGES, PLAIN_VECTORS, Release
 from anthem_ingest.actions import OBJECT
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from anthem_core.fields import Fields
 
-OLDEST = (2, 17)  # the first whose new indices take a knn_vector of dimension alone, without index.knn
-SHARD_DOC = (3, 3)  # the first that pages through a point in time in an order of its own
 BYTES_PER_COORDINATE = 13  # of a point in an index, doc values and _source together; measured
 
 _OPENSEARCH_MASK = 0x08000000  # sets ids of OpenSearch versions apart from those of its ancestor
@@ -37,11 +36,12 @@ class Index:
         return str(self.settings.get("knn")).lower() == "true"
 
     @property
-    def created(self) -> tuple[int, int]:
-        """OpenSearch version that created the index, (0, 0) for an ancestor of OpenSearch."""
+    def created(self) -> Release:
+        """OpenSearch release that created the index, 0.0 for an ancestor of OpenSearch."""
         number = int(self.settings["version"]["created"])
         release = number ^ _OPENSEARCH_MASK
-        return (release // 1_000_000, release // 10_000 % 100) if number & _OPENSEARCH_MASK else (0, 0)
+        numbers = release // 1_000_000, release // 10_000 % 100, release // 100 % 100
+        return Release(*numbers) if number & _OPENSEARCH_MASK else Release(0, 0)
 
 
 def check_name(index: str) -> None:
@@ -54,30 +54,6 @@ def check_name(index: str) -> None:
         raise ClusterError(
             f"'{index}' is no name of one index. Ingest writes to one, or to an alias of one: run it once for each."
         )
-
-
-def check_cluster(info: Mapping[str, Any]) -> None:
-    """Check what `GET /` answered.
-
-    Raises:
-        ClusterError: The cluster is no OpenSearch, or one before 2.17.
-    """
-    version = info.get("version", {})
-    found, kind = str(version.get("number", "?")), version.get("distribution", "no OpenSearch")
-    if kind != "opensearch" or _version(info) < OLDEST:
-        raise ClusterError(
-            f"The cluster is {kind} {found}; OpenSearch 2.17 or newer was wanted. "
-            "Upgrade it, or name another cluster with --url."
-        )
-
-
-def pages_by_point_in_time(info: Mapping[str, Any]) -> bool:
-    """Whether the cluster that `GET /` described sorts a point in time by `_shard_doc`."""
-    return _version(info) >= SHARD_DOC
-
-
-def _version(info: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", str(info.get("version", {}).get("number")))[:2])
 
 
 def only_index(answer: Mapping[str, Any], asked: str) -> Index:
@@ -107,11 +83,28 @@ def check_writable(index: Index) -> None:
             f"Index '{index.name}' is blocked ({', '.join(blocks)}); one that can be written was wanted. "
             f'Lift the block: PUT {index.name}/_settings {{"index.blocks.{blocks[0]}": null}}'
         )
-    if index.created < OLDEST and not index.knn:
+    if not index.created.has(PLAIN_VECTORS) and not index.knn:
         raise ClusterError(
             f"Index '{index.name}' was created before OpenSearch 2.17 and takes no vectors. "
             "Reindex it into a new index (POST _reindex) and run ingest on that."
         )
+
+
+def check_mapping_changes(index: Index, release: Release) -> None:
+    """Check that an index that gets its first vectors will not lose its shards whenever its mapping changes.
+
+    Raises:
+        ClusterError: It would, and products with new fields change its mapping.
+    """
+    closed = str(index.mappings.get("dynamic")).lower() in {"false", "strict"}
+    if index.knn or closed or release.has(MAPPING_CHANGES) or objects(index.mappings):
+        return
+    raise ClusterError(
+        f"Index '{index.name}' has no index.knn, on OpenSearch {release}: once it has vectors, each product with a new "
+        f"field would take all its shards out for a moment. Wanted: {MAPPING_CHANGES.since} or newer, where that is "
+        "mended (k-NN issue 2540). Upgrade, or load the products into an index with index.knn, or keep new fields out "
+        f'of the mapping (PUT {index.name}/_mapping {{"dynamic": "false"}}), or accept it: ANTHEM_ACCEPT_OUTAGES=1'
+    )
 
 
 def check_source(index: Index) -> None:
@@ -189,8 +182,8 @@ def objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def new_index(names: Fields, dimension: int) -> dict[str, Any]:
-    """Body of a new index for products of a file: one shard, no replica, English text.
+def new_index(names: Fields, dimension: int, *, knn: bool = False) -> dict[str, Any]:
+    """Body of a new index for products of a file: one shard, no replica, English text; with `knn`, HNSW graphs.
 
     Numbers that are none are left out of the index rather than the product with them.
     """
@@ -202,12 +195,15 @@ def new_index(names: Fields, dimension: int) -> dict[str, Any]:
         {f"{kind}_values": {"match_mapping_type": kind, "mapping": mapping, **paths.get(kind, {})}}
         for kind, mapping in kinds.items()
     ]
+    own = names.mapping(dimension)["properties"]
+    if knn:
+        own[names.name]["properties"]["vector"]["method"] = METHOD
     properties = {"title": english, "text": english, "metadata": {"type": "object"}}
     return {
-        "settings": {"number_of_shards": 1, "number_of_replicas": 0},
+        "settings": {"number_of_shards": 1, "number_of_replicas": 0} | ({"index.knn": True} if knn else {}),
         "mappings": {
             "date_detection": False,
             "dynamic_templates": templates,
-            "properties": properties | names.mapping(dimension)["properties"],
+            "properties": properties | own,
         },
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.cluster import explained
 from anthem_core.errors import ClusterError
-from anthem_core.fields import Fields
+from anthem_core.fields import CURRENT, Fields, current, own
 from anthem_ingest import send
 from anthem_ingest.mapping import objects, only_index
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from opensearchpy import OpenSearch
 
-CURRENT = Fields("anthem_current")  # holds no values, only aliases
-
 
 @explained()
 def names_for(client: OpenSearch, index: str, model: str, *, beside: bool = False) -> Fields:
@@ -24,14 +22,14 @@ def names_for(client: OpenSearch, index: str, model: str, *, beside: bool = Fals
 
     That is its own object where it has one; `anthem`, unless vectors of another model are there and they are to stay.
     """
-    own, there = Fields(f"anthem_{model[:8]}"), _objects(client, index)
-    if own.name in there:
-        return own
+    mine, there = own(model), _objects(client, index)
+    if mine.name in there:
+        return mine
     foreign = {
         "bool": {"filter": {"exists": {"field": "anthem.vector"}}, "must_not": {"term": {"anthem.model": model}}}
     }
     taken = beside and "anthem" in there and send.count(client, index, foreign) > 0
-    return own if taken else Fields()
+    return mine if taken else Fields()
 
 
 @explained()
@@ -51,7 +49,7 @@ def switch(client: OpenSearch, index: str, names: Fields) -> None:
             f"{number} products have a vector of another model and none in {names.name}; nothing was switched. "
             "Run ingest again."
         )
-    client.indices.put_mapping(index=index, body=alias_mapping(names))
+    send.put_mapping(client, index, alias_mapping(names))
 
 
 def alias_mapping(names: Fields) -> dict[str, Any]:
@@ -59,12 +57,6 @@ def alias_mapping(names: Fields) -> dict[str, Any]:
     paths = {"vector": names.vector, "model": names.model}
     properties = {name: {"type": "alias", "path": path} for name, path in paths.items()}
     return {"properties": {CURRENT.name: {"properties": properties}}}
-
-
-def current(mappings: Mapping[str, Any]) -> Fields:
-    """Names that the aliases of an index point at, `anthem` where it has none."""
-    aliases = mappings.get("properties", {}).get(CURRENT.name, {}).get("properties", {})
-    return Fields(str(aliases.get("vector", {}).get("path", "anthem.vector")).removesuffix(".vector"))
 
 
 @explained()

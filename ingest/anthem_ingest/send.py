@@ -7,13 +7,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from opensearchpy.exceptions import NotFoundError, TransportError
 from opensearchpy.helpers import scan, streaming_bulk
 from tenacity import Retrying, retry_if_exception, retry_if_result, stop_after_attempt, wait_random_exponential
 
+from anthem_core.errors import ClusterError
+from anthem_core.versions import MAPPING_CHANGES, SHARD_DOC, Release, no_answer, release_of
 from anthem_ingest.actions import ALL, PAGE, Action, Hit, read_body
-from anthem_ingest.mapping import Index, missing_mapping, pages_by_point_in_time
+from anthem_ingest.mapping import Index, missing_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +34,7 @@ KEEP = "10m"  # how long the cluster keeps its view of the index after each page
 CHUNK_BYTES = 8_000_000  # hosted clusters refuse requests of 10 MB
 SECONDS = 120  # for one request
 ATTEMPTS = 9  # at what a busy cluster refuses: about three minutes
+LOST = ("No search context found", "no node found for id", "Node not connected")  # the view went with its node
 LONGEST_WAIT = 60.0  # seconds between two of them
 
 CHANGED: frozenset[Status] = frozenset({409, 404})  # or gone
@@ -41,6 +45,23 @@ _HOPELESS = frozenset({401, 403, "N/A"})  # of a whole request: the next will fa
 
 # Random within a range that doubles: writers that were refused together do not come back together.
 _wait = wait_random_exponential(multiplier=1, max=LONGEST_WAIT)
+
+
+_releases: WeakKeyDictionary[OpenSearch, Release] = WeakKeyDictionary()  # what each cluster said, asked once
+
+
+def release(client: OpenSearch) -> Release:
+    """Release of the cluster.
+
+    Raises:
+        ClusterError: It is no OpenSearch, or one that is too old.
+    """
+    if client not in _releases:
+        try:
+            _releases[client] = release_of(client.info())
+        except NotFoundError as error:
+            raise no_answer() from error
+    return _releases[client]
 
 
 def describe(client: OpenSearch, index: str) -> dict[str, Any] | None:
@@ -56,7 +77,18 @@ def add_mapping(client: OpenSearch, index: Index, names: Fields, dimension: int)
     """Add the fields that the index lacks, if any."""
     body = missing_mapping(index, names, dimension)
     if body:
-        client.indices.put_mapping(index=index.name, body=body)
+        put_mapping(client, index.name, body)
+
+
+def put_mapping(client: OpenSearch, index: str, body: Mapping[str, Any]) -> None:
+    """Change a mapping, and wait until all shards answer again where that takes them out for a moment."""
+    client.indices.put_mapping(index=index, body=body)
+    if not release(client).has(MAPPING_CHANGES):
+        missing = retry_if_exception(_is_busy) | retry_if_result(lambda answer: answer["_shards"]["failed"] > 0)
+        attempts = Retrying(
+            retry=missing, wait=_wait, stop=stop_after_attempt(ATTEMPTS), retry_error_callback=_last_result
+        )
+        attempts(client.count, index=index)
 
 
 def count(client: OpenSearch, index: str, query: Mapping[str, Any]) -> int:
@@ -92,7 +124,7 @@ def read(client: OpenSearch, index: str, body: dict[str, Any], part: Part = Part
     """Hits of a body, page by page, from one view of the index; of `part`, the slice and the preference count."""
     if part.slice:
         body = body | {"slice": dict(zip(("id", "max"), part.slice, strict=True))}
-    walk = _by_point_in_time if pages_by_point_in_time(client.info()) else _by_scroll
+    walk = _by_point_in_time if release(client).has(SHARD_DOC) else _by_scroll
     yield from walk(client, index, body, {"preference": part.preference} if part.preference else {})
 
 
@@ -114,6 +146,13 @@ def _by_point_in_time(
                 return
             yield hits
             body["search_after"] = hits[-1]["sort"]
+    except TransportError as error:
+        if any(sign in str(error.info) for sign in LOST):
+            raise ClusterError(
+                "A node of the cluster went away, and with it the view of the index that was read. "
+                "Run ingest again: what is written is skipped."
+            ) from error
+        raise
     finally:
         client.delete_pit(body={"pit_id": [view]}, params={"ignore": 404})
 

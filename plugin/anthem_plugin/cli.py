@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
+from math import isfinite
+from shlex import quote
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -15,9 +17,12 @@ from anthem_core.errors import ClusterError
 from anthem_core.sets import either, phrases
 from anthem_core.text import printable
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.course import Mode, no_vectors
 from anthem_plugin.explain import attention, explain
+from anthem_plugin.fields import fields_of
+from anthem_plugin.modes import Filter, Mode
+from anthem_plugin.release import fitting
 from anthem_plugin.rewrite import WINDOW, value_at
+from anthem_plugin.steps import no_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +30,10 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from anthem_core.containment import Query
+    from anthem_core.fields import Fields
     from anthem_core.text import Vocabulary
-    from anthem_plugin.course import Response
     from anthem_plugin.scoring import Scoring
+    from anthem_plugin.steps import Response
 
 # Both searches ask the same copies of the shards: another copy may break ties another way.
 _PREFERENCE = "anthem"
@@ -46,8 +52,10 @@ _STRONGEST = 5  # entities and intersections that are shown
     type=click.Choice(get_args(Mode)),
     default="cluster",
     show_default=True,
-    help="Where hits are reranked: by a script in the cluster, in this process, or not at all.",
+    help="cluster: rerank by a script there; client: in this process; filter: leave out what is not contained; "
+    "retrieve: add what is near, and rerank; none: search plainly.",
 )
+@click.option("--slack", type=float, help="With --rerank filter: what is added to every limit, if not the bundle's.")
 @click.option("--explain", "explaining", is_flag=True, help="Say why each hit stands where it stands.")
 @click.option("--operators", is_flag=True, help="OR between phrases of QUERY asks for either: 'fire OR kindle'.")
 @click.option("--field", default="title", show_default=True, help="Text field that is searched and shown.")
@@ -61,7 +69,7 @@ _STRONGEST = 5  # entities and intersections that are shown
 )
 @click.option(
     "--url",
-    help="Cluster to search, if not OPENSEARCH_URL or the local node; OPENSEARCH_USER, _PASSWORD and _CA go with it.",
+    help="The cluster, signed in to as docs/permissions.md says; else OPENSEARCH_URL, else the local node.",
 )
 @json_option
 @ends_cleanly
@@ -71,6 +79,7 @@ def search(  # noqa: PLR0913 (an argument an option)
     query: str,
     bundle: str,
     mode: Mode,
+    slack: float | None,
     explaining: bool,
     operators: bool,
     field: str,
@@ -89,32 +98,51 @@ def search(  # noqa: PLR0913 (an argument an option)
       anthem search products 'fire tv'
       anthem search products 'fire tv' --rerank client --explain
       anthem search products 'fire tv OR kindle' --operators
+      anthem search products 'fire tv' --rerank filter --slack 0.2
     """
-    encoder = Encoder(load(bundle))
+    how = _how(mode, slack)
+    loaded = load(bundle)
     body = {"query": {"match": {field: {"query": query}}}, "size": size}
     with closing(connect(url, credentials=True)) as cluster, explained():
-        client = AnthemClient(cluster, encoder, text_fields=(field,))
-        fields = client.scoring.fields
+        encoder = Encoder(fitting(cluster, loaded))
+        fields = fields_of(cluster, index, loaded.model)
+        client = AnthemClient(cluster, encoder, fields=fields, text_fields=(field,))
         shown = [field, fields.model, fields.vector] if explaining else [field]
         wide = {**body, "size": max(size, window), "_source": False}
         before = client.search(index, wide, mode="none", preference=_PREFERENCE)
         after = client.search(
-            index, {**body, "_source": shown}, mode=mode, window=window, operators=operators, preference=_PREFERENCE
+            index, {**body, "_source": shown}, mode=how, window=window, operators=operators, preference=_PREFERENCE
         )
         if not before["hits"]["hits"]:
             _check_field(cluster, index, field)
-    result: dict[str, Any] = {
-        "index": index,
-        "query": query,
-        **after["anthem"],
-        "note": note(after, index),
-    }
+        told = _told(after, cluster, index, bundle, fields)
+    result: dict[str, Any] = {"index": index, "query": query, **after["anthem"], **told}
     result["hits"] = rows(before, after, field)
     if explaining:
         texts = phrases(query) if operators else [query]
         asked = {text: found for text in texts if (found := encoder.query(text)) is not None}
         _explain(result, after, asked, client.scoring, encoder.bundle.vocabulary)
     emit(result, as_text(result), as_json=as_json)
+
+
+def _how(mode: Mode, slack: float | None) -> Mode | Filter:
+    if slack is None:
+        return mode
+    if mode != "filter":
+        raise click.BadParameter(f"goes with --rerank filter, not with {mode}", param_hint="--slack")
+    if not isfinite(slack):
+        raise click.BadParameter("a finite number was wanted", param_hint="--slack")
+    return Filter(slack)
+
+
+def _told(after: Response, cluster: OpenSearch, index: str, bundle: str, fields: Fields) -> dict[str, str | None]:
+    """Reason and note; where vectors are wanting, with a command that names the bundle and spares another model's."""
+    said, plain = {"reason": after["anthem"]["reason"], "note": note(after, index)}, no_vectors(index)
+    if not any(text and plain in text for text in said.values()):
+        return said
+    others = cluster.count(index=index, body={"query": {"exists": {"field": fields.vector}}})["count"]
+    named = f"{plain} --bundle {quote(bundle)}{' --beside' if others else ''}"
+    return {key: text and text.replace(plain, named) for key, text in said.items()}
 
 
 def note(after: Response, index: str) -> str | None:
@@ -152,7 +180,11 @@ def rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
 def as_text(result: dict[str, Any]) -> str:
     """A search for people: a line on how it was ranked, a line a hit, and why where that was asked for."""
     how = ": ".join(filter(None, (result["mode"], result["reason"])))
-    ranked = f"reranked ({how})" if result["reranked"] else f"not reranked: {result['reason']}"
+    ranked = (
+        f"{'filtered' if result['mode'] == 'filter' else 'reranked'} ({how})"
+        if result["reranked"]
+        else f"not reranked: {result['reason']}"
+    )
     lines = [printable(f"{result['query']} in {result['index']}, {result['took_ms']:.1f} ms, {ranked}")]
     if not result["hits"]:
         return f"{lines[0]}\nNo product matches."

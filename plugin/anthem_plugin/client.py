@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from anthem_plugin.course import Course, Mode, Request, Reranker, Response, Send, Work
+from anthem_plugin.course import Reranker
+from anthem_plugin.modes import Filter, Mode, Retrieve
 from anthem_plugin.rewrite import WINDOW
+from anthem_plugin.steps import Course, Request, Response, Send, Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from anthem_plugin.breaker import Breaker
     from anthem_plugin.scoring import Scoring
 
-__all__ = ["AnthemClient", "AsyncAnthemClient", "Mode", "Response"]
+__all__ = ["AnthemClient", "AsyncAnthemClient", "Filter", "Mode", "Response", "Retrieve"]
 
 T = TypeVar("T")
 
@@ -67,12 +69,16 @@ class _Client:
         index: str | None,
         body: Mapping[str, Any],
         query_text: str | None,
-        mode: Mode,
+        mode: Mode | Filter | Retrieve,
         window: int,
         options: dict[str, Any],
         **asked: Any,  # noqa: ANN401 (`operators` and `region`)
     ) -> Course[Response]:
-        if mode not in get_args(Mode):
+        if isinstance(mode, Filter):
+            mode, asked["filter"] = "filter", mode
+        elif isinstance(mode, Retrieve):
+            mode, asked["retrieve"] = "retrieve", mode
+        elif mode not in get_args(Mode):
             raise ValueError(f"mode is {mode!r}; one of {', '.join(get_args(Mode))} was wanted")
         if window < 1:
             raise ValueError(f"window is {window}; 1 or more was wanted")
@@ -102,13 +108,16 @@ class AnthemClient(_Client):
         body: Mapping[str, Any],
         *,
         query_text: str | None = None,
-        mode: Mode = "cluster",
+        mode: Mode | Filter | Retrieve = "cluster",
         window: int = WINDOW,
         operators: bool = False,
         region: Region | None = None,
         **options: object,
     ) -> Response:
         """Response of opensearch-py, with `anthem: {reranked, mode, signals, reason, took_ms}` beside the hits.
+
+        `mode` is a name, or a `Filter` or `Retrieve` with what can be set there: `mode=Filter(slack=0)`. In filter mode
+        `reranked` says that the filter was applied; the order is the caller's own.
 
         With `operators` an OR between phrases of the query text asks for either. A `region`, joined from queries of the
         encoder by `|` and `&`, takes the place of the text's own; attention still asks for the text. Where there are
@@ -161,7 +170,7 @@ class AsyncAnthemClient(_Client):
         body: Mapping[str, Any],
         *,
         query_text: str | None = None,
-        mode: Mode = "cluster",
+        mode: Mode | Filter | Retrieve = "cluster",
         window: int = WINDOW,
         operators: bool = False,
         region: Region | None = None,

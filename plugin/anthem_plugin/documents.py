@@ -14,8 +14,9 @@ from anthem_plugin.rerank import attended, exact_point, point_distances
 from anthem_plugin.scoring import Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from anthem_core.containment import Query
     from anthem_core.encoder import Encoder
     from anthem_core.lorentz import Array
 
@@ -26,11 +27,14 @@ _VECTOR = re.compile(r"\s*\[?[\s\d.,eE+-]+\]?\s*")
 class Documents:
     """Scores documents for a query with a bundle; safe to share between threads.
 
+    `query` encodes query texts where a cache stands before the encoder.
+
     Raises BundleError when the encoder's bundle has no fusion weights, or its attention graph cannot be used.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, query: Callable[[str], Query | None] | None = None) -> None:
         self._encoder = encoder
+        self._query = query or encoder.query
         self._scoring = Scoring.of(encoder.bundle)
         self._attention = Attention(encoder.bundle) if self._scoring.attentive else None
         self.scores("warm up", ["warm up"])  # a graph is read when it is first used
@@ -42,7 +46,7 @@ class Documents:
         text is a stored point; one without letters or digits has the median of each signal, and so has every document
         of such a query.
         """
-        region, scoring = self._encoder.query(query), self._scoring
+        region, scoring = self._query(query), self._scoring
         # The bundle alone chooses the weights: no document's score may depend on what else was given.
         fusion, distance, attention = scoring.attentive or scoring.fusion, np.full(len(documents), np.nan), None
         if region is not None:

@@ -1,4 +1,7 @@
-"""How a response tells whether there was anything to rerank by: every hit of the page brings the id of its model."""
+"""How a response tells whether there was anything to rerank by: every hit of the page brings the id of its model.
+
+Where the page does not tell, a small search counts.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ if TYPE_CHECKING:
 
     from anthem_plugin.scoring import Scoring
 
+_MARKED = "anthem"
+_WHERE = ("pit", "slice", "derived", "search_pipeline", "timeout")
 _LISTS = ("docvalue_fields", "fields")  # both answer in a hit's `fields`, and twice where both name a field
 
 
@@ -35,15 +40,40 @@ def unmark(hit: Mapping[str, Any], body: Mapping[str, Any], scoring: Scoring) ->
 
 def any_marked(body: Mapping[str, Any], scoring: Scoring) -> dict[str, Any]:
     """Body that counts whether one product or more of those found has a vector of this model."""
-    of_model = {"term": {scoring.fields.model: scoring.model}}
-    found = {"bool": {"filter": [body["query"], of_model]}}
-    return {"query": found, "size": 0, "terminate_after": 1, "track_total_hits": True}
+    found = {"bool": {"filter": [body["query"], _of_model(scoring)]}}
+    return {**_where(body), "query": found, "size": 0, "terminate_after": 1, "track_total_hits": True}
+
+
+def counting(body: Mapping[str, Any], scoring: Scoring, most: int) -> dict[str, Any]:
+    """Body that counts what the query finds, up to one above `most` on a shard, and how many have a vector."""
+    marked = {"aggs": {_MARKED: {"filter": _of_model(scoring)}}, "terminate_after": most + 1}
+    return {**_where(body), "query": body["query"], "size": 0, "track_total_hits": True, **marked}
+
+
+def countable(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Body that counts the hits of another."""
+    kept = {key: body[key] for key in ("query", "post_filter", "min_score") if key in body}
+    return {**_where(body), **kept, "size": 0, "track_total_hits": True}
+
+
+def total_marked(response: Mapping[str, Any]) -> int:
+    """Number of products with a vector among those that `counting` counted."""
+    return int(response["aggregations"][_MARKED]["doc_count"])
 
 
 def total(response: Mapping[str, Any]) -> int:
     """Number of products found, in either form OpenSearch gives it."""
     found = response["hits"]["total"]
     return int(found["value"] if isinstance(found, dict) else found)
+
+
+def _of_model(scoring: Scoring) -> dict[str, Any]:
+    return {"term": {scoring.fields.model: scoring.model}}
+
+
+def _where(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What says in which products a body searches, its query aside."""
+    return {key: body[key] for key in _WHERE if key in body}
 
 
 def _asks(body: Mapping[str, Any], scoring: Scoring) -> bool:

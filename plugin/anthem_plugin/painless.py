@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anthem_plugin.modes import Filter
 from anthem_plugin.scoring import Scoring, precise
 
 if TYPE_CHECKING:
@@ -110,20 +111,6 @@ double queryDistance(float[] x, Map params) {
   }
   return joined(leaves, (List) params.get('alternatives'));
 }
-"""
-
-_SCORE = """\
-
-double d = queryDistance(point(doc, params), params);
-if (Double.isNaN(d)) d = named(params, 'median_distance');
-double s = _score;
-double saturated = s / (s + named(params, 'half_saturation'));
-double logit = named(params, 'bias') + named(params, 'lexical') * saturated - named(params, 'containment') * d;
-double fused = 1.0 / (1.0 + Math.exp(-logit));
-return fused >= 0.0 ? 1.0 + fused : 1.0;
-"""
-
-_EXCESS = """\
 
 double excess(float[] x, Map params) {
   List centres = (List) params.get('centres');
@@ -143,6 +130,26 @@ double excess(float[] x, Map params) {
   }
   return joined(leaves, (List) params.get('alternatives'));
 }
+"""
+
+_SCORE = """\
+
+float[] x = point(doc, params);
+if (params.get('slack') != null) {
+  if (x == null) return named(params, 'unknown');
+  return excess(x, params) <= named(params, 'slack') ? 1.0 : 0.0;
+}
+double d = queryDistance(x, params);
+if (Double.isNaN(d)) d = named(params, 'median_distance');
+double s = _score;
+double saturated = s / (s + named(params, 'half_saturation'));
+double logit = named(params, 'bias') + named(params, 'lexical') * saturated - named(params, 'containment') * d;
+double fused = 1.0 / (1.0 + Math.exp(-logit));
+double least = params.get('lexical_weight') == null ? 0.0 : named(params, 'lexical_weight') * s;
+return fused >= 0.0 ? 1.0 + fused + least : 1.0 + least;
+"""
+
+_EXPLAIN = """\
 
 float[] x = point(doc, params);
 if (x == null) return [];
@@ -153,7 +160,8 @@ return [queryDistance(x, params), excess(x, params)];
 def script_source() -> str:
     """Source of the score script: `1 + σ(b + w_l·s/(s+h) − w_c·d)`, never below 1 and never NaN.
 
-    A product without a vector of this model and dimension gets the median distance.
+    A product without a vector of this model and dimension gets the median distance. With a `slack` among the
+    parameters it tells instead whether every `|z_i| ≤ l_i + slack`, 1 or 0, and `unknown` for such a product.
     """
     return _FUNCTIONS + _SCORE
 
@@ -201,6 +209,13 @@ def score_script(query: Region, scoring: Scoring) -> dict[str, Any]:
     return {"id": script_id(), "params": params(query, scoring)}
 
 
+def filter_script(query: Region, scoring: Scoring, how: Filter | None = None) -> dict[str, Any]:
+    """The stored script with the parameters of a filter: 1 for a product within limits and slack, 0 for one outside."""
+    how = how or Filter()
+    slack = scoring.slack if how.slack is None else how.slack
+    return {"id": script_id(), "params": {**params(query, scoring), "slack": slack, "unknown": float(how.unknown)}}
+
+
 def explain_script(query: Region, scoring: Scoring) -> dict[str, Any]:
     """Script for `script_fields` that returns `[distance, excess]` of a product, or `[]` for one without a vector."""
-    return {"lang": "painless", "source": _FUNCTIONS + _EXCESS, "params": params(query, scoring)}
+    return {"lang": "painless", "source": _FUNCTIONS + _EXPLAIN, "params": params(query, scoring)}

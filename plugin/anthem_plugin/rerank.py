@@ -11,7 +11,7 @@ from anthem_core.fusion import QUERY_WEIGHT, fuse, window_score
 from anthem_core.lorentz import Array, lift
 from anthem_plugin.rewrite import WINDOW, page
 from anthem_plugin.scoring import Scoring, precise
-from anthem_plugin.sources import restore
+from anthem_plugin.sources import held, restore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,13 +92,20 @@ def point_distances(points: Sequence[Array | None], query: Region, scoring: Scor
 
 def stored_point(hit: Hit, scoring: Scoring) -> Array | None:
     """Point `(D+1,)` a hit brings along, as the index keeps it: float32, time recomputed from space."""
-    stored = hit.get("_source", {}).get(scoring.fields.name)
-    if not isinstance(stored, dict) or stored.get("model") != scoring.model:
+    stored = held(hit.get("_source", {}), scoring.fields)
+    if _model(stored.get("model")) != scoring.model:
         return None
     vector = stored.get("vector")
     if not isinstance(vector, list) or len(vector) != scoring.dimension + 1:
         return None
     return exact_point(np.array(vector, np.float32))
+
+
+def _model(named: object) -> object:
+    """Id of a model as the script sees it: of several in a list, the least."""
+    if not isinstance(named, list):
+        return named
+    return min((str(one) for one in named if one is not None), default=None)
 
 
 def exact_point(point: Array) -> Array:

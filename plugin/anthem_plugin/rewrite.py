@@ -16,7 +16,7 @@ NO_TEXT = "no query text was given, and none stands where the body was searched 
 NO_WORDS = "the query has no letters or digits"
 WINDOW = 100
 
-_ANTHEM = Fields()
+ANTHEM = Fields()
 _BARRED = ("search_after", "collapse", "scroll")
 _BARRED_QUERIES = ("hybrid", "knn")
 _BY_SCORE: tuple[object, ...] = ("_score", {"_score": "desc"}, {"_score": {}}, {"_score": {"order": "desc"}})
@@ -32,7 +32,7 @@ class Rewritten:
 
 
 def rewrite(
-    body: Mapping[str, Any], script: Mapping[str, Any], *, window: int = WINDOW, fields: Fields = _ANTHEM
+    body: Mapping[str, Any], script: Mapping[str, Any], *, window: int = WINDOW, fields: Fields = ANTHEM
 ) -> Rewritten:
     """Body whose first `window` hits a shard are rescored by the script; every key but `rescore` and `_source` is kept.
 
@@ -53,11 +53,25 @@ def rewrite(
     return Rewritten({**body, **hide(body, fields), "rescore": [*_existing(body), rescore]}, reranked=True)
 
 
+def keep_contained(body: Mapping[str, Any], script: Mapping[str, Any], *, fields: Fields = ANTHEM) -> Rewritten:
+    """Body that finds only what the script gives a 1; scores, order and every key but `query` and `_source` stay."""
+    reason = _unaskable(body)
+    if reason is not None:
+        return Rewritten(dict(body), reranked=False, reason=reason)
+    # Beside the caller's query the script runs on what that query finds and on nothing else.
+    contained = {"script_score": {"query": {"match_all": {}}, "script": dict(script), "min_score": 0.5}}
+    query = {"bool": {"must": [body["query"]], "filter": [contained]}}
+    return Rewritten({**body, **hide(body, fields), "query": query}, reranked=True)
+
+
 def widen(
-    body: Mapping[str, Any], *, window: int = WINDOW, fields: Fields = _ANTHEM, texts: Sequence[str] = ()
+    body: Mapping[str, Any], *, window: int = WINDOW, fields: Fields = ANTHEM, texts: Sequence[str] = ()
 ) -> Rewritten:
-    """Body that fetches the whole window with its vectors and `texts`, for the client to rerank and cut to the page."""
-    reason = refusal(body) or _unfetchable(body, fields)
+    """Body that fetches the whole window with its vectors and `texts`, for the client to rerank and cut to the page.
+
+    With `collapse` the window is of groups, each of which stands where its best hit by the lexical score does.
+    """
+    reason = refusal({key: value for key, value in body.items() if key != "collapse"}) or _unfetchable(body, fields)
     if reason is not None:
         return Rewritten(dict(body), reranked=False, reason=reason)
     start, size = page(body)
@@ -72,17 +86,24 @@ def page(body: Mapping[str, Any]) -> tuple[int, int]:
 
 def refusal(body: Mapping[str, Any]) -> str | None:
     """Why a body cannot be reranked, or None where it can."""
+    unaskable = _unaskable(body)
+    if unaskable is not None:
+        return unaskable
+    for key in _BARRED:
+        if key in body:
+            return f"OpenSearch refuses `{key}` beside a rescore"
+    if not _sorts_by_score(body.get("sort", [])):
+        return "the body sorts by something else than `_score`"
+    return None
+
+
+def _unaskable(body: Mapping[str, Any]) -> str | None:
     query = body.get("query")
     if not isinstance(query, dict) or not query:
         return "the body has no query"
     for kind in _BARRED_QUERIES:
         if kind in query:
             return f"a `{kind}` query ranks by itself; it is left as it is"
-    for key in _BARRED:
-        if key in body:
-            return f"OpenSearch refuses `{key}` beside a rescore"
-    if not _sorts_by_score(body.get("sort", [])):
-        return "the body sorts by something else than `_score`"
     return None
 
 

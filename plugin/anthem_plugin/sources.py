@@ -100,14 +100,23 @@ def restore(
     rest = {key: value for key, value in hit.items() if key != "_source"}
     if not asked.returned or "_source" not in hit:
         return rest
-    source = {key: value for key, value in hit["_source"].items() if key != fields.name}
+    source = {key: value for key, value in hit["_source"].items() if not _own(key, fields)}
     if not all(asked.brings(text) for text in texts):
         source = filtered(source, asked)
-    stored = hit["_source"].get(fields.name)
-    if asked.names(fields) and isinstance(stored, dict):
+    stored = held(hit["_source"], fields)
+    if asked.names(fields):
         kept = {key: value for key, value in stored.items() if asked.asks(f"{fields.name}.{key}")}
         source |= {fields.name: kept} if kept else {}
     return {**rest, "_source": source}
+
+
+def held(source: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
+    """What a source holds of the object, which OpenSearch takes nested, as a list of objects, or with dotted names."""
+    nested = source.get(fields.name)
+    parts = nested if isinstance(nested, list) else [nested]
+    whole = {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
+    dotted = {key: value for key, value in source.items() if key.startswith(f"{fields.name}.")}
+    return whole | {key.removeprefix(f"{fields.name}."): value for key, value in dotted.items()}
 
 
 def filtered(source: Mapping[str, Any], asked: Sources) -> dict[str, Any]:

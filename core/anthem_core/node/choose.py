@@ -1,4 +1,7 @@
-"""Which cluster tests and the demo use; never `OPENSEARCH_URL`, which may be somebody's live cluster."""
+"""Which cluster tests and the demo use; never `OPENSEARCH_URL`, which may be somebody's live cluster.
+
+`ANTHEM_TEST_URL` names one, `ANTHEM_TEST_RELEASE` the release of one to start.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from anthem_core.node.lock import OPENSEARCH
 from anthem_core.node.process import local_node, start
+from anthem_core.node.releases import DEFAULT, node_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-IMAGE = f"opensearchproject/opensearch:{OPENSEARCH}"
+    from anthem_core.node.releases import NodeRelease
+
+REPOSITORY = "opensearchproject/opensearch"
+IMAGE = f"{REPOSITORY}:{DEFAULT.version}"
 
 
 def docker_answers() -> bool:
@@ -31,13 +37,22 @@ def docker_answers() -> bool:
         return False
 
 
+def chosen_release() -> NodeRelease:
+    """The release that `ANTHEM_TEST_RELEASE` names, else the default one.
+
+    Raises:
+        NodeError: There is no node of that release.
+    """
+    return node_release(os.environ.get("ANTHEM_TEST_RELEASE"))
+
+
 @contextmanager
-def docker_node() -> Iterator[str]:
+def docker_node(release: NodeRelease = DEFAULT) -> Iterator[str]:
     """Yield the URL of a node in a container, which is gone afterwards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # testcontainers uses what itself deprecates
         from testcontainers.community.opensearch import OpenSearchContainer
-    with OpenSearchContainer(IMAGE, security_enabled=False) as container:
+    with OpenSearchContainer(f"{REPOSITORY}:{release.version}", security_enabled=False) as container:
         there = container.get_config()
         yield f"http://{there['host']}:{there['port']}"
 
@@ -65,17 +80,18 @@ def demo_cluster() -> Iterator[str]:
 
 
 @contextmanager
-def _chosen(local: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+def _chosen(local: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     if url := os.environ.get("ANTHEM_TEST_URL"):
         yield url.rstrip("/")
         return
-    with docker_node() if docker_answers() else local() as url:
+    release = chosen_release()
+    with docker_node(release) if docker_answers() else local(release=release) as url:
         yield url
 
 
 @contextmanager
-def _lasting_node() -> Iterator[str]:
-    yield str(start().url)
+def _lasting_node(release: NodeRelease) -> Iterator[str]:
+    yield str(start(release=release).url)
 
 
 # pytest would take it for a test wherever it is imported.

@@ -13,12 +13,17 @@ from anthem_core.console import emit, ends_cleanly, err, json_option
 from anthem_core.errors import NodeError
 from anthem_core.node import process
 from anthem_core.node.lock import OPENSEARCH, dump_lock
+from anthem_core.node.releases import RELEASES, node_release
 
 if TYPE_CHECKING:
     from anthem_core.node.process import NodeStatus
 
 home_option = click.option(
     "--home", type=click.Path(file_okay=False, path_type=Path), help="Folder of the node, if not the usual one."
+)
+
+release_option = click.option(
+    "--release", type=click.Choice(list(RELEASES)), default=OPENSEARCH, show_default=True, help="Release of OpenSearch."
 )
 
 
@@ -47,20 +52,23 @@ def node() -> None:
 @click.option("--heap", default="1g", show_default=True, metavar="SIZE", help="Java heap, such as 512m.")
 @click.option("--fresh", is_flag=True, help="Throw the node's data away first.")
 @home_option
+@release_option
 @json_option
 @ends_cleanly
-def start(port: int | None, heap: str, fresh: bool, home: Path | None, as_json: bool) -> None:
+def start(port: int | None, heap: str, fresh: bool, home: Path | None, release: str, as_json: bool) -> None:
     """Start the node, or say where it runs already; its data outlives a stop.
 
-    The first start downloads about 90 MB. Exit codes: 0 it runs, 5 it cannot be had.
+    The first start downloads about 90 MB. Each release has a home of its own, so two run side by side.
+    OpenSearch 3.6.0 needs Java 21 or newer, 2.19.1 Java 17 to 23. Exit codes: 0 it runs, 5 it cannot be had.
 
     \b
     Example:
       anthem node start
       anthem node start --port 9200 --heap 512m
       anthem node start --fresh
+      anthem node start --release 2.19.1
     """
-    there = process.start(home, http_port=port, heap=heap, fresh=fresh)
+    there = process.start(home, http_port=port, heap=heap, fresh=fresh, release=node_release(release))
     if port is not None and there.url != f"http://127.0.0.1:{port}":
         raise NodeError(f"the node runs already, at {there.url}; `anthem node stop` first to give it another port")
     emit(as_json_object(there), as_text(there), as_json=as_json)
@@ -68,32 +76,34 @@ def start(port: int | None, heap: str, fresh: bool, home: Path | None, as_json: 
 
 @node.command()
 @home_option
+@release_option
 @json_option
 @ends_cleanly
-def stop(home: Path | None, as_json: bool) -> None:
+def stop(home: Path | None, release: str, as_json: bool) -> None:
     """Stop the node; its data stays.
 
     Exit code 0 whether it ran or not.
 
     Example: anthem node stop
     """
-    stopped = process.stop(home)
+    stopped = process.stop(home, node_release(release))
     emit({"stopped": stopped}, "OpenSearch is stopped" if stopped else "OpenSearch was not running", as_json=as_json)
 
 
 @node.command()
 @home_option
+@release_option
 @json_option
 @click.pass_context
 @ends_cleanly
-def status(ctx: click.Context, home: Path | None, as_json: bool) -> None:
+def status(ctx: click.Context, home: Path | None, release: str, as_json: bool) -> None:
     """Say whether the node runs, and where.
 
     Exit codes: 0 it runs, 1 it does not.
 
     Example: anthem node status --json
     """
-    there = process.status(home)
+    there = process.status(home, node_release(release))
     emit(as_json_object(there), as_text(there), as_json=as_json)
     if not there.running:
         ctx.exit(1)
@@ -101,18 +111,19 @@ def status(ctx: click.Context, home: Path | None, as_json: bool) -> None:
 
 @node.command(hidden=True)
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@release_option
 @json_option
 @ends_cleanly
-def lock(output: Path, as_json: bool) -> None:
-    """For maintainers: resolve the node afresh and write the lock file.
+def lock(output: Path, release: str, as_json: bool) -> None:
+    """For maintainers: resolve the node of a release afresh and write its lock file.
 
-    Example: anthem node lock core/anthem_core/node/lock.json
+    Example: anthem node lock core/anthem_core/node/locks/2.19.1.json --release 2.19.1
     """
     from anthem_core.node.resolve import resolve_lock
 
     with TemporaryDirectory() as cache, err.status("Resolving and downloading every artifact"):
-        artifacts = resolve_lock(Path(cache))
-    output.write_text(dump_lock(artifacts), encoding="utf-8")
+        artifacts = resolve_lock(Path(cache), node_release(release))
+    output.write_text(dump_lock(artifacts, release), encoding="utf-8")
     megabytes = sum(one.size for one in artifacts) / 1e6
-    value = {"opensearch": OPENSEARCH, "artifacts": len(artifacts), "megabytes": round(megabytes, 1)}
+    value = {"opensearch": release, "artifacts": len(artifacts), "megabytes": round(megabytes, 1)}
     emit(value, f"{len(artifacts)} artifacts, {megabytes:.1f} MB, in {output}", as_json=as_json)

@@ -24,10 +24,17 @@ CAUSES = (
         "there is not enough memory; close something, or choose another heap with --heap",
     ),
     (r"(?:Invalid|Too small) (?:initial|maximum)? ?heap", "the heap is no size Java takes; write --heap 512m or 1g"),
-    (r"UnsupportedClassVersionError", "this Java is too old; set OPENSEARCH_JAVA_HOME to a JDK 21 or newer"),
+    (r"UnsupportedClassVersionError", "this Java is too old; set OPENSEARCH_JAVA_HOME to a JDK of 21"),
     (r"Thai segmentation", "this Java is a trimmed runtime; set OPENSEARCH_JAVA_HOME to a full JDK"),
     (r"failed to obtain node locks", "another process uses this home; `anthem node stop` ends it"),
-    (r"unknown setting|Failed to parse value", "a setting of the node is not one of OpenSearch 3.6.0"),
+    (r"unknown setting|Failed to parse value", "a setting of the node is not one of this release of OpenSearch"),
+    (
+        r"indexCreatedVersionMajor is in the future|IndexFormatToo(?:New|Old)|cannot (?:down|up)grade a node",
+        (
+            "the data in this home were written by another release of OpenSearch; "
+            "start that one, name another home with --home, or begin with empty data: `anthem node start --fresh`"
+        ),
+    ),
 )
 
 

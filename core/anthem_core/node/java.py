@@ -1,4 +1,4 @@
-"""Finds a Java that OpenSearch runs on: a full JDK, 21 or newer."""
+"""Finds a Java that a release of OpenSearch runs on: a full JDK of the right age."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anthem_core.errors import NodeError
+from anthem_core.node.releases import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-OLDEST = 21
-# Trimmed runtimes leave some of these out: without jdk.localedata, for one, no index can be created.
-MODULES = frozenset({"java.instrument", "java.management", "jdk.incubator.vector", "jdk.localedata", "jdk.net"})
+    from anthem_core.node.releases import JavaNeed, NodeRelease
+
 USUAL_PLACES = (
     "/usr/lib/jvm/*",
     "/opt/java/*",
@@ -34,10 +34,9 @@ class Java:
     version: int | None
     missing: frozenset[str] = frozenset()
 
-    @property
-    def suits(self) -> bool:
-        """Whether OpenSearch runs on it."""
-        return self.version is not None and self.version >= OLDEST and not self.missing
+    def suits(self, need: JavaNeed) -> bool:
+        """Whether a release with this need runs on it."""
+        return self.version is not None and need.takes(self.version) and not self.missing
 
     def __str__(self) -> str:
         if self.version is None:
@@ -72,17 +71,17 @@ def _says(command: Path, option: str) -> str:
     return told.stdout + told.stderr
 
 
-def inspect(command: Path) -> Java:
-    """Ask a `java` command for its version and, where that is new enough, for its modules."""
+def inspect(command: Path, need: JavaNeed = DEFAULT.java) -> Java:
+    """Ask a `java` command for its version and, where that is a wanted one, for its modules."""
     version = parse_version(_says(command, "-version"))
-    if version is None or version < OLDEST:
+    if version is None or not need.takes(version):
         return Java(command, version)
     there = {line.split("@")[0] for line in _says(command, "--list-modules").splitlines()}
-    return Java(command, version, MODULES - there)
+    return Java(command, version, need.modules - there)
 
 
-def find_java(commands: Iterable[Path] | None = None) -> Path:
-    """The first `java` command that OpenSearch runs on.
+def find_java(commands: Iterable[Path] | None = None, release: NodeRelease = DEFAULT) -> Path:
+    """The first `java` command that a release of OpenSearch runs on.
 
     Raises:
         NodeError: There is none; the message names all that were found and what to install.
@@ -91,12 +90,12 @@ def find_java(commands: Iterable[Path] | None = None) -> Path:
     for command in candidates(os.environ) if commands is None else commands:
         if command.resolve() in unsuited or not command.is_file():
             continue
-        java = inspect(command)
-        if java.suits:
+        java = inspect(command, release.java)
+        if java.suits(release.java):
             return command
         unsuited[command.resolve()] = java
     found = "; ".join(map(str, unsuited.values())) or "no Java at all"
     raise NodeError(
-        f"OpenSearch needs a full JDK, {OLDEST} or newer; found: {found}. Install one (for example the package "
-        "openjdk-21-jdk-headless, or temurin-25-jdk), or set OPENSEARCH_JAVA_HOME to the folder of one"
+        f"OpenSearch {release.version} needs a full JDK, {release.java}; found: {found}. Install one (for example the "
+        "package openjdk-21-jdk-headless or temurin-21-jdk), or set OPENSEARCH_JAVA_HOME to the folder of one"
     )

@@ -5,52 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
-from anthem_core.node.lock import OPENSEARCH
+from anthem_core.node.releases import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from anthem_core.node.lock import Artifact
+    from anthem_core.node.releases import Module, NodeRelease
 
 PROGRAM = ("agent", "bin", "lib", "modules", "plugins")
 WRITTEN = ("config", "data", "logs", "tmp")
 
-
-@dataclass(frozen=True)
-class Module:
-    """A module of OpenSearch: its folder, its class, the artifacts it is made of, the module it extends."""
-
-    name: str
-    classname: str
-    artifacts: tuple[str, ...]
-    extends: str = ""
-
-
-MODULES = (
-    Module("lang-painless", "org.opensearch.painless.PainlessModulePlugin", ("lang-painless",)),
-    Module(
-        "analysis-common",
-        "org.opensearch.analysis.common.CommonAnalysisModulePlugin",
-        ("analysis-common",),
-        extends="lang-painless",
-    ),
-    Module("transport-netty4", "org.opensearch.transport.Netty4ModulePlugin", ("transport-netty4-client",)),
-    Module("transport-grpc", "org.opensearch.transport.grpc.GrpcPlugin", ("transport-grpc", "transport-grpc-spi")),
-    Module("reindex", "org.opensearch.index.reindex.ReindexModulePlugin", ("reindex-client",)),
-    Module("mapper-extras", "org.opensearch.index.mapper.MapperExtrasModulePlugin", ("mapper-extras-client",)),
-    Module("lang-mustache", "org.opensearch.script.mustache.MustacheModulePlugin", ("lang-mustache-client",)),
-)
-
-# The published jars carry no policy, and without this grant the agent keeps nodes from finding each other.
-TRANSPORT_POLICY = """grant {
-  permission java.net.SocketPermission "*", "accept,connect,listen,resolve";
-};
-"""
 
 LOG4J = """status = error
 appender.console.type = Console
@@ -64,15 +33,15 @@ logger.node.level = info
 """
 
 
-def descriptor(module: Module) -> str:
+def descriptor(module: Module, release: NodeRelease = DEFAULT) -> str:
     """Text of a module's `plugin-descriptor.properties`."""
     lines = {
         "description": module.name,
-        "version": OPENSEARCH,
+        "version": release.version,
         "name": module.name,
         "classname": module.classname,
-        "java.version": "21",
-        "opensearch.version": OPENSEARCH,
+        "java.version": release.descriptor_java,
+        "opensearch.version": release.version,
         "extended.plugins": module.extends,
         "has.native.controller": "false",
     }
@@ -103,8 +72,9 @@ def opensearch_yml(settings: Mapping[str, str]) -> str:
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
 
 
-def java_command(java: Path, home: Path, heap: str) -> list[str]:
+def java_command(java: Path, home: Path, heap: str, release: NodeRelease = DEFAULT) -> list[str]:
     """The command line that starts the node laid out in `home`."""
+    agent = [f"-javaagent:{home}/agent/{release.agent_jar}"] if release.agent_jar else []
     return [
         str(java),
         f"-Xms{heap}",
@@ -113,7 +83,8 @@ def java_command(java: Path, home: Path, heap: str) -> list[str]:
         f"-XX:ErrorFile={home}/logs/jvm-crash.log",
         "--enable-native-access=ALL-UNNAMED",
         "--add-modules=jdk.net,jdk.incubator.vector",
-        f"-javaagent:{home}/agent/opensearch-agent-{OPENSEARCH}.jar",
+        *agent,
+        *release.options,
         f"-Djava.io.tmpdir={home / WRITTEN[-1]}",
         home_mark(home),
         f"-Dopensearch.path.conf={home}/config",
@@ -136,7 +107,13 @@ def _place(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def lay_out(home: Path, artifacts: Iterable[Artifact], cache: Path, settings: Mapping[str, str]) -> None:
+def lay_out(
+    home: Path,
+    artifacts: Iterable[Artifact],
+    cache: Path,
+    settings: Mapping[str, str],
+    release: NodeRelease = DEFAULT,
+) -> None:
     """Lay the program out afresh in `home`; data and logs stay as they are.
 
     Args:
@@ -144,6 +121,7 @@ def lay_out(home: Path, artifacts: Iterable[Artifact], cache: Path, settings: Ma
         artifacts: What the node is made of.
         cache: The folder that holds every artifact.
         settings: The node's settings, all of them.
+        release: The release that the artifacts are.
     """
     for name in PROGRAM:
         shutil.rmtree(home / name, ignore_errors=True)
@@ -158,14 +136,15 @@ def lay_out(home: Path, artifacts: Iterable[Artifact], cache: Path, settings: Ma
                 ZipFile(cache / artifact.filename).extractall(folder)
             else:
                 _place(cache / artifact.filename, folder / artifact.filename)
-    write_texts(home, settings)
+    write_texts(home, settings, release)
 
 
-def write_texts(home: Path, settings: Mapping[str, str]) -> None:
-    """Write the descriptors, the transport's policy and the configuration; make the program readable for all."""
-    for module in MODULES:
-        (home / "modules" / module.name / "plugin-descriptor.properties").write_text(descriptor(module))
-    (home / "modules" / "transport-netty4" / "plugin-security.policy").write_text(TRANSPORT_POLICY)
+def write_texts(home: Path, settings: Mapping[str, str], release: NodeRelease = DEFAULT) -> None:
+    """Write the descriptors, the policies and the configuration; make the program readable for all."""
+    for module in release.modules:
+        (home / "modules" / module.name / "plugin-descriptor.properties").write_text(descriptor(module, release))
+    for name, text in release.policies.items():
+        (home / "modules" / name / "plugin-security.policy").write_text(text)
     (home / "config" / "opensearch.yml").write_text(opensearch_yml(settings))
     (home / "config" / "log4j2.properties").write_text(LOG4J)
     for name in PROGRAM:

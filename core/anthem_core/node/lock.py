@@ -6,8 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 
-OPENSEARCH = "3.6.0"
-KNN = f"{OPENSEARCH}.0"
+from anthem_core.node.releases import DEFAULT
+
+OPENSEARCH = DEFAULT.version
 KNN_FOLDER = "plugins/opensearch-knn"
 
 
@@ -34,13 +35,13 @@ class Artifact:
         return f"{self.group}:{self.artifact}:{self.version}"
 
 
-def load_lock() -> tuple[Artifact, ...]:
-    """Read the lock file that this version of the package was tested with."""
-    rows = json.loads((files(__package__) / "lock.json").read_text(encoding="utf-8"))["artifacts"]
+def load_lock(version: str = OPENSEARCH) -> tuple[Artifact, ...]:
+    """Read the lock file of a release that this version of the package was tested with."""
+    rows = json.loads((files(__package__) / "locks" / f"{version}.json").read_text(encoding="utf-8"))["artifacts"]
     return tuple(Artifact(**{**row, "into": tuple(row["into"])}) for row in rows)
 
 
-def dump_lock(artifacts: tuple[Artifact, ...]) -> str:
+def dump_lock(artifacts: tuple[Artifact, ...], version: str = OPENSEARCH) -> str:
     """Text of a lock file, one artifact a line, so that a change of version is a readable diff."""
     rows = ",\n".join("    " + json.dumps(asdict(artifact)) for artifact in sorted(artifacts))
-    return f'{{\n  "opensearch": "{OPENSEARCH}",\n  "artifacts": [\n{rows}\n  ]\n}}\n'
+    return f'{{\n  "opensearch": "{version}",\n  "artifacts": [\n{rows}\n  ]\n}}\n'

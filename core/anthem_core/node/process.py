@@ -20,7 +20,8 @@ from anthem_core.node.diagnose import obituary, read_log
 from anthem_core.node.fetch import disk_errors_explained, ensure_artifacts
 from anthem_core.node.java import find_java
 from anthem_core.node.layout import java_command, lay_out, node_settings
-from anthem_core.node.lock import OPENSEARCH, load_lock
+from anthem_core.node.lock import load_lock
+from anthem_core.node.releases import DEFAULT
 from anthem_core.node.system import (
     default_home,
     ephemeral_home,
@@ -35,6 +36,8 @@ from anthem_core.node.system import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from anthem_core.node.releases import NodeRelease
 
 STATE = "node.json"
 BOOT_SECONDS = 180
@@ -72,16 +75,16 @@ class NodeStatus:
     note: str = ""
 
 
-def status(home: Path | None = None) -> NodeStatus:
+def status(home: Path | None = None, release: NodeRelease = DEFAULT) -> NodeStatus:
     """Look whether the node of a home runs; one that died without being stopped is told with the cause."""
-    home = (home or default_home()).absolute()
+    home = (home or default_home(release)).absolute()
     state = _state(home)
     if state is None:
-        return NodeStatus(False, None, None, OPENSEARCH, home)
-    pid, port = state
+        return NodeStatus(False, None, None, release.version, home)
+    pid, port, version = state
     if _alive(home, pid):
-        return NodeStatus(True, f"http://127.0.0.1:{port}", pid, OPENSEARCH, home)
-    return NodeStatus(False, None, None, OPENSEARCH, home, f"it ended without being stopped: {obituary(_log(home))}")
+        return NodeStatus(True, f"http://127.0.0.1:{port}", pid, version, home)
+    return NodeStatus(False, None, None, version, home, f"it ended without being stopped: {obituary(_log(home))}")
 
 
 def start(
@@ -91,35 +94,46 @@ def start(
     heap: str = "1g",
     fresh: bool = False,
     settings: Mapping[str, str] | None = None,
+    release: NodeRelease = DEFAULT,
 ) -> NodeStatus:
     """Start the node of a home, or find it running already.
 
     Args:
-        home: Home of the node; the default one keeps its data between starts.
+        home: Home of the node; the default one of a release keeps its data between starts.
         http_port: A loopback port, or None for any free one.
         heap: Java's heap, such as `512m`.
         fresh: Throw the data away first, and stop the node if it runs.
         settings: Added to `opensearch.yml`; `discovery.type: zen` with seed hosts makes several nodes a cluster.
+        release: The release of OpenSearch to start.
 
     Raises:
         NodeError: The node cannot be had; the message says why and what to do.
     """
-    home = prepared(home or default_home())
+    home = prepared(home or default_home(release))
     with exclusive(home):
-        now = status(home)
+        now = status(home, release)
         if now.running and not fresh:
-            return now
+            return _of_release(now, release)
         _halt(home)
         if fresh:
             shutil.rmtree(home / "data", ignore_errors=True)
-        command, port = _ready(home, http_port, heap, settings)
-        _boot(home, _spawn(home, command), port)
+        command, port = _ready(home, http_port, heap, settings, release)
+        _boot(home, _spawn(home, command), port, release)
         return status(home)
 
 
-def stop(home: Path | None = None) -> bool:
+def _of_release(node: NodeStatus, release: NodeRelease) -> NodeStatus:
+    if node.version != release.version:
+        raise NodeError(
+            f"OpenSearch {node.version} runs in {node.home}, {release.version} was wanted; "
+            "stop it first (`anthem node stop --home`), or name another home"
+        )
+    return node
+
+
+def stop(home: Path | None = None, release: NodeRelease = DEFAULT) -> bool:
     """Stop the node of a home, gently at first; its data stays. False when none was running."""
-    home = (home or default_home()).absolute()
+    home = (home or default_home(release)).absolute()
     if not home.is_dir():
         return False
     with exclusive(home):
@@ -129,7 +143,9 @@ def stop(home: Path | None = None) -> bool:
 
 
 @contextmanager
-def local_node(*, heap: str = "1g", settings: Mapping[str, str] | None = None) -> Iterator[str]:
+def local_node(
+    *, heap: str = "1g", settings: Mapping[str, str] | None = None, release: NodeRelease = DEFAULT
+) -> Iterator[str]:
     """Yield the URL of a new, empty node; process and data are gone afterwards, even when this process is killed.
 
     Raises:
@@ -137,11 +153,11 @@ def local_node(*, heap: str = "1g", settings: Mapping[str, str] | None = None) -
     """
     home = ephemeral_home()
     try:
-        command, port = _ready(home, None, heap, settings)
+        command, port = _ready(home, None, heap, settings, release)
         process = _spawn(home, command)
-        with _tied(process.pid, home):
+        with tied(process.pid, home):
             try:
-                _boot(home, process, port)
+                _boot(home, process, port, release)
                 yield f"http://127.0.0.1:{port}"
             finally:
                 _halt(home)
@@ -149,16 +165,18 @@ def local_node(*, heap: str = "1g", settings: Mapping[str, str] | None = None) -
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _ready(home: Path, port: int | None, heap: str, extra: Mapping[str, str] | None) -> tuple[list[str], int]:
+def _ready(
+    home: Path, port: int | None, heap: str, extra: Mapping[str, str] | None, release: NodeRelease = DEFAULT
+) -> tuple[list[str], int]:
     """Lay the home out and build the command; what can be refused cheaply is refused before the download."""
-    java = find_java()
+    java = find_java(release=release)
     port = free_port(port)
-    artifacts = load_lock()
+    artifacts = load_lock(release.version)
     cache = ensure_artifacts(artifacts)
     with disk_errors_explained(home):
-        lay_out(home, artifacts, cache, node_settings(port, free_port(), extra))
+        lay_out(home, artifacts, cache, node_settings(port, free_port(), extra), release)
     hand_over(home, node_user())
-    return java_command(java, home, heap), port
+    return java_command(java, home, heap, release), port
 
 
 def _spawn(home: Path, command: list[str]) -> subprocess.Popen[bytes]:
@@ -188,11 +206,11 @@ def _spawn(home: Path, command: list[str]) -> subprocess.Popen[bytes]:
     return started
 
 
-def _boot(home: Path, process: subprocess.Popen[bytes], port: int) -> None:
+def _boot(home: Path, process: subprocess.Popen[bytes], port: int, release: NodeRelease = DEFAULT) -> None:
     """Remember the process, wait until it answers, and guard it; whatever goes wrong, none is left behind."""
     try:
-        (home / STATE).write_text(json.dumps({"pid": process.pid, "port": port}))
-        with err.status(f"Starting OpenSearch {OPENSEARCH}"):
+        (home / STATE).write_text(json.dumps({"pid": process.pid, "port": port, "release": release.version}))
+        with err.status(f"Starting OpenSearch {release.version}"):
             _wait(home, process, port)
         _call(port, "PUT", "/_template/anthem-local-node", json.dumps(TEMPLATE))
     except BaseException:
@@ -232,7 +250,7 @@ def _call(port: int, method: str, path: str, body: str | None = None) -> int | N
 
 
 @contextmanager
-def _tied(pid: int, home: Path) -> Iterator[None]:
+def tied(pid: int, home: Path) -> Iterator[None]:
     """Tie a process and its home to the life of this one."""
     command = ["/bin/sh", "-c", WATCHDOG, "sh", str(pid), str(home)]
     quiet = subprocess.DEVNULL
@@ -247,7 +265,7 @@ def _halt(home: Path) -> None:
     """End the node of a home, if there is one, and forget it."""
     state = _state(home)
     if state is not None:
-        pid, _ = state
+        pid = state[0]
         for number in (signal.SIGTERM, signal.SIGKILL):
             if _alive(home, pid):
                 os.kill(pid, number)
@@ -271,11 +289,11 @@ def _alive(home: Path, pid: int) -> bool:
     return runs_from(home, pid)
 
 
-def _state(home: Path) -> tuple[int, int] | None:
-    """Process number and port that the last start wrote down, or None."""
+def _state(home: Path) -> tuple[int, int, str] | None:
+    """Process number, port and release that the last start wrote down, or None."""
     try:
         state = json.loads((home / STATE).read_text())
-        return int(state["pid"]), int(state["port"])
+        return int(state["pid"]), int(state["port"]), str(state.get("release", DEFAULT.version))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

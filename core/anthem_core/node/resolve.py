@@ -6,27 +6,27 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.node.fetch import maven_context
-from anthem_core.node.layout import MODULES
-from anthem_core.node.lock import KNN, KNN_FOLDER, OPENSEARCH, Artifact
+from anthem_core.node.lock import KNN_FOLDER, Artifact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from anthem_core.node.releases import NodeRelease
+
 ENGINE = "org.opensearch"
 PLUGIN = "org.opensearch.plugin"
-LIB = (
-    f"{ENGINE}:opensearch:{OPENSEARCH}",
-    f"{ENGINE}:opensearch-plugin-classloader:{OPENSEARCH}",
-    f"{ENGINE}:opensearch-agent-bootstrap:{OPENSEARCH}",
-    "org.apache.logging.log4j:log4j-core:2.25.3",
-)
-# The agent's manifest names the other two in Boot-Class-Path: they must lie side by side.
-AGENT = (
-    f"{ENGINE}:opensearch-agent:{OPENSEARCH}",
-    f"{ENGINE}:opensearch-agent-bootstrap:{OPENSEARCH}",
-    "net.bytebuddy:byte-buddy:1.17.7",
-)
+
+
+def library(release: NodeRelease) -> tuple[str, ...]:
+    """Coordinates whose closure is the class path of a release."""
+    guards = tuple(one for one in release.agent if ":opensearch-agent-bootstrap:" in one)
+    return (
+        f"{ENGINE}:opensearch:{release.version}",
+        f"{ENGINE}:opensearch-plugin-classloader:{release.version}",
+        *guards,
+        f"org.apache.logging.log4j:log4j-core:{release.log4j}",
+    )
 
 
 def closure(context: Any, coordinate: str) -> Iterator[Any]:  # noqa: ANN401 (jgo publishes no types)
@@ -35,20 +35,20 @@ def closure(context: Any, coordinate: str) -> Iterator[Any]:  # noqa: ANN401 (jg
     yield from (one.artifact for one in (*roots, *needed) if not one.artifact.classifier)
 
 
-def placed(context: Any) -> Iterator[tuple[Any, str]]:  # noqa: ANN401
+def placed(context: Any, release: NodeRelease) -> Iterator[tuple[Any, str]]:  # noqa: ANN401
     """Every artifact of a node with the folder it goes into; a module only gets what `lib` lacks."""
     lib: dict[tuple[str, str], Any] = {}
-    for coordinate in LIB:
+    for coordinate in library(release):
         for one in closure(context, coordinate):
             lib.setdefault((one.groupId, one.artifactId), one)
     yield from ((one, "lib") for one in lib.values())
-    yield from ((context.create_dependency(coordinate).artifact, "agent") for coordinate in AGENT)
-    for module in MODULES:
+    yield from ((context.create_dependency(coordinate).artifact, "agent") for coordinate in release.agent)
+    for module in release.modules:
         for name in module.artifacts:
-            for one in closure(context, f"{PLUGIN}:{name}:{OPENSEARCH}"):
+            for one in closure(context, f"{PLUGIN}:{name}:{release.version}"):
                 if (one.groupId, one.artifactId) not in lib:
                     yield one, f"modules/{module.name}"
-    yield context.project(PLUGIN, "opensearch-knn").at_version(KNN).artifact(packaging="zip"), KNN_FOLDER
+    yield context.project(PLUGIN, "opensearch-knn").at_version(release.knn).artifact(packaging="zip"), KNN_FOLDER
 
 
 def locked(pairs: Iterable[tuple[Any, str]]) -> Iterator[Artifact]:
@@ -62,6 +62,6 @@ def locked(pairs: Iterable[tuple[Any, str]]) -> Iterator[Artifact]:
         yield Artifact(one.groupId, one.artifactId, one.version, one.packaging, digest, len(data), into_all)
 
 
-def resolve_lock(cache: Path) -> tuple[Artifact, ...]:
-    """Resolve the whole node afresh; `cache` is a Maven repository folder to download into."""
-    return tuple(sorted(locked(placed(maven_context(cache)))))
+def resolve_lock(cache: Path, release: NodeRelease) -> tuple[Artifact, ...]:
+    """Resolve the whole node of a release afresh; `cache` is a Maven repository folder to download into."""
+    return tuple(sorted(locked(placed(maven_context(cache), release))))

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 from anthem_core.errors import NodeError
 from anthem_core.node.fetch import cache_folder, disk_errors_explained
 from anthem_core.node.layout import WRITTEN, home_mark
+from anthem_core.node.releases import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from anthem_core.node.releases import NodeRelease
 
 
 def node_user() -> pwd.struct_passwd | None:
@@ -43,9 +46,9 @@ def homes_folder() -> Path:
     return Path("/var/lib/anthem-search") if os.geteuid() == 0 else cache_folder() / "homes"
 
 
-def default_home() -> Path:
-    """Home of the node that `anthem node start` starts; its data outlives a stop."""
-    return homes_folder() / "node"
+def default_home(release: NodeRelease = DEFAULT) -> Path:
+    """Home of the node that `anthem node start` starts, one for each release; its data outlives a stop."""
+    return homes_folder() / ("node" if release == DEFAULT else f"node-{release.version}")
 
 
 def ephemeral_home() -> Path:

@@ -9,10 +9,21 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from anthem_core.encoder import Encoder
-from anthem_plugin.documents import Documents
 from anthem_plugin.service import encode, health, metrics, reranking, rewriting
-from anthem_plugin.service.common import MAX_BYTES, Refusal, Service, Settings
+from anthem_plugin.service.common import Refusal, Service, Settings
 from anthem_plugin.service.guard import Guard
+
+_DESCRIPTION = """Hyperbolic reranking of product search for an OpenSearch cluster that already works.
+
+A request holds at most {0.documents:,} documents and {0.bytes:,} bytes; of a text {0.characters:,} characters are read.
+"""
+_REFUSALS: dict[int | str, str] = {
+    401: "The request shows no key, or none of the service.",
+    413: "The request has more bytes than one may have.",
+    422: "The request was refused; the answer says why.",
+    500: "The service failed.",
+    503: "As many requests are under way as may be, or time is up.",
+}
 
 
 def create_app(encoder: Encoder, settings: Settings | None = None) -> FastAPI:
@@ -21,13 +32,12 @@ def create_app(encoder: Encoder, settings: Settings | None = None) -> FastAPI:
     Raises:
         BundleError: The bundle has no weights for lexical + containment, or its attention graph cannot be used.
     """
-    service = Service(encoder, Documents(encoder), settings or Settings())
+    service = Service.of(encoder, settings or Settings())
     app = FastAPI(
         title="ANTHEM Search",
-        description="Hyperbolic reranking of product search for an OpenSearch cluster that already works.",
+        description=_DESCRIPTION.format(service.settings),
         version=version("anthem-search"),
-        max_body_size=MAX_BYTES,
-        responses={422: {"model": Refusal, "description": "The request was refused; the answer says why."}},
+        responses={status: {"model": Refusal, "description": why} for status, why in _REFUSALS.items()},
         exception_handlers={RequestValidationError: _refuse, HTTPException: _refuse_unreadable},
     )
     for router in (

@@ -7,7 +7,7 @@ import sys
 from contextlib import closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,6 +38,26 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--timeout", type=click.FloatRange(0.001), default=30.0, show_default=True, help="Seconds to read and answer one."
 )
+@click.option("--cache", type=click.IntRange(0), default=1024, show_default=True, help="Encoded queries that are kept.")
+@click.option(
+    "--max-documents",
+    "documents",
+    type=click.IntRange(1),
+    default=1_000,
+    show_default=True,
+    help="Documents in one request.",
+)
+@click.option(
+    "--max-characters",
+    "characters",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Characters of one text; more are passed over by the reranker, refused by the encoders.",
+)
+@click.option(
+    "--max-bytes", "bytes", type=click.IntRange(1), default=32 * 2**20, show_default=True, help="Bytes of one request."
+)
 @click.option("--log-texts", is_flag=True, help="Log queries and products; without it no text is ever logged.")
 @json_option
 @ends_cleanly
@@ -49,10 +69,9 @@ def serve(  # noqa: PLR0913 (an argument an option)
     api_keys: Path | None,
     certificate: Path | None,
     private_key: Path | None,
-    concurrency: int,
-    timeout: float,
     log_texts: bool,
     as_json: bool,
+    **limits: Any,  # noqa: ANN401 (an option each)
 ) -> None:
     """Serve reranker, encoders and rewriter over HTTP; /docs describes the endpoints.
 
@@ -73,7 +92,7 @@ def serve(  # noqa: PLR0913 (an argument an option)
     from anthem_plugin.service.common import Settings
     from anthem_plugin.service.server import show_texts
 
-    settings = Settings(read_keys(api_keys) if api_keys else (), concurrency, timeout)
+    settings = Settings(read_keys(api_keys) if api_keys else (), **limits)
     server = _server(bundle, settings, (host, port), (certificate, private_key), as_json=as_json)
     _store_script()
     if log_texts:

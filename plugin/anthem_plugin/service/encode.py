@@ -1,14 +1,12 @@
 """`POST /encode/query` and `POST /encode/products`: text in, hyperbolic geometry out."""
 
-from typing import Annotated
-
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from anthem_core.containment import Query
 from anthem_core.fields import Fields
 from anthem_plugin.rewrite import NO_WORDS
-from anthem_plugin.service.common import MAX_TEXTS, Asked, Service, Text, log_texts
+from anthem_plugin.service.common import Asked, Service, Text, log_texts
 
 
 class QueryAsked(Asked):
@@ -37,7 +35,7 @@ class QueryEncoded(BaseModel):
 class ProductsAsked(Asked):
     """Products to encode."""
 
-    texts: Annotated[list[Text], Field(max_length=MAX_TEXTS)] = Field(
+    texts: list[Text] = Field(
         description="Product texts, usually titles.", examples=[["Fire TV stick 4K", "Red running shoe"]]
     )
 
@@ -53,14 +51,14 @@ class ProductsEncoded(BaseModel):
 def routes(service: Service) -> APIRouter:
     """The endpoints that encode."""
     router = APIRouter(prefix="/encode", tags=["encode"])
-    encoder = service.encoder
-    model = encoder.bundle.model
+    model = service.encoder.bundle.model
 
     @router.post("/query")
     def encode_query(asked: QueryAsked) -> QueryEncoded:
         """Encode a query as hyperboloids; a text without letters or digits has none."""
+        service.check("text", asked.text)
         log_texts(asked.text)
-        query = encoder.query(asked.text)
+        query = service.query(asked.text)
         if query is None:
             return QueryEncoded(model=model, query=None, reason=NO_WORDS)
         return QueryEncoded(model=model, query=_hyperboloids(query), reason=None)
@@ -68,9 +66,11 @@ def routes(service: Service) -> APIRouter:
     @router.post("/products")
     def encode_products(asked: ProductsAsked) -> ProductsEncoded:
         """Encode products as points, ready to be written into an index."""
+        service.take("texts", asked.texts)
+        for number, text in enumerate(asked.texts):
+            service.check(f"texts.{number}", text)
         log_texts(*asked.texts)
-        service.metrics.documents.inc(len(asked.texts))
-        points = encoder.products(asked.texts)
+        points = service.encoder.products(asked.texts)
         made = [
             Fields().document(point, model, text)["anthem"] for point, text in zip(points, asked.texts, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""What stands before all endpoints: keys, a limit of requests at once, a time-out, and what is measured."""
+"""What stands before all endpoints: keys, limits of bytes and of requests at once, a time-out, and what is measured."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterable
 from hmac import compare_digest
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -68,7 +69,8 @@ class Guard:
     async def _bounded(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         """Answer within the time-out; what a thread still computes then counts as under way until it ends."""
         inner, seconds = _Answer(answer), self._settings.timeout
-        task = asyncio.ensure_future(self._app(scope, _until(receive, inner, seconds), inner))
+        body = _within(_until(receive, inner, seconds), self._settings.bytes)
+        task = asyncio.ensure_future(self._app(scope, body, inner))
         self._count(1)
         task.add_done_callback(lambda _: self._count(-1))
         done, _ = await asyncio.wait({task}, timeout=seconds)
@@ -116,6 +118,21 @@ def _until(receive: Receive, answer: _Answer, seconds: float) -> Receive:
         except TimeoutError:
             answer.closed = True
             return {"type": "http.disconnect"}
+
+    return message
+
+
+def _within(receive: Receive, most: int) -> Receive:
+    """Messages of a request, as long as its body has no more bytes than it may."""
+    read = 0
+
+    async def message() -> Message:
+        nonlocal read
+        found = await receive()
+        read += len(found.get("body", b""))
+        if read > most:
+            raise HTTPException(413, f"The body has more than {most} bytes; ask about fewer documents at once.")
+        return found
 
     return message
 

@@ -9,13 +9,21 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from anthem_core.lorentz import Array
 from anthem_plugin.rerank import best_first
-from anthem_plugin.service.common import MAX_CHARACTERS, MAX_TEXTS, Service, log_texts
+from anthem_plugin.service.common import WHOLE, Service, log_texts
 
 _MOST_LOGIT = 30.0
+
+
+def _mended(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair, which no answer could hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+Text = Annotated[str, AfterValidator(_mended)]
 
 
 class _Foreign(BaseModel):
@@ -25,21 +33,23 @@ class _Foreign(BaseModel):
 class Passage(_Foreign):
     """A document as an object, which Cohere's first API allows."""
 
-    text: str = Field(description="Text of the document.")
+    text: Text = Field(description="Text of the document.")
 
 
-Query = Annotated[str, Field(description=f"Query; what is beyond {MAX_CHARACTERS:,} characters is not read.")]
+Query = Annotated[Text, Field(description="Query; what is beyond the characters that are read has no say.")]
 
 
 class CohereAsked(_Foreign):
     """Documents to rerank, as Cohere's clients and OpenSearch's ml-commons ask."""
 
     query: Query
-    documents: Annotated[list[str | Passage], Field(min_length=1, max_length=MAX_TEXTS)] = Field(
+    documents: Annotated[list[Text | Passage], Field(min_length=1)] = Field(
         description="Titles, or stored vectors as OpenSearch gives them in text.",
         examples=[["Fire TV stick 4K", "Red running shoe"]],
     )
-    top_n: int | None = Field(None, ge=1, description="Number of results; all where it is left out.")
+    top_n: Annotated[int, Field(ge=1), WHOLE] | None = Field(
+        None, description="Number of results; all where it is left out."
+    )
     return_documents: bool | None = Field(None, description="Whether each result brings its document along.")
     model: str | None = Field(None, description="Passed over: a service has one model.")
 
@@ -64,7 +74,7 @@ class TeiAsked(_Foreign):
     """Texts to rerank, as clients of Text Embeddings Inference ask."""
 
     query: Query
-    texts: Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)] = Field(
+    texts: Annotated[list[Text], Field(min_length=1)] = Field(
         description="Titles, or stored vectors in text.", examples=[["Fire TV stick 4K", "Red running shoe"]]
     )
     raw_scores: bool = Field(False, description="Log-odds instead of scores in [0, 1].")
@@ -88,6 +98,7 @@ def routes(service: Service) -> APIRouter:
     def cohere(asked: CohereAsked) -> CohereAnswer:
         """Rerank documents as Cohere's API does; ties keep the order given."""
         texts = [document if isinstance(document, str) else document.text for document in asked.documents]
+        service.take("documents", texts)
         scores = _scores(service, asked.query, texts)
         results = [
             CohereResult(
@@ -102,6 +113,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/rerank", response_model_exclude_none=True)
     def tei(asked: TeiAsked) -> list[TeiRank]:
         """Rerank texts as Text Embeddings Inference does; ties keep the order given."""
+        service.take("texts", asked.texts)
         scores = _scores(service, asked.query, asked.texts)
         ranks = []
         for number in best_first(scores):
@@ -127,5 +139,5 @@ def log_odds(share: float) -> float:
 
 def _scores(service: Service, query: str, texts: list[str]) -> Array:
     log_texts(query, *texts)
-    service.metrics.documents.inc(len(texts))
-    return service.documents.scores(query[:MAX_CHARACTERS], [text[:MAX_CHARACTERS] for text in texts])
+    most = service.settings.characters
+    return service.documents.scores(query[:most], [text[:most] for text in texts])

@@ -1,16 +1,19 @@
 """`POST /rewrite`: search body in, search body out."""
 
 import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from anthem_core.encoder import Encoder
-from anthem_plugin.painless import score_script
-from anthem_plugin.rewrite import NO_TEXT, NO_WORDS, WINDOW, Rewritten, query_text, rewrite
+from anthem_core.containment import Region
+from anthem_core.sets import either, phrases
+from anthem_plugin.modes import MOST_NEAREST, NEAREST, Filter, Retrieve
+from anthem_plugin.painless import filter_script, score_script, too_many
+from anthem_plugin.retrieve import retrieve
+from anthem_plugin.rewrite import NO_TEXT, NO_WORDS, WINDOW, Rewritten, keep_contained, query_text, rewrite
 from anthem_plugin.scoring import Scoring
-from anthem_plugin.service.common import MAX_CHARACTERS, Asked, Service, Text, log_texts
+from anthem_plugin.service.common import WHOLE, Asked, Service, Text, log_texts
 
 MAX_WINDOW = 10_000  # OpenSearch's own, `index.max_rescore_window`
 MAX_DEPTH = 100
@@ -33,8 +36,16 @@ def _shallow(node: object, levels: int) -> bool:
     return levels > 0 and all(_shallow(child, levels - 1) for child in children)
 
 
+_BOTH: dict[str, Any] = {
+    "required": ["query_text", "query_path"],
+    "properties": {"query_text": {"type": "string"}, "query_path": {"type": "string"}},
+}
+
+
 class RewriteAsked(Asked):
     """A search to rewrite; at most one of `query_text` and `query_path` says what it searches for."""
+
+    model_config = ConfigDict(json_schema_extra={"not": _BOTH})
 
     body: Annotated[dict[str, Any], AfterValidator(_sendable)] = Field(
         description="Search body as it would be sent to OpenSearch.",
@@ -47,7 +58,26 @@ class RewriteAsked(Asked):
         description="Where in the body the query text stands; without both, a plain `match` or `multi_match` is read.",
         examples=["query.match.title"],
     )
-    window: int = Field(WINDOW, ge=1, le=MAX_WINDOW, description="Hits of each shard that are reranked.")
+    window: Annotated[int, WHOLE] = Field(
+        WINDOW, ge=1, le=MAX_WINDOW, description="Hits of each shard that are reranked."
+    )
+    mode: Literal["cluster", "filter", "retrieve"] = Field(
+        "cluster", description="Whether hits are reranked, filtered by containment, or joined by near products."
+    )
+    operators: bool = Field(False, description="Whether OR between phrases of the query text asks for either.")
+    slack: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Of mode `filter`: what is added to every limit; the bundle's by default.",
+    )
+    unknown: bool = Field(True, description="Of mode `filter`: whether products without a vector stay.")
+    k: Annotated[int, WHOLE] = Field(
+        NEAREST, ge=1, le=MOST_NEAREST, description="Of mode `retrieve`: products near each centre, on each shard."
+    )
+    filter: Annotated[dict[str, Any], Field(min_length=1), AfterValidator(_sendable)] | None = Field(
+        None,
+        description="Of mode `retrieve`: clause that near products pass; by default all of the query but its words.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -57,10 +87,10 @@ class RewriteAsked(Asked):
 
 
 class RewriteAnswer(BaseModel):
-    """A search body that reranks, or the caller's own and why it is left as it is."""
+    """A search body that reranks, filters or retrieves, or the caller's own and why it is left as it is."""
 
     body: dict[str, Any] = Field(description="Search body to send to OpenSearch.")
-    reranked: bool = Field(description="Whether the body reranks.")
+    reranked: bool = Field(description="Whether the body does what its mode asks.")
     reason: str | None = Field(description="Why the body was left as it was, or null.")
 
 
@@ -71,17 +101,19 @@ def routes(service: Service) -> APIRouter:
         BundleError: The bundle has no weights for lexical + containment.
     """
     router = APIRouter(tags=["rewrite"])
-    encoder, scoring = service.encoder, Scoring.of(service.encoder.bundle)
+    scoring = Scoring.of(service.encoder.bundle)
 
     @router.post("/rewrite")
     def rewrite_search(asked: RewriteAsked) -> RewriteAnswer:
         """Rewrite a search body so that OpenSearch reranks its first hits; a body that cannot be is left as it is.
 
+        In mode `filter` the body finds only what is contained, if that is nothing too: nothing is counted first. In
+        mode `retrieve` it finds near products as well, where the index has a graph of its vectors.
         The cluster needs the stored script that the body names; `anthem serve` stores it when it starts. Send your own
         body once more if OpenSearch refuses the rewritten one, or answers it with failed shards.
         """
         try:
-            result = rewritten(asked, encoder, scoring)
+            result = rewritten(asked, service, scoring)
         except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
             result = _left(asked, f"{type(error).__name__}: {error}")
         service.metrics.rewrites.labels(str(result.reranked).lower()).inc()
@@ -90,18 +122,31 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-def rewritten(asked: RewriteAsked, encoder: Encoder, scoring: Scoring) -> Rewritten:
+def rewritten(asked: RewriteAsked, service: Service, scoring: Scoring) -> Rewritten:
     """The rewriter's answer for the text given, or found in the body."""
     text = asked.query_text if asked.query_text is not None else query_text(asked.body, asked.query_path)
     if text is None:
         return _left(asked, NO_TEXT)
-    if len(text) > MAX_CHARACTERS:
-        return _left(asked, f"the query has {len(text)} characters; at most {MAX_CHARACTERS} are read")
+    most = service.settings.characters
+    if len(text) > most:
+        return _left(asked, f"the query has {len(text)} characters; at most {most} are read")
     log_texts(text)
-    query = encoder.query(text)
+    query = either(map(service.query, phrases(text) if asked.operators else [text]))
     if query is None:
         return _left(asked, NO_WORDS)
-    return rewrite(asked.body, score_script(query, scoring), window=asked.window, fields=scoring.fields)
+    reason = too_many(query)
+    return _left(asked, reason) if reason else _in_mode(asked, text, query, scoring)
+
+
+def _in_mode(asked: RewriteAsked, text: str, query: Region, scoring: Scoring) -> Rewritten:
+    if asked.mode == "filter":
+        how = Filter(asked.slack, asked.unknown)
+        return keep_contained(asked.body, filter_script(query, scoring, how), fields=scoring.fields)
+    script = score_script(query, scoring)
+    if asked.mode == "retrieve":
+        near = Retrieve(asked.k, asked.filter)
+        return retrieve(asked.body, script, text, near, window=asked.window, fields=scoring.fields)
+    return rewrite(asked.body, script, window=asked.window, fields=scoring.fields)
 
 
 def _left(asked: RewriteAsked, reason: str) -> Rewritten:

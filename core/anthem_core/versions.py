@@ -1,0 +1,123 @@
+"""What the releases of OpenSearch do differently: one table, and a release read from what a cluster says of itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anthem_core.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anthem_core.bundle import Bundle
+
+MASK = "7.10.2"  # told instead of their own number by 1.x and 2.x with compatibility.override_main_response_version
+LEGACY_BM25 = 2.2  # k1 + 1, with the k1 that an index has where none is set
+LUCENE_OF_OLDEST = (9, 12, 1)  # 2.18 has 9.12.0: told also behind the mask
+
+
+class Release(NamedTuple):
+    """A release of OpenSearch by its three numbers."""
+
+    major: int
+    minor: int
+    patch: int = 0
+
+    def has(self, difference: Difference) -> bool:
+        """Whether this release does what the difference says."""
+        return self >= difference.since
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}" + (f".{self.patch}" if self.patch else "")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row of the table: the first release that does something, and what ANTHEM Search does before it."""
+
+    since: Release
+    what: str
+    before: str
+
+
+OLDEST = Release(2, 19)
+# An index remembers the release that created it, and a cluster may have indices older than itself.
+PLAIN_VECTORS = Difference(
+    Release(2, 17),
+    "a new index takes a knn_vector of dimension alone, without index.knn",
+    "an index created before is refused, with the advice to reindex",
+)
+# k-NN issue 2540: each new field of a live document fails every shard of the index, which is back a moment later.
+MAPPING_CHANGES = Difference(
+    Release(2, 19, 3),
+    "an index with vectors but without index.knn keeps its shards when its mapping changes",
+    "ingest refuses such an index unless new fields leave its mapping alone, and makes new ones with index.knn",
+)
+BM25 = Difference(
+    Release(3, 0),
+    "BM25 scores lack the factor k1 + 1",
+    "lexical scores are 2.2 times as large, and so must be the half-saturation of the fusion (`adapted`)",
+)
+SHARD_DOC = Difference(
+    Release(3, 3),
+    "a point in time is read in an order of its own (_shard_doc)",
+    "ingest reads by scroll",
+)
+DIFFERENCES = (PLAIN_VECTORS, MAPPING_CHANGES, BM25, SHARD_DOC)
+
+
+def adapted(bundle: Bundle, release: Release) -> Bundle:
+    """The bundle for clusters of a release: half-saturation `h · (k1 + 1)` where scores have that factor."""
+    if release.has(BM25):
+        return bundle
+    fusion = {
+        signals: replace(one, half_saturation=one.half_saturation * LEGACY_BM25)
+        for signals, one in bundle.fusion.items()
+    }
+    return replace(bundle, fusion=fusion)
+
+
+def release_of(info: Mapping[str, Any]) -> Release:
+    """The release of the cluster that answered `info` to `GET /`.
+
+    Raises:
+        ClusterError: It is no OpenSearch, one before 2.19, or tells no version that can be read.
+    """
+    version = info.get("version")
+    version = version if isinstance(version, dict) else {}
+    number, kind = str(version.get("number", "")), version.get("distribution")
+    if kind is None and "OpenSearch" in str(info.get("tagline")) and number == MASK:
+        return _masked(version)
+    if kind != "opensearch":
+        raise _refused(f"{kind or 'no OpenSearch (such as Elasticsearch)'} {number or 'without a version'}")
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", number)
+    if found is None:
+        raise _refused(f"OpenSearch of a version that cannot be read ({number!r})")
+    release = Release(*map(int, found.groups(default="0")))
+    if release < OLDEST:
+        raise _refused(f"OpenSearch {number}")
+    return release
+
+
+def _masked(version: Mapping[str, Any]) -> Release:
+    """The mask is gone in 3.0, so behind it is the oldest release that is taken, or one that is not."""
+    lucene = str(version.get("lucene_version"))
+    if tuple(map(int, re.findall(r"\d+", lucene)[:3])) < LUCENE_OF_OLDEST:
+        raise _refused(f"an OpenSearch that calls itself {MASK}, with Lucene {lucene}")
+    return OLDEST
+
+
+def _refused(found: str) -> ClusterError:
+    return ClusterError(
+        f"The cluster is {found}; OpenSearch {OLDEST} or newer was wanted. Upgrade it, or name another with --url."
+    )
+
+
+def no_answer() -> ClusterError:
+    """The error for a cluster that has no `GET /`, as OpenSearch Serverless, which stores no scripts either."""
+    return ClusterError(
+        "GET / was answered 404, as OpenSearch Serverless does and OpenSearch does not; an OpenSearch cluster, "
+        f"{OLDEST} or newer, was wanted. Use a cluster or a domain instead of a collection, or mend the path in --url."
+    )

@@ -1,0 +1,143 @@
+"""What the course of a search is made of: the request, what it yields to be done, and why it ends early."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+from anthem_plugin.modes import Filter, Retrieve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anthem_core.containment import Region
+    from anthem_plugin.breaker import Budget
+    from anthem_plugin.modes import Mode
+    from anthem_plugin.rewrite import Rewritten
+
+T = TypeVar("T")
+Response: TypeAlias = dict[str, Any]
+Signal: TypeAlias = Literal["lexical", "containment", "attention"]
+
+NO_HITS = "there are no hits to rerank"
+_FORMING = ("filter_path", "typed_keys")
+SHARE = 0.6  # of the time left that a request which reranks may take; the plain one has the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A step of a course: one call of a client of opensearch-py."""
+
+    method: Literal["search", "put_script"]
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A step of a course: a computation of our own."""
+
+    run: Callable[[], Any]
+
+
+Course: TypeAlias = Generator[Send | Work, Any, T]
+
+
+class LeftAloneError(Exception):
+    """Why a search is not reranked, with the plain response where it is known already."""
+
+    def __init__(self, why: str, response: Response | None = None, *, failed: bool = False) -> None:
+        super().__init__(why)
+        self.response = response
+        self.failed = failed
+
+
+class ForbiddenError(Exception):
+    """The cluster does not take our script."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One caller's search: every body sent for it shares its options and what is left of its time-out."""
+
+    index: str | None
+    body: Mapping[str, Any]
+    options: dict[str, Any]
+    timeout: float | None
+    text: str | None = None
+    mode: Mode = "cluster"
+    window: int = 100
+    operators: bool = False
+    region: Region | None = None
+    filter: Filter = field(default_factory=Filter)
+    retrieve: Retrieve = field(default_factory=Retrieve)
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the caller asked."""
+        return time.perf_counter() - self.started
+
+    def limit(self, share: float = 1.0) -> dict[str, float]:
+        """Option that keeps a request within its share of what is left of the time-out; empty where there is none."""
+        limit = self.options.get("request_timeout") or self.timeout
+        return {} if limit is None else {"request_timeout": max(0.001, (limit - self.seconds) * share)}
+
+    def search(self, body: Mapping[str, Any] | None = None, share: float = 1.0) -> Send:
+        """A search with a body, the caller's own if none is given."""
+        body = self.body if body is None else body
+        return Send("search", {"index": self.index, "body": body, **self.options, **self.limit(share)})
+
+    def count(self, body: Mapping[str, Any]) -> Send:
+        """A search for numbers alone, whatever the caller's options make of a response."""
+        sent = self.search(body, SHARE).arguments
+        return Send("search", {name: value for name, value in sent.items() if name not in _FORMING})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a search asks for: its text and the phrases of it, its hyperboloids, and what is left of our own time."""
+
+    text: str | None
+    phrases: Sequence[str]
+    query: Region
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A response that is reranked, where that was done, and by which signals."""
+
+    response: Response
+    mode: Mode
+    signals: Sequence[Signal] = ("lexical", "containment")
+    note: str | None = None
+
+
+def no_vectors(index: str | None) -> str:
+    """What to say where the model has nothing to rank by."""
+    return f"no product among the hits has a vector of this model: anthem ingest {index or 'INDEX'}"
+
+
+def accepted(rewritten: Rewritten) -> dict[str, Any]:
+    """The body of a rewriting; a LeftAloneError where it was declined."""
+    if rewritten.reason is not None:
+        raise LeftAloneError(rewritten.reason)
+    return rewritten.body
+
+
+def whole(request: Request, response: Response) -> Course[Response]:
+    """The response, unless shards failed that the plain search does not lose."""
+    shards = response.get("_shards", {})
+    if "failed" not in shards:
+        raise LeftAloneError("`filter_path` takes away `_shards`, which says whether reranking lost a shard; add it")
+    if not shards["failed"]:
+        return response
+    plain = yield request.search()
+    if plain["_shards"]["failed"] >= shards["failed"]:
+        return response
+    cause = shards.get("failures", [{}])[0].get("reason", {})
+    cause = cause.get("caused_by", cause)
+    why = f"{shards['failed']} of {shards['total']} shards failed while reranking: {cause.get('reason')}"
+    raise LeftAloneError(why, plain, failed=True)

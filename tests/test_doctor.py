@@ -1,0 +1,443 @@
+"""Laws of what `anthem doctor` makes of the facts; no cluster is needed. tests/test_doctor_node.py has the real one."""
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core.fields import Fields, own
+from anthem_core.lorentz import exp0
+from anthem_evaluation import doctor_cluster, doctor_index, doctor_trial, doctor_vectors
+from anthem_evaluation.doctor import Asked, Finding, Refused, result, text, told
+from anthem_evaluation.doctor_history import Run, add_run, default_file, loss, lost_per_day, read_runs
+from anthem_evaluation.doctor_vectors import Counts
+from anthem_ingest.cli import ingest
+from anthem_ingest.mapping import METHOD, Index
+from anthem_plugin.modes import LIMIT
+from anthem_plugin.painless import put_script_body
+
+ROOT = Path(__file__).parents[1]
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+SETTINGS = {"version": {"created": str(3060099 ^ 0x08000000)}, "number_of_shards": "1", "number_of_replicas": "0"}
+LEVELS = ("ok", "warning", "fault")
+
+words = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=12)
+shares = st.floats(0, 1)
+
+
+@pytest.fixture(scope="module")
+def asked(bundle):
+    """The index `shop`, examined for the bundle that ships."""
+    return Asked("shop", bundle)
+
+
+def an_index(mappings=None, **settings):
+    """An index as `GET /shop` describes it."""
+    return Index("shop", mappings or {}, {**SETTINGS, **settings})
+
+
+def mapped(bundle, **vector):
+    """Mappings of a shop's index that takes vectors, with more about the vector."""
+    mappings = Fields().mapping(bundle.dimension)
+    mappings["properties"]["title"] = {"type": "text"}
+    mappings["properties"]["anthem"]["properties"]["vector"] |= vector
+    return mappings
+
+
+def level(findings):
+    """The worst level of some findings."""
+    return max((found.level for found in findings), key=LEVELS.index, default="ok")
+
+
+@given(words.filter(lambda name: not name.startswith("-")), words.filter(lambda name: not name.startswith("-")),
+       st.lists(words.filter(lambda name: not name.startswith("-")), min_size=1, max_size=3))  # fmt: skip
+def test_a_printed_command_is_one_that_a_shell_takes(bundle, index, name, fields):
+    """Whatever index, bundle and fields are called, the command line reads them back as they are."""
+    line = Asked(index, bundle, name, tuple(fields), "http://h:9200").command("ingest", "--beside")
+    said = shlex.split(line)
+    assert said[:2] == ["anthem", "ingest"]
+    context = ingest.make_context("ingest", said[2:])
+    found = [context.params[key] for key in ("index", "bundle", "fields", "beside", "url")]
+    assert found == [index, name, tuple(fields), True, "http://h:9200"]
+
+
+def test_what_is_not_told_is_a_warning_that_names_the_request(asked):
+    """A fact the cluster keeps to itself is neither a fault nor well: a warning says which request it refused."""
+    (found,) = told("disk", Refused("GET _cat/allocation", "forbidden"), lambda _: pytest.fail("judged"))
+    assert (found.level, found.check) == ("warning", "disk")
+    assert "forbidden" in found.found
+    assert "GET _cat/allocation" in found.wanted
+    refused = doctor_cluster.Cluster({"version": {"number": "3.6.0", "distribution": "opensearch"}},
+                                     *[Refused("GET x", "no")] * 5)  # fmt: skip
+    assert [one.level for one in doctor_cluster.cluster_findings(asked, refused)] == ["ok", *["warning"] * 5]
+
+
+@given(st.lists(st.sampled_from(LEVELS)))
+def test_the_worst_comes_first(bundle, levels):
+    """Text puts faults before warnings before what is well; JSON counts them, and is healthy without a fault."""
+    asked = Asked("shop", bundle)
+    findings = [Finding("disk", one, f"found {number}") for number, one in enumerate(levels)]
+    counted = result(asked, findings)
+    assert (counted["faults"], counted["warnings"]) == (levels.count("fault"), levels.count("warning"))
+    assert counted["healthy"] == ("fault" not in levels)
+    assert json.loads(json.dumps(counted)) == counted
+    shown = [line.split()[0] for line in text(asked, findings).splitlines()[1:]]
+    assert shown == sorted(levels, key=LEVELS.index, reverse=True)
+
+
+def test_every_check_is_explained():
+    """docs/doctor.md has a row for each check that the sources name, and for no other."""
+    sources = "".join(path.read_text() for path in (ROOT / "evaluation" / "anthem_evaluation").glob("doctor*.py"))
+    named = set(re.findall(r'(?:Finding|told)\(\s*"([\w -]+)"', sources))
+    modes = {f"search {mode}" for mode in ("cluster", "client", "filter", "retrieve")}
+    rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(named) > 15
+    assert sorted(rows) == sorted(named | modes)
+
+
+@pytest.mark.parametrize(
+    ("number", "distribution", "wanted"),
+    [("3.6.0", "opensearch", "ok"), ("2.19.0", "opensearch", "ok"), ("2.18.9", "opensearch", "fault"),
+     ("8.1.0", None, "fault"), ("x", "opensearch", "fault")],
+)  # fmt: skip
+def test_versions(number, distribution, wanted):
+    """OpenSearch from 2.19 on is supported, and nothing else."""
+    info = {"version": {"number": number} | ({"distribution": distribution} if distribution else {})}
+    assert level(doctor_cluster.version(info)) == wanted
+
+
+def test_every_data_node_needs_the_plugin():
+    """One node with data and without k-NN is a fault that names it and its version; one without data is none."""
+    knn = [{"name": doctor_cluster.KNN}]
+    nodes = {"1": {"name": "a", "roles": ["data"], "plugins": knn}, "2": {"name": "b", "roles": ["ingest"]}}
+    assert level(doctor_cluster.plugins(nodes)) == "ok"
+    nodes["3"] = {"name": "c", "roles": ["data_hot"], "plugins": [], "version": "3.6.0"}
+    (found,) = doctor_cluster.plugins(nodes)
+    assert (found.level, found.found) == ("fault", "missing on c")
+    assert "opensearch-knn:3.6.0.0" in found.command
+    assert doctor_cluster.lacking(nodes, "rerank") == ["opensearch-ml", "opensearch-neural-search"]
+    assert doctor_cluster.lacking(Refused("", ""), "rerank") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [({}, "ok"), ({"script.allowed_types": [], "script.allowed_contexts": []}, "ok"),
+     ({"script.allowed_types": ["both"], "script.allowed_contexts": ["update", "score"]}, "ok"),
+     ({"script.allowed_types": "stored,inline"}, "ok"), ({"script.allowed_types": ["inline"]}, "warning"),
+     ({"script.allowed_types": "none"}, "warning"), ({"script.allowed_contexts": ["update"]}, "warning")],
+)  # fmt: skip
+def test_scripts_that_may_not_score(asked, settings, wanted):
+    """Stored scripts in the context `score` are needed; where they are barred, the client is the way out."""
+    (found,) = doctor_cluster.scripts(asked, settings)
+    assert found.level == wanted
+    assert ("--rerank client" in found.command) == (wanted == "warning")
+
+
+def test_the_script_is_ours_to_the_letter(asked):
+    """A script that is missing is a warning, one letter more a fault, our own is well."""
+    ours = put_script_body()["script"]
+    stored = [None, ours, ours | {"source": ours["source"] + " "}, ours | {"lang": "expression"}]
+    assert [level(doctor_cluster.script(asked, one)) for one in stored] == ["warning", "ok", "fault", "fault"]
+
+
+@pytest.mark.parametrize(("met", "wanted"), [(0, "ok"), (3, "warning")])
+def test_the_limit_of_compilations(met, wanted):
+    """A limit that was met on any node is a warning with the call that widens it."""
+    nodes = {"1": {"script": {}}, "2": {"script": {"compilation_limit_triggered": met, "cache_evictions": 1}}}
+    (found,) = doctor_cluster.compilations(nodes, {})
+    assert found.level == wanted
+    assert found.command.startswith("PUT /_cluster/settings") == bool(met)
+
+
+@pytest.mark.parametrize(("high", "flood"), [("90%", "95%"), ("0.9", "0.95"), ("10gb", "5gb")])
+@given(used=st.lists(st.integers(0, 100), min_size=1, max_size=3))
+def test_the_fullest_disk_decides(high, flood, used):
+    """Beyond the flood stage is a fault, beyond the high watermark a warning, however the watermarks are written."""
+    names = {"high": high, "flood_stage": flood}
+    settings = {f"cluster.routing.allocation.disk.watermark.{name}": value for name, value in names.items()}
+    disks = [{"node": "a", "disk.percent": str(part), "disk.avail": str((100 - part) << 30)} for part in used]
+    wanted = "fault" if max(used) > 95 else "warning" if max(used) > 90 else "ok"
+    assert level(doctor_cluster.disks([*disks, {"node": "UNASSIGNED", "disk.percent": None}], settings)) == wanted
+    assert level(doctor_cluster.disks(disks, {})) == "ok", "unknown watermarks accuse nobody"
+
+
+def test_an_index_that_is_well(asked, bundle):
+    """An index as ingest makes it has not one finding that is not ok, strict mapping and all."""
+    index = an_index(mapped(bundle) | {"dynamic": "strict"})
+    examined = doctor_index.Examined(index, {"status": "yellow"}, {"count": 9, "deleted": 1})
+    findings = doctor_index.index_findings(asked, examined, Fields())
+    assert [found for found in findings if found.level != "ok" or found.wanted or found.command] == []
+    assert "strict" in next(found.found for found in findings if found.check == "mapping")
+
+
+def test_a_closed_index_is_only_closed(asked):
+    """Of a closed index nothing is said but that."""
+    index = an_index(verified_before_close="true")
+    (found,) = doctor_index.index_findings(asked, doctor_index.Examined(index, {}, {}), Fields())
+    assert (found.level, found.command) == ("fault", "POST /shop/_open")
+
+
+@pytest.mark.parametrize(
+    ("vector", "mends"),
+    [({}, None), ({"type": "float"}, "PUT /shop-anew"), ({"dimension": 3}, "--beside"), (None, "anthem ingest shop")],
+)
+def test_mappings(asked, bundle, vector, mends):
+    """A wrong type needs a new index, a wrong dimension an object beside, a missing field a run of ingest."""
+    mappings = mapped(bundle, **(vector or {}))
+    if vector is None:
+        del mappings["properties"]["anthem"]["properties"]["model"]
+    (found,) = doctor_index.mapping(asked, an_index(mappings), Fields())
+    assert found.level == ("fault" if mends else "ok")
+    assert (mends or "") in found.command
+
+
+@pytest.mark.parametrize(
+    ("vector", "knn", "wanted"),
+    [({}, "false", "ok"), ({"method": METHOD}, "true", "ok"), ({}, "true", "warning"),
+     ({"method": METHOD | {"engine": "faiss"}}, "true", "warning"), ({"mode": "on_disk"}, "true", "warning"),
+     ({"method": METHOD | {"space_type": "cosinesimil"}}, "true", "fault"),
+     ({"method": METHOD, "data_type": "byte"}, "true", "fault")],
+)  # fmt: skip
+def test_engines_that_change_vectors(asked, bundle, vector, knn, wanted):
+    """Cosine and bytes lose the length of a point, Faiss, which is also the default, needs libraries."""
+    assert level(doctor_index.graph(asked, an_index(mapped(bundle, **vector), knn=knn), Fields())) == wanted
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [({}, "ok"), ({"enabled": True}, "ok"), ({"enabled": False}, "fault"), ({"excludes": ["anthem"]}, "fault"),
+     ({"excludes": ["anthem.vec*"]}, "fault"), ({"excludes": ["text"]}, "warning"), ({"includes": ["title"]}, "fault"),
+     ({"includes": ["*"]}, "warning")],
+)  # fmt: skip
+def test_a_source_that_loses_the_vector(asked, source, wanted):
+    """Where `_source` leaves the vector out the next partial update loses it; where it leaves out more, that goes."""
+    assert level(doctor_index.source(asked, an_index({"_source": source}), Fields())) == wanted
+
+
+@pytest.mark.parametrize(
+    ("blocks", "wanted"), [({}, "ok"), ({"read_only": "false"}, "ok"), ({"write": "true"}, "warning"),
+                           ({"read_only_allow_delete": "true"}, "fault"), ({"read": "true"}, "fault")],
+)  # fmt: skip
+def test_blocks(blocks, wanted):
+    """A block on reading, and that of a full disk, is a fault; the command takes away just the blocks there are."""
+    (found,) = doctor_index.blocks(an_index(blocks=blocks))
+    assert found.level == wanted
+    if wanted != "ok":
+        sent = json.loads(found.command.partition(" /shop/_settings ")[2])
+        assert sent == {f"index.blocks.{name}": None for name in blocks}
+
+
+def test_fields_that_no_product_has(asked, bundle):
+    """A field that the mapping does not know is a fault that names those it knows."""
+    assert level(doctor_index.fields(asked, an_index(mapped(bundle)))) == "ok"
+    (found,) = doctor_index.fields(replace(asked, fields=("title", "name")), an_index(mapped(bundle)))
+    assert (found.level, "no field name" in found.found, "title" in found.found) == ("fault", True, True)
+
+
+def test_an_old_index_takes_no_vectors(asked):
+    """An index from before 2.17 is a fault, unless it was made for vectors."""
+    old = {"version": {"created": str(2160099 ^ 0x08000000)}}
+    assert level(doctor_index.age(asked, an_index(**old))) == "fault"
+    assert level(doctor_index.age(asked, an_index(**old, knn="true"))) == "ok"
+
+
+def test_aliases_that_name_another_model(asked, bundle):
+    """`anthem_current` on another model's vectors is a warning; without it nothing is said."""
+    mine, path = own(bundle.model), {"type": "alias", "path": "anthem.vector"}
+    index = an_index({"properties": {"anthem_current": {"properties": {"vector": path}}}})
+    assert level(doctor_index.aliases(asked, index, Fields())) == "ok"
+    (found,) = doctor_index.aliases(asked, index, mine)
+    assert (found.level, "--beside" in found.command) == ("warning", True)
+    assert list(doctor_index.aliases(asked, an_index(), mine)) == []
+
+
+def test_copies_are_told():
+    """Several shards and copies are no fault, and what they mean for ranking and pages is said where there are any."""
+    (one,) = doctor_index.copies(an_index())
+    (many,) = doctor_index.copies(an_index(number_of_shards="3", number_of_replicas="2"))
+    assert one.level == many.level == "ok"
+    assert "preference" not in one.found
+    assert "100 × 3" in many.found
+    assert "preference" in many.found
+
+
+@given(st.integers(0, 99), st.integers(0, 99))
+def test_deleted_documents(count, gone):
+    """More than one document in ten that is deleted is a warning; an empty index is well."""
+    (found,) = doctor_index.deleted(an_index(), {"count": count, "deleted": gone})
+    assert (found.level == "warning") == (10 * gone > count + gone)
+
+
+def hits(*titles):
+    """Products as a search finds them."""
+    return [{"_id": str(number), "_source": {"title": title}} for number, title in enumerate(titles)]
+
+
+@given(st.lists(st.integers(0, 50), min_size=3, max_size=3).map(sorted), st.booleans())
+def test_coverage(bundle, numbers, mute):
+    """All is well when each product with words has a vector of this model; not one of them, and it is a fault."""
+    mine, pointed, products = numbers
+    bare = hits("?!" if mute else "tv") if pointed < products else []
+    (found,) = doctor_vectors.coverage(Asked("shop", bundle), "shop", Counts(products, pointed, mine), bare)
+    needed = pointed > mine or (pointed < products and not mute)
+    assert found.level == ("ok" if not needed else "warning" if mine else "fault")
+    assert ("--beside" in found.command) == (needed and pointed > 0 and not mine), "another model's vectors are spared"
+
+
+@pytest.fixture(scope="module")
+def sample(encoder):
+    """Products with the vectors that ingest gives them."""
+    made = hits("red fire tv", "blue lamp", "shoe")
+    for hit, point in zip(made, encoder.products([hit["_source"]["title"] for hit in made]), strict=True):
+        hit["_source"] |= Fields().document(point, encoder.bundle.model, hit["_source"]["title"])
+    return made
+
+
+def changed(sample, number, **stored):
+    """A sample in which one product has something else stored."""
+    source = sample[number]["_source"]
+    new = sample[number] | {"_source": source | {"anthem": source["anthem"] | stored}}
+    return [*sample[:number], new, *sample[number + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda vector, _: (np.array(vector) / np.linalg.norm(vector)).tolist(),
+     lambda _, dimension: exp0(np.full(dimension, 0.01)).tolist(),
+     lambda _, dimension: exp0(np.full(dimension, 1.0)).tolist(), lambda *_: None],
+    ids=["cosine", "another point", "too far out", "none"],
+)  # fmt: skip
+@pytest.mark.parametrize("number", [0, 2])
+def test_one_bad_vector_is_found(asked, encoder, sample, spoil, number):
+    """Sound points are well; one that is normalised, another's, too far out or hidden is a fault."""
+    vector = spoil(sample[number]["_source"]["anthem"]["vector"], encoder.bundle.dimension)
+    bad = changed(sample, number, vector=vector)
+    assert level(doctor_vectors.points(asked, "shop", sample, Fields(), encoder)) == "ok"
+    assert level(doctor_vectors.points(asked, "shop", bad, Fields(), encoder)) == "fault"
+
+
+def test_a_text_that_changed_is_found(asked, sample):
+    """A product whose text has another hash is a warning that names it; all of them, and the fields are in doubt."""
+    assert level(doctor_vectors.texts(asked, "shop", sample, Fields())) == "ok"
+    (one,) = doctor_vectors.texts(asked, "shop", changed(sample, 1, text_hash="0" * 16), Fields())
+    assert (one.level, "such as 1" in one.found, "--field" in one.wanted) == ("warning", True, False)
+    (every,) = doctor_vectors.texts(replace(asked, fields=("title", "text")), "shop", changed(sample, 1), Fields())
+    assert every.level == "ok", "a field without text adds nothing"
+    (every,) = doctor_vectors.texts(replace(asked, fields=("name",)), "shop", sample, Fields())
+    assert "--field" in every.wanted
+
+
+runs = st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 100), st.integers(0, 100)), max_size=8).map(
+    lambda made: [Run(NOW + timedelta(seconds=at), number, min(number, some)) for at, number, some in sorted(made)]
+)
+
+
+@given(runs, runs, st.sampled_from(["", "{", "[]", '{"time": 1}', "null\x00"]))
+def test_a_history_is_read_as_it_was_written(tmp_path_factory, mine, others, torn):
+    """Runs come back in their order, those of another index or model stay apart, and a torn line costs no other."""
+    file = tmp_path_factory.mktemp("history") / "deep" / "doctor.jsonl"
+    key, other = {"index": "shop", "model": "a"}, {"index": "shop", "model": "b"}
+    assert read_runs(file, key) == []
+    for number in range(max(len(mine), len(others))):
+        for name, some in ((key, mine), (other, others)):
+            for run in some[number : number + 1]:
+                add_run(file, name, run)
+        with file.open("a") as lines:
+            lines.write(torn + "\n")
+    assert read_runs(file, key) == mine
+    assert read_runs(file, other) == others
+
+
+@given(runs)
+def test_what_is_lost_a_day(some):
+    """A loss is told from an hour on; it is never negative, 0 where coverage never falls, and all falls add up."""
+    lost = lost_per_day(some)
+    if not some or some[-1].time - some[0].time < timedelta(hours=1):
+        assert lost is None
+        return
+    falls = [max(0, before.share - after.share) for before, after in pairwise(some)]
+    days = (some[-1].time - some[0].time).total_seconds() / 86400
+    assert lost == pytest.approx(sum(falls) / days)
+    assert (lost > 0) == any(falls)
+    slower = [replace(run, time=NOW + 2 * (run.time - NOW)) for run in some]
+    assert lost_per_day(slower) == pytest.approx(lost / 2)
+
+
+def test_a_loss_is_a_warning(asked, tmp_path):
+    """No history is said and no fault; a fall of coverage is a warning that shows how to follow the feed."""
+    before, now = Run(NOW - timedelta(days=2), 100, 100), Run(NOW, 100, 90)
+    (first,) = loss(asked, [now], tmp_path)
+    assert (first.level, "10 products" in first.found) == ("ok", True)
+    (fallen,) = loss(asked, [before, now], tmp_path)
+    assert (fallen.level, "5.00% of the products a day" in fallen.found) == ("warning", True)
+    assert fallen.command == "anthem ingest shop --follow --bundle general"
+    (risen,) = loss(asked, [replace(before, vectors=80), now], tmp_path)
+    assert risen.level == "ok"
+
+
+def test_the_history_is_where_programs_keep_their_state(monkeypatch, tmp_path):
+    """`XDG_STATE_HOME` is taken where it is set, the usual folder else."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert default_file() == tmp_path / "anthem" / "doctor.jsonl"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_file() == tmp_path / ".local" / "state" / "anthem" / "doctor.jsonl"
+
+
+def answer(ids, total=None, shards=1, failed=0, **more):
+    """A response with these hits."""
+    found = [{"_index": "shop", "_id": product} for product in ids]
+    total = {"value": len(ids) if total is None else total}
+    return {"hits": {"hits": found, "total": total}, "_shards": {"total": shards, "failed": failed}, "took": 1, **more}
+
+
+@pytest.mark.parametrize(
+    ("mode", "ranked", "shards", "fine"),
+    [("cluster", answer("cba"), 1, True), ("cluster", answer("abd"), 1, False), ("cluster", answer("ab"), 1, False),
+     ("cluster", answer("cba", failed=1), 1, False), ("client", answer("cba", 4), 1, False),
+     ("client", answer("cba", anthem={"reranked": False, "reason": "why"}), 1, False),
+     ("filter", answer("a"), 1, True), ("filter", answer("abcd"), 1, False),
+     ("retrieve", answer("dabc"), 1, True), ("retrieve", answer("a"), 1, False)],
+)  # fmt: skip
+def test_what_a_mode_loses(asked, mode, ranked, shards, fine):
+    """Cluster and client find the same, a filter no more, retrieve no less; anything else is a fault."""
+    trial = doctor_trial.Trial("tv", answer("abc", shards=shards), {mode: ranked}, {"retrieve": "no graph"})
+    first, second = doctor_trial.trial_findings(asked, trial)
+    assert (first.check, first.level) == (f"search {mode}", "ok" if fine else "fault")
+    assert (second.level, second.found) == ("ok", "not tried: no graph")
+
+
+def test_pages_of_several_shards_may_differ():
+    """Where more match than the page holds, several shards may show others; where all are shown they may not."""
+    long = answer("abc", 9, shards=2)
+    assert doctor_trial.lost("cluster", long, answer("dbc", 9, shards=2)) is None
+    assert doctor_trial.lost("cluster", answer("abc", shards=2), answer("dbc", shards=2))
+    assert doctor_trial.lost("cluster", answer("abc", 9), answer("dbc", 9))
+
+
+@pytest.mark.parametrize(
+    ("found", "graphs", "untried"),
+    [(3, True, []), (3, False, ["retrieve"]), (LIMIT, True, []), (LIMIT + 1, False, ["retrieve", "filter"])],
+)
+def test_what_is_not_tried(found, graphs, untried):
+    """Nothing is retrieved without graphs, and nothing filtered where the script would run on too much."""
+    assert list(doctor_trial.unaffordable(answer("abc", found), graphs=graphs)) == untried
+    assert "filter" not in doctor_trial.unaffordable(Refused("", ""), graphs=graphs)
+
+
+def test_a_search_that_fails(asked):
+    """A mode that fails is a warning with another mode, a plain search that fails is a fault, none at all a warning."""
+    failed = Refused("POST shop/_search", "no")
+    trial = doctor_trial.Trial("tv", answer("a"), {"cluster": failed}, {})
+    (found,) = doctor_trial.trial_findings(asked, trial)
+    assert (found.level, "--rerank client" in found.command) == ("warning", True)
+    assert level(doctor_trial.trial_findings(asked, replace(trial, plain=failed))) == "fault"
+    assert level(doctor_trial.trial_findings(asked, None)) == "warning"

@@ -1,0 +1,91 @@
+"""Laws of the calls that set up OpenSearch's own pipelines: the document shows them, and the searches in them work."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core.fields import Fields
+from anthem_plugin.painless import CONTEXT, put_script_body, script_id
+from anthem_plugin.pipeline import TRUSTED, Place, inference_calls, inference_search, rerank_calls, settings_call
+from anthem_plugin.rewrite import query_text, value_at
+from anthem_plugin.scoring import Scoring
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "opensearch-pipeline.md"
+TITLES = ["acme red fire tv", "globex fire tv", "stark fire pit", "fire tv stand", "tv"]
+
+
+def test_the_document_shows_these_calls():
+    """Every call in docs/opensearch-pipeline.md, in its order, is one that is built here, and none is missing."""
+    shown = re.findall(r"```json\n(PUT|POST) (\S+)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    calls = [*rerank_calls(Place()), *inference_calls(Place())[1:]]
+    assert [(*way, json.loads(body)) for *way, body in shown] == [(call.method, call.path, call.body) for call in calls]
+
+
+@given(st.lists(st.text(max_size=9), max_size=3), st.sampled_from(["https://a.b:8080", "http://10.0.0.1/x/"]))
+def test_no_address_the_cluster_trusts_is_lost(trusted, service):
+    """The list that replaces the cluster's has all that was in it, and our address, as a pattern that fits no other."""
+    call = settings_call(Place(service), trusted)
+    addresses = call.body["persistent"][TRUSTED]
+    assert set(trusted) < set(addresses) or addresses[-1] in trusted
+    urls = [
+        action["url"] for one in (rerank_calls, inference_calls) for action in one(Place(service))[1].body["actions"]
+    ]
+    assert all(re.fullmatch(addresses[-1], url) for url in urls)
+    assert not re.fullmatch(addresses[-1], urls[0].replace(".", "x"))
+    assert settings_call(Place(service), addresses) == call, "twice is once"
+
+
+@pytest.mark.parametrize("field", ["title", "brand.name"])
+def test_the_paths_lead_to_the_text(field):
+    """Both processors are told of a path at which the text of the search stands, whatever the field is called."""
+    *_, pipeline, search = rerank_calls(Place(field=field))
+    path = search.body["ext"]["rerank"]["query_context"]["query_text_path"]
+    assert value_at(search.body, path) == query_text(search.body) == "fire tv"
+    assert pipeline.body["response_processors"][0]["rerank"]["context"]["document_fields"] == [field]
+    processor = inference_calls(Place(field=field))[3].body["request_processors"][0]["ml_inference"]
+    assert processor["input_map"] == [{"text": path}]
+
+
+def put(body, path, value):
+    """Set what stands at a path, which must be there, as the processor does."""
+    *parents, last = re.sub(r"\[(\d+)\]", r".\1", path).split(".")
+    node = body
+    for key in parents:
+        node = node[int(key)] if isinstance(node, list) else node[key]
+    assert last in node
+    node[last] = value
+
+
+@pytest.mark.node
+def test_the_search_ranks_once_the_processor_has_filled_it_in(client, index, encoder, serving):
+    """As it stands the search has the lexical order; with the service's answer at the paths it is that of /rewrite."""
+    client.indices.create(index=index, body={"settings": {"number_of_shards": 1}})
+    client.indices.put_mapping(index=index, body=Fields().mapping(encoder.bundle.dimension))
+    for number, (title, point) in enumerate(zip(TITLES, encoder.products(TITLES), strict=True)):
+        document = {"title": title, **Fields().document(point, encoder.bundle.model, title)}
+        client.index(index=index, id=str(number), body=document)
+    client.indices.refresh(index=index)
+    client.put_script(id=script_id(), body=put_script_body(), context=CONTEXT)
+    place = Place(index=index)
+    body = inference_search(place, Scoring.of(encoder.bundle)).body
+    (outputs,) = inference_calls(place)[3].body["request_processors"][0]["ml_inference"]["output_map"]
+    filled = copy.deepcopy(body)
+    plain = {"query": place.query, "size": 10}
+    with serving(encoder) as http:
+        encoded = http.post("/encode/query", json={"text": "fire tv"}).json()
+        rewritten = http.post("/rewrite", json={"body": plain}).json()["body"]
+    for path, output in outputs.items():
+        put(filled, path, value_at(encoded, output))
+
+    def scores(asked):
+        return [(hit["_id"], hit["_score"]) for hit in client.search(index=index, body=asked)["hits"]["hits"]]
+
+    assert [product for product, _ in scores(body)] == [product for product, _ in scores(plain)]
+    for mine, other in zip(scores(filled), scores(rewritten), strict=True):
+        assert mine == (other[0], pytest.approx(other[1], rel=1e-6))
+    assert scores(filled) != scores(body)
