@@ -4,33 +4,24 @@ import json
 import re
 import shlex
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.fields import Fields, own
-from anthem_core.lorentz import exp0
-from anthem_evaluation import doctor_cluster, doctor_index, doctor_trial, doctor_vectors
+from anthem_evaluation import doctor_cluster, doctor_index
 from anthem_evaluation.doctor import Asked, Finding, Refused, result, text, told
-from anthem_evaluation.doctor_history import Run, add_run, default_file, loss, lost_per_day, read_runs
-from anthem_evaluation.doctor_vectors import Counts
 from anthem_ingest.cli import ingest
 from anthem_ingest.mapping import METHOD, Index
-from anthem_plugin.modes import LIMIT
 from anthem_plugin.painless import put_script_body
 
 ROOT = Path(__file__).parents[1]
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SETTINGS = {"version": {"created": str(3060099 ^ 0x08000000)}, "number_of_shards": "1", "number_of_replicas": "0"}
 LEVELS = ("ok", "warning", "fault")
 
 words = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=12)
-shares = st.floats(0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -274,170 +265,3 @@ def test_deleted_documents(count, gone):
     """More than one document in ten that is deleted is a warning; an empty index is well."""
     (found,) = doctor_index.deleted(an_index(), {"count": count, "deleted": gone})
     assert (found.level == "warning") == (10 * gone > count + gone)
-
-
-def hits(*titles):
-    """Products as a search finds them."""
-    return [{"_id": str(number), "_source": {"title": title}} for number, title in enumerate(titles)]
-
-
-@given(st.lists(st.integers(0, 50), min_size=3, max_size=3).map(sorted), st.booleans())
-def test_coverage(bundle, numbers, mute):
-    """All is well when each product with words has a vector of this model; not one of them, and it is a fault."""
-    mine, pointed, products = numbers
-    bare = hits("?!" if mute else "tv") if pointed < products else []
-    (found,) = doctor_vectors.coverage(Asked("shop", bundle), "shop", Counts(products, pointed, mine), bare)
-    needed = pointed > mine or (pointed < products and not mute)
-    assert found.level == ("ok" if not needed else "warning" if mine else "fault")
-    assert ("--beside" in found.command) == (needed and pointed > 0 and not mine), "another model's vectors are spared"
-
-
-@pytest.fixture(scope="module")
-def sample(encoder):
-    """Products with the vectors that ingest gives them."""
-    made = hits("red fire tv", "blue lamp", "shoe")
-    for hit, point in zip(made, encoder.products([hit["_source"]["title"] for hit in made]), strict=True):
-        hit["_source"] |= Fields().document(point, encoder.bundle.model, hit["_source"]["title"])
-    return made
-
-
-def changed(sample, number, **stored):
-    """A sample in which one product has something else stored."""
-    source = sample[number]["_source"]
-    new = sample[number] | {"_source": source | {"anthem": source["anthem"] | stored}}
-    return [*sample[:number], new, *sample[number + 1 :]]
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [lambda vector, _: (np.array(vector) / np.linalg.norm(vector)).tolist(),
-     lambda _, dimension: exp0(np.full(dimension, 0.01)).tolist(),
-     lambda _, dimension: exp0(np.full(dimension, 1.0)).tolist(), lambda *_: None],
-    ids=["cosine", "another point", "too far out", "none"],
-)  # fmt: skip
-@pytest.mark.parametrize("number", [0, 2])
-def test_one_bad_vector_is_found(asked, encoder, sample, spoil, number):
-    """Sound points are well; one that is normalised, another's, too far out or hidden is a fault."""
-    vector = spoil(sample[number]["_source"]["anthem"]["vector"], encoder.bundle.dimension)
-    bad = changed(sample, number, vector=vector)
-    assert level(doctor_vectors.points(asked, "shop", sample, Fields(), encoder)) == "ok"
-    assert level(doctor_vectors.points(asked, "shop", bad, Fields(), encoder)) == "fault"
-
-
-def test_a_text_that_changed_is_found(asked, sample):
-    """A product whose text has another hash is a warning that names it; all of them, and the fields are in doubt."""
-    assert level(doctor_vectors.texts(asked, "shop", sample, Fields())) == "ok"
-    (one,) = doctor_vectors.texts(asked, "shop", changed(sample, 1, text_hash="0" * 16), Fields())
-    assert (one.level, "such as 1" in one.found, "--field" in one.wanted) == ("warning", True, False)
-    (every,) = doctor_vectors.texts(replace(asked, fields=("title", "text")), "shop", changed(sample, 1), Fields())
-    assert every.level == "ok", "a field without text adds nothing"
-    (every,) = doctor_vectors.texts(replace(asked, fields=("name",)), "shop", sample, Fields())
-    assert "--field" in every.wanted
-
-
-runs = st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 100), st.integers(0, 100)), max_size=8).map(
-    lambda made: [Run(NOW + timedelta(seconds=at), number, min(number, some)) for at, number, some in sorted(made)]
-)
-
-
-@given(runs, runs, st.sampled_from(["", "{", "[]", '{"time": 1}', "null\x00"]))
-def test_a_history_is_read_as_it_was_written(tmp_path_factory, mine, others, torn):
-    """Runs come back in their order, those of another index or model stay apart, and a torn line costs no other."""
-    file = tmp_path_factory.mktemp("history") / "deep" / "doctor.jsonl"
-    key, other = {"index": "shop", "model": "a"}, {"index": "shop", "model": "b"}
-    assert read_runs(file, key) == []
-    for number in range(max(len(mine), len(others))):
-        for name, some in ((key, mine), (other, others)):
-            for run in some[number : number + 1]:
-                add_run(file, name, run)
-        with file.open("a") as lines:
-            lines.write(torn + "\n")
-    assert read_runs(file, key) == mine
-    assert read_runs(file, other) == others
-
-
-@given(runs)
-def test_what_is_lost_a_day(some):
-    """A loss is told from an hour on; it is never negative, 0 where coverage never falls, and all falls add up."""
-    lost = lost_per_day(some)
-    if not some or some[-1].time - some[0].time < timedelta(hours=1):
-        assert lost is None
-        return
-    falls = [max(0, before.share - after.share) for before, after in pairwise(some)]
-    days = (some[-1].time - some[0].time).total_seconds() / 86400
-    assert lost == pytest.approx(sum(falls) / days)
-    assert (lost > 0) == any(falls)
-    slower = [replace(run, time=NOW + 2 * (run.time - NOW)) for run in some]
-    assert lost_per_day(slower) == pytest.approx(lost / 2)
-
-
-def test_a_loss_is_a_warning(asked, tmp_path):
-    """No history is said and no fault; a fall of coverage is a warning that shows how to follow the feed."""
-    before, now = Run(NOW - timedelta(days=2), 100, 100), Run(NOW, 100, 90)
-    (first,) = loss(asked, [now], tmp_path)
-    assert (first.level, "10 products" in first.found) == ("ok", True)
-    (fallen,) = loss(asked, [before, now], tmp_path)
-    assert (fallen.level, "5.00% of the products a day" in fallen.found) == ("warning", True)
-    assert fallen.command == "anthem ingest shop --follow --bundle general"
-    (risen,) = loss(asked, [replace(before, vectors=80), now], tmp_path)
-    assert risen.level == "ok"
-
-
-def test_the_history_is_where_programs_keep_their_state(monkeypatch, tmp_path):
-    """`XDG_STATE_HOME` is taken where it is set, the usual folder else."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert default_file() == tmp_path / "anthem" / "doctor.jsonl"
-    monkeypatch.delenv("XDG_STATE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_file() == tmp_path / ".local" / "state" / "anthem" / "doctor.jsonl"
-
-
-def answer(ids, total=None, shards=1, failed=0, **more):
-    """A response with these hits."""
-    found = [{"_index": "shop", "_id": product} for product in ids]
-    total = {"value": len(ids) if total is None else total}
-    return {"hits": {"hits": found, "total": total}, "_shards": {"total": shards, "failed": failed}, "took": 1, **more}
-
-
-@pytest.mark.parametrize(
-    ("mode", "ranked", "shards", "fine"),
-    [("cluster", answer("cba"), 1, True), ("cluster", answer("abd"), 1, False), ("cluster", answer("ab"), 1, False),
-     ("cluster", answer("cba", failed=1), 1, False), ("client", answer("cba", 4), 1, False),
-     ("client", answer("cba", anthem={"reranked": False, "reason": "why"}), 1, False),
-     ("filter", answer("a"), 1, True), ("filter", answer("abcd"), 1, False),
-     ("retrieve", answer("dabc"), 1, True), ("retrieve", answer("a"), 1, False)],
-)  # fmt: skip
-def test_what_a_mode_loses(asked, mode, ranked, shards, fine):
-    """Cluster and client find the same, a filter no more, retrieve no less; anything else is a fault."""
-    trial = doctor_trial.Trial("tv", answer("abc", shards=shards), {mode: ranked}, {"retrieve": "no graph"})
-    first, second = doctor_trial.trial_findings(asked, trial)
-    assert (first.check, first.level) == (f"search {mode}", "ok" if fine else "fault")
-    assert (second.level, second.found) == ("ok", "not tried: no graph")
-
-
-def test_pages_of_several_shards_may_differ():
-    """Where more match than the page holds, several shards may show others; where all are shown they may not."""
-    long = answer("abc", 9, shards=2)
-    assert doctor_trial.lost("cluster", long, answer("dbc", 9, shards=2)) is None
-    assert doctor_trial.lost("cluster", answer("abc", shards=2), answer("dbc", shards=2))
-    assert doctor_trial.lost("cluster", answer("abc", 9), answer("dbc", 9))
-
-
-@pytest.mark.parametrize(
-    ("found", "graphs", "untried"),
-    [(3, True, []), (3, False, ["retrieve"]), (LIMIT, True, []), (LIMIT + 1, False, ["retrieve", "filter"])],
-)
-def test_what_is_not_tried(found, graphs, untried):
-    """Nothing is retrieved without graphs, and nothing filtered where the script would run on too much."""
-    assert list(doctor_trial.unaffordable(answer("abc", found), graphs=graphs)) == untried
-    assert "filter" not in doctor_trial.unaffordable(Refused("", ""), graphs=graphs)
-
-
-def test_a_search_that_fails(asked):
-    """A mode that fails is a warning with another mode, a plain search that fails is a fault, none at all a warning."""
-    failed = Refused("POST shop/_search", "no")
-    trial = doctor_trial.Trial("tv", answer("a"), {"cluster": failed}, {})
-    (found,) = doctor_trial.trial_findings(asked, trial)
-    assert (found.level, "--rerank client" in found.command) == ("warning", True)
-    assert level(doctor_trial.trial_findings(asked, replace(trial, plain=failed))) == "fault"
-    assert level(doctor_trial.trial_findings(asked, None)) == "warning"
