@@ -21,7 +21,6 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LEVELS = ("ok", "warning", "fault")
 
 
-
 @pytest.fixture(scope="module")
 def asked(bundle):
     """The index `shop`, examined for the bundle that ships."""

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
 
@@ -174,6 +174,7 @@ def unchanged(found, plain):
 @pytest.mark.parametrize("mode", ["cluster", "client"])
 @HALF
 @given(body=valid(), query=texts, window=st.integers(1, 20))
+@example({"query": {"match_all": {}}, "_source": {"includes": ["t*"], "include": []}}, "fire", 1)
 def test_a_valid_body_gets_its_products_and_all_beside(client, anthem, shop, mode, body, query, window):
     """A reranked page has products of the window with all they bring, totals and sums; any other is the plain one."""
     plain = outcome(lambda: client.search(index=shop, body=body))

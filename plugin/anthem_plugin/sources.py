@@ -38,9 +38,7 @@ class Sources:
         if isinstance(asked, bool):
             return cls(asked)
         if isinstance(asked, dict):
-            return cls(
-                True, *(_patterns(asked.get(f"{key}s") or asked.get(key) or ()) for key in ("include", "exclude"))
-            )
+            return cls(True, *(_patterns(_last(asked, key) or ()) for key in ("include", "exclude")))
         return cls(True, _patterns(asked))
 
     def names(self, fields: Fields) -> bool:
@@ -171,6 +169,12 @@ def _reaches(pattern: str, beginning: str) -> bool:
     """Whether a pattern matches some path with this beginning."""
     head, star, _ = pattern.partition("*")
     return head.startswith(beginning) or (bool(star) and beginning.startswith(head))
+
+
+def _last(asked: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 (as the caller wrote it)
+    """Value of a key that has two spellings; where a body has both, OpenSearch goes by the last."""
+    found = [value for name, value in asked.items() if name in (key, f"{key}s")]
+    return found[-1] if found else None
 
 
 def _patterns(value: str | Iterable[str]) -> tuple[str, ...]:
