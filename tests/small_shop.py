@@ -58,8 +58,8 @@ def large_shop(client, encoder, *, graph=True, shards=1):
 
 
 @contextmanager
-def slow_for(word, cluster):
-    """A proxy that lets requests whose body holds a word wait until it is closed; yields its URL."""
+def slow_for(word, cluster, seconds=None):
+    """A proxy where requests whose body holds a word wait for some seconds, or until it is closed; yields its URL."""
     closing_time = Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,8 +67,9 @@ def slow_for(word, cluster):
             """Pass a request on, or let it wait."""
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if word in body:
-                closing_time.wait(60)
-                return
+                closing_time.wait(seconds or 60)
+                if seconds is None:
+                    return
             headers = {"Content-Type": "application/json"}
             asked = urllib.request.Request(cluster + self.path, body, headers, method=self.command)
             with urllib.request.urlopen(asked) as answer:

@@ -33,7 +33,10 @@ SORTS = "the body sorts by something else than `_score`"
 ITSELF = "a `{}` query ranks by itself; it is left as it is"
 OUTSIDE = "`{}` stands outside the body; it belongs into it"
 NO_VECTORS = "no product among the hits has a vector of this model: anthem ingest {index}-bare"
-NO_GRAPH = "{index}-flat has no HNSW graph of its vectors, which retrieving needs: anthem ingest {index}-flat --ann"
+NO_GRAPH = (
+    "{index}-flat has no HNSW graph of its vectors, which retrieving needs: "
+    "search {index}-flat-ann, the copy that `anthem ingest {index}-flat --ann` makes"
+)
 NO_HITS = "there are no hits to rerank"
 MODES = ("cluster", "client", "filter", "retrieve")
 DONE = {"cluster": "reranked", "client": "reranked", "filter": "filtered", "retrieve": "retrieved"}

@@ -4,6 +4,8 @@ import time
 from contextlib import closing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import ConnectionError as NoConnection
 from opensearchpy.exceptions import ConnectionTimeout, RequestError
@@ -12,6 +14,7 @@ from small_shop import match, slow_for, small_shop
 from anthem_plugin import in_cluster
 from anthem_plugin.breaker import Breaker
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.steps import SHARE, LeftAloneError, Request
 
 pytestmark = pytest.mark.node
 
@@ -62,6 +65,29 @@ def test_the_second_request_keeps_within_the_callers_time_out(cluster, encoder, 
     first, second = limits
     assert first <= 0.6 * 0.2
     assert second <= 0.2 - first + 1e-3, "a timer may ring a little early"
+
+
+@pytest.mark.parametrize("mode", ["cluster", "client", "filter"])
+def test_several_slow_requests_leave_the_plain_search_its_time(cluster, encoder, index, mode):
+    """However many requests a mode needs, together they end in time for a plain search that takes as long as each."""
+    with (
+        slow_for(b"query", cluster, 0.5) as url,
+        closing(OpenSearch(hosts=[url], timeout=1.5, max_retries=0)) as hasty,
+    ):
+        found = AnthemClient(hasty, encoder, text_fields=()).search(index, match("fire tv"), mode=mode)
+    assert found["hits"]["hits"]
+
+
+@given(st.floats(0.1, 60), st.floats(0, 1))
+def test_the_share_of_reranking_is_one_for_all_its_requests(timeout, gone):
+    """No request that reranks may run beyond the share; when it is over none is sent, and the plain search may be."""
+    request = Request(None, {}, {}, timeout, started=time.perf_counter() - gone * timeout)
+    assert request.limit()["request_timeout"] <= max(0.001, (1 - gone) * timeout)
+    if gone > SHARE:
+        with pytest.raises(LeftAloneError, match="kept for the plain search"):
+            request.limit(SHARE)
+    elif gone < SHARE - 0.01:
+        assert request.limit(SHARE)["request_timeout"] <= (SHARE - gone) * timeout
 
 
 def test_a_query_is_encoded_once(client, encoder, index):

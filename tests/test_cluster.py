@@ -114,6 +114,18 @@ def test_of_several_addresses_one_is_enough():
 
 
 @pytest.mark.parametrize(
+    "url",
+    [",", " ", "https://u:s3cr3t@a:9200,https://b:9200", "https://a:9200,https://u:s3cr3t@b:9200",
+     "http://a:9200,https://b:9200", "http://admin:12,s3cr3t@host:9200"],
+)  # fmt: skip
+def test_addresses_that_cannot_be_meant_together(url):
+    """None, users of their own, or TLS at some alone: refused before anything is sent, and no password is shown."""
+    with pytest.raises(ClusterError, match="wanted: ") as refused:
+        connect(url, credentials=True)
+    assert "s3cr3t" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("status", "number", "factor"),
     [(200, "3.6.0", 1.0), (200, "2.19.1", 2.2), (200, "1.3.0", 1.0), (403, "2.19.1", 1.0)],
 )

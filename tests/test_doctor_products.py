@@ -64,6 +64,15 @@ def changed(sample, number, **stored):
     return [*sample[:number], new, *sample[number + 1 :]]
 
 
+def test_a_point_beyond_the_radius_is_found(asked, encoder, sample):
+    """A vector on the sheet, but further out than the encoders put any, is a fault though its text differs."""
+    far = np.zeros(asked.bundle.dimension)
+    far[0] = asked.bundle.radius
+    within, beyond = (changed(sample, 0, vector=exp0(far * by).tolist(), text_hash="x") for by in (1.0, 1.02))
+    judged = [list(doctor_vectors.points(asked, "shop", some, Fields(), encoder)) for some in (within, beyond)]
+    assert [one.level for (one,) in judged] == ["ok", "fault"]
+
+
 @pytest.mark.parametrize(
     "spoil",
     [lambda vector, _: (np.array(vector) / np.linalg.norm(vector)).tolist(),

@@ -137,6 +137,7 @@ def test_a_report_says_every_count():
     text = str(IngestReport(11, 12, 13, 14, 15, 2.0))
     for words_ in ("11 written", "12 skipped", "14 failed", "13 have no letter", "15 changed meanwhile"):
         assert words_ in text
+    assert str(Survey("shop", 2000, 0, 0, 845)) == "shop: 2000 products, 0 without a vector.", "nothing is added"
     assert "meanwhile" not in str(IngestReport(1, 0, 0, 0, 0, 0.0))
 
 

@@ -34,6 +34,11 @@ nodes = st.recursive(
         (OTHER, None),
         (BRAND, None),
         ({"query_string": {"query": "title:fire AND brand:acme"}}, None),
+        ({"function_score": {"query": WORDS, "min_score": 0.5}}, None),
+        ({"bool": {"must": {"script_score": {"query": WORDS, "min_score": 0.5}}}}, None),
+        ({"bool": {"must": WORDS, "mustNot": PRICE}}, None),
+        ({"bool": {"must": WORDS, "filter": {"function_score": {"query": BRAND, "min_score": 2}}}},
+         [{"function_score": {"query": BRAND, "min_score": 2}}]),
         ({"nested": {"path": "tags", "query": WORDS}}, None),
         ({"bool": {"must": WORDS}}, []),
         ({"bool": {"must": [WORDS, BRAND]}}, [BRAND]),
@@ -96,3 +101,11 @@ def test_nothing_breaks_it(node):
     """Whatever stands where a query should, there is an answer: OpenSearch is to say what is wrong with it."""
     found = restrictions(node, TEXT)
     assert found is None or isinstance(found, list)
+
+
+@pytest.mark.parametrize("text", ["fire -tv", "fire AND brand:acme", "fire +tv", "fire | tv", "price:<9 fire"])
+@pytest.mark.parametrize("kind", ["query_string", "simple_query_string"])
+def test_operators_of_a_query_language_are_no_mere_words(kind, text):
+    """A text that its language reads as restricting restricts; as plain words in a `match` it does not."""
+    assert restrictions({kind: {"query": text}}, text) is None
+    assert restrictions({"match": {"title": text}}, text) == []

@@ -67,13 +67,26 @@ def connect(url: str | None = None, *, timeout: float = 30.0, credentials: bool 
     """
     named = url or os.environ.get("OPENSEARCH_URL")
     signs_in = credentials if url else named is not None
-    found = [settings(one.strip(), environment=signs_in) for one in (named or _local_node()).split(",")]
-    addresses, (_, signing) = [address for address, _ in found], found[-1]
+    found = [settings(one, environment=signs_in) for one in _apart(named or _local_node())]
+    addresses, signing = [address for address, _ in found], found[0][1]
     try:
         return OpenSearch(hosts=addresses, timeout=timeout, connection_class=_Named, **signing)
     except ValueError as error:
         shown, why = ("The address", "") if "@" in str(addresses) else (f"'{', '.join(addresses)}'", f" ({error})")
         raise ClusterError(f"{shown} cannot be used{why}; wanted: an address like http://host:9200") from None
+
+
+def _apart(named: str) -> list[str]:
+    """Addresses that commas join; what signs in is sent to each, so none may name a user of its own."""
+    found = [one for part in named.split(",") if (one := part.strip())]
+    if not found:
+        raise ClusterError("No address is named; wanted: one like http://host:9200, or several joined by commas")
+    if len(found) > 1 and ("@" in named or len({one.partition("://")[0].lower() for one in found}) > 1):
+        raise ClusterError(
+            "Several addresses that name a user, or not all by https; wanted: addresses alone, all http or all https, "
+            "and the user in OPENSEARCH_USER. A comma in a password is written %2C."
+        )
+    return found
 
 
 def _local_node() -> str:

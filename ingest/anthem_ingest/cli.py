@@ -79,7 +79,8 @@ def ingest(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 (an option e
 
     With --corpus, products and vectors are loaded from a file; INDEX is created where it does not exist. A product
     of the file takes the place of one with its id, and the same is left alone.
-    Exit code 8: some products could not be read or written, all others were; the dead-letter file names them.
+    Exit codes: 0 done, 4 a file cannot be used, 6 the cluster refuses or has no such index or field, 8 some products
+    could not be read or written, all others were; the dead-letter file names them.
 
     \b
     Example:
@@ -88,7 +89,7 @@ def ingest(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 (an option e
       anthem ingest products --corpus corpus.jsonl.gz
       zcat shop.csv.gz | anthem ingest products --corpus - --format csv --id sku
       anthem ingest products --follow
-      anthem ingest products --bundle better --beside --prune
+      anthem ingest products --bundle bundles/better --beside --prune
     """
     from anthem_ingest.work import check_whole
 

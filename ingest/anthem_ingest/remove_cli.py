@@ -29,7 +29,8 @@ def remove(
     """Take vectors out of the products of INDEX, and our scripts out of the cluster where no other index has vectors.
 
     Nothing else of a product changes. Empty mapping entries stay until the next reindex.
-    Exit code 8: some products could not be written, all others were; the dead-letter file names them.
+    Exit codes: 0 done, 1 not confirmed, 6 the cluster refuses or has no such index, 8 some products could not be
+    written, all others were; the dead-letter file names them.
 
     \b
     Example:

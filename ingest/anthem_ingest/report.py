@@ -164,9 +164,11 @@ class Survey:
     def __str__(self) -> str:
         megabytes = self.missing * self.bytes_each / 1e6
         stale = f", {self.stale} with one of another model, which is replaced" if self.stale else ""
+        found = f"{self.index}: {self.products} products, {self.missing} without a vector{stale}."
+        if not self.missing + self.stale:
+            return found
         return (
-            f"{self.index}: {self.products} products, {self.missing} without a vector{stale}.\n"
-            f"A vector takes about {self.bytes_each} bytes, so this adds about {megabytes:.1f} MB to each copy of the "
-            "index, and as much to a default _source.\n"
+            f"{found}\nA vector takes about {self.bytes_each} bytes, so this adds about {megabytes:.1f} MB to each "
+            "copy of the index, and as much to a default _source.\n"
             "Lexical scores move slightly until segments merge: until then an updated product counts twice."
         )

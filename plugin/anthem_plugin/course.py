@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 # As options of the request these would override the body, and the page would be cut or sorted behind our back.
-_SHAPING = {"from", "from_", "size", "sort", "q", "scroll", "_source", "_source_includes", "_source_excludes"}
+_SHAPING = {
+    "from", "from_", "size", "sort", "q", "scroll", "stored_fields", "_source", "_source_includes", "_source_excludes"
+}  # fmt: skip
+# All that `params` may hold: what else it held would be out of sight, and override ours.
+_HARMLESS = {"allow_no_indices", "expand_wildcards", "ignore_unavailable", "preference", "pretty", "routing"}
 
 
 class Reranker:
@@ -101,6 +105,8 @@ class Reranker:
         misplaced = sorted(_SHAPING & request.options.keys())
         if misplaced:
             raise LeftAloneError(f"`{misplaced[0]}` stands outside the body; it belongs into it")
+        if hidden := sorted((request.options.get("params") or {}).keys() - _HARMLESS):
+            raise LeftAloneError(f"`{hidden[0]}` stands in `params`; give it as an argument, or in the body")
         text = request.text if request.text is not None else query_text(request.body, self._query_path)
         if text is None and request.region is None:
             raise LeftAloneError(NO_TEXT)

@@ -143,4 +143,7 @@ class InCluster:
 def _no_graph(index: str | None) -> str:
     """What to say where vectors cannot be searched for their neighbours."""
     name = index or "INDEX"
-    return f"{name} has no HNSW graph of its vectors, which retrieving needs: anthem ingest {name} --ann"
+    return (
+        f"{name} has no HNSW graph of its vectors, which retrieving needs: "
+        f"search {name}-ann, the copy that `anthem ingest {name} --ann` makes"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ ALL: Clause = {"match_all": {}}
 _OF_A_FIELD = ("match", "match_phrase", "match_phrase_prefix", "match_bool_prefix")
 _OF_FIELDS = ("multi_match", "combined_fields", "query_string", "simple_query_string")
 _AROUND = {"function_score": "query", "script_score": "query", "boosting": "positive", "constant_score": "filter"}
+_LANGUAGES = ("query_string", "simple_query_string")
+_OPERATOR = re.compile(r"""[-+:|!(){}\[\]^"~*?\\/<>=&]|\b(?:AND|OR|NOT|TO)\b""")
+_OF_BOOL = frozenset(("must", "should", "filter", "must_not", "minimum_should_match", "boost", "_name"))
 _NAMES = ("inner_hits", "_name")  # OpenSearch refuses the same inner hits twice
 
 
@@ -21,9 +25,12 @@ def restrictions(query: Clause, text: str | None) -> list[Clause] | None:
     """Clauses a product must pass to be found by `query` for other words than `text`; None where `text` is not in it.
 
     A clause that scores and is not a search for the text itself counts as a filter: a shop may put one into `must`.
+    None also where scores or a key that is not known decide what is found.
     """
     scoring = list(_scoring(query))
     if scoring and not any(_is_free(clause, text) for clause in scoring):
+        return None
+    if any(_is_opaque(clause) for clause in _clauses(query)):
         return None
     return _restrictions(query, text)
 
@@ -61,15 +68,24 @@ def _some(clauses: Sequence[Clause], least: object, text: str | None) -> list[Cl
 
 def _scoring(query: Clause) -> Iterator[Clause]:
     """Clauses at the bottom of a query that give it its score."""
+    return (clause for clause in _clauses(query) if _parts(clause)[0] not in (*_AROUND, "dis_max", "bool"))
+
+
+def _clauses(query: Clause) -> Iterator[Clause]:
+    """A query and all clauses in it that take part in its score, at any depth."""
+    yield query
     kind, inside = _parts(query)
     if kind in _AROUND:
-        yield from _scoring(inside.get(_AROUND[kind], ALL))
-    elif kind in ("dis_max", "bool"):
-        for key in ("queries",) if kind == "dis_max" else ("must", "should"):
-            for clause in _many(inside.get(key)):
-                yield from _scoring(clause)
-    else:
-        yield query
+        yield from _clauses(inside.get(_AROUND[kind], ALL))
+    for key in {"dis_max": ("queries",), "bool": ("must", "should")}.get(kind, ()):
+        for clause in _many(inside.get(key)):
+            yield from _clauses(clause)
+
+
+def _is_opaque(query: Clause) -> bool:
+    """Whether a clause restricts in a way that cannot be taken apart: by its score, or by a key of another spelling."""
+    kind, inside = _parts(query)
+    return (kind in _AROUND and "min_score" in inside) or (kind == "bool" and bool(inside.keys() - _OF_BOOL))
 
 
 def _is_free(query: Clause, text: str | None) -> bool:
@@ -83,7 +99,9 @@ def _is_free(query: Clause, text: str | None) -> bool:
     elif kind in _OF_A_FIELD and len(inside) == 1:
         (asked,) = inside.values()
         asked = asked.get("query") if isinstance(asked, dict) else asked
-    return isinstance(asked, str) and text is not None and asked.split() == text.split()
+    if not isinstance(asked, str) or text is None or (kind in _LANGUAGES and _OPERATOR.search(asked)):
+        return False
+    return asked.split() == text.split()
 
 
 def _parts(query: Clause) -> tuple[str, Mapping[str, Any]]:

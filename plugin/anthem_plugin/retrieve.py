@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anthem_core.fields import Fields
 
 NO_WORDS_IN_IT = (
-    "the text is nowhere in the query as it was given, so its words cannot be told from its filters; "
+    "its words cannot be told from its filters: the text is not in it as it was given, or scores decide what is found; "
     "say with `filter` what retrieved products must pass"
 )
 OWN_RESCORE = "the body has a `rescore` of its own, whose window retrieved products would fill; use cluster mode"

@@ -22,8 +22,8 @@ Response: TypeAlias = dict[str, Any]
 Signal: TypeAlias = Literal["lexical", "containment", "attention"]
 
 NO_HITS = "there are no hits to rerank"
-_FORMING = ("filter_path", "typed_keys")
-SHARE = 0.6  # of the time left that a request which reranks may take; the plain one has the rest
+_FORMING = ("filter_path", "terminate_after", "track_total_hits", "typed_keys")
+SHARE = 0.6  # of the time-out that all requests which rerank may take; the plain one has the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,17 @@ class Request:
         return time.perf_counter() - self.started
 
     def limit(self, share: float = 1.0) -> dict[str, float]:
-        """Option that keeps a request within its share of what is left of the time-out; empty where there is none."""
+        """Option that ends a request when a share of the time-out is over, empty where there is no time-out.
+
+        Raises LeftAloneError when that share is over already; all of it the plain search may use, however little.
+        """
         limit = self.options.get("request_timeout") or self.timeout
-        return {} if limit is None else {"request_timeout": max(0.001, (limit - self.seconds) * share)}
+        if limit is None:
+            return {}
+        left = limit * share - self.seconds
+        if share < 1 and left <= 0:
+            raise LeftAloneError("the time for reranking is over, the rest is kept for the plain search")
+        return {"request_timeout": max(0.001, left)}
 
     def search(self, body: Mapping[str, Any] | None = None, share: float = 1.0) -> Send:
         """A search with a body, the caller's own if none is given."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from anthem_core.node.process import NodeStatus
 
 home_option = click.option(
-    "--home", type=click.Path(file_okay=False, path_type=Path), help="Folder of the node, if not the usual one."
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the node, if not the usual one; for root below one that all may enter.",
 )
 
 release_option = click.option(
@@ -68,6 +70,7 @@ def start(port: int | None, heap: str, fresh: bool, home: Path | None, release: 
       anthem node start --fresh
       anthem node start --release 2.19.1
     """
+    err.print(f"OpenSearch {release} takes up to a minute to answer")
     there = process.start(home, http_port=port, heap=heap, fresh=fresh, release=node_release(release))
     if port is not None and there.url != f"http://127.0.0.1:{port}":
         raise NodeError(f"the node runs already, at {there.url}; `anthem node stop` first to give it another port")

@@ -25,7 +25,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--bundle", default="general", show_default=True, help="Folder of a bundle, or the name of one that ships."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; any other needs keys.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; on another give --api-keys, or all who reach it may ask.",
+)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
 )
