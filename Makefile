@@ -25,7 +25,7 @@ lint: .venv/installed-dev ## ruff, mypy, import contracts
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/mypy bench/quality.py bench/load.py
+	$(BIN)/mypy bench/quality.py bench/load.py bench/attention.py
 	$(BIN)/lint-imports
 
 bundle: .venv/installed-dev ## train and export bundles/general again from its two sources
