@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
+import pytest
+
 from anthem_core.fields import Fields
 
 BRANDS = ["acme", "globex", "initech", "umbrella", "stark"]
@@ -34,6 +36,20 @@ def small_shop(client, encoder, model=None):
     client.indices.refresh(index=name)
     yield name
     client.indices.delete(index=name)
+
+
+@pytest.fixture(scope="module")
+def index(client, encoder):
+    """A small shop on one shard, with vectors."""
+    with small_shop(client, encoder) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def bare(client, encoder):
+    """The same shop, whose vectors are of another model."""
+    with small_shop(client, encoder, "other") as name:
+        yield name
 
 
 @contextmanager

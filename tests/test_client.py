@@ -1,7 +1,8 @@
 """The clients where a search cannot be reranked as asked: options that hide, no vectors, no hits."""
 
 import pytest
-from small_shop import match, small_shop
+import small_shop
+from small_shop import match
 
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.steps import NO_HITS
@@ -9,18 +10,7 @@ from anthem_plugin.steps import NO_HITS
 pytestmark = pytest.mark.node
 
 
-@pytest.fixture(scope="module")
-def index(client, encoder):
-    """A small shop on one shard, with vectors."""
-    with small_shop(client, encoder) as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def bare(client, encoder):
-    """The same shop, whose vectors are of another model."""
-    with small_shop(client, encoder, "other") as name:
-        yield name
+index, bare = small_shop.index, small_shop.bare
 
 
 @pytest.mark.parametrize("mode", ["cluster", "client"])

@@ -3,27 +3,17 @@
 import asyncio
 
 import pytest
+import small_shop
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import NotFoundError
-from small_shop import match, slow_for, small_shop
+from small_shop import match, slow_for
 
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 
 pytestmark = pytest.mark.node
 
 
-@pytest.fixture(scope="module")
-def index(client, encoder):
-    """A small shop on one shard, with vectors."""
-    with small_shop(client, encoder) as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def bare(client, encoder):
-    """The same shop, whose vectors are of another model."""
-    with small_shop(client, encoder, "other") as name:
-        yield name
+index, bare = small_shop.index, small_shop.bare
 
 
 @pytest.mark.parametrize("mode", ["cluster", "client", "none"])

@@ -4,8 +4,8 @@ import json
 import urllib.request
 
 import pytest
+import small_shop
 from click.testing import CliRunner
-from small_shop import small_shop
 
 from anthem_plugin.cli import search
 
@@ -14,18 +14,7 @@ ODD = "fire tv \\u001b[2J x\\ud800y"  # as it stands in the JSON of a product
 pytestmark = pytest.mark.node
 
 
-@pytest.fixture(scope="module")
-def index(client, encoder):
-    """A small shop on one shard, with vectors."""
-    with small_shop(client, encoder) as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def bare(client, encoder):
-    """The same shop, whose vectors are of another model."""
-    with small_shop(client, encoder, "other") as name:
-        yield name
+index, bare = small_shop.index, small_shop.bare
 
 
 @pytest.fixture

@@ -4,14 +4,15 @@ import time
 from contextlib import closing
 
 import pytest
+import small_shop
 from hypothesis import given
 from hypothesis import strategies as st
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import ConnectionError as NoConnection
 from opensearchpy.exceptions import ConnectionTimeout, RequestError
-from small_shop import match, slow_for, small_shop
+from small_shop import match, slow_for
 
-from anthem_plugin import in_cluster
+from anthem_plugin import scripted
 from anthem_plugin.breaker import Breaker
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.steps import SHARE, LeftAloneError, Request
@@ -19,18 +20,7 @@ from anthem_plugin.steps import SHARE, LeftAloneError, Request
 pytestmark = pytest.mark.node
 
 
-@pytest.fixture(scope="module")
-def index(client, encoder):
-    """A small shop on one shard, with vectors."""
-    with small_shop(client, encoder) as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def bare(client, encoder):
-    """The same shop, whose vectors are of another model."""
-    with small_shop(client, encoder, "other") as name:
-        yield name
+index, bare = small_shop.index, small_shop.bare
 
 
 @pytest.mark.parametrize(("mode", "word"), [("cluster", b'"rescore"'), ("client", b"anthem.vector")])
@@ -129,7 +119,7 @@ def test_the_breaker_opens_and_closes(client, encoder, index, monkeypatch):
     now = [0.0]
     anthem = AnthemClient(client, encoder, breaker=Breaker(failures=2, pause=10, clock=lambda: now[0]))
     with monkeypatch.context() as broken:
-        broken.setattr(in_cluster, "score_script", lambda *_: {"source": "1 / 0"})
+        broken.setattr(scripted, "score_script", lambda *_: {"source": "1 / 0"})
         reasons = [anthem.search(index, match("fire tv"))["anthem"]["reason"] for _ in range(3)]
     assert "failed 2 times in a row; it is tried again in 10 s" in reasons[2]
     assert anthem.stats() | {"cache": 0} == {"reranked": 0, "left_alone": 3, "failed": 2, "cache": 0, "breaker": "open"}

@@ -13,8 +13,8 @@ from anthem_core.fields import Fields
 from anthem_plugin.painless import score_script
 from anthem_plugin.rewrite import rewrite
 from anthem_plugin.scoring import Scoring
-from anthem_plugin.service.common import Settings
 from anthem_plugin.service.rewriting import MAX_DEPTH, MAX_WINDOW
+from anthem_plugin.service.settings import Settings
 
 LIMITS = Settings()
 MATCH = {"query": {"match": {"title": "fire tv"}}, "size": 24, "aggs": {"brands": {"terms": {"field": "brand"}}}}

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from anthem_plugin.service.cli import _is_loopback
-from anthem_plugin.service.common import Settings
 from anthem_plugin.service.guard import FREE
+from anthem_plugin.service.settings import Settings
 
 SECRET = "xylophone"
 KEYED = {"Authorization": f"Bearer {SECRET}"}

@@ -13,8 +13,8 @@ from anthem_core.fusion import fuse
 from anthem_plugin.documents import Documents, vector
 from anthem_plugin.rerank import exact_point
 from anthem_plugin.scoring import Scoring, precise
-from anthem_plugin.service.common import Settings
 from anthem_plugin.service.reranking import log_odds, short
+from anthem_plugin.service.settings import Settings
 
 LIMITS = Settings()
 TITLES = ["fire tv stick 4k", "ceramic teapot", "red tv stand", "fire pit", "?!", "", "टीवी fire"]

@@ -1,14 +1,15 @@
 """Three signals in the client, on a real node: what the hits are ranked by, and what of their sources comes back."""
 
 import itertools
-import uuid
-from dataclasses import replace
 
+import attention_shop
 import numpy as np
 import pytest
+from attention_shop import QUERIES, TITLES, fill, hits
+from small_shop import match
 
 from anthem_core.attention import Attention
-from anthem_core.bundle import ALL_SIGNALS, ATTENTION_GRAPH, PRODUCT_GRAPH, load, model_id, save_manifest
+from anthem_core.bundle import ALL_SIGNALS, PRODUCT_GRAPH
 from anthem_core.encoder import Encoder
 from anthem_core.fields import Fields
 from anthem_core.fusion import fuse
@@ -18,12 +19,7 @@ from anthem_plugin.rerank import distances
 
 pytestmark = pytest.mark.node
 
-BRANDS = ["acme", "globex", "initech", "stark"]
-TRAITS = ["red", "wireless", "fire resistant", "mini", "4k"]
-NOUNS = ["tv stick", "tablet", "phone case", "fire pit", "kindle reader"]
-TITLES = {str(n): " ".join(parts) for n, parts in enumerate(itertools.product(BRANDS, TRAITS, NOUNS))}
-TITLES |= {"bare": "?!", "odd": "fire tv 電視 टीवी"}
-QUERIES = {"q1": "fire tv", "q2": "wireless phone tablet", "q3": "kindel stark", "q4": "4k red stick", "q5": "fire"}
+plain = attention_shop.plain
 SHOP = {
     "properties": {
         "title": {"type": "text"},
@@ -42,38 +38,9 @@ INCLUDES = [[], ["price"], ["title"], ["t*"], ["brand"], ["brand.id"], ["brand.*
 EXCLUDES = [[], ["title"], ["brand.name", "title"], ["tags"], ["brand.id"], ["brand"], ["*name"], ["t*"], ["deep.l*"]]
 
 
-@pytest.fixture(scope="module")
-def plain(attentive, with_attention, tmp_path_factory):
-    """Encoder of the same bundle without the graph."""
-    folder = tmp_path_factory.mktemp("plain")
-    bundle = with_attention(attentive.bundle, folder)
-    (folder / ATTENTION_GRAPH).unlink()
-    save_manifest(replace(bundle, model=model_id(folder, bundle.vocabulary.rules())))
-    return Encoder(load(folder))
-
-
-def match(query):
-    """Body of a plain search."""
-    return {"query": {"match": {"title": {"query": query}}}}
-
-
-def hits(response):
-    """Hits of a response."""
-    return response["hits"]["hits"]
-
-
 def ids(response):
     """Ids of the hits, in order."""
     return [hit["_id"] for hit in hits(response)]
-
-
-def fill(client, mapping, documents):
-    """A new index with documents by id, on one shard."""
-    name = f"test-attention-{uuid.uuid4().hex}"
-    client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": mapping})
-    lines = [line for number, document in documents.items() for line in ({"index": {"_id": number}}, document)]
-    assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
-    return name
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from opensearchpy.exceptions import (
 from anthem_core.errors import ClusterError
 from anthem_core.permissions import takes
 from anthem_core.signin import NOBODY, SignIn, advice, settings
+from anthem_core.versions import no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ def connect(url: str | None = None, *, timeout: float = 30.0, credentials: bool 
     """
     named = url or os.environ.get("OPENSEARCH_URL")
     signs_in = credentials if url else named is not None
-    found = [settings(one, environment=signs_in) for one in _apart(named or _local_node())]
+    found = [settings(one, environment=signs_in) for one in _addresses(named or _local_node())]
     addresses, signing = [address for address, _ in found], found[0][1]
     try:
         return OpenSearch(hosts=addresses, timeout=timeout, connection_class=_Named, **signing)
@@ -76,7 +77,7 @@ def connect(url: str | None = None, *, timeout: float = 30.0, credentials: bool 
         raise ClusterError(f"{shown} cannot be used{why}; wanted: an address like http://host:9200") from None
 
 
-def _apart(named: str) -> list[str]:
+def _addresses(named: str) -> list[str]:
     """Addresses that commas join; what signs in is sent to each, so none may name a user of its own."""
     found = [one for part in named.split(",") if (one := part.strip())]
     if not found:
@@ -98,6 +99,19 @@ def _local_node() -> str:
             "No cluster is named and no local node runs. Set OPENSEARCH_URL to your cluster, or run: anthem node start"
         )
     return url
+
+
+def info(client: OpenSearch) -> dict[str, Any]:
+    """What a cluster says of itself, `GET /`.
+
+    Raises:
+        ClusterError: It has no such address, as OpenSearch Serverless.
+    """
+    try:
+        found: dict[str, Any] = client.info()
+    except NotFoundError as error:
+        raise no_answer() from error
+    return found
 
 
 @contextmanager

@@ -9,11 +9,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
-from anthem_core.fields import current
-from anthem_core.versions import PLAIN_VECTORS
+from anthem_core.fields import CURRENT, current
 from anthem_evaluation.doctor import Asked, Fact, Finding, send, several, told
 from anthem_ingest.ingest import bytes_each
-from anthem_ingest.mapping import METHOD, Index, check_fields, missing_mapping
+from anthem_ingest.mapping import METHOD, Index, check_fields, missing_mapping, with_graph
 from anthem_plugin.rewrite import WINDOW
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def state(index: Index, health: Mapping[str, Any]) -> Iterator[Finding]:
 
 def age(asked: Asked, index: Index) -> Iterator[Finding]:
     """Whether the index was made by a version that takes vectors into an index that exists."""
-    if not index.created.has(PLAIN_VECTORS) and not index.knn:
+    if not index.takes_vectors:
         wanted = "an index made by OpenSearch 2.17 or newer, which takes vectors"
         mends = _anew(asked, index, {}, {})
         yield Finding("index", "fault", f"{index.name} was made by an older version", wanted, mends)
@@ -79,7 +78,7 @@ def age(asked: Asked, index: Index) -> Iterator[Finding]:
 
 def blocks(index: Index) -> Iterator[Finding]:
     """Whether the index may be read and written."""
-    found = [name for name, value in index.settings.get("blocks", {}).items() if str(value).lower() == "true"]
+    found = index.blocks
     if not found:
         yield Finding("blocks", "ok", f"{index.name} can be written")
         return
@@ -158,7 +157,7 @@ def graph(asked: Asked, index: Index, names: Fields) -> Iterator[Finding]:
     wanted = f"method {json.dumps(METHOD)}"
     if not vector or not index.knn:
         return
-    mends = _anew(asked, index, {"index.knn": True}, _with_graph(asked, names))
+    mends = _anew(asked, index, {"index.knn": True}, with_graph(names, asked.bundle.dimension))
     if space == "cosinesimil" or vector.get("data_type", "float") != "float":
         found = (
             f"{names.vector} is kept as {vector.get('data_type', 'float')}, {space}: points are not what was written"
@@ -171,21 +170,15 @@ def graph(asked: Asked, index: Index, names: Fields) -> Iterator[Finding]:
         yield Finding("engine", "ok", f"{names.vector} uses Lucene, {space}")
 
 
-def _with_graph(asked: Asked, names: Fields) -> dict[str, Any]:
-    mapped: dict[str, Any] = names.mapping(asked.bundle.dimension)["properties"]
-    mapped[names.name]["properties"]["vector"]["method"] = METHOD
-    return mapped
-
-
 def aliases(asked: Asked, index: Index, names: Fields) -> Iterator[Finding]:
     """Whether the aliases `anthem_current.*` name this bundle's vectors, where there are such aliases."""
-    if "anthem_current" not in index.mappings.get("properties", {}):
+    if CURRENT.name not in index.mappings.get("properties", {}):
         return
     now = current(index.mappings)
     if now == names:
-        yield Finding("aliases", "ok", f"anthem_current of {index.name} names {names.name}, this bundle's vectors")
+        yield Finding("aliases", "ok", f"{CURRENT.name} of {index.name} names {names.name}, this bundle's vectors")
     else:
-        found = f"anthem_current of {index.name} names {now.name}; this bundle's vectors are in {names.name}"
+        found = f"{CURRENT.name} of {index.name} names {now.name}; this bundle's vectors are in {names.name}"
         mends = asked.command("ingest", "--beside", index=index.name)
         yield Finding("aliases", "warning", found, "the bundle that applications use, or a switch to this one", mends)
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import NotFoundError
 
-from anthem_core.cluster import explained
+from anthem_core.cluster import explained, info
 from anthem_core.errors import ClusterError
 from anthem_core.fields import Fields, holding
 from anthem_core.text import text_of
-from anthem_core.versions import no_answer
 from anthem_evaluation.doctor import Refused
 from anthem_evaluation.doctor_cluster import Cluster
 from anthem_evaluation.doctor_index import Examined, closed
@@ -18,9 +17,10 @@ from anthem_evaluation.doctor_trial import Trial, unaffordable
 from anthem_evaluation.doctor_vectors import Counts, Vectors
 from anthem_ingest.mapping import Index, objects
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.painless import filter_script, score_script, script_id
-from anthem_plugin.retrieve import retrieve
-from anthem_plugin.rewrite import WINDOW, keep_contained, rewrite
+from anthem_plugin.modes import Filter, Retrieve
+from anthem_plugin.painless import script_id
+from anthem_plugin.rewrite import WINDOW
+from anthem_plugin.scripted import scripted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,25 +49,17 @@ def ask(request: str, call: Callable[[], Any]) -> Fact:
 
 def read_cluster(client: OpenSearch) -> Cluster:
     """What a cluster tells of itself."""
-    info = ask("GET /", lambda: _info(client))
-    if isinstance(info, Refused):
-        return Cluster(*[info] * 6)
+    said = ask("GET /", lambda: info(client))
+    if isinstance(said, Refused):
+        return Cluster(*[said] * 6)
     return Cluster(
-        info,
+        said,
         read_plugins(client),
         read_settings(client),
         ask("GET _nodes/stats/script", lambda: client.nodes.stats(metric="script")["nodes"]),
         ask("GET _scripts", lambda: _script(client)),
         ask("GET _cat/allocation", lambda: client.cat.allocation(params={"format": "json", "bytes": "b"})),
     )
-
-
-def _info(client: OpenSearch) -> dict[str, Any]:
-    try:
-        info: dict[str, Any] = client.info()
-    except NotFoundError as error:
-        raise no_answer() from error
-    return info
 
 
 def read_plugins(client: OpenSearch) -> Fact:
@@ -164,9 +156,9 @@ def try_searches(
     def tried(search: Callable[..., Any], sent: Mapping[str, Any], **options: str) -> Fact:
         return ask(f"POST {index}/_search", lambda: search(index=index, body=sent, preference=_PREFERENCE, **options))
 
-    plain, bodies = tried(client.search, body), scripted(body, query, encoder, anthem.scoring)
+    plain, others = tried(client.search, body), bodies(body, query, encoder, anthem.scoring)
     untried = unaffordable(plain, graphs=graphs)
-    modes = {mode: tried(client.search, sent) for mode, sent in bodies.items() if mode not in untried}
+    modes = {mode: tried(client.search, sent) for mode, sent in others.items() if mode not in untried}
     modes["client"] = tried(anthem.search, body, mode="client", query_text=query)
     return Trial(query, plain, modes, untried)
 
@@ -178,14 +170,10 @@ def _text_of_some(asked: Asked, encoder: Encoder, vectors: Iterable[Vectors]) ->
     return next((text for text in texts if encoder.query(text) is not None), None)
 
 
-def scripted(body: Mapping[str, Any], text: str, encoder: Encoder, scoring: Scoring) -> dict[str, dict[str, Any]]:
+def bodies(body: Mapping[str, Any], text: str, encoder: Encoder, scoring: Scoring) -> dict[str, dict[str, Any]]:
     """Bodies of the modes that need the stored script, by mode; no client sends them, as it would store the script."""
-    query, fields = encoder.query(text), scoring.fields
+    query = encoder.query(text)
     if query is None:
         return {}
-    script = score_script(query, scoring)
-    return {
-        "cluster": rewrite(body, script, fields=fields).body,
-        "filter": keep_contained(body, filter_script(query, scoring), fields=fields).body,
-        "retrieve": retrieve(body, script, text, fields=fields).body,
-    }
+    modes = {"cluster": None, "filter": Filter(), "retrieve": Retrieve()}
+    return {mode: scripted(body, query, scoring, how, text=text).body for mode, how in modes.items()}

@@ -36,6 +36,16 @@ class Index:
         return str(self.settings.get("knn")).lower() == "true"
 
     @property
+    def blocks(self) -> list[str]:
+        """Names of the blocks that are set on the index."""
+        return [name for name, value in self.settings.get("blocks", {}).items() if str(value).lower() == "true"]
+
+    @property
+    def takes_vectors(self) -> bool:
+        """Whether a field for vectors can be added to the index."""
+        return self.knn or self.created.has(PLAIN_VECTORS)
+
+    @property
     def created(self) -> Release:
         """OpenSearch release that created the index, 0.0 for an ancestor of OpenSearch."""
         number = int(self.settings["version"]["created"])
@@ -77,13 +87,12 @@ def check_writable(index: Index) -> None:
     Raises:
         ClusterError: The index is blocked, or was created before OpenSearch 2.17.
     """
-    blocks = [name for name, value in index.settings.get("blocks", {}).items() if str(value) == "true"]
-    if blocks:
+    if index.blocks:
         raise ClusterError(
-            f"Index '{index.name}' is blocked ({', '.join(blocks)}); one that can be written was wanted. "
-            f'Lift the block: PUT {index.name}/_settings {{"index.blocks.{blocks[0]}": null}}'
+            f"Index '{index.name}' is blocked ({', '.join(index.blocks)}); one that can be written was wanted. "
+            f'Lift the block: PUT {index.name}/_settings {{"index.blocks.{index.blocks[0]}": null}}'
         )
-    if not index.created.has(PLAIN_VECTORS) and not index.knn:
+    if not index.takes_vectors:
         raise ClusterError(
             f"Index '{index.name}' was created before OpenSearch 2.17 and takes no vectors. "
             "Reindex it into a new index (POST _reindex) and run ingest on that."
@@ -182,6 +191,13 @@ def objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def with_graph(names: Fields, dimension: int) -> dict[str, Any]:
+    """Properties of a model's object whose vectors get an HNSW graph, in an index with `index.knn`."""
+    properties: dict[str, Any] = names.mapping(dimension)["properties"]
+    properties[names.name]["properties"]["vector"]["method"] = METHOD
+    return properties
+
+
 def new_index(names: Fields, dimension: int, *, knn: bool = False) -> dict[str, Any]:
     """Body of a new index for products of a file: one shard, no replica, English text; with `knn`, HNSW graphs.
 
@@ -195,9 +211,7 @@ def new_index(names: Fields, dimension: int, *, knn: bool = False) -> dict[str, 
         {f"{kind}_values": {"match_mapping_type": kind, "mapping": mapping, **paths.get(kind, {})}}
         for kind, mapping in kinds.items()
     ]
-    own = names.mapping(dimension)["properties"]
-    if knn:
-        own[names.name]["properties"]["vector"]["method"] = METHOD
+    own = with_graph(names, dimension) if knn else names.mapping(dimension)["properties"]
     properties = {"title": english, "text": english, "metadata": {"type": "object"}}
     return {
         "settings": {"number_of_shards": 1, "number_of_replicas": 0} | ({"index.knn": True} if knn else {}),

@@ -13,8 +13,9 @@ from opensearchpy.exceptions import NotFoundError, TransportError
 from opensearchpy.helpers import scan, streaming_bulk
 from tenacity import Retrying, retry_if_exception, retry_if_result, stop_after_attempt, wait_random_exponential
 
+from anthem_core.cluster import info
 from anthem_core.errors import ClusterError
-from anthem_core.versions import MAPPING_CHANGES, SHARD_DOC, Release, no_answer, release_of
+from anthem_core.versions import MAPPING_CHANGES, SHARD_DOC, Release, release_of
 from anthem_ingest.actions import ALL, PAGE, Action, Hit, read_body
 from anthem_ingest.mapping import Index, missing_mapping
 
@@ -57,10 +58,7 @@ def release(client: OpenSearch) -> Release:
         ClusterError: It is no OpenSearch, or one that is too old.
     """
     if client not in _releases:
-        try:
-            _releases[client] = release_of(client.info())
-        except NotFoundError as error:
-            raise no_answer() from error
+        _releases[client] = release_of(info(client))
     return _releases[client]
 
 

@@ -9,9 +9,9 @@ from opensearchpy.exceptions import TransportError
 
 from anthem_core.cluster import reason
 from anthem_plugin.marks import any_marked, countable, counting, mark, marked, total, total_marked, unmark
-from anthem_plugin.painless import CONTEXT, filter_script, put_script_body, score_script, script_id
-from anthem_plugin.retrieve import retrieve
-from anthem_plugin.rewrite import keep_contained, page, rewrite
+from anthem_plugin.painless import CONTEXT, put_script_body, script_id
+from anthem_plugin.rewrite import page
+from anthem_plugin.scripted import scripted
 from anthem_plugin.steps import (
     NO_HITS,
     SHARE,
@@ -27,7 +27,7 @@ from anthem_plugin.steps import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anthem_core.containment import Region
+    from anthem_plugin.modes import Filter, Retrieve
     from anthem_plugin.scoring import Scoring
     from anthem_plugin.steps import Asked, Course, Request, Response
 
@@ -51,16 +51,17 @@ class InCluster:
             ForbiddenError: The cluster does not take it.
         """
         if request.mode == "filter":
-            return (yield from self._filtered(request, asked.query))
+            return (yield from self._filtered(request, asked))
         if request.mode == "retrieve":
             return (yield from self._retrieved(request, asked))
-        script = score_script(asked.query, self._scoring)
-        body = accepted(rewrite(request.body, script, window=request.window, fields=self._scoring.fields))
-        return Ranked((yield from self._rescored(request, body)), "cluster")
+        return Ranked((yield from self._rescored(request, self._body(request, asked))), "cluster")
+
+    def _body(self, request: Request, asked: Asked, how: Filter | Retrieve | None = None) -> dict[str, Any]:
+        window = request.window
+        return accepted(scripted(request.body, asked.query, self._scoring, how, text=asked.text, window=window))
 
     def _retrieved(self, request: Request, asked: Asked) -> Course[Ranked]:
-        script, how, fields = score_script(asked.query, self._scoring), request.retrieve, self._scoring.fields
-        body = accepted(retrieve(request.body, script, asked.text, how, window=request.window, fields=fields))
+        body = self._body(request, asked, request.retrieve)
         try:
             return Ranked((yield from self._rescored(request, body)), "retrieve")
         except (TransportError, LeftAloneError) as error:
@@ -68,9 +69,8 @@ class InCluster:
                 raise
             raise LeftAloneError(_no_graph(request.index), getattr(error, "response", None)) from error
 
-    def _filtered(self, request: Request, query: Region) -> Course[Ranked]:
-        how, scoring = request.filter, self._scoring
-        body = accepted(keep_contained(request.body, filter_script(query, scoring, how), fields=scoring.fields))
+    def _filtered(self, request: Request, asked: Asked) -> Course[Ranked]:
+        body = self._body(request, asked, request.filter)
         yield from self._check_affordable(request)
         response = yield from self._sent(request, body)
         shown = response.get("hits", {}).get("hits")

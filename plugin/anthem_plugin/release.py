@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from opensearchpy.exceptions import TransportError
 
+from anthem_core.cluster import info
 from anthem_core.errors import ClusterError
 from anthem_core.versions import adapted, release_of
 
@@ -21,6 +22,6 @@ def fitting(client: OpenSearch, bundle: Bundle) -> Bundle:
     As it is where the cluster does not say which release it is: a search that is plain otherwise must not fail by this.
     """
     try:
-        return adapted(bundle, release_of(client.info()))
+        return adapted(bundle, release_of(info(client)))
     except (TransportError, ClusterError):
         return bundle

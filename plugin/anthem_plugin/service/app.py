@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 
 from anthem_core.encoder import Encoder
 from anthem_plugin.service import encode, health, metrics, reranking, rewriting
-from anthem_plugin.service.common import Refusal, Service, Settings
+from anthem_plugin.service.common import Refusal, Service
 from anthem_plugin.service.guard import Guard
+from anthem_plugin.service.settings import Settings
 
 _DESCRIPTION = """Hyperbolic reranking of product search for an OpenSearch cluster that already works.
 

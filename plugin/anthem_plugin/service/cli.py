@@ -13,9 +13,9 @@ import click
 
 from anthem_core.console import emit, ends_cleanly, json_option
 from anthem_core.errors import AnthemError, DataError
+from anthem_plugin.service.settings import Settings
 
 if TYPE_CHECKING:
-    from anthem_plugin.service.common import Settings
     from anthem_plugin.service.server import Server
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -38,17 +38,27 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--certificate", type=_FILE, help="Certificate chain in PEM, to be asked by HTTPS.")
 @click.option("--private-key", type=_FILE, help="Private key of the certificate, in PEM.")
 @click.option(
-    "--concurrency", type=click.IntRange(1), default=32, show_default=True, help="Requests at once; more get 503."
+    "--concurrency",
+    type=click.IntRange(1),
+    default=Settings.concurrency,
+    show_default=True,
+    help="Requests at once; more get 503.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0.001), default=30.0, show_default=True, help="Seconds to read and answer one."
+    "--timeout",
+    type=click.FloatRange(0.001),
+    default=Settings.timeout,
+    show_default=True,
+    help="Seconds to read and answer one.",
 )
-@click.option("--cache", type=click.IntRange(0), default=1024, show_default=True, help="Encoded queries that are kept.")
+@click.option(
+    "--cache", type=click.IntRange(0), default=Settings.cache, show_default=True, help="Encoded queries that are kept."
+)
 @click.option(
     "--max-documents",
     "documents",
     type=click.IntRange(1),
-    default=1_000,
+    default=Settings.documents,
     show_default=True,
     help="Documents in one request.",
 )
@@ -56,12 +66,17 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--max-characters",
     "characters",
     type=click.IntRange(1),
-    default=10_000,
+    default=Settings.characters,
     show_default=True,
     help="Characters of one text; more are passed over by the reranker, refused by the encoders.",
 )
 @click.option(
-    "--max-bytes", "bytes", type=click.IntRange(1), default=32 * 2**20, show_default=True, help="Bytes of one request."
+    "--max-bytes",
+    "bytes",
+    type=click.IntRange(1),
+    default=Settings.bytes,
+    show_default=True,
+    help="Bytes of one request.",
 )
 @click.option("--log-texts", is_flag=True, help="Log queries and products; without it no text is ever logged.")
 @json_option
@@ -94,7 +109,6 @@ def serve(  # noqa: PLR0913 (an argument an option)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if private_key and not certificate:
         raise click.UsageError("--private-key needs --certificate; without both the service speaks plain HTTP.")
-    from anthem_plugin.service.common import Settings
     from anthem_plugin.service.server import show_texts
 
     settings = Settings(read_keys(api_keys) if api_keys else (), **limits)

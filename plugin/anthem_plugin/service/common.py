@@ -1,4 +1,4 @@
-"""What all groups of endpoints share: what whoever runs it decides, how a refusal reads, what runs."""
+"""What all groups of endpoints share: what they work with, the base of what is asked, how a refusal reads."""
 
 import json
 import logging
@@ -14,28 +14,11 @@ from anthem_core.containment import Query
 from anthem_core.encoder import Encoder
 from anthem_plugin.documents import Documents
 from anthem_plugin.service.metrics import Metrics
+from anthem_plugin.service.settings import Settings
 
 # Silent unless `anthem serve --log-texts`, whatever the level of the loggers above it.
 texts_log = logging.getLogger("anthem.texts")
 texts_log.setLevel(logging.WARNING)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What whoever runs the service decides.
-
-    Keys that callers must show, requests at once, seconds for one, encoded queries that are kept; of one request the
-    documents, the characters of each text and the bytes that it may have, by default enough for all of these at once
-    in almost any script.
-    """
-
-    keys: tuple[str, ...] = ()
-    concurrency: int = 32
-    timeout: float = 30.0
-    cache: int = 1024
-    documents: int = 1_000
-    characters: int = 10_000
-    bytes: int = 32 * 2**20
 
 
 @dataclass(frozen=True)

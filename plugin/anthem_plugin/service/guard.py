@@ -11,8 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anthem_plugin.service.common import Refusal, Settings
+from anthem_plugin.service.common import Refusal
 from anthem_plugin.service.metrics import Metrics
+from anthem_plugin.service.settings import Settings
 
 FREE = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # these tell nothing that a key protects
 UNBOUNDED = FREE | {"/metrics"}  # and a service at its limit must still say so

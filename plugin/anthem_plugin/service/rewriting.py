@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from anthem_core.containment import Region
 from anthem_core.sets import either, phrases
 from anthem_plugin.modes import MOST_NEAREST, NEAREST, Filter, Retrieve
-from anthem_plugin.painless import filter_script, score_script, too_many
-from anthem_plugin.retrieve import retrieve
-from anthem_plugin.rewrite import NO_TEXT, NO_WORDS, WINDOW, Rewritten, keep_contained, query_text, rewrite
+from anthem_plugin.painless import too_many
+from anthem_plugin.rewrite import NO_TEXT, NO_WORDS, WINDOW, Rewritten, query_text
 from anthem_plugin.scoring import Scoring
+from anthem_plugin.scripted import scripted
 from anthem_plugin.service.common import WHOLE, Asked, Service, Text, log_texts
 
 MAX_WINDOW = 10_000  # OpenSearch's own, `index.max_rescore_window`
@@ -135,18 +134,18 @@ def rewritten(asked: RewriteAsked, service: Service, scoring: Scoring) -> Rewrit
     if query is None:
         return _left(asked, NO_WORDS)
     reason = too_many(query)
-    return _left(asked, reason) if reason else _in_mode(asked, text, query, scoring)
+    if reason is not None:
+        return _left(asked, reason)
+    return scripted(asked.body, query, scoring, _how(asked), text=text, window=asked.window)
 
 
-def _in_mode(asked: RewriteAsked, text: str, query: Region, scoring: Scoring) -> Rewritten:
-    if asked.mode == "filter":
-        how = Filter(asked.slack, asked.unknown)
-        return keep_contained(asked.body, filter_script(query, scoring, how), fields=scoring.fields)
-    script = score_script(query, scoring)
-    if asked.mode == "retrieve":
-        near = Retrieve(asked.k, asked.filter)
-        return retrieve(asked.body, script, text, near, window=asked.window, fields=scoring.fields)
-    return rewrite(asked.body, script, window=asked.window, fields=scoring.fields)
+def _how(asked: RewriteAsked) -> Filter | Retrieve | None:
+    match asked.mode:
+        case "filter":
+            return Filter(asked.slack, asked.unknown)
+        case "retrieve":
+            return Retrieve(asked.k, asked.filter)
+    return None
 
 
 def _left(asked: RewriteAsked, reason: str) -> Rewritten:
