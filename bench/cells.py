@@ -8,7 +8,7 @@ import os
 import random
 import time
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shipped
 import torch
-from candidates import cut, splits
+from candidates import SPLIT_SEED, cut, splits
 from scoring import TASKS, alone, fit, fused, lexical, measured, ranked, summed, timed
 
 from anthem_core.beir import read_dataset
 from anthem_evaluation.machine import machine
 from anthem_model.anthem import AnthemRanker
+from anthem_model.course import fit as train
 from anthem_model.rankers.sentence import Sentence, packaged_model
 from anthem_model.rankers.table import RANKERS
+from anthem_model.shop import Parts
+from anthem_model.start import start
+from anthem_model.teacher import Teacher, read
+from anthem_model.training import Plan, fresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,14 +39,16 @@ if TYPE_CHECKING:
     from anthem_core.beir import Dataset
     from anthem_evaluation.metrics import Run
     from anthem_model.ranker import Ranker
-    from anthem_model.shop import Parts
+    from anthem_model.shop import Shop
+    from anthem_model.teacher import Vectors
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "quality.jsonl"
 RUNS = ROOT / "runs" / "quality"
 MINUTES = {"home_depot": 3.0, "esci": 1.0, "crowdflower": 1.0}
 UNTRAINED = ("random", "bm25", "bm25_trigrams", "minilm", "bm25_minilm", "general")
-MODELS = (*UNTRAINED, *RANKERS)
+TAUGHT = ("anthem_taught", "anthem_unseen")  # started by a teacher: with judgments, and from the catalogue alone
+MODELS = (*UNTRAINED, *RANKERS, *TAUGHT)
 TIMED = 21
 ONLY = ("attention", "containment")
 
@@ -129,13 +136,27 @@ def model_of(cell: Cell, parts: Parts) -> Ranker | None:
         return None
     if cell.model in UNTRAINED:
         return Sentence(packaged_model())
-    from anthem_model.course import fit as train
+    if cell.model == "anthem_unseen":
+        parts = _without_judgments(parts)
+    titles, queries = parts.learn.titles, [query.text for query in parts.learn.judged]
+    # What a teacher reads is read once for all seeds, and no part of the budget.
+    taught = _read(parts.learn) if cell.model in TAUGHT else None
+    began = time.process_time()
+    ranker: Ranker = fresh(titles, queries, Plan()) if taught else RANKERS[cell.model](titles, queries)
+    if taught and isinstance(ranker, AnthemRanker):
+        start(ranker, *taught)
+    left = 60 * cell.minutes - (time.process_time() - began)
+    return train(ranker, parts, left, cell.seed)
 
-    started = time.process_time()
-    ranker = RANKERS[cell.model](parts.learn.titles, [query.text for query in parts.learn.judged])
-    left = 60 * cell.minutes - (time.process_time() - started)
-    trained: Ranker = train(ranker, parts, left, cell.seed)
-    return trained
+
+def _without_judgments(parts: Parts) -> Parts:
+    """The titles alone."""
+    return Parts(*(replace(shop, judged=[]) for shop in (parts.learn, parts.validate)))
+
+
+def _read(shop: Shop) -> tuple[list[str], Vectors]:
+    """Texts of a shop and what all-MiniLM-L6-v2 makes of them."""
+    return read(shop, Teacher(packaged_model(), RUNS / "teacher"), random.Random(SPLIT_SEED))
 
 
 def _cost(ranker: Ranker | None, dataset: Dataset, dev: Split) -> dict[str, Any]:
@@ -159,7 +180,7 @@ def _quality(cell: Cell, ranker: Ranker | None, split: dict[str, Split], dataset
     else:
         runs, weights = orders(cell.model, scores, split)
     if isinstance(ranker, AnthemRanker):
-        runs |= _one_by_one(ranker, scores, split)
+        runs |= _one_by_one(cell.model, ranker, scores, split)
     qrels = split["dev"].qrels
     found = {f"{task}/{way}": measured(run, qrels) for (task, way), run in runs.items()}
     means = {key: {name: round(float(np.mean(v)), 4) for name, v in values.items()} for key, values in found.items()}
@@ -168,13 +189,13 @@ def _quality(cell: Cell, ranker: Ranker | None, split: dict[str, Split], dataset
 
 
 def _one_by_one(
-    ranker: AnthemRanker, scores: Callable[[Split], Scores], split: dict[str, Split]
+    model: str, ranker: AnthemRanker, scores: Callable[[Split], Scores], split: dict[str, Split]
 ) -> dict[tuple[str, str], Run]:
     """Runs by each of ANTHEM's signals without the other, alone and fused."""
     runs: dict[tuple[str, str], Run] = {}
     for only in ONLY:
         ranker.only = only
-        found, _ = orders("anthem", scores, split)
+        found, _ = orders(model, scores, split)
         runs |= {(task, f"{only}_{way}"): run for (task, way), run in found.items()}
     ranker.only = None
     return runs
@@ -194,14 +215,19 @@ def _scores(model: str, ranker: Ranker | None, dataset: Dataset, split: Split) -
 def orders(
     model: str, scores: Callable[[Split], Scores], split: dict[str, Split]
 ) -> tuple[dict[tuple[str, str], Run], dict[str, float]]:
-    """Runs of `dev` by task and way, alone and fused, and the fusion's weights; BM25 is fused with nothing."""
+    """Runs of `dev` by task and way, alone and fused, and the fusion's weights; BM25 is fused with nothing.
+
+    What never saw a judgment has none to fit weights on: equal parts of both, standardised.
+    """
     dev = split["dev"]
     if model == "bm25":
         return {(task, "alone"): lexical(dev, task) for task in TASKS}, {}
     given = scores(dev)
     if model == "bm25_minilm":
         return {(task, "alone"): summed(dev, given, task) for task in TASKS}, {}
-    weights = fit(split["validation"], scores(split["validation"]))
     runs = {(task, "alone"): alone(dev, given, task) for task in TASKS}
+    if model == "anthem_unseen":
+        return runs | {(task, "fused"): summed(dev, given, task) for task in TASKS}, {}
+    weights = fit(split["validation"], scores(split["validation"]))
     runs |= {(task, "fused"): fused(dev, given, task, weights) for task in TASKS}
     return runs, {name: round(value, 4) for name, value in asdict(weights).items()}

@@ -3,7 +3,6 @@
 import random
 from itertools import product
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,13 +11,12 @@ pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from anthem_core.text import words  # noqa: E402
-from anthem_model.lists import UNKNOWN, Mixture, Sampler  # noqa: E402
+from anthem_model.lists import Mixture, Sampler  # noqa: E402
 from anthem_model.shop import Judged, Shop  # noqa: E402
-from anthem_model.teacher import Taught  # noqa: E402
 
 COLOURS, THINGS = ("red", "blue", "green", "black", "white"), ("teapot", "kettle", "desk lamp", "coffee mug")
 TITLES = [f"{colour} {thing} {size}" for size, colour, thing in product(("small", "large"), COLOURS, THINGS)]
-MIXTURE = Mixture(judged=4, pseudo=3, taught=2, candidates=8, confused=3, random=1)
+MIXTURE = Mixture(judged=4, pseudo=3, candidates=8, confused=3, random=1)
 few = settings(max_examples=25)
 steps = st.integers(0, 50)
 
@@ -34,28 +32,15 @@ def shop(count=40, judged=11):
     return Shop("tiny", names, asked)
 
 
-def teaching(shop, pseudo=4):
-    """A teacher of unit vectors that chance drew, and lessons on every third row."""
-    rng = np.random.default_rng(0)
-    texts = ["red kettle"] * pseudo + [query.text for query in shop.judged]
-    titles, queries = (
-        (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
-        for vectors in (rng.normal(size=(len(shop.titles), 4)), rng.normal(size=(len(texts), 4)))
-    )
-    return Taught(
-        texts, pseudo, titles, queries, [list(range(number % 3, len(shop.titles), 3)) for number in range(len(texts))]
-    )
-
-
 WHOLE = shop()
-SAMPLER = Sampler(WHOLE, MIXTURE, 7, teaching(WHOLE))
+SAMPLER = Sampler(WHOLE, MIXTURE, 7)
 
 
 def same(left, right):
-    """Whether two batches are equal, numbers that are none included."""
-    tensors = ("candidates", "gains", "judged", "taught")
+    """Whether two batches are equal."""
+    tensors = ("candidates", "gains", "judged")
     return (left.queries, left.titles) == (right.queries, right.titles) and all(
-        torch.equal(getattr(left, name).nan_to_num(9), getattr(right, name).nan_to_num(9)) for name in tensors
+        torch.equal(getattr(left, name), getattr(right, name)) for name in tensors
     )
 
 
@@ -64,11 +49,11 @@ def same(left, right):
 def test_a_batch_is_a_function_of_seed_and_step(step):
     """A sampler made anew, asked in any order, gives the same batch; another step or seed gives another."""
     wanted = SAMPLER.lists(step)
-    again = Sampler(shop(), MIXTURE, 7, teaching(WHOLE))
+    again = Sampler(shop(), MIXTURE, 7)
     again.lists(step + 9)
     assert same(again.lists(step), wanted)
     assert not same(SAMPLER.lists(step + 1), wanted)
-    assert not same(Sampler(WHOLE, MIXTURE, 8, teaching(WHOLE)).lists(step), wanted)
+    assert not same(Sampler(WHOLE, MIXTURE, 8).lists(step), wanted)
 
 
 @pytest.mark.parametrize("judged", [1, 3, 4, 11, 12])
@@ -86,9 +71,9 @@ def test_every_judged_query_comes_before_any_comes_twice(judged):
 def test_a_batch_has_its_shapes(step):
     """Queries of every kind, candidates each once and in range, titles each once."""
     batch = SAMPLER.lists(step)
-    assert len(batch.queries) == 4 + 3 + 2
-    for name in ("candidates", "gains", "judged", "taught"):
-        assert getattr(batch, name).shape == (9, 8)
+    assert len(batch.queries) == 4 + 3
+    for name in ("candidates", "gains", "judged"):
+        assert getattr(batch, name).shape == (7, 8)
     assert len(set(batch.titles)) == len(batch.titles)
     assert set(batch.candidates.flatten().tolist()) == set(range(len(batch.titles)))
     assert all(len(set(row)) == 8 for row in batch.candidates.tolist())
@@ -96,13 +81,10 @@ def test_a_batch_has_its_shapes(step):
 
 @few
 @given(steps)
-def test_gains_are_shares_or_unknown(step):
-    """Gains lie in [0, 1]; unknown are those that a teacher alone could tell, and they are not judged."""
-    batch = SAMPLER.lists(step)
-    lesson = torch.arange(9) >= 7
-    assert ((batch.gains[~lesson] >= 0) & (batch.gains[~lesson] <= 1)).all()
-    assert (batch.gains[lesson] == UNKNOWN).all()
-    assert not batch.judged[lesson].any()
+def test_gains_are_shares(step):
+    """Gains lie in [0, 1]."""
+    gains = SAMPLER.lists(step).gains
+    assert ((gains >= 0) & (gains <= 1)).all()
 
 
 @few
@@ -124,29 +106,8 @@ def test_judged_pairs_have_their_own_gains(step):
 def test_pseudo_queries_know_what_holds_their_words(step):
     """A pseudo-query has a product of its own, relevant; what is relevant and what is not both count as judged."""
     batch = SAMPLER.lists(step)
-    assert (batch.gains[4:7].amax(1) == 1).all()
-    assert (batch.judged[4:7] | (batch.gains[4:7] == 0)).all()
-
-
-@few
-@given(steps)
-def test_lessons_are_where_the_teacher_speaks(step):
-    """A teacher's cosines stand in the rows of lessons, all of them, and nowhere else."""
-    batch = SAMPLER.lists(step)
-    assert batch.taught[:7].isnan().all()
-    assert (batch.taught[7:].abs() <= 1.001).all()
-    taught, rows = SAMPLER.teaching, {title: row for row, title in enumerate(TITLES)}
-    for number in range(7, 9):
-        shown = np.array([rows[batch.titles[row]] for row in batch.candidates[number]])
-        cosines = taught.titles[shown].astype(np.float32) @ taught.queries.astype(np.float32).T
-        assert np.isclose(cosines, batch.taught[number, :, None], atol=1e-6).all(0).any()
-
-
-def test_without_a_teacher_there_are_no_lessons():
-    """Places for lessons stay empty where nobody teaches."""
-    batch = Sampler(WHOLE, MIXTURE).lists(0)
-    assert len(batch.queries) == 7
-    assert batch.taught.isnan().all()
+    assert (batch.gains[4:].amax(1) == 1).all()
+    assert (batch.judged[4:] | (batch.gains[4:] == 0)).all()
 
 
 def test_confused_products_are_lexical_and_unjudged():
@@ -161,7 +122,7 @@ def test_confused_products_are_lexical_and_unjudged():
 def test_a_shop_smaller_than_a_list(count):
     """Where there are fewer titles than places every list has all of them, once."""
     small = shop(count, judged=min(count, 2))
-    batch = Sampler(small, MIXTURE, 0, teaching(small)).lists(0)
+    batch = Sampler(small, MIXTURE, 0).lists(0)
     assert batch.titles == sorted(batch.titles, key=TITLES.index) == small.titles
     assert all(sorted(row) == list(range(count)) for row in batch.candidates.tolist())
 

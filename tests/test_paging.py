@@ -11,7 +11,7 @@ BODY = {"query": {"match": {"title": "kindle"}}}
 MODES = {
     "cluster": "cluster",
     "client": "client",
-    "filter": Filter(0.2),
+    "filter": Filter(0.25),
     "retrieve": Retrieve(k=3),
 }  # fmt: skip
 SIZES = (1, 2, 3, 5, 8)
@@ -56,9 +56,9 @@ def test_pages_of_every_size_are_one_ranking(anthem, index, mode):
 def test_a_filter_pages_by_what_came_last(anthem, index, size, order):
     """With `search_after` the pages of a filter are the one long page too, and a page of none ends them."""
     body = BODY | {"sort": order, "track_scores": True}
-    whole = products(anthem.search(index, body | {"size": 150}, mode=Filter(0.2)))
+    whole = products(anthem.search(index, body | {"size": 150}, mode=Filter(0.25)))
     found, after = [], {}
-    while page := products(anthem.search(index, body | {"size": size} | after, mode=Filter(0.2))):
+    while page := products(anthem.search(index, body | {"size": size} | after, mode=Filter(0.25))):
         found += page
         after = {"search_after": page[-1][2]}
     assert found == whole
@@ -68,7 +68,7 @@ def test_a_filter_pages_by_what_came_last(anthem, index, size, order):
 def test_a_filter_pages_through_groups(anthem, index):
     """With `collapse` the groups of all pages are those of the long page."""
     body = BODY | {"collapse": {"field": "brand"}, "sort": [{"price": "asc"}]}
-    whole = products(anthem.search(index, body | {"size": 150}, mode=Filter(0.2)))
-    pages = [anthem.search(index, body | {"from": start, "size": 2}, mode=Filter(0.2)) for start in range(0, 6, 2)]
+    whole = products(anthem.search(index, body | {"size": 150}, mode=Filter(0.25)))
+    pages = [anthem.search(index, body | {"from": start, "size": 2}, mode=Filter(0.25)) for start in range(0, 6, 2)]
     assert [product for page in pages for product in products(page)] == whole
     assert len(whole) > 2

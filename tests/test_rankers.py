@@ -60,7 +60,7 @@ def lists(chance, count=8, drawn=10):
     rows = torch.tensor([[one[0], *chance.sample(rest, drawn - 1)] for one, rest in zip(good, others, strict=True)])
     gains = torch.eye(drawn)[:1].expand(count, -1)
     judged = torch.ones_like(gains, dtype=torch.bool)
-    return Lists(queries, TITLES, rows, gains, judged, torch.full_like(gains, torch.nan))
+    return Lists(queries, TITLES, rows, gains, judged)
 
 
 def close(left, right):

@@ -11,10 +11,10 @@ from anthem_core.text import words
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
+from anthem_model import lorentz  # noqa: E402
 from anthem_model.course import Pace  # noqa: E402
-from anthem_model.lists import Mixture, Sampler  # noqa: E402
 from anthem_model.shop import Judged, Parts, Shop  # noqa: E402
-from anthem_model.teacher import NEAREST, Teacher, teach  # noqa: E402
+from anthem_model.teacher import Teacher, read  # noqa: E402
 from anthem_model.training import Plan, train  # noqa: E402
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
@@ -45,7 +45,7 @@ class Letters:
         """Unit vectors of texts by their letters."""
         assert what
         counts = np.array([[text.count(letter) for letter in LETTERS] for text in texts], np.float32)
-        return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float16)
+        return (counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)).astype(np.float16)
 
 
 def shop(judged=()):
@@ -98,52 +98,29 @@ def test_a_folder_without_a_model_is_refused(tmp_path, content):
 
 
 def test_a_teacher_reads_titles_and_queries(model, tmp_path):
-    """Lessons are words of titles first, then the judged queries; each has the teacher's nearest beside it."""
-    taught = teach(shop(["red tea", "lamp"]), Teacher(model, tmp_path), random.Random(0), 9)
-    assert taught.pseudo == 9
-    assert taught.texts[9:] == ["red tea", "lamp"]
+    """Read are the titles first, then words of titles, then the judged queries; every text has its own vector."""
+    teacher = Teacher(model, tmp_path)
+    texts, vectors = read(shop(["red tea", "lamp"]), teacher, random.Random(0), 9)
+    assert texts[:12] == TITLES
+    assert texts[21:] == ["red tea", "lamp"]
     known = {word for title in TITLES for word in words(title)}
-    assert all(set(text.split()) <= known for text in taught.texts[:9])
-    cosines = taught.cosines(9, np.arange(12))
-    vectors = Teacher(model, tmp_path).vectors(["red tea", *TITLES], "some").astype(np.float32)
-    np.testing.assert_allclose(cosines, vectors[1:] @ vectors[0], atol=2e-3)
+    assert all(set(text.split()) <= known for text in texts[12:21])
+    np.testing.assert_allclose(vectors, teacher.vectors(texts, "all"), atol=2e-3)
 
 
-def test_a_lesson_is_given_on_what_is_near():
-    """Near are the teacher's nearest and what shares a word, of a large shop no more than twice so many."""
-    titles = [f"{title} {LETTERS[number % 26] * (1 + number // 26)}" for title in TITLES for number in range(30)]
-    large = Shop("large", titles, [])
-    taught = teach(large, Letters(), random.Random(0), 20)
-    vectors = Letters().vectors(titles, "titles").astype(np.float32)
-    for text, near in zip(taught.texts, taught.near, strict=True):
-        assert NEAREST <= len(near) <= 2 * NEAREST
-        assert near == sorted(set(near))
-        cosines = vectors @ Letters().vectors([text], "one")[0].astype(np.float32)
-        assert int(cosines.argmax()) in near or cosines[near].max() >= cosines.max() - 1e-3
-
-
-def test_a_shop_without_words_has_no_lessons_of_titles():
+def test_a_shop_without_words_asks_nothing():
     """Titles of signs alone give no pseudo-query."""
-    assert teach(Shop("signs", ["!!", "?"], []), _Zeros(), random.Random(0)).texts == []
-
-
-class _Zeros:
-    """A teacher that says the same of everything."""
-
-    def vectors(self, texts, what):
-        """The same vector for every text."""
-        assert what
-        return np.ones((len(texts), 1), np.float16)
+    texts, vectors = read(Shop("signs", ["!!", "?"], []), Letters(), random.Random(0))
+    assert texts == ["!!", "?"]
+    assert len(vectors) == 2
 
 
 def test_a_catalogue_alone_learns_from_a_teacher():
-    """Without a single judgment the order of products comes near the teacher's."""
-    mixture = Mixture(judged=0, pseudo=0, taught=8, candidates=8, confused=0, random=2)
-    plan = Plan(pace=Pace(steps=40, every=40, rate=1e-2), mixture=mixture, dimension=8, known=200, buckets=40)
+    """Without a single judgment products are as near to each other as the teacher's vectors are."""
+    plan = Plan(pace=Pace(steps=1, rate=1e-9), dimension=26, grid=8, known=200, buckets=40)
     nobody = Parts(shop(), Shop("tiny", [], []))
-    trained = train([nobody], plan, Letters()).ranker
-    start = train([nobody], Plan(**{**vars(plan), "pace": Pace(steps=1, rate=0.0)}), Letters()).ranker
-    lists = Sampler(shop(), mixture, 99, teach(shop(), Letters(), random.Random(99))).lists(0)
-    with torch.no_grad():
-        before, after = (float(ranker.loss(lists)) for ranker in (start, trained))
-    assert after < 0.9 * before
+    points = train([nobody], plan, Letters()).ranker.points(TITLES)
+    found = torch.nn.functional.normalize(lorentz.log0(points), dim=1)
+    wanted = torch.from_numpy(Letters().vectors(TITLES, "titles")).float()
+    agreement = np.corrcoef((found @ found.T).flatten(), (wanted @ wanted.T).flatten())[0, 1]
+    assert agreement > 0.9

@@ -44,8 +44,9 @@ def train(  # noqa: PLR0913 (an argument an option)
 
     Some judged queries of `train`, a sixth or of few a third, are kept for validation; no other split is learned from.
 
-    With a --teacher, its order of titles for judged queries and for words of titles is learned as well: that works
-    for a catalogue without a single judgment. A training that was killed goes on when the same command is given again.
+    Where trigrams start is computed from which words stand together in the titles or, with a --teacher, from its
+    vectors of titles, of queries and of words of titles; both work for a catalogue without a single judgment. A
+    training that was killed goes on when the same command is given again.
 
     \b
     Example:
@@ -57,13 +58,11 @@ def train(  # noqa: PLR0913 (an argument an option)
     needed = ("torch", "geoopt", "bm25s", "Stemmer", *(("sentence_transformers",) if teacher else ()))
     require_extra("train", *needed)
     from anthem_model.course import Pace
-    from anthem_model.lists import Mixture
     from anthem_model.run import run
     from anthem_model.training import Plan
 
     pace = Pace(steps=steps, seconds=60 * minutes, every=max(1, min(250, steps // 4)))
-    mixture = Mixture() if teacher is None else Mixture(judged=16, taught=16)
-    plan = Plan(seed=seed, pace=pace, mixture=mixture, threads=threads, shares=shares)
+    plan = Plan(seed=seed, pace=pace, threads=threads, shares=shares)
     quality = run(data, output, plan, teacher)
     err.print(f"Next: anthem export {output} BUNDLE")
     emit({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)

@@ -64,8 +64,7 @@ class Grid(nn.Module):
             nn.init.zeros_(layer.weight)
         nn.init.constant_(self.radius.bias, -1.0)
         nn.init.normal_(self.tangents.weight, std=shape.grid**-0.5)
-        nn.init.normal_(context.mix.weight, std=0.02)  # a trigram is near itself before context says otherwise
-        nn.init.zeros_(context.mix.bias)
+        nn.init.normal_(context.mix.weight, std=0.02)
         nn.init.zeros_(self.salience.weight)
 
     def ask(self, query: Tensor, mask: Tensor) -> Asked:

@@ -18,17 +18,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from anthem_model.shop import Judged, Shop
-    from anthem_model.teacher import Taught
-
-UNKNOWN = -1.0
 
 
 @dataclass(frozen=True)
 class Lists:
     """B queries with C candidates each, rows of `titles (N,)`.
 
-    `gains (B, C)`: in [0, 1], or −1 where nobody knows; `judged (B, C)`: whether somebody judged the pair;
-    `taught (B, C)`: a teacher's cosine, not a number where it says nothing.
+    `gains (B, C)`: in [0, 1]; `judged (B, C)`: whether somebody judged the pair.
     """
 
     queries: list[str]
@@ -36,11 +32,10 @@ class Lists:
     candidates: Tensor
     gains: Tensor
     judged: Tensor
-    taught: Tensor
 
     def to(self, device: torch.device) -> Lists:
         """The same lists with their tensors on a device."""
-        tensors = (self.candidates, self.gains, self.judged, self.taught)
+        tensors = (self.candidates, self.gains, self.judged)
         return Lists(self.queries, self.titles, *(tensor.to(device) for tensor in tensors))
 
 
@@ -50,7 +45,6 @@ class Mixture:
 
     judged: int = 24
     pseudo: int = 4
-    taught: int = 0
     candidates: int = 16
     confused: int = 6
     random: int = 2
@@ -63,13 +57,12 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One query of a batch: text, the rows drawn for it, what is known of any row, and its number with the teacher."""
+    """One query of a batch: text, the rows drawn for it, and what is known of any row."""
 
     text: str
     rows: list[int]
     gains: dict[int, float]
     judged: frozenset[int] = frozenset()
-    lesson: int = -1
 
 
 @dataclass(frozen=True)
@@ -79,15 +72,12 @@ class Sampler:
     shop: Shop
     mixture: Mixture
     seed: int = 0
-    teaching: Taught | None = None
 
     def lists(self, step: int) -> Lists:
         """Batch number `step`, from 0; every judged query comes once before any comes twice."""
         random = Random(f"{self.seed} {step}")
         asked = [self._asked(self.shop.judged[number], number, random) for number in self._turn(step)]
         asked += [self._pseudo(random) for _ in range(self.mixture.pseudo if self.shop.titles else 0)]
-        if self.teaching is not None:
-            asked += [self._lesson(self.teaching, random) for _ in range(self.mixture.taught)]
         return self._lists(asked, random)
 
     def _turn(self, step: int) -> list[int]:
@@ -126,22 +116,10 @@ class Sampler:
         gains = {row: 1.0} | {one: float(needed <= self.shop.words[one]) for one in near}
         return Asked(typed(chosen, random), list(gains), gains, frozenset(gains))
 
-    def _lesson(self, teaching: Taught, random: Random) -> Asked:
-        """A query the teacher knows, with some of the products that it or the lexical engine finds near."""
-        number = random.randrange(len(teaching.texts))
-        near = teaching.near[number]
-        rows = random.sample(list(near), min(len(near), self.mixture.candidates - self.mixture.random))
-        text = teaching.texts[number]
-        shown = typed(text.split(), random) if number < teaching.pseudo else text
-        return Asked(shown, rows, {}, lesson=number)
-
     def _lists(self, asked: list[Asked], random: Random) -> Lists:
         width = min(self.mixture.candidates, len(self.shop.titles))
         rows = np.array([self._filled(one.rows, width, random) for one in asked]).reshape(-1, width)
-        gains = [
-            [one.gains.get(row, UNKNOWN if one.lesson >= 0 else 0.0) for row in drawn]
-            for one, drawn in zip(asked, rows, strict=True)
-        ]
+        gains = [[one.gains.get(row, 0.0) for row in drawn] for one, drawn in zip(asked, rows, strict=True)]
         judged = [[row in one.judged for row in drawn] for one, drawn in zip(asked, rows, strict=True)]
         pool, places = np.unique(rows, return_inverse=True)
         return Lists(
@@ -150,7 +128,6 @@ class Sampler:
             torch.from_numpy(places.reshape(rows.shape)),
             torch.tensor(gains, dtype=torch.float32).view(rows.shape),
             torch.tensor(judged, dtype=torch.bool).view(rows.shape),
-            self._taught(asked, rows),
         )
 
     def _filled(self, rows: list[int], width: int, random: Random) -> list[int]:
@@ -161,13 +138,6 @@ class Sampler:
             if row not in rows:
                 rows.append(row)
         return rows
-
-    def _taught(self, asked: list[Asked], rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Tensor:
-        taught = np.full(rows.shape, np.nan, np.float32)
-        for number, one in enumerate(asked):
-            if one.lesson >= 0 and self.teaching is not None:
-                taught[number] = self.teaching.cosines(one.lesson, rows[number])
-        return torch.from_numpy(taught)
 
 
 def _by_grade(gains: dict[int, float], count: int, random: Random) -> list[int]:

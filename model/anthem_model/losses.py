@@ -1,4 +1,4 @@
-"""What training minimises: the order of products, a teacher's order, and that relevant ones lie inside."""
+"""What training minimises: the order of products, and that relevant ones lie inside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MARGIN = 0.5
-TEMPERATURE = 15.0  # of a teacher's cosines
 
 
 def listwise(logits: Tensor, gains: Tensor, allowed: Tensor) -> Tensor:
@@ -18,17 +17,6 @@ def listwise(logits: Tensor, gains: Tensor, allowed: Tensor) -> Tensor:
     log_share = torch.log_softmax(logits.masked_fill(~allowed, -1e9), dim=-1)
     each = -(wanted / total.clamp_min(1e-9) * log_share.masked_fill(~allowed, 0)).sum(-1)
     return (each * useful).sum() / useful.sum().clamp_min(1)
-
-
-def taught(logits: Tensor, cosines: Tensor) -> Tensor:
-    """Cross-entropy of the softmax over a list against a teacher's, `softmax(15·cosine)`; `(B,C)` to `()`.
-
-    Lists of which the teacher says nothing, cosines that are no numbers, count for nothing.
-    """
-    known = ~cosines.isnan().any(-1)
-    wanted = torch.softmax(TEMPERATURE * cosines.nan_to_num(), dim=-1)
-    each = -(wanted * torch.log_softmax(logits, dim=-1)).sum(-1)
-    return (each * known).sum() / known.sum().clamp_min(1)
 
 
 def boundary(beyond: Tensor, gains: Tensor, judged: Tensor) -> Tensor:

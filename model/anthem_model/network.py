@@ -72,6 +72,8 @@ class Context(nn.Module):
         super().__init__()
         self.near = nn.Conv1d(dimension, dimension, width, padding=width // 2, groups=dimension)
         self.mix = nn.Linear(dimension, dimension)
+        for parameter in self.mix.parameters():
+            nn.init.zeros_(parameter)  # a trigram is itself before context says otherwise
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Add to every trigram what its neighbours say; padding says nothing."""
@@ -82,7 +84,7 @@ class Context(nn.Module):
 
 
 class Entities(nn.Module):
-    """Trigrams as points on the hyperboloid, and the attention each draws by itself, at first its rarity.
+    """Trigrams as points on the hyperboloid, and the attention each draws by itself, at first all the same.
 
     One table serves queries and titles: what they share is near from the first step on.
     """
@@ -154,6 +156,12 @@ class QueryEncoder(nn.Module):
         self.gate = nn.Linear(size, 1)
         self.extent = nn.Embedding(shape.ids, 2)
         nn.init.normal_(self.limits.weight, std=0.1)
+        with torch.no_grad():  # attention is nearly even at first, and told apart by chance
+            self.limit_context.weight.mul_(0.1)
+            for weight in self.entity_attention[2].parameters():
+                weight.mul_(0.3)
+            self.pair_keys.weight.mul_(0.1)
+            self.pair_keys.bias.mul_(0.1)
         nn.init.zeros_(self.extent.weight)  # fitted last, by `sizing`
         self.extent.requires_grad_(False)
 
@@ -161,7 +169,7 @@ class QueryEncoder(nn.Module):
         """Encode queries; trigrams `(B,T)` int64, mask `(B,T)` bool."""
         tangent, salience = self.entities(trigrams)
         tangent = self.context(tangent, mask)
-        limits = F.softplus(self.limits(trigrams) + self.limit_context(tangent) - 2)
+        limits = F.softplus(self.limits(trigrams) + self.limit_context(tangent) - 4)
         entities, pairs = self._attention(tangent, limits, salience, mask)
         centres = self.shape.space.exp0(bounded(tangent, self.shape.radius))
         space = self.shape.space
@@ -238,6 +246,8 @@ class ProductEncoder(nn.Module):
         self.mix = nn.Linear(size, size)
         self.attention = nn.Sequential(nn.Linear(size, size), nn.Tanh(), nn.Linear(size, 1))
         self.place = Placement(shape)
+        for parameter in (*self.mix.parameters(), *self.attention[2].parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, trigrams: Tensor, mask: Tensor) -> Points:
         """Encode products; trigrams `(B,L)` int64, mask `(B,L)` bool."""

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anthem_core.text import words
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from random import Random
 
 LONGEST = 5
+PSEUDO = 20_000  # pseudo-queries a shop at most
+EACH = 4  # a title at most
 
 
-def pseudo_query(words: list[str], random: Random) -> list[str]:
+def pseudo_query(title: list[str], random: Random) -> list[str]:
     """One to five words of a title: a span three times of four, else a random choice in random order."""
-    count = min(len(words), random.choice((1, 1, 2, 2, 3, 3, 4, LONGEST)))
+    count = min(len(title), random.choice((1, 1, 2, 2, 3, 3, 4, LONGEST)))
     if random.random() < 0.75:
-        start = random.randrange(len(words) - count + 1)
-        return words[start : start + count]
-    return random.sample(words, count)
+        start = random.randrange(len(title) - count + 1)
+        return title[start : start + count]
+    return random.sample(title, count)
+
+
+def pseudo_queries(titles: Sequence[str], random: Random, count: int = PSEUDO) -> list[str]:
+    """So many pseudo-queries of some titles, fewer where there are few titles; words as they stand there."""
+    found = [read for read in map(words, titles) if read]
+    count = min(count, EACH * len(titles)) if found else 0
+    return [" ".join(pseudo_query(random.choice(found), random)) for _ in range(count)]
 
 
 def misspell(word: str, random: Random) -> str:
@@ -33,9 +45,9 @@ def misspell(word: str, random: Random) -> str:
     return random.choice(slips)
 
 
-def typed(words: list[str], random: Random) -> str:
+def typed(query: list[str], random: Random) -> str:
     """Words as somebody types them: one of five queries has a slip, one of ten runs two words together."""
-    shown = list(words)
+    shown = list(query)
     if random.random() < 0.2:
         place = random.randrange(len(shown))
         shown[place] = misspell(shown[place], random)

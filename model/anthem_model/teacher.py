@@ -1,11 +1,10 @@
-"""A teacher: any sentence-embedding model in a local folder, and what it says of a shop's titles."""
+"""A teacher: any sentence-embedding model in a local folder, and its vectors of a shop's texts."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -13,9 +12,7 @@ import numpy.typing as npt
 
 from anthem_core.console import progress
 from anthem_core.errors import DataError
-from anthem_core.text import words
-from anthem_model.lexical import Lexical
-from anthem_model.pseudo import pseudo_query
+from anthem_model.pseudo import PSEUDO, pseudo_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,27 +24,6 @@ if TYPE_CHECKING:
 Vectors: TypeAlias = npt.NDArray[np.float16]
 
 BATCH = 64
-PSEUDO = 20_000  # pseudo-queries a shop at most
-NEAREST = 40  # products a lesson draws from: so many of the teacher's nearest, and so many of the lexical engine's
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What a teacher says of one shop: unit vectors of its titles `(N, E)` and of queries `(M, E)`, and their `texts`.
-
-    The first `pseudo` of the queries are words of titles; `near` names the rows that a lesson is worth giving on.
-    """
-
-    texts: list[str]
-    pseudo: int
-    titles: Vectors
-    queries: Vectors
-    near: list[list[int]]
-
-    def cosines(self, query: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Cosines of a query and some titles, `(C,)`."""
-        found: npt.NDArray[np.float32] = self.titles[rows].astype(np.float32) @ self.queries[query].astype(np.float32)
-        return found
 
 
 class Teacher:
@@ -107,30 +83,8 @@ def _load(folder: Path, threads: int) -> Any:  # noqa: ANN401 (an optional libra
     return model
 
 
-def teach(shop: Shop, teacher: Teacher, random: Random, count: int = PSEUDO) -> Taught:
-    """Let a teacher read a shop's titles, its judged queries, and pseudo-queries made of its titles."""
-    pseudo = _pseudo_queries(shop, random, min(count, 4 * len(shop.titles)))
-    texts = pseudo + [query.text for query in shop.judged]
-    titles = teacher.vectors(shop.titles, f"titles of {shop.name}")
-    queries = teacher.vectors(texts, f"queries of {shop.name}")
-    return Taught(texts, len(pseudo), titles, queries, _near(shop, texts, titles, queries))
-
-
-def _pseudo_queries(shop: Shop, random: Random, count: int) -> list[str]:
-    titles = [found for found in map(words, shop.titles) if found]
-    return [" ".join(pseudo_query(random.choice(titles), random)) for _ in range(count if titles else 0)]
-
-
-def _near(shop: Shop, texts: Sequence[str], titles: Vectors, queries: Vectors, block: int = 256) -> list[list[int]]:
-    """Rows near each query: the teacher's nearest and the lexical engine's first."""
-    engine, wide = Lexical(shop.titles), titles.astype(np.float32).T
-    most = min(NEAREST, len(shop.titles))
-    near: list[list[int]] = []
-    with progress(f"teacher ranks {shop.name}", len(texts)) as advance:
-        for start in range(0, len(texts), block):
-            cosines = queries[start : start + block].astype(np.float32) @ wide
-            nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
-            for rows, text in zip(nearest, texts[start : start + block], strict=True):
-                near.append(sorted({*rows.tolist(), *engine.best(text, most)}))
-            advance(len(cosines))
-    return near
+def read(shop: Shop, teacher: Teacher, random: Random, count: int = PSEUDO) -> tuple[list[str], Vectors]:
+    """Texts of a shop, its titles, pseudo-queries and judged queries, and a teacher's vectors of them, `(N, E)`."""
+    asked = pseudo_queries(shop.titles, random, count) + [query.text for query in shop.judged]
+    texts = [*shop.titles, *asked]
+    return texts, teacher.vectors(texts, f"titles and queries of {shop.name}")

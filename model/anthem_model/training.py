@@ -8,15 +8,19 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from anthem_core.text import build_vocabulary
 from anthem_model.anthem import AnthemRanker
 from anthem_model.course import Pace, run
+from anthem_model.latent import latent
 from anthem_model.lists import Mixture, Sampler
 from anthem_model.network import Anthem, Shape
+from anthem_model.pseudo import pseudo_queries
 from anthem_model.sizing import fit_sizes
-from anthem_model.teacher import teach
+from anthem_model.start import start
+from anthem_model.teacher import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from anthem_core.text import Vocabulary
     from anthem_model.resume import Resume
     from anthem_model.shop import Parts, Shop
-    from anthem_model.teacher import Teacher
+    from anthem_model.teacher import Teacher, Vectors
 
 
 @dataclass(frozen=True)
@@ -61,23 +65,28 @@ class Trained:
 
 def train(parts: Sequence[Parts], plan: Plan, teacher: Teacher | None = None, resume: Resume | None = None) -> Trained:
     """Train ANTHEM on shops; the same seed on the same machine gives the same model."""
-    started = time.monotonic()
+    began = time.monotonic()
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     shops = [part.learn for part in parts]
     titles = [title for shop in shops for title in shop.titles]
-    ranker = fresh(titles, [query.text for shop in shops for query in shop.judged], plan)
+    queries = [query.text for shop in shops for query in shop.judged]
+    if teacher is None:
+        ranker = started(titles, queries, plan)
+    else:
+        ranker = fresh(titles, queries, plan)
+        start(ranker, *_taught(shops, teacher, plan))
     if torch.cuda.is_available():
         ranker = ranker.cuda()
-    samplers = _samplers(shops, plan, teacher)
+    samplers = _samplers(shops, plan)
     course = run(ranker, samplers, [part.validate for part in parts], plan.pace, resume)
     fit_sizes(ranker.cpu(), shops)
     ranker.network.round()
-    return Trained(ranker, course.quality, course.best_step, time.monotonic() - started)
+    return Trained(ranker, course.quality, course.best_step, time.monotonic() - began)
 
 
 def fresh(titles: Sequence[str], queries: Sequence[str], plan: Plan) -> AnthemRanker:
-    """Untrained ranker with the vocabulary of some texts; a trigram's salience starts at its rarity in the titles."""
+    """Ranker with the vocabulary of some texts at random places; salience in the grid is rarity in the titles."""
     vocabulary = build_vocabulary([*titles, *queries], plan.known, plan.buckets)
     shape = Shape(
         len(vocabulary),
@@ -92,7 +101,21 @@ def fresh(titles: Sequence[str], queries: Sequence[str], plan: Plan) -> AnthemRa
     return ranker
 
 
-def _samplers(shops: Sequence[Shop], plan: Plan, teacher: Teacher | None) -> list[Sampler]:
+def started(titles: Sequence[str], queries: Sequence[str], plan: Plan) -> AnthemRanker:
+    """Ranker whose trigrams stand where the catalogue alone puts them, ready to be trained."""
+    ranker = fresh(titles, queries, plan)
+    texts = [*titles, *pseudo_queries(titles, random.Random(plan.seed)), *queries]
+    start(ranker, texts, latent(titles, texts, plan.dimension))
+    return ranker
+
+
+def _taught(shops: Sequence[Shop], teacher: Teacher, plan: Plan) -> tuple[list[str], Vectors]:
+    """Texts of all shops, and the teacher's vectors."""
+    found = [read(shop, teacher, random.Random(plan.seed)) for shop in shops]
+    return [text for texts, _ in found for text in texts], np.concatenate([vectors for _, vectors in found])
+
+
+def _samplers(shops: Sequence[Shop], plan: Plan) -> list[Sampler]:
     """Samplers to draw from in turn, each shop's as often as its share."""
     shares = plan.shares or (1,) * len(shops)
     samplers = []
@@ -100,18 +123,16 @@ def _samplers(shops: Sequence[Shop], plan: Plan, teacher: Teacher | None) -> lis
         steps = min(plan.pace.steps, 10_000)
         wanted = math.ceil(plan.passes * len(shop.judged) * sum(shares) / share / steps)
         mixture = plan.mixture.limited(wanted)
-        teaching = teach(shop, teacher, random.Random(plan.seed)) if teacher is not None else None
-        samplers += [Sampler(shop, mixture, plan.seed + 1000 * place + copy, teaching) for copy in range(share)]
+        samplers += [Sampler(shop, mixture, plan.seed + 1000 * place + copy) for copy in range(share)]
     return samplers
 
 
 @torch.no_grad()
 def rarity(ranker: AnthemRanker, texts: Sequence[str]) -> None:
-    """Start every trigram's salience at a share of its inverse document frequency, `log(N / (1 + df))`."""
+    """Start a trigram's salience in the grid at a share of its inverse document frequency, `log(N / (1 + df))`."""
     vocabulary: Vocabulary = ranker.vocabulary
     frequency = torch.zeros(len(vocabulary))
     for text in texts:
         frequency[sorted(set(vocabulary.title_ids(text)))] += 1
     rare = torch.log(len(texts) / (1 + frequency))
-    ranker.network.entities.salience.weight[:, 0] = 0.5 * rare
     ranker.network.grid.salience.weight[:] = 0.3 * rare[:, None]

@@ -12,7 +12,7 @@ from anthem_model.rankers.knrm import ConvKnrm, Knrm
 from anthem_model.rankers.letters import Letters
 from anthem_model.rankers.sentence import Sentence, packaged_model
 from anthem_model.rankers.words import Lexicon
-from anthem_model.training import Plan, fresh
+from anthem_model.training import Plan, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ def _duet(texts: Sequence[str], queries: Sequence[str]) -> Ranker:
 
 
 RANKERS: dict[str, Callable[[Sequence[str], Sequence[str]], Ranker]] = {
-    "anthem": lambda texts, queries: fresh(texts, queries, Plan()),
-    "e_anthem": lambda texts, queries: fresh(texts, queries, Plan(geometry="euclid")),
+    "anthem": lambda texts, queries: started(texts, queries, Plan()),
+    "e_anthem": lambda texts, queries: started(texts, queries, Plan(geometry="euclid")),
     "dssm": lambda texts, queries: Dssm(Letters([*texts, *queries])),
     "cdssm": lambda texts, queries: Cdssm(Letters([*texts, *queries])),
     "arc1": lambda texts, queries: Arc1(Lexicon(texts, queries)),

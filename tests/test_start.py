@@ -1,0 +1,138 @@
+"""Laws of where a training starts: least squares, principal axes, and words that stand together."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytestmark = pytest.mark.train
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from anthem_model.latent import LEAST, latent  # noqa: E402
+from anthem_model.pseudo import pseudo_queries  # noqa: E402
+from anthem_model.start import principal, start  # noqa: E402
+from anthem_model.training import Plan, fresh, started  # noqa: E402
+
+torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
+
+COLOURS, THINGS = ("red", "blue", "green"), ("teapot", "kettle", "mug", "lamp")
+TITLES = [f"{colour} {thing} {size}" for size in ("small", "large") for colour in COLOURS for thing in THINGS]
+PLAN = Plan(dimension=6, grid=4, known=200, buckets=40)
+few = settings(max_examples=20, deadline=None)
+seeds = st.integers(0, 2**31)
+
+
+def ranker(geometry="lorentz"):
+    """A ranker with the titles' trigrams at random places."""
+    torch.manual_seed(0)
+    return fresh(TITLES, [], Plan(**{**vars(PLAN), "geometry": geometry}))
+
+
+def directions(found, texts):
+    """Unit tangent directions of the points of titles."""
+    points = found.eval().points(texts)
+    return torch.nn.functional.normalize(found.network.shape.space.log0(points), dim=1).numpy()
+
+
+@pytest.mark.parametrize("geometry", ["lorentz", "euclid"])
+def test_titles_point_where_the_reader_says(geometry):
+    """A reader that gives each thing an axis of its own is followed to within a few degrees, in either geometry."""
+    found = ranker(geometry)
+    wanted = np.array([[float(thing in title) for thing in THINGS] for title in TITLES], np.float32)
+    start(found, TITLES, wanted)
+    shown = directions(found, TITLES)
+    for kind in wanted.T > 0:
+        assert (shown[kind] @ shown[kind].T).min() > 0.9
+        assert np.abs(shown[kind] @ shown[~kind].T).max() < 0.5
+
+
+@few
+@given(seeds, st.integers(1, 9), st.integers(1, 9))
+def test_principal_axes_keep_all_that_fits(seed, width, dimension):
+    """Coordinates have length 1, and with enough axes the cosines of the vectors themselves."""
+    vectors = np.random.default_rng(seed).normal(size=(12, width)).astype(np.float32)
+    found = principal(vectors, dimension)
+    assert found.shape == (12, dimension)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-4)
+    if dimension >= width:
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        np.testing.assert_allclose(found @ found.T, unit @ unit.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("texts", [[], ["", "!?"], TITLES])
+def test_nothing_moves_where_nothing_is_said(texts):
+    """Without texts, with empty ones, or with vectors of zeros alone, every parameter stays where it was."""
+    found = ranker()
+    before = {name: value.clone() for name, value in found.state_dict().items()}
+    start(found, texts, np.zeros((len(texts), 3), np.float16))
+    assert all(torch.equal(value, before[name]) for name, value in found.state_dict().items())
+
+
+def test_texts_without_a_vector_change_nothing():
+    """Texts whose vector is zero are left out: the start is the same bit for bit without them."""
+    tables = []
+    for more in (0, 5):
+        found = ranker()
+        vectors = np.concatenate([np.eye(24, 7, dtype=np.float16) + 1, np.zeros((more, 7), np.float16)])
+        start(found, [*TITLES, *TITLES[:more]], vectors)
+        tables.append(torch.cat([found.network.entities.points, found.network.grid.tangents.weight], dim=1))
+    assert torch.equal(*tables)
+
+
+def test_a_trigram_that_nobody_read_keeps_its_chance_direction():
+    """In the grid only trigrams of the texts are turned."""
+    found = ranker()
+    before = found.network.grid.tangents.weight.clone()
+    start(found, TITLES[:1], np.ones((1, 3), np.float32))
+    moved = (found.network.grid.tangents.weight != before).any(1)
+    assert set(moved.nonzero().flatten().tolist()) == set(found.vocabulary.title_ids(TITLES[0]))
+
+
+def test_words_that_stand_together_are_near():
+    """Texts that share no word are near when other titles hold words of both, and far when none does."""
+    titles = ["sofa couch"] * 4 + ["sofa grey", "couch grey", "sofa legs", "couch legs"]
+    titles += ["drill bit"] * 4 + ["drill steel", "bit steel", "drill set", "bit set"]
+    sofa, couch, drill = latent(titles, ["sofa", "couch", "drill"], 2)
+    assert sofa @ couch > 0.9
+    assert abs(sofa @ drill) < 0.1
+
+
+@few
+@given(st.randoms(use_true_random=False), st.integers(1, 8))
+def test_latent_directions_have_length_1_or_0(shuffler, size):
+    """Texts have unit vectors, those of unknown words zeros, whatever order the titles come in."""
+    titles = shuffler.sample(TITLES, len(TITLES))
+    found = latent(titles, [*TITLES, "zzz", ""], size)
+    assert found.shape == (len(TITLES) + 2, size)
+    np.testing.assert_allclose(np.linalg.norm(found[:-2], axis=1), 1, atol=1e-4)
+    assert not found[-2:].any()
+
+
+@pytest.mark.parametrize("titles", [[], [""], ["one title"], ["same words"] * LEAST, ["!!", "?"]])
+def test_a_catalogue_too_small_says_nothing(titles):
+    """Where no words can stand together nothing fails, and a ranker starts all the same."""
+    assert latent(titles, ["some words"], 4).shape == (1, 4)
+    assert started(titles or ["x"], [], PLAN).points(["one title"]).isfinite().all()
+
+
+def test_the_same_texts_give_the_same_start():
+    """Two starts of one seed are equal bit for bit."""
+    first, second = (_started().state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def _started():
+    torch.manual_seed(3)
+    return started(TITLES, ["red mug"], PLAN)
+
+
+@few
+@given(seeds, st.integers(0, 300))
+def test_pseudo_queries_are_words_of_titles(seed, count):
+    """As many as asked for, at most four a title, each of one title's words."""
+    found = pseudo_queries(TITLES, random.Random(seed), count)
+    assert len(found) == min(count, 4 * len(TITLES))
+    held = [set(title.split()) for title in TITLES]
+    assert all(any(set(text.split()) <= words for words in held) for text in found)
