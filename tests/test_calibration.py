@@ -15,7 +15,18 @@ pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from anthem_model.anthem import AnthemRanker  # noqa: E402
-from anthem_model.calibration import CONTAINED, RATIOS, SPREAD, Candidates, calibrate, fit, quality, scaled  # noqa: E402
+from anthem_model.calibration import (  # noqa: E402
+    ALIKE,
+    CONTAINED,
+    RATIOS,
+    SPREAD,
+    Candidates,
+    alike,
+    calibrate,
+    fit,
+    quality,
+    scaled,
+)
 from anthem_model.network import Anthem, Shape  # noqa: E402
 from anthem_model.shop import Judged, Shop  # noqa: E402
 from anthem_model.validation import ndcg  # noqa: E402
@@ -182,8 +193,21 @@ def test_a_shop_without_judgments_changes_nothing(ranker):
         shop(gain=0.0),
         replace(shop(), judged=[replace(judged, text="zzzz") for judged in shop().judged]),
         Shop("one", ["red mug"], [Judged("red", (0,), (1.0,))]),
+        Shop("one", ["red mug"], []),
+        Shop("stop words", ["the of", "and"], []),
+        Shop("signs", ["!?"], []),
+        Shop("none", [], []),
     ],
-    ids=["no judgments", "nothing relevant", "no lexical match", "one product"],
+    ids=[
+        "no judgments",
+        "nothing relevant",
+        "no lexical match",
+        "one product",
+        "one title",
+        "stop words",
+        "no words",
+        "no titles",
+    ],
 )
 def test_an_odd_shop_ends_in_numbers(ranker, odd):
     """Whatever a validation part lacks, slack and weights are numbers, and the lexical score counts."""
@@ -194,8 +218,21 @@ def test_an_odd_shop_ends_in_numbers(ranker, odd):
 
 
 def test_a_catalogue_alone_has_no_slack(ranker):
-    """Without judgments nothing says how far products may lie outside: the slack is 0, and attention has a weight."""
+    """Without judgments nothing says how far products may lie outside: the slack is 0, and all signals have weight."""
     found = calibrate(ranker, [replace(shop(), judged=[])])
     assert found.slack == 0
-    assert found.attentive.attention > 0
     assert found.quality == {}
+    assert min(found.fusion.containment, found.attentive.containment, found.attentive.attention) > 0
+    assert found.fusion.attention == 0
+
+
+@both
+def test_signals_spread_alike_where_nobody_judged(attention):
+    """Attention spreads the candidates as far as the lexical score does, containment so and so much of that."""
+    weights = alike([HELPS], attention=attention)
+    lexical, distance, attended = (
+        torch.cat([getattr(one, name) for one in HELPS]) for name in ("lexical", "distance", "attention")
+    )
+    spread = (lexical / (lexical + weights.half)).std()
+    torch.testing.assert_close(weights.containment * distance.std(), ALIKE * spread)
+    torch.testing.assert_close(weights.attention / weights.deviation * attended.std(), spread * attention)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import product
+from random import Random
 from typing import TYPE_CHECKING
 
 import torch
 
 from anthem_core.fusion import Fusion
+from anthem_model.pseudo import pseudo_queries
+from anthem_model.shop import Judged, Shop
 from anthem_model.validation import pools, shown_ndcg
 
 if TYPE_CHECKING:
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from anthem_model.anthem import AnthemRanker
-    from anthem_model.shop import Shop
 
 RATIOS = (0.0, *(round(0.01 * 1.8**step, 4) for step in range(12)))  # of a signal's weight to the lexical one
 PARTS = (0.5, 1.0, 2.0, 4.0)  # of the median lexical score, as half-saturation
@@ -28,6 +30,9 @@ SPREAD = 1.5  # standard deviation of the fused logit: wide enough to order, nar
 ENOUGH = 0.85  # of the largest gain
 CAREFUL = 1 / 3  # of it without attention: what one point a product gains in a shop it knows is no promise elsewhere
 MOST = 600  # validation queries a shop
+ALIKE = 0.3  # spread of the containment where nobody judged, of the lexical score's
+TITLES, PSEUDO = 4000, 300  # of a catalogue that nobody judged
+SIGNALS = ("distance", "attention")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class Candidates:
     gains: Tensor
     judged: Tensor
     window: Tensor
+
+
+_ONE, _TRUE = torch.ones(1), torch.ones(1, dtype=torch.bool)
+_NOTHING = Candidates(_ONE, _ONE, _ONE, -_ONE, _ONE, _TRUE, _TRUE)  # where there are no words to ask for
 
 
 @dataclass(frozen=True)
@@ -74,16 +83,23 @@ class Calibration:
 def calibrate(ranker: AnthemRanker, shops: Sequence[Shop]) -> Calibration:
     """Choose slack and fusion on the shops' validation queries: what is enough in every shop, and harms none.
 
-    Without judgments (a catalogue alone) the slack is 0 and the signals weigh alike.
+    Without judgments (a catalogue alone) the slack is 0 and the signals spread alike over pseudo-queries.
     """
     groups = {shop.name: list(_candidates(ranker, shop)) for shop in shops if shop.judged}
     if not groups:
-        return Calibration(0.0, Fusion(0.0, 4.0, 4.0, HALF, 1.0), Fusion(0.0, 4.0, 2.0, HALF, 1.0, 2.0, 0.0))
+        return _unjudged(ranker, shops)
     slack = max(least_slack(group) for group in groups.values())
     every = list(groups.values())
     two, three = fit(every, attention=False), fit(every, attention=True)
     found = {name: quality(group, slack, two, three) for name, group in groups.items()}
     return Calibration(slack, scaled(every, two), scaled(every, three), found)
+
+
+def _unjudged(ranker: AnthemRanker, shops: Sequence[Shop]) -> Calibration:
+    asked = (list(_candidates(ranker, _asked(shop))) for shop in shops if shop.titles)
+    groups = [group for group in asked if group] or [[_NOTHING]]
+    two, three = (scaled(groups, alike(groups, attention=attention)) for attention in (False, True))
+    return Calibration(0.0, two, three)
 
 
 def least_slack(group: Sequence[Candidates]) -> float:
@@ -101,8 +117,7 @@ def fit(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
     order.
     """
     every = [one for group in groups for one in group]
-    matching = torch.cat([one.lexical[one.lexical > 0] for one in every])
-    middle = float(matching.median()) if len(matching) else HALF
+    middle = _middle(every)
     deviation = _deviation(torch.cat([one.attention for one in every]))
     before = [_standing(group, [one.lexical for one in group]) for group in groups]
     ratios = RATIOS if attention else (0.0,)
@@ -114,6 +129,28 @@ def fit(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
     wanted = (ENOUGH if attention else CAREFUL) * max(gains)
     enough = [weights for weights, gain in zip(tried, gains, strict=True) if gain >= wanted]
     return min(enough, key=lambda weights: _influence(every, weights))
+
+
+def alike(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
+    """Weights by which attention spreads candidates as far as the lexical score does, and containment .3 of that."""
+    every = [one for group in groups for one in group]
+    half = _middle(every)
+    lexical = _deviation(torch.cat([one.lexical / (one.lexical + half) for one in every]))
+    distance, attended = (_deviation(torch.cat([getattr(one, name) for one in every])) for name in SIGNALS)
+    return Weights(half, ALIKE * lexical / distance, lexical if attention else 0.0, attended)
+
+
+def _middle(every: Sequence[Candidates]) -> float:
+    """Median lexical score of what matches at all."""
+    matching = torch.cat([one.lexical[one.lexical > 0] for one in every])
+    return float(matching.median()) if len(matching) else HALF
+
+
+def _asked(shop: Shop) -> Shop:
+    """A shop's titles, or some thousands of them, asked for by words of their own."""
+    chance = Random(0)
+    titles = chance.sample(shop.titles, min(len(shop.titles), TITLES))
+    return Shop(shop.name, titles, [Judged(text, (), ()) for text in pseudo_queries(titles, chance, PSEUDO)])
 
 
 def _influence(every: Sequence[Candidates], weights: Weights) -> float:
@@ -138,9 +175,7 @@ def scaled(groups: Sequence[Sequence[Candidates]], weights: Weights) -> Fusion:
     every = [one for group in groups for one in group]
     logits = torch.cat([weights.logit(one) for one in every])
     scale = SPREAD / _deviation(logits)
-    distance, attention = (
-        float(torch.cat([getattr(one, name) for one in every]).median()) for name in ("distance", "attention")
-    )
+    distance, attention = (float(torch.cat([getattr(one, name) for one in every]).median()) for name in SIGNALS)
     attentive = weights.attention > 0
     return Fusion(
         -scale * float(logits.median()),
@@ -162,6 +197,8 @@ def _deviation(values: Tensor) -> float:
 def _candidates(ranker: AnthemRanker, shop: Shop) -> Iterator[Candidates]:
     points = ranker.points(shop.titles)
     for one in pools(shop, MOST):
+        if not one.rows:  # asked for by nobody's judgment, and by no word but stop words
+            continue
         found = ranker.signals(one.text, [shop.titles[row] for row in one.rows], points[one.rows])
         yield Candidates(one.lexical, *found, one.gains, one.judged, one.window)
 

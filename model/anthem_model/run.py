@@ -36,7 +36,8 @@ def run(folders: Sequence[Path], output: Path, plan: Plan, teacher: Path | None 
     resume = Resume(work, repr(([str(folder) for folder in folders], plan, teacher, data)))
     taught_by = None if teacher is None else Teacher(teacher, work, plan.threads)
     trained = train(parts, plan, taught_by, resume)
-    calibration = calibrate(trained.ranker, [part.validate for part in parts])
+    judged = any(part.validate.judged for part in parts)
+    calibration = calibrate(trained.ranker, [part.validate if judged else part.learn for part in parts])
     quality = _quality(trained) | {"validation": calibration.quality}
     ranker, names = trained.ranker, [part.learn.name for part in parts]
     save(Checkpoint(ranker.network, ranker.vocabulary, calibration, names, quality), output)

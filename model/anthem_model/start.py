@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy import sparse
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anthem_model.anthem import AnthemRanker
 
 RIDGE = 0.3
+SMALL = 1e-9  # a length that is none
 MOST = 100_000  # texts, by chance where there are more
 LENGTH = 0.5  # median length of a trigram's tangent vector: where exp0 is nearly linear
 CHANCE = 0.02  # standard deviation of what is added, for what nothing is known of
@@ -55,7 +57,7 @@ def principal(vectors: npt.NDArray[np.float32], dimension: int) -> npt.NDArray[n
     """Directions of vectors along their first principal axes, `(N, E)` to `(N, D)`, filled up with zeros."""
     _, axes = np.linalg.eigh(vectors.T @ vectors)
     found = vectors @ axes[:, ::-1][:, :dimension]
-    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), SMALL)
     return np.pad(found, ((0, 0), (0, dimension - found.shape[1])))
 
 
@@ -75,7 +77,7 @@ def _read(ranker: AnthemRanker, texts: Sequence[str]) -> sparse.csr_matrix:
     counts = sparse.csr_matrix((np.ones(len(flat), np.float32), (rows, flat)), shape=(len(ids), len(vocabulary)))
     counts.sum_duplicates()
     lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1))).ravel()
-    return sparse.csr_matrix(sparse.diags((1 / np.maximum(lengths, 1e-9)).astype(np.float32)) @ counts)
+    return sparse.csr_matrix(sparse.diags((1 / np.maximum(lengths, SMALL)).astype(np.float32)) @ counts)
 
 
 def _ridge(read: sparse.csr_matrix, wanted: npt.NDArray[np.float32]) -> Tensor:
@@ -89,9 +91,7 @@ def _start_grid(table: Tensor, places: Tensor) -> None:
     """Turn the grid's chance directions towards those of the places, `sqrt(1 − s²)·chance + s·direction`."""
     _, _, axes = torch.linalg.svd(places, full_matrices=False)
     shown = places @ axes[: table.shape[1]].T
+    shown = F.pad(shown, (0, table.shape[1] - shown.shape[1]))
     lengths = shown.norm(dim=1, keepdim=True)
-    known = (lengths > 1e-9).squeeze(1)
-    turned = (1 - SHARED**2) ** 0.5 * table + SHARED * shown / lengths.clamp_min(1e-9) @ torch.eye(
-        shown.shape[1], table.shape[1]
-    )
-    table[known] = turned[known]
+    turned = (1 - SHARED**2) ** 0.5 * table + SHARED * shown / lengths.clamp_min(SMALL)
+    table.copy_(torch.where(lengths > SMALL, turned, table))
