@@ -259,7 +259,7 @@ def test_a_damaged_checkpoint_is_refused(model, tmp_path, damage):
     fusion = Fusion(0.0, 1.0, 1.0, 1.0, 1.0)
     save(Checkpoint(model, vocabulary, Calibration(0.0, fusion, fusion)), path)
     damage(path)
-    with pytest.raises(DataError, match=r"(?s)model\.pt is no whole checkpoint of format 2 .*anthem train"):
+    with pytest.raises(DataError, match=r"(?s)model\.pt is no whole checkpoint of format 3 .*anthem train"):
         load(path)
 
 

@@ -16,7 +16,7 @@ from anthem_model.network import Anthem, Shape
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
