@@ -185,7 +185,8 @@ def test_changes_while_a_run_goes_on_all_stay(client, index, encoder):
     def live():
         while not stop.is_set():
             number = len(changed) % 600
-            client.update(index=index, id=str(number), body={"doc": {"title": f"boot {len(changed)}", "price": 1}})
+            body = {"doc": {"title": f"boot {len(changed)}", "price": 1}}
+            client.update(index=index, id=str(number), body=body, retry_on_conflict=9)
             changed.append(number)
 
     thread = threading.Thread(target=live)
