@@ -26,9 +26,8 @@ from anthem_model.course import fit as train
 from anthem_model.rankers.sentence import Sentence, packaged_model
 from anthem_model.rankers.table import RANKERS
 from anthem_model.shop import Parts
-from anthem_model.start import start
 from anthem_model.teacher import Teacher, read
-from anthem_model.training import Plan, fresh
+from anthem_model.training import Plan, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -142,9 +141,7 @@ def model_of(cell: Cell, parts: Parts) -> Ranker | None:
     # What a teacher reads is read once for all seeds, and no part of the budget.
     taught = _read(parts.learn) if cell.model in TAUGHT else None
     began = time.process_time()
-    ranker: Ranker = fresh(titles, queries, Plan()) if taught else RANKERS[cell.model](titles, queries)
-    if taught and isinstance(ranker, AnthemRanker):
-        start(ranker, *taught)
+    ranker = started(titles, queries, Plan(), taught) if taught else RANKERS[cell.model](titles, queries)
     left = 60 * cell.minutes - (time.process_time() - began)
     return train(ranker, parts, left, cell.seed)
 

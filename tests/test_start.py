@@ -1,6 +1,7 @@
 """Laws of where a training starts: least squares, principal axes, and words that stand together."""
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
+from anthem_model import pseudo  # noqa: E402
 from anthem_model.latent import LEAST, latent  # noqa: E402
 from anthem_model.pseudo import pseudo_queries  # noqa: E402
 from anthem_model.start import principal, start  # noqa: E402
@@ -136,3 +138,14 @@ def test_pseudo_queries_are_words_of_titles(seed, count):
     assert len(found) == min(count, 4 * len(TITLES))
     held = [set(title.split()) for title in TITLES]
     assert all(any(set(text.split()) <= words for words in held) for text in found)
+
+
+def test_a_reader_is_asked_for_no_more_texts_than_it_can_read(monkeypatch):
+    """Titles, pseudo-queries and queries where they are few; some of these, each once, where they are many."""
+    every = pseudo.readable(TITLES, ["red mug"], random.Random(0), 5)
+    assert every[: len(TITLES)] == TITLES
+    assert every[len(TITLES) + 5 :] == ["red mug"]
+    monkeypatch.setattr(pseudo, "MOST", 7)
+    some = pseudo.readable(TITLES, ["red mug"], random.Random(0), 5)
+    assert len(some) == 7
+    assert not Counter(some) - Counter(every)

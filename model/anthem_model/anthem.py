@@ -68,12 +68,12 @@ class AnthemRanker(Ranker):
 
     def loss(self, lists: Lists) -> Tensor:
         """Order by attention, order by both signals, order by distance and the boundary, summed."""
-        known = lists.gains >= 0
+        drawn = torch.ones_like(lists.judged)
         logits = self._attention(lists.queries, lists.titles, lists.candidates)
-        order = listwise(logits, lists.gains, known) + listwise(logits, lists.gains, lists.judged)
+        order = listwise(logits, lists.gains, drawn) + listwise(logits, lists.gains, lists.judged)
         distant = self._distances(lists.queries, lists.titles)
         both = logits.detach() + self.network.share * distant.logits.detach().gather(1, lists.candidates)
-        shared = listwise(both, lists.gains, known)
+        shared = listwise(both, lists.gains, drawn)
         return order + shared + self._containment_loss(lists, distant)
 
     def groups(self, rate: float) -> list[dict[str, Any]]:

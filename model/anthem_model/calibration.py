@@ -31,7 +31,7 @@ ENOUGH = 0.85  # of the largest gain
 CAREFUL = 1 / 3  # of it without attention: what one point a product gains in a shop it knows is no promise elsewhere
 MOST = 600  # validation queries a shop
 ALIKE = 0.3  # spread of the containment where nobody judged, of the lexical score's
-TITLES, PSEUDO = 4000, 300  # of a catalogue that nobody judged
+TITLES, ASKED = 4000, 300  # of a catalogue that nobody judged, titles and pseudo-queries
 SIGNALS = ("distance", "attention")
 
 
@@ -150,7 +150,7 @@ def _asked(shop: Shop) -> Shop:
     """A shop's titles, or some thousands of them, asked for by words of their own."""
     chance = Random(0)
     titles = chance.sample(shop.titles, min(len(shop.titles), TITLES))
-    return Shop(shop.name, titles, [Judged(text, (), ()) for text in pseudo_queries(titles, chance, PSEUDO)])
+    return Shop(shop.name, titles, [Judged(text, (), ()) for text in pseudo_queries(titles, chance, ASKED)])
 
 
 def _influence(every: Sequence[Candidates], weights: Weights) -> float:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 LONGEST = 5
 PSEUDO = 20_000  # pseudo-queries a shop at most
 EACH = 4  # a title at most
+MOST = 100_000  # texts of a shop that a reader reads, by chance where there are more
 
 
 def pseudo_query(title: list[str], random: Random) -> list[str]:
@@ -29,6 +30,12 @@ def pseudo_queries(titles: Sequence[str], random: Random, count: int = PSEUDO) -
     found = [read for read in map(words, titles) if read]
     count = min(count, EACH * len(titles)) if found else 0
     return [" ".join(pseudo_query(random.choice(found), random)) for _ in range(count)]
+
+
+def readable(titles: Sequence[str], queries: Sequence[str], random: Random, count: int = PSEUDO) -> list[str]:
+    """What a reader reads of a shop: its titles, so many pseudo-queries and its queries, some where they are many."""
+    texts = [*titles, *pseudo_queries(titles, random, count), *queries]
+    return texts if len(texts) <= MOST else random.sample(texts, MOST)
 
 
 def misspell(word: str, random: Random) -> str:

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch.nn import functional as F
+
+from anthem_model.bags import SMALL, bags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    from scipy import sparse
     from torch import Tensor
 
     from anthem_model.anthem import AnthemRanker
 
 RIDGE = 0.3
-SMALL = 1e-9  # a length that is none
-MOST = 100_000  # texts, by chance where there are more
 LENGTH = 0.5  # median length of a trigram's tangent vector: where exp0 is nearly linear
 CHANCE = 0.02  # standard deviation of what is added, for what nothing is known of
 SHARED = 0.9  # of a trigram's direction in the grid; the rest tells trigrams apart that mean alike
@@ -37,8 +37,8 @@ def start(ranker: AnthemRanker, texts: Sequence[str], vectors: npt.NDArray[np.fl
     nothing moves.
     """
     network = ranker.network
-    chosen = _chosen(texts, vectors)
-    if not len(chosen):
+    chosen = [row for row, text in enumerate(texts) if text and vectors[row].any()]
+    if not chosen:
         return
     wanted = principal(vectors[chosen].astype(np.float32), network.shape.dimension)
     read = _read(ranker, [texts[row] for row in chosen])
@@ -61,23 +61,10 @@ def principal(vectors: npt.NDArray[np.float32], dimension: int) -> npt.NDArray[n
     return np.pad(found, ((0, 0), (0, dimension - found.shape[1])))
 
 
-def _chosen(texts: Sequence[str], vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    known = np.flatnonzero([bool(text) and bool(row.any()) for text, row in zip(texts, vectors, strict=True)])
-    if len(known) <= MOST:
-        return known
-    return np.sort(np.random.default_rng(0).choice(known, MOST, replace=False))
-
-
 def _read(ranker: AnthemRanker, texts: Sequence[str]) -> sparse.csr_matrix:
     """Trigrams of texts by number, `(N, ids)`, rows of length 1 or 0."""
     vocabulary = ranker.vocabulary
-    ids = [vocabulary.title_ids(text) for text in texts]
-    rows = np.repeat(np.arange(len(ids)), [len(found) for found in ids])
-    flat = np.array([one for found in ids for one in found], int)
-    counts = sparse.csr_matrix((np.ones(len(flat), np.float32), (rows, flat)), shape=(len(ids), len(vocabulary)))
-    counts.sum_duplicates()
-    lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1))).ravel()
-    return sparse.csr_matrix(sparse.diags((1 / np.maximum(lengths, SMALL)).astype(np.float32)) @ counts)
+    return bags([vocabulary.title_ids(text) for text in texts], np.ones(len(vocabulary), np.float32))
 
 
 def _ridge(read: sparse.csr_matrix, wanted: npt.NDArray[np.float32]) -> Tensor:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from anthem_core.console import progress
 from anthem_core.errors import DataError
-from anthem_model.pseudo import PSEUDO, pseudo_queries
+from anthem_model.pseudo import PSEUDO, readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +85,5 @@ def _load(folder: Path, threads: int) -> Any:  # noqa: ANN401 (an optional libra
 
 def read(shop: Shop, teacher: Teacher, random: Random, count: int = PSEUDO) -> tuple[list[str], Vectors]:
     """Texts of a shop, its titles, pseudo-queries and judged queries, and a teacher's vectors of them, `(N, E)`."""
-    asked = pseudo_queries(shop.titles, random, count) + [query.text for query in shop.judged]
-    texts = [*shop.titles, *asked]
+    texts = readable(shop.titles, [query.text for query in shop.judged], random, count)
     return texts, teacher.vectors(texts, f"titles and queries of {shop.name}")

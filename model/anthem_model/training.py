@@ -17,7 +17,7 @@ from anthem_model.course import Pace, run
 from anthem_model.latent import latent
 from anthem_model.lists import Mixture, Sampler
 from anthem_model.network import Anthem, Shape
-from anthem_model.pseudo import pseudo_queries
+from anthem_model.pseudo import readable
 from anthem_model.sizing import fit_sizes
 from anthem_model.start import start
 from anthem_model.teacher import read
@@ -71,11 +71,7 @@ def train(parts: Sequence[Parts], plan: Plan, teacher: Teacher | None = None, re
     shops = [part.learn for part in parts]
     titles = [title for shop in shops for title in shop.titles]
     queries = [query.text for shop in shops for query in shop.judged]
-    if teacher is None:
-        ranker = started(titles, queries, plan)
-    else:
-        ranker = fresh(titles, queries, plan)
-        start(ranker, *_taught(shops, teacher, plan))
+    ranker = started(titles, queries, plan, _taught(shops, teacher, plan) if teacher else None)
     if torch.cuda.is_available():
         ranker = ranker.cuda()
     samplers = _samplers(shops, plan)
@@ -101,11 +97,16 @@ def fresh(titles: Sequence[str], queries: Sequence[str], plan: Plan) -> AnthemRa
     return ranker
 
 
-def started(titles: Sequence[str], queries: Sequence[str], plan: Plan) -> AnthemRanker:
-    """Ranker whose trigrams stand where the catalogue alone puts them, ready to be trained."""
+def started(
+    titles: Sequence[str], queries: Sequence[str], plan: Plan, taught: tuple[list[str], Vectors] | None = None
+) -> AnthemRanker:
+    """Ranker ready to be trained: trigrams stand where a teacher's reading puts them, or the catalogue alone."""
     ranker = fresh(titles, queries, plan)
-    texts = [*titles, *pseudo_queries(titles, random.Random(plan.seed)), *queries]
-    start(ranker, texts, latent(titles, texts, plan.dimension))
+    if taught:
+        start(ranker, *taught)
+    else:
+        texts = readable(titles, queries, random.Random(plan.seed))
+        start(ranker, texts, latent(titles, texts, plan.dimension))
     return ranker
 
 

@@ -16,9 +16,17 @@ from anthem_core.errors import AnthemError, DataError
 from anthem_plugin.service.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.decorators import FC
+
     from anthem_plugin.service.server import Server
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _limit(flag: str, setting: str, kind: click.IntRange | click.FloatRange, says: str) -> Callable[[FC], FC]:
+    return click.option(flag, setting, type=kind, default=getattr(Settings, setting), show_default=True, help=says)
 
 
 @click.command()
@@ -37,47 +45,17 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--api-keys", type=_FILE, help="File of keys, one a line; callers show one: Authorization: Bearer KEY.")
 @click.option("--certificate", type=_FILE, help="Certificate chain in PEM, to be asked by HTTPS.")
 @click.option("--private-key", type=_FILE, help="Private key of the certificate, in PEM.")
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1),
-    default=Settings.concurrency,
-    show_default=True,
-    help="Requests at once; more get 503.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0.001),
-    default=Settings.timeout,
-    show_default=True,
-    help="Seconds to read and answer one.",
-)
-@click.option(
-    "--cache", type=click.IntRange(0), default=Settings.cache, show_default=True, help="Encoded queries that are kept."
-)
-@click.option(
-    "--max-documents",
-    "documents",
-    type=click.IntRange(1),
-    default=Settings.documents,
-    show_default=True,
-    help="Documents in one request.",
-)
-@click.option(
+@_limit("--concurrency", "concurrency", click.IntRange(1), "Requests at once; more get 503.")
+@_limit("--timeout", "timeout", click.FloatRange(0.001), "Seconds to read and answer one.")
+@_limit("--cache", "cache", click.IntRange(0), "Encoded queries that are kept.")
+@_limit("--max-documents", "documents", click.IntRange(1), "Documents in one request.")
+@_limit(
     "--max-characters",
     "characters",
-    type=click.IntRange(1),
-    default=Settings.characters,
-    show_default=True,
-    help="Characters of one text; more are passed over by the reranker, refused by the encoders.",
+    click.IntRange(1),
+    "Characters of one text; more are passed over by the reranker, refused by the encoders.",
 )
-@click.option(
-    "--max-bytes",
-    "bytes",
-    type=click.IntRange(1),
-    default=Settings.bytes,
-    show_default=True,
-    help="Bytes of one request.",
-)
+@_limit("--max-bytes", "bytes", click.IntRange(1), "Bytes of one request.")
 @click.option("--log-texts", is_flag=True, help="Log queries and products; without it no text is ever logged.")
 @json_option
 @ends_cleanly
