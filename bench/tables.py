@@ -96,7 +96,7 @@ def p_value(lines: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], ke
 
 
 def _cell(lines: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]] | None, key: str, measure: str) -> str:
-    means = [line["mean"][key][measure] for line in lines]
+    means = [float(unpack(line["per_query"][key][measure]).mean()) for line in lines]
     spread = f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
     tested = other is not None and other is not lines and key in other[0]["per_query"]
     star = "*" if tested and other and p_value(lines, other, key, measure) < SURE else ""

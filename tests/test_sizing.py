@@ -1,8 +1,11 @@
 """Laws of a query's size, on a shop whose broad queries have many best products."""
 
 import copy
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from anthem_core.text import build_vocabulary
 
@@ -12,10 +15,11 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 from anthem_model.anthem import AnthemRanker  # noqa: E402
 from anthem_model.network import Anthem, Shape  # noqa: E402
 from anthem_model.shop import Judged, Shop  # noqa: E402
-from anthem_model.sizing import fit_sizes  # noqa: E402
+from anthem_model.sizing import answered, fit_sizes  # noqa: E402
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
+few = settings(max_examples=20, deadline=None)
 COLOURS = ("red", "blue", "green", "black")
 THINGS = ("teapot", "kettle", "mug", "lamp")
 TITLES = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
@@ -66,15 +70,38 @@ def test_nothing_but_the_extents_moves(ranker):
     torch.testing.assert_close(ranker.network.query.extent.weight, after["query.extent.weight"], atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("shops", [[], [Shop("alone", TITLES, [])]])
-def test_without_judgments_no_query_is_stretched(ranker, shops):
-    """A catalogue alone says nothing of sizes: all extents are 0."""
-    fit_sizes(ranker, shops)
+def test_a_catalogue_alone_tells_which_words_are_general(ranker):
+    """Without judgments a query is the larger, the more titles hold all of its words."""
+    fit_sizes(ranker, [Shop("alone", TITLES * 40, [])])
+    for title in TITLES:
+        assert size(ranker, title.split()[1]) > size(ranker, title), title
+
+
+@pytest.mark.parametrize("titles", [[], ["", "!?"]])
+def test_nothing_said_stretches_nothing(ranker, titles):
+    """Without judgments and without words all extents are 0."""
+    fit_sizes(ranker, [Shop("silent", titles, [])])
     assert (ranker.network.query.extent.weight == 0).all()
 
 
+@few
+@given(st.lists(st.sampled_from([*TITLES, "mug", "", "red red mug"]), min_size=1))
+def test_numbers_of_titles_are_counted(titles):
+    """A pseudo-query is answered by exactly the titles that hold all of its words, one at least."""
+    for asked in answered(Shop("any", titles, [])):
+        for text, number in zip(asked.texts, asked.numbers, strict=True):
+            assert number == sum(set(text.split()) <= set(title.split()) for title in titles) >= 1
+
+
+def test_people_say_more_than_words_do():
+    """Pseudo-queries weigh little beside judged ones, and in full where nobody judged."""
+    people, held = answered(SHOP)
+    (alone,) = answered(replace(SHOP, judged=[]))
+    assert held.texts == alone.texts
+    assert held.weight < people.weight == alone.weight == 1
+
+
 def test_shops_are_centred(ranker):
-    """A shop in which every query has equally many best products moves nothing, however many they are."""
-    even = Shop("even", TITLES, [judged(thing) for thing in THINGS])
-    fit_sizes(ranker, [even])
+    """A shop in which everything is answered equally often moves nothing, however often that is."""
+    fit_sizes(ranker, [Shop("even", THINGS[:1] * 3, [judged(thing) for thing in THINGS])])
     assert ranker.network.query.extent.weight.abs().max() < 1e-6

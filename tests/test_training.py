@@ -78,6 +78,15 @@ def test_preparing_keeps_train_apart_from_the_rest(shop):
     assert {gain for query in shop.learn.judged for gain in query.gains} == {1.0, 1 / 3, 0.0}
 
 
+def test_twins_of_validation_titles_are_not_learned():
+    """Where every title is sold twice, no title is both learned and validated on."""
+    once = dataset()
+    twins = {f"{name}b": replace(product, id=f"{name}b") for name, product in once.products.items()}
+    doubled = prepare("doubled", replace(once, products=once.products | twins), random.Random(0))
+    assert doubled.validate.judged
+    assert not set(doubled.learn.titles) & set(doubled.validate.titles)
+
+
 def test_judgments_stay_with_their_titles(shop):
     """After the cut every judgment is still of the product that was judged."""
     whole = dataset()

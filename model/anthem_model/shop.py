@@ -74,13 +74,15 @@ def prepare(name: str, dataset: Dataset, random: Random) -> Parts:
     """Cut a data set's split `train` in two.
 
     Validation takes the titles of its queries along: a model knows the titles that it learned from better than others.
+    Another product of the same title is in neither part.
     """
     qrels = dataset.qrels.get("train", {})
     order = sorted(qrels)
     random.shuffle(order)
     chosen, unseen = _held_out(order, qrels, len(dataset.products))
     others = [query for query in order if query not in chosen]
-    seen = [product for product in dataset.products if product not in unseen]
+    titles = {dataset.products[product].title for product in unseen if product in dataset.products}
+    seen = [name for name, product in dataset.products.items() if name not in unseen and product.title not in titles]
     apart = [product for product in dataset.products if product in unseen]
     return Parts(_shop(name, dataset, seen, others), _shop(name, dataset, apart, chosen))
 

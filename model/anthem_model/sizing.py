@@ -1,15 +1,22 @@
-"""How wide a query is: learned last, from how many products people called the best for it."""
+"""How wide a query is: learned last, from how many products answer it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
+from scipy import sparse
+from scipy.sparse.linalg import lsqr
+
+from anthem_core.text import words
+from anthem_model.pseudo import pseudo_queries
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from torch import Tensor
+    import numpy.typing as npt
 
     from anthem_model.anthem import AnthemRanker
     from anthem_model.network import Hyperboloids
@@ -18,33 +25,71 @@ if TYPE_CHECKING:
 RIDGE = 1.0
 SHARE = 0.25  # of the logarithm of the number of products that becomes size
 CHUNK = 256
+ASKED = 8000  # pseudo-queries a shop
+HELD = 0.05  # weight of a pseudo-query beside judged ones, for words say less of what answers them than people
+PRECISE = 1e-8
+
+
+class Answered(NamedTuple):
+    """Queries with how many products answer each, and what each weighs in the fit."""
+
+    texts: list[str]
+    numbers: list[int]
+    weight: float
 
 
 @torch.no_grad()
 def fit_sizes(ranker: AnthemRanker, shops: Sequence[Shop]) -> None:
-    """Fit every trigram's extent so that a query is the larger, the more products were judged to be the best for it.
+    """Fit every trigram's extent so that a query is the larger, the more products answer it.
 
-    Ridge regression of `log(1 + n)`, centred by shop, on the attention that a query's trigrams draw and how many they
-    are: `e = Aᵀ(AAᵀ + I)⁻¹y`. No category, no word count and no rarity is shown to it. Nothing else of the model moves.
+    Ridge regression, `e = (AᵀVA + I)⁻¹AᵀVy`, of `y = log(1 + n)`, centred by kind and shop, on the attention that a
+    query's trigrams draw and how many they are, `A`; `V` weighs judged queries and pseudo-queries. No category, no word
+    count and no rarity is shown to it. Nothing else of the model moves.
     """
-    texts, wanted = [], []
-    for shop in shops:
-        numbers = torch.tensor([float(sum(gain == 1 for gain in one.gains)) for one in shop.judged]).log1p()
-        texts += [one.text for one in shop.judged]
-        wanted.append(numbers - numbers.mean() if len(numbers) else numbers)
+    found = [one for shop in shops for one in answered(shop)]
     extent = ranker.network.query.extent.weight
     extent.zero_()
-    if texts:
-        drawn = torch.cat([_drawn(ranker, texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)])
-        kernel = drawn @ drawn.T + RIDGE * torch.eye(len(drawn))
-        fitted = drawn.T @ torch.linalg.solve(kernel, torch.cat(wanted))
-        extent.copy_(SHARE * fitted.view(2, -1).T)
+    if found:
+        rows = sparse.vstack([one.weight**0.5 * _drawn(ranker, one.texts) for one in found])
+        wanted = np.concatenate([one.weight**0.5 * _centred(one.numbers) for one in found])
+        fitted = lsqr(rows, wanted, damp=RIDGE**0.5, atol=PRECISE, btol=PRECISE)[0]
+        extent.copy_(SHARE * torch.from_numpy(fitted).view(2, -1).T)
 
 
-def _drawn(ranker: AnthemRanker, texts: Sequence[str]) -> Tensor:
+def answered(shop: Shop) -> Iterator[Answered]:
+    """Judged queries with the number of products called the best for them, and words of titles with all that hold them.
+
+    The latter weigh as much as the former only where nobody judged.
+    """
+    if shop.judged:
+        numbers = [sum(gain == 1 for gain in one.gains) for one in shop.judged]
+        yield Answered([one.text for one in shop.judged], numbers, 1.0)
+    if asked := pseudo_queries(shop.titles, Random(0), ASKED):
+        yield Answered(asked, [_holding(shop, text) for text in asked], HELD if shop.judged else 1.0)
+
+
+def _holding(shop: Shop, text: str) -> int:
+    """How many titles hold all words of a text, which some title does."""
+    needed = frozenset(words(text))
+    return sum(needed <= shop.words[row] for row in min((shop.holders[word] for word in needed), key=len))
+
+
+def _centred(numbers: Sequence[int]) -> npt.NDArray[np.float64]:
+    logs = np.log1p(np.array(numbers, float))
+    centred: npt.NDArray[np.float64] = logs - logs.mean()
+    return centred
+
+
+def _drawn(ranker: AnthemRanker, texts: Sequence[str]) -> sparse.csr_matrix:
     """Attention that each trigram of the vocabulary draws, and a tenth of how often it stands there; `(B, 2·ids)`."""
+    return sparse.vstack([_drawn_by(ranker, texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)])
+
+
+def _drawn_by(ranker: AnthemRanker, texts: Sequence[str]) -> sparse.csr_matrix:
     ids, mask = ranker.query_ids(texts)
     asked: Hyperboloids = ranker.network.query(ids, mask)
     looked = asked.entities + asked.intersections.sum(-1) / 2 + asked.intersections.sum(-2) / 2
-    empty = torch.zeros(len(texts), ranker.network.shape.ids)
-    return torch.cat([empty.scatter_add(1, ids, looked * mask), empty.scatter_add(1, ids, 0.1 * mask)], dim=1)
+    rows, held, many = mask.nonzero()[:, 0], ids[mask], ranker.network.shape.ids
+    values = torch.cat([looked[mask], torch.full(held.shape, 0.1)])
+    places = (torch.cat([rows, rows]).numpy(), torch.cat([held, held + many]).numpy())
+    return sparse.csr_matrix((values.numpy(), places), shape=(len(texts), 2 * many))
