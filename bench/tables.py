@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from cells import MODELS, cell_of, unpack
+from cells import MODELS, TAUGHT, UNTRAINED, cell_of, unpack
 
 from anthem_evaluation.metrics import paired
 
@@ -35,6 +35,9 @@ KEYS = {
     "window/containment_fused": "BM25's first 100 reordered, containment and BM25",
 }
 SURE = 0.05
+RIVALS = ("judged/fused", "window/alone", "window/fused")
+COMPARED = ("anthem", "anthem_taught")
+OURS = ("anthem", "e_anthem", *TAUGHT)
 
 
 def markdown(lines: Iterable[dict[str, Any]], against: str) -> str:
@@ -44,6 +47,7 @@ def markdown(lines: Iterable[dict[str, Any]], against: str) -> str:
     for data in dict.fromkeys(data for data, _ in groups):
         models = {model: found for (one, model), found in groups.items() if one == data}
         parts += [f"## {data}", cost_table(models)]
+        parts += [rivals_table(models, key) for key in RIVALS]
         parts += [quality_table(models, key, title, against) for key, title in KEYS.items()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -69,6 +73,31 @@ def quality_table(models: Mapping[str, Sequence[dict[str, Any]]], key: str, titl
         [model, str(len(lines)), *(_cell(lines, other, key, one) for one in measures)] for model, lines in shown.items()
     ]
     return f"**{title}**\n\n" + table(["model", "seeds", *measures], rows)
+
+
+def rivals_table(models: Mapping[str, Sequence[dict[str, Any]]], key: str) -> str:
+    """ANTHEM, from titles and from a teacher, beside E-ANTHEM and the best baseline trained on the same data.
+
+    Empty where one of them is missing.
+    """
+    shown = {model: lines for model, lines in models.items() if key in lines[0]["mean"]}
+    trained = {model: lines for model, lines in shown.items() if model not in (*UNTRAINED, *OURS)}
+    if not trained or not shown.keys() >= {*COMPARED, "e_anthem"}:
+        return ""
+    rows = []
+    for measure in MEASURES:
+        best = max(trained, key=lambda model: values(trained[model], key, measure).mean())
+        rows += [
+            [measure, ours, *(_ahead(models[ours], models[other], key, measure) for other in ("e_anthem", best)), best]
+            for ours in COMPARED
+        ]
+    heads = ["", "", "above E-ANTHEM", "above the best baseline", "which is"]
+    return f"**{KEYS[key]}: beside E-ANTHEM and the best baseline trained on the same data**\n\n" + table(heads, rows)
+
+
+def _ahead(lines: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], key: str, measure: str) -> str:
+    first, second = (values(one, key, measure).mean() for one in (lines, other))
+    return f"{first / second - 1:+.1%} (p = {p_value(lines, other, key, measure):.2g})"
 
 
 def cost_table(models: Mapping[str, Sequence[dict[str, Any]]]) -> str:

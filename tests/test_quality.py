@@ -91,11 +91,25 @@ def test_table_shows_means_and_stars(tmp_path):
     for line in (line_of("knrm"), line_of("knrm", 1), line_of("anthem", shift=0.4), line_of("anthem", 1, shift=0.4)):
         cells.append(line, path)
     shown = CliRunner().invoke(quality.main, ["table", "--results", str(path)]).output
-    mean = np.mean([line_of("knrm", seed)["mean"]["judged/alone"]["nDCG@10"] for seed in (0, 1)])
+    packed = [line_of("knrm", seed)["per_query"]["judged/alone"]["nDCG@10"] for seed in (0, 1)]
+    mean = np.mean([cells.unpack(one) for one in packed])
     assert f"| knrm | 2 | {mean:.4f}* ±" in shown
     assert "| anthem | 2 |" in shown
     assert "*" not in next(row for row in shown.splitlines() if row.startswith("| anthem | 2 |"))
     assert "1,234" in shown
+
+
+def test_best_baseline_is_the_best_that_was_trained():
+    """ANTHEM stands beside E-ANTHEM and the best trained baseline, in per cent; without one there is no table."""
+    shifts = {"anthem": 0.1, "anthem_taught": 0.2, "e_anthem": 0.0, "knrm": 0.05, "dssm": 0.3, "minilm": 0.4}
+    models = {model: [line_of(model, shift=shift)] for model, shift in shifts.items()}
+    row = next(row for row in tables.rivals_table(models, "judged/alone").splitlines() if "| AP | anthem |" in row)
+    first, even, best = (models[name][0]["mean"]["judged/alone"]["AP"] for name in ("anthem", "e_anthem", "dssm"))
+    assert f"{first / even - 1:+.1%}" in row
+    assert f"{first / best - 1:+.1%}" in row
+    assert row.endswith("| dssm |")
+    assert tables.rivals_table({name: models[name] for name in shifts if name != "e_anthem"}, "judged/alone") == ""
+    assert tables.rivals_table(models, "judged/fused") == ""
 
 
 def test_newest_line_of_a_cell_counts():
