@@ -65,3 +65,10 @@ def test_the_boundary_of_nothing_is_0():
     """What nobody knows about costs nothing, wherever it lies."""
     unknown = torch.full((1, 3), -1.0)
     assert boundary(torch.tensor([[0.0, 1.0, 9.0]]), unknown, torch.zeros(1, 3, dtype=torch.bool)) == 0
+
+
+def test_what_is_half_relevant_lies_where_it_likes():
+    """A gain above 0 and below .5 is neither drawn in nor pushed out, wherever the product lies."""
+    gains, judged = torch.tensor([[0.3]]), torch.tensor([[True]])
+    for beyond in (0.0, 0.2, 5.0):
+        assert boundary(torch.tensor([[beyond]]), gains, judged) == 0

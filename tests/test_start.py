@@ -63,6 +63,13 @@ def test_principal_axes_keep_all_that_fits(seed, width, dimension):
         np.testing.assert_allclose(found @ found.T, unit @ unit.T, atol=1e-4)
 
 
+def test_principal_axes_are_the_widest():
+    """One axis of many is the one along which the vectors differ most."""
+    vectors = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32) * np.array([0.1, 9, 1], np.float32)
+    (found,) = principal(vectors, 1).T
+    assert abs(np.sign(vectors[:, 1]) @ np.sign(found)) == 50
+
+
 @pytest.mark.parametrize("texts", [[], ["", "!?"], TITLES])
 def test_nothing_moves_where_nothing_is_said(texts):
     """Without texts, with empty ones, or with vectors of zeros alone, every parameter stays where it was."""
@@ -99,6 +106,21 @@ def test_words_that_stand_together_are_near():
     sofa, couch, drill = latent(titles, ["sofa", "couch", "drill"], 2)
     assert sofa @ couch > 0.9
     assert abs(sofa @ drill) < 0.1
+
+
+def test_forms_of_a_word_are_one_word():
+    """Singular and plural have the same direction, and a word in fewer titles than it takes has none."""
+    one, many, rare = latent([*TITLES, "rare mug"], ["teapot", "teapots", "rare"], 4)
+    np.testing.assert_array_equal(one, many)
+    assert one.any()
+    assert not rare.any()
+
+
+def test_rare_words_count_more_than_common_ones():
+    """Where one word stands in every title and the other in few, a text of both points nearer to the rare one."""
+    titles = [f"acme {title}" for title in TITLES[:20]] + TITLES[20:]
+    both, common, rare = latent(titles, ["acme lamp", "acme", "lamp"], 6)
+    assert both @ rare > both @ common
 
 
 @few
@@ -149,3 +171,5 @@ def test_a_reader_is_asked_for_no_more_texts_than_it_can_read(monkeypatch):
     some = pseudo.readable(TITLES, ["red mug"], random.Random(0), 5)
     assert len(some) == 7
     assert not Counter(some) - Counter(every)
+    chances = [pseudo.readable(TITLES, ["red mug"] * 20, random.Random(seed), 5) for seed in range(5)]
+    assert all("red mug" in texts for texts in chances)

@@ -1,6 +1,7 @@
 """Laws of the teacher: a real sentence transformer as small as can be, and vectors of letters where any will do."""
 
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -124,3 +125,21 @@ def test_a_catalogue_alone_learns_from_a_teacher():
     wanted = torch.from_numpy(Letters().vectors(TITLES, "titles")).float()
     agreement = np.corrcoef((found @ found.T).flatten(), (wanted @ wanted.T).flatten())[0, 1]
     assert agreement > 0.9
+
+
+def test_a_model_without_its_tokenizer_is_refused(model, tmp_path):
+    """A folder that lacks the tokenizer would read every text wrong: DataError that names what is missing."""
+    torn = tmp_path / "torn"
+    shutil.copytree(model, torn, ignore=shutil.ignore_patterns("tokenizer*", "vocab*"))
+    with pytest.raises(DataError, match="holds no tokenizer"):
+        Teacher(torn, tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.5])
+def test_vectors_that_tell_nothing_apart_are_refused(model, tmp_path, monkeypatch, value):
+    """A teacher that gives no numbers, or the same for all texts, is an error, and nothing of it is kept."""
+    teacher = Teacher(model, tmp_path / "kept")
+    monkeypatch.setattr(teacher, "_computed", lambda texts, _: np.full((len(texts), 3), value, np.float16))
+    with pytest.raises(DataError, match="tell texts apart"):
+        teacher.vectors(TITLES, "titles")
+    assert not (tmp_path / "kept").exists()

@@ -69,8 +69,8 @@ class _BadLineError(Exception):
     """Why one line cannot be used."""
 
 
-def read_dataset(folder: Path) -> Dataset:
-    """Read a BEIR folder; a corpus alone, without queries and qrels, is fine.
+def read_dataset(folder: Path, split: str | None = None) -> Dataset:
+    """Read a BEIR folder, with all its splits or with one; a corpus alone, without queries and qrels, is fine.
 
     Raises:
         DataError: The folder or its corpus is missing, a file cannot be read, or more than 1 % of its lines are bad.
@@ -80,7 +80,7 @@ def read_dataset(folder: Path) -> Dataset:
     dataset = Dataset({})
     dataset.products.update((product.id, product) for product in read_products(corpus_of(folder), dataset.problems))
     _add_queries(dataset, folder)
-    for path in sorted((folder / "qrels").glob("*.tsv")):
+    for path in sorted((folder / "qrels").glob(f"{split or '*'}.tsv")):
         dataset.qrels[path.stem] = _read_qrels(path, dataset)
     return dataset
 
@@ -112,6 +112,32 @@ def read_products(path: Path, problems: list[Problem] | None = None) -> Iterator
         return product
 
     return _parsed(path, path.name, parse, [] if problems is None else problems)
+
+
+def unanswered(folder: Path, dataset: Dataset, split: str) -> list[Problem]:
+    """Judged queries of a split without a relevant product, each where its first judgment stands.
+
+    Raises:
+        DataError: They are more than 1 % of the split's queries.
+    """
+    judged = dataset.qrels.get(split, {})
+    lacking = {query for query, grades in judged.items() if max(grades.values()) <= 0}
+    if not lacking:
+        return []
+    path = folder / "qrels" / f"{split}.tsv"
+    found: dict[str, Problem] = {}
+    column = _columns(next(_raw_lines(path), b""), path.name)[0]
+    for number, line in enumerate(_raw_lines(path), start=1):
+        query = line.decode(errors="replace").rstrip("\r\n").split("\t")[column:][:1]
+        if query and query[0] in lacking:
+            found.setdefault(query[0], Problem(f"qrels/{path.name}", number, f"{query[0]!r} has no relevant product"))
+    problems = list(found.values())
+    if len(lacking) > BAD_SHARE * len(judged):
+        raise DataError(
+            f"{len(lacking)} of {len(judged)} queries of qrels/{path.name} have no relevant product, at most 1 % may: "
+            f"{'; '.join(map(str, problems[:3]))}. Judge a product above 0 for each, or remove them."
+        )
+    return problems
 
 
 def write_dataset(dataset: Dataset, folder: Path) -> None:

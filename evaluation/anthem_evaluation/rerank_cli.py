@@ -52,7 +52,7 @@ def rerank(  # noqa: PLR0913 (an argument an option)
     \b
     Example:
       anthem rerank --corpus corpus.jsonl.gz --queries queries.jsonl --run bm25.trec --output anthem.trec
-      anthem rerank --bundle shop --corpus shop/ --queries shop/queries.jsonl --run in.trec --output out.trec --json
+      anthem rerank --bundle bundles/shop --corpus shop/ --queries q.jsonl --run in.trec --output out.trec --json
     """
     import os
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
 from typing import TYPE_CHECKING
@@ -49,7 +49,7 @@ class Candidates:
 
 
 _ONE, _TRUE = torch.ones(1), torch.ones(1, dtype=torch.bool)
-_NOTHING = Candidates(_ONE, _ONE, _ONE, -_ONE, _ONE, _TRUE, _TRUE)  # where there are no words to ask for
+_NOTHING = Candidates(_ONE, _ONE, 0 * _ONE, -_ONE, _ONE, _TRUE, _TRUE)  # where there are no words to ask for
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Calibration:
 def calibrate(ranker: AnthemRanker, shops: Sequence[Shop]) -> Calibration:
     """Choose slack and fusion on the shops' validation queries: what is enough in every shop, and harms none.
 
-    Without judgments (a catalogue alone) the slack is 0 and the signals spread alike over pseudo-queries.
+    Without judgments (a catalogue alone) pseudo-queries are asked, the titles that hold all their words are what the
+    slack is to contain, and the signals spread alike.
     """
     groups = {shop.name: list(_candidates(ranker, shop)) for shop in shops if shop.judged}
     if not groups:
@@ -99,7 +100,7 @@ def _unjudged(ranker: AnthemRanker, shops: Sequence[Shop]) -> Calibration:
     asked = (list(_candidates(ranker, _asked(shop))) for shop in shops if shop.titles)
     groups = [group for group in asked if group] or [[_NOTHING]]
     two, three = (scaled(groups, alike(groups, attention=attention)) for attention in (False, True))
-    return Calibration(0.0, two, three)
+    return Calibration(max(least_slack(group) for group in groups), two, three)
 
 
 def least_slack(group: Sequence[Candidates]) -> float:
@@ -147,10 +148,11 @@ def _middle(every: Sequence[Candidates]) -> float:
 
 
 def _asked(shop: Shop) -> Shop:
-    """A shop's titles, or some thousands of them, asked for by words of their own."""
+    """A shop's titles, or some thousands of them, asked for by words of their own; relevant is what holds them all."""
     chance = Random(0)
-    titles = chance.sample(shop.titles, min(len(shop.titles), TITLES))
-    return Shop(shop.name, titles, [Judged(text, (), ()) for text in pseudo_queries(titles, chance, ASKED)])
+    some = Shop(shop.name, chance.sample(shop.titles, min(len(shop.titles), TITLES)), [])
+    asked = ((text, some.holding(text)) for text in pseudo_queries(some.titles, chance, ASKED))
+    return replace(some, judged=[Judged(text, tuple(rows), (1.0,) * len(rows)) for text, rows in asked])
 
 
 def _influence(every: Sequence[Candidates], weights: Weights) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import click
@@ -14,11 +15,26 @@ from anthem_core.errors import require_extra
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Checkpoint file to write.")
-@click.option("--seed", default=0, show_default=True, help="The same seed and threads give the same model.")
-@click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches to learn from.")
-@click.option("--minutes", default=math.inf, type=click.FloatRange(0, min_open=True), help="Stop early after so long.")
 @click.option(
-    "--threads", default=1, show_default=True, type=click.IntRange(1), help="More are faster on an idle machine."
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**63 - 1),
+    help="The same seed, threads and --steps give the same model.",
+)
+@click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches to learn from.")
+@click.option(
+    "--minutes",
+    default=math.inf,
+    type=click.FloatRange(0, min_open=True),
+    help="Stop early after so much processor time.",
+)
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, os.cpu_count() or 1),
+    help="More are faster on an idle machine.",
 )
 @click.option(
     "--teacher", type=click.Path(path_type=Path), help="Folder of a sentence-embedding model to learn from as well."
@@ -46,7 +62,7 @@ def train(  # noqa: PLR0913 (an argument an option)
 
     Where trigrams start is computed from which words stand together in the titles or, with a --teacher, from its
     vectors of titles, of queries and of words of titles; both work for a catalogue without a single judgment. A
-    training that was killed goes on when the same command is given again.
+    training that was killed goes on from its last validation, every 250 steps, when the same command is given again.
 
     \b
     Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,7 +42,7 @@ class Resume:
         except Exception as error:  # noqa: BLE001 (torch raises classes of pickle and zipfile; a torn file starts anew)
             err.print(f"{self._file} cannot be read ({type(error).__name__}); training starts anew")
             return
-        if state["of"] != self.of:
+        if not isinstance(state, dict) or state.get("of") != self.of:
             err.print(f"{self._file} is of another training; this one starts anew")
             return
         course.load_state(state["course"])
@@ -59,6 +60,8 @@ class Resume:
             torch.save({"of": self.of, "course": course.state()}, beside)
             beside.replace(self._file)
         except (OSError, RuntimeError) as error:  # torch has a class of its own for a full disk
+            with suppress(OSError):
+                beside.unlink()
             raise DataError(f"{self._file} could not be written ({error}); is the disk full?") from error
 
     def forget(self) -> None:

@@ -51,6 +51,12 @@ class Shop:
                 found[word].append(row)
         return dict(found)
 
+    def holding(self, text: str) -> list[int]:
+        """Rows of the titles that hold all words of a text."""
+        needed = frozenset(words(text))
+        rows = min((self.holders.get(word, []) for word in needed), key=len, default=[])
+        return [row for row in rows if needed <= self.words[row]]
+
     @cached_property
     def confused(self) -> list[list[int]]:
         """Rows that the lexical engine finds first for each judged query though nobody judged them, best first."""

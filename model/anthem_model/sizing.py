@@ -10,7 +10,6 @@ import torch
 from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
-from anthem_core.text import words
 from anthem_model.pseudo import pseudo_queries
 
 if TYPE_CHECKING:
@@ -65,13 +64,7 @@ def answered(shop: Shop) -> Iterator[Answered]:
         numbers = [sum(gain == 1 for gain in one.gains) for one in shop.judged]
         yield Answered([one.text for one in shop.judged], numbers, 1.0)
     if asked := pseudo_queries(shop.titles, Random(0), ASKED):
-        yield Answered(asked, [_holding(shop, text) for text in asked], HELD if shop.judged else 1.0)
-
-
-def _holding(shop: Shop, text: str) -> int:
-    """How many titles hold all words of a text, which some title does."""
-    needed = frozenset(words(text))
-    return sum(needed <= shop.words[row] for row in min((shop.holders[word] for word in needed), key=len))
+        yield Answered(asked, [len(shop.holding(text)) for text in asked], HELD if shop.judged else 1.0)
 
 
 def _centred(numbers: Sequence[int]) -> npt.NDArray[np.float64]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Vectors: TypeAlias = npt.NDArray[np.float16]
 
 BATCH = 64
+TOKENIZERS = ("tokenizer*.json", "vocab*", "*.model")
 
 
 class Teacher:
@@ -38,18 +39,32 @@ class Teacher:
         self._model = _load(folder, threads)
 
     def vectors(self, texts: Sequence[str], what: str) -> Vectors:
-        """Unit vectors of texts, `(N, E)` float16; computed once."""
+        """Unit vectors of texts, `(N, E)` float16; computed once.
+
+        Raises:
+            DataError: The model gives no numbers or the same for all, or they cannot be kept.
+        """
         digest = hashlib.sha256("\n".join([self._name, *texts]).encode("utf-8", "surrogatepass")).hexdigest()[:16]
         kept = self._keep / f"teacher-{digest}.npy"
         with suppress(OSError, ValueError, EOFError):  # torn
             found: Vectors = np.load(kept)
             return found
         computed = self._computed(texts, what)
-        self._keep.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_suffix(".part.npy")
-        np.save(beside, computed)
-        beside.replace(kept)
+        if not np.isfinite(computed).all() or (len(set(texts)) > 1 and (computed == computed[0]).all()):
+            raise DataError(f"{self._name} gives no vectors that tell texts apart; is the model there whole?")
+        self._save(computed, kept)
         return computed
+
+    def _save(self, computed: Vectors, kept: Path) -> None:
+        beside = kept.with_suffix(".part.npy")
+        try:
+            self._keep.mkdir(parents=True, exist_ok=True)
+            np.save(beside, computed)
+            beside.replace(kept)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink()
+            raise DataError(f"{kept} could not be written ({error}); is the disk full?") from error
 
     def _computed(self, texts: Sequence[str], what: str) -> Vectors:
         """Vectors in batches of like length."""
@@ -72,6 +87,7 @@ def _load(folder: Path, threads: int) -> Any:  # noqa: ANN401 (an optional libra
     import torch
     from sentence_transformers import SentenceTransformer
 
+    torch.manual_seed(0)  # what a torn model lacks is drawn by chance
     try:
         model = SentenceTransformer(str(folder))
     except Exception as error:  # the libraries beneath raise classes that share no base
@@ -79,6 +95,10 @@ def _load(folder: Path, threads: int) -> Any:  # noqa: ANN401 (an optional libra
             f"{folder} cannot be read as a sentence-embedding model ({error}); name a folder that "
             "sentence-transformers can load."
         ) from error
+    if not any(one for name in TOKENIZERS for place in (".", "0_Transformer") for one in (folder / place).glob(name)):
+        raise DataError(
+            f"{folder} holds no tokenizer, none of {', '.join(TOKENIZERS)}. Name the folder of a whole model."
+        )
     torch.set_num_threads(threads)
     return model
 
