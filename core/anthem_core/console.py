@@ -14,15 +14,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from anthem_core.errors import AnthemError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+SHOWN = 10  # skipped lines
 
 # Results go to standard output, everything said on the way to standard error: `--json | jq` must work.
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def skipped(problems: Sequence[object]) -> None:
+    """Name the first lines that were skipped, and count all where there are more, on standard error."""
+    for problem in problems[:SHOWN]:
+        err.print(f"skipped {problem}")
+    if len(problems) > SHOWN:
+        err.print(f"skipped {len(problems)} lines in all")
 
 
 def emit(value: dict[str, Any], text: str, *, as_json: bool) -> None:

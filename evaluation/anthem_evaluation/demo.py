@@ -15,7 +15,7 @@ from anthem_core.beir import read_dataset
 from anthem_core.bundle import load
 from anthem_core.catalogue import generate
 from anthem_core.cluster import connect, explained
-from anthem_core.console import err, progress
+from anthem_core.console import err, progress, skipped
 from anthem_core.encoder import Encoder
 from anthem_core.errors import DataError
 from anthem_core.node import demo_cluster, status
@@ -97,6 +97,7 @@ def run_demo(folder: Path | None, bundle: str, mode: Mode = "client") -> Demo:
 
 def _judgments(folder: Path | None) -> Judgments:
     name, dataset = ("catalogue", generate()) if folder is None else (folder.resolve().name, read_dataset(folder))
+    skipped(dataset.problems)
     if not dataset.qrels.get(SPLIT):
         raise DataError(f"{folder} has no qrels/{SPLIT}.tsv with judgments; the demo measures its gain on them.")
     return Judgments(name, dataset, SPLIT)

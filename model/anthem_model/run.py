@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.beir import read_dataset, unanswered
-from anthem_core.console import err
+from anthem_core.console import err, skipped
 from anthem_core.errors import DataError
 from anthem_model.calibration import calibrate
 from anthem_model.checkpoint import Checkpoint, save
@@ -73,11 +73,7 @@ def read_shop(folder: Path, seed: int, name: str | None = None) -> Parts:
             product, or it has no products.
     """
     dataset = read_dataset(folder, TRAIN)
-    problems = dataset.problems + unanswered(folder, dataset, TRAIN)
-    for problem in problems[:10]:
-        err.print(f"skipped {problem}")
-    if len(problems) > 10:
-        err.print(f"skipped {len(problems)} lines in all")
+    skipped(dataset.problems + unanswered(folder, dataset, TRAIN))
     if not dataset.products:
         raise DataError(f"{folder} has no products to learn from; give a corpus with titles.")
     parts = prepare(name or folder.resolve().name, dataset, random.Random(seed))
