@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import click
 from rich.console import Console
@@ -44,15 +44,22 @@ def emit(value: dict[str, Any], text: str, *, as_json: bool) -> None:
     click.echo(line.encode("utf-8", "replace").decode("utf-8"))
 
 
+class Advance(Protocol):
+    """Advances a bar."""
+
+    def __call__(self, steps: int, said: str = "") -> None:
+        """By so many steps, with a word on how it goes."""
+
+
 @contextmanager
-def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error; the yielded function advances it by a number of steps."""
+def progress(description: str, total: int | None = None) -> Iterator[Advance]:
+    """Show a bar on standard error; the yielded function advances it by a number of steps, and may say how it goes."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
         task = bars.add_task(description, total=total)
-        yield lambda steps: bars.advance(task, steps)
+        yield lambda steps, said="": bars.update(task, advance=steps, description=f"{description} {said}".rstrip())
 
 
 class _Failure(click.ClickException):

@@ -100,11 +100,12 @@ def run(
     if resume is not None:
         resume.restore(course)
     with progress("training", 1000) as advance:
-        shown = 0
+        shown = int(1000 * course.done)
+        advance(shown)  # before the first step, so that a resumed course is no faster for it
         while not course.over:
             value = course.step()
             now = int(1000 * course.done)
-            advance(now - shown)
+            advance(now - shown, course.said(value))
             shown = now
             if course.due:
                 course.validate(value)
@@ -196,3 +197,8 @@ class _Course:
         self.progress.offer(quality)
         shown = ", ".join(f"{name} {found:.4f}" for name, found in quality.items()) or "nothing judged"
         err.print(f"step {self.progress.step}: loss {value:.3f}, validation nDCG@10: {shown}")
+
+    def said(self, value: float) -> str:
+        """Loss of the moment and the best validation nDCG@10 by now, for the bar."""
+        best = ", ".join(f"{found:.3f}" for found in self.progress.quality.values())
+        return f"loss {value:.2f}" + (f", nDCG@10 {best}" if best else "")
