@@ -127,6 +127,15 @@ def test_a_catalogue_alone_learns_from_a_teacher():
     assert agreement > 0.9
 
 
+def test_a_teacher_leaves_chance_alone(model, tmp_path):
+    """What is drawn after a teacher is loaded is what would have been drawn without it."""
+    torch.manual_seed(7)
+    wanted = torch.rand(4)
+    torch.manual_seed(7)
+    Teacher(model, tmp_path)
+    assert torch.equal(torch.rand(4), wanted)
+
+
 def test_a_model_without_its_tokenizer_is_refused(model, tmp_path):
     """A folder that lacks the tokenizer would read every text wrong: DataError that names what is missing."""
     torn = tmp_path / "torn"

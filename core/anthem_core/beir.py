@@ -14,6 +14,7 @@ import json
 import re
 import zlib
 from codecs import BOM_UTF8
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -124,17 +125,19 @@ def unanswered(folder: Path, dataset: Dataset, split: str) -> list[Problem]:
     lacking = {query for query, grades in judged.items() if max(grades.values()) <= 0}
     if not lacking:
         return []
-    path = folder / "qrels" / f"{split}.tsv"
+    name = f"qrels/{split}.tsv"
     found: dict[str, Problem] = {}
-    column = _columns(next(_raw_lines(path), b""), path.name)[0]
-    for number, line in enumerate(_raw_lines(path), start=1):
-        query = line.decode(errors="replace").rstrip("\r\n").split("\t")[column:][:1]
-        if query and query[0] in lacking:
-            found.setdefault(query[0], Problem(f"qrels/{path.name}", number, f"{query[0]!r} has no relevant product"))
+    lines = enumerate(_raw_lines(folder / name), start=1)
+    columns = _columns(next(lines)[1], name)
+    for number, line in lines:
+        with suppress(_BadLineError):  # already told
+            query, _, _ = _judgment(line, columns)
+            if query in lacking:
+                found.setdefault(query, Problem(name, number, f"{query!r} has no relevant product"))
     problems = list(found.values())
     if len(lacking) > BAD_SHARE * len(judged):
         raise DataError(
-            f"{len(lacking)} of {len(judged)} queries of qrels/{path.name} have no relevant product, at most 1 % may: "
+            f"{len(lacking)} of {len(judged)} queries of {name} have no relevant product, at most 1 % may: "
             f"{'; '.join(map(str, problems[:3]))}. Judge a product above 0 for each, or remove them."
         )
     return problems

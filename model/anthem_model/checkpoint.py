@@ -11,6 +11,7 @@ from anthem_core.errors import DataError
 from anthem_core.fusion import Fusion
 from anthem_core.text import Vocabulary
 from anthem_model.calibration import Calibration
+from anthem_model.files import whole
 from anthem_model.network import Anthem, Shape
 
 if TYPE_CHECKING:
@@ -36,13 +37,8 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         DataError: The file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.part")
-    try:
+    with whole(path) as beside:
         torch.save(_to_dict(checkpoint), beside)
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch has a class of its own for a full disk
-        beside.unlink(missing_ok=True)
-        raise DataError(f"{path} could not be written ({error}); is the disk full?") from error
 
 
 def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -27,14 +27,15 @@ def latent(titles: Sequence[str], texts: Sequence[str], size: int) -> npt.NDArra
     The first right singular vectors of the titles' words by rarity, `U S Vᵀ = T`, and `x V` for the words `x` of a
     text (Deerwester et al., 1990).
     """
-    read = [_stems(title) for title in titles]
-    holders = Counter(word for title in read for word in title)
+    stemmer = Stemmer.Stemmer("english")
+    read = {text: list(dict.fromkeys(stemmer.stemWords(words(text)))) for text in {*titles, *texts}}
+    holders = Counter(word for title in titles for word in read[title])
     known = sorted(word for word, count in holders.items() if count >= LEAST)
     columns = {word: place for place, word in enumerate(known)}
     rarity = np.log(len(titles) / np.array([holders[word] for word in known], float)) if known else np.zeros(0)
     wide, asked = (
-        bags([[columns[word] for word in text if word in columns] for text in some], rarity)
-        for some in (read, [_stems(text) for text in texts])
+        bags([[columns[word] for word in read[text] if word in columns] for text in some], rarity)
+        for some in (titles, texts)
     )
     found = asked @ _axes(wide, size)
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
@@ -53,8 +54,3 @@ def _axes(wide: sparse.csr_matrix, size: int) -> npt.NDArray[np.float64]:
     values, vectors = eigsh(square, k=rank, v0=np.ones(width), rng=0)
     axes: npt.NDArray[np.float64] = vectors[:, ::-1] * (values[::-1] > SMALL)
     return axes
-
-
-def _stems(text: str) -> list[str]:
-    """Stems of a text's words, each once."""
-    return list(dict.fromkeys(Stemmer.Stemmer("english").stemWords(words(text))))

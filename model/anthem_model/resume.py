@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from anthem_core.console import err
-from anthem_core.errors import DataError
+from anthem_model.files import whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,15 +53,9 @@ class Resume:
         Raises:
             DataError: It cannot be written.
         """
-        beside = self._file.with_suffix(".part")
-        try:
+        with whole(self._file) as beside:
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save({"of": self.of, "course": course.state()}, beside)
-            beside.replace(self._file)
-        except (OSError, RuntimeError) as error:  # torch has a class of its own for a full disk
-            with suppress(OSError):
-                beside.unlink()
-            raise DataError(f"{self._file} could not be written ({error}); is the disk full?") from error
 
     def forget(self) -> None:
         """Remove the folder once the training is done."""

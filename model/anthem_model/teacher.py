@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from anthem_core.console import progress
 from anthem_core.errors import DataError
+from anthem_model.files import whole
 from anthem_model.pseudo import PSEUDO, readable
 
 if TYPE_CHECKING:
@@ -52,19 +53,11 @@ class Teacher:
         computed = self._computed(texts, what)
         if not np.isfinite(computed).all() or (len(set(texts)) > 1 and (computed == computed[0]).all()):
             raise DataError(f"{self._name} gives no vectors that tell texts apart; is the model there whole?")
-        self._save(computed, kept)
-        return computed
-
-    def _save(self, computed: Vectors, kept: Path) -> None:
-        beside = kept.with_suffix(".part.npy")
-        try:
+        with whole(kept) as beside:
             self._keep.mkdir(parents=True, exist_ok=True)
-            np.save(beside, computed)
-            beside.replace(kept)
-        except OSError as error:
-            with suppress(OSError):
-                beside.unlink()
-            raise DataError(f"{kept} could not be written ({error}); is the disk full?") from error
+            with beside.open("wb") as file:
+                np.save(file, computed)
+        return computed
 
     def _computed(self, texts: Sequence[str], what: str) -> Vectors:
         """Vectors in batches of like length."""
@@ -87,9 +80,10 @@ def _load(folder: Path, threads: int) -> Any:  # noqa: ANN401 (an optional libra
     import torch
     from sentence_transformers import SentenceTransformer
 
-    torch.manual_seed(0)  # what a torn model lacks is drawn by chance
     try:
-        model = SentenceTransformer(str(folder))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # what a torn model lacks is drawn by chance
+            model = SentenceTransformer(str(folder))
     except Exception as error:  # the libraries beneath raise classes that share no base
         raise DataError(
             f"{folder} cannot be read as a sentence-embedding model ({error}); name a folder that "

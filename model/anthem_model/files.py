@@ -1,0 +1,29 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from anthem_core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path beside a file, to write to: it takes the file's place at the end, and is gone when anything fails.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        yield beside
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch has a class of its own for a full disk
+        with suppress(OSError):
+            beside.unlink()
+        raise DataError(f"{path} could not be written ({error}); is the disk full?") from error
