@@ -37,7 +37,8 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         DataError: The file cannot be written.
     """
-    with whole(path) as beside:
+    beside = path.with_name(f".{path.name}.part")
+    with whole(path, beside):
         torch.save(_to_dict(checkpoint), beside)
 
 

@@ -13,15 +13,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A path beside a file, to write to: it takes the file's place at the end, and is gone when anything fails.
+def whole(path: Path, beside: Path) -> Iterator[None]:
+    """What is written beside a file takes its place at the end, and is gone when anything fails.
 
     Raises:
         DataError: It cannot be written.
     """
-    beside = path.with_name(f".{path.name}.part")
     try:
-        yield beside
+        yield
         beside.replace(path)
     except (OSError, RuntimeError) as error:  # torch has a class of its own for a full disk
         with suppress(OSError):

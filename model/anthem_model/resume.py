@@ -53,7 +53,8 @@ class Resume:
         Raises:
             DataError: It cannot be written.
         """
-        with whole(self._file) as beside:
+        beside = self._file.with_suffix(".part")
+        with whole(self._file, beside):
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save({"of": self.of, "course": course.state()}, beside)
 

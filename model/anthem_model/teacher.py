@@ -53,10 +53,10 @@ class Teacher:
         computed = self._computed(texts, what)
         if not np.isfinite(computed).all() or (len(set(texts)) > 1 and (computed == computed[0]).all()):
             raise DataError(f"{self._name} gives no vectors that tell texts apart; is the model there whole?")
-        with whole(kept) as beside:
+        beside = kept.with_suffix(".part.npy")
+        with whole(kept, beside):
             self._keep.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
-                np.save(file, computed)
+            np.save(beside, computed)
         return computed
 
     def _computed(self, texts: Sequence[str], what: str) -> Vectors:
