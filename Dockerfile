@@ -3,7 +3,7 @@ FROM python:3.11-slim AS build
 WORKDIR /source
 COPY . .
 RUN python -m venv /anthem \
-    && /anthem/bin/pip install --no-cache-dir $([ -f constraints.txt ] && echo "--constraint constraints.txt") .
+    && /anthem/bin/pip install --no-cache-dir $([ -f constraints.txt ] && echo "--constraint constraints.txt") '.[serve]'
 
 FROM python:3.11-slim
 COPY --from=build /anthem /anthem

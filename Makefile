@@ -44,9 +44,9 @@ clean: ## remove the virtual environment and what the tools left
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable . testcontainers
+	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(INSTALL) --editable '.[train,dev]'
+	$(INSTALL) --editable '.[all,dev]'
 	@touch $@

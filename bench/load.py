@@ -28,14 +28,14 @@ import httpx
 import numpy as np
 from opensearchpy import OpenSearch
 
-from anthem_core.bundle import load as load_bundle
-from anthem_core.catalogue import generate
-from anthem_core.console import emit, err
-from anthem_core.encoder import Encoder
-from anthem_core.node import test_cluster
-from anthem_evaluation.machine import machine
+from anthem_core.console import print_result, stderr
+from anthem_core.encoding.bundle import load_bundle
+from anthem_core.encoding.encoder import Encoder
+from anthem_evaluation.measure import describe_machine
 from anthem_ingest.ingest import load_products
 from anthem_plugin.client import AnthemClient
+from anthem_sandbox.catalogue import generate_catalogue
+from anthem_sandbox.node import cluster_for_tests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -306,15 +306,15 @@ def main(clients: int, seconds: float, *, as_json: bool) -> None:
 
     Example: python bench/load.py --clients 8 --seconds 5
     """
-    load, data, encoder = Load(clients, seconds), generate(products=SHOP), Encoder(load_bundle("general"))
+    load, data, encoder = Load(clients, seconds), generate_catalogue(products=SHOP), Encoder(load_bundle("general"))
     outcomes = []
-    with test_cluster() as url:
+    with cluster_for_tests() as url:
         for loads in (on_clients(url, data, encoder, load), on_service(url, data, load)):
             for one in loads:
-                err.print(one)
+                stderr.print(one)
                 outcomes.append(one)
-    value = {"machine": machine(), "loads": [asdict(one) for one in outcomes]}
-    emit(value, f"{machine()}\n\n{as_text(outcomes)}", as_json=as_json)
+    value = {"machine": describe_machine(), "loads": [asdict(one) for one in outcomes]}
+    print_result(value, f"{describe_machine()}\n\n{as_text(outcomes)}", as_json=as_json)
     sys.exit(any(one.errors or one.mb_per_minute > FLAT for one in outcomes))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anthem_core.beir import Dataset, read_dataset, write_dataset
-from anthem_core.catalogue import generate
+from anthem_sandbox.catalogue import generate_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -45,7 +45,7 @@ def _judged(dataset: Dataset, splits: Set[str]) -> set[str]:
 
 def main(esci: Path, bundle: Path, work: Path = Path("runs/general")) -> None:
     """Write both sources, train, export."""
-    sources = {"catalogue": generate(seed=0), "esci": train_part(read_dataset(esci))}
+    sources = {"catalogue": generate_catalogue(seed=0), "esci": train_part(read_dataset(esci))}
     for name, dataset in sources.items():
         write_dataset(dataset, work / name)
     checkpoint = work / "general.pt"

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from anthem_core.bundle import ATTENTION_GRAPH, load, model_id, save_manifest
-from anthem_core.encoder import Encoder
+from anthem_core.encoding.bundle import ATTENTION_GRAPH, compute_model_id, load_bundle, save_manifest
+from anthem_core.encoding.encoder import Encoder
 
 BRANDS = ["acme", "globex", "initech", "stark"]
 TRAITS = ["red", "wireless", "fire resistant", "mini", "4k"]
@@ -23,8 +23,8 @@ def plain(attentive, with_attention, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
     bundle = with_attention(attentive.bundle, folder)
     (folder / ATTENTION_GRAPH).unlink()
-    save_manifest(replace(bundle, model=model_id(folder, bundle.vocabulary.rules())))
-    return Encoder(load(folder))
+    save_manifest(replace(bundle, model=compute_model_id(folder, bundle.vocabulary.rules())))
+    return Encoder(load_bundle(folder))
 
 
 def hits(response):

@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from anthem_core.bundle import (
+from anthem_core.encoding.bundle import (
     ALL_SIGNALS,
     ATTENTION_GRAPH,
     LEXICAL_CONTAINMENT,
-    REQUIRED,
-    load,
-    model_id,
+    REQUIRED_FILES,
+    compute_model_id,
+    load_bundle,
     save_manifest,
 )
-from anthem_core.encoder import Encoder
-from anthem_core.fusion import Fusion
+from anthem_core.encoding.encoder import Encoder
+from anthem_core.fusion import FusionWeights
 
 # The machines this runs on are shared: a slow example is no failure, and a failure must repeat.
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -67,7 +67,7 @@ def measured(pytestconfig):
 @pytest.fixture(scope="session")
 def bundle():
     """The bundle in the repository."""
-    return load("general")
+    return load_bundle("general")
 
 
 @pytest.fixture(scope="session")
@@ -81,14 +81,14 @@ def with_attention():
     """Makes a copy of a bundle, without the attention graph it may have, with this one and with weights for it."""
 
     def make(bundle, folder, graph=Path(__file__).parent / "golden" / ATTENTION_GRAPH):
-        for name in REQUIRED:
+        for name in REQUIRED_FILES:
             shutil.copy(bundle.path / name, folder / name)
         shutil.copy(graph, folder / ATTENTION_GRAPH)
-        two = Fusion(bias=0.5, lexical=4.0, containment=2.0, half_saturation=3.0, median_distance=0.7)
+        two = FusionWeights(bias=0.5, lexical=4.0, containment=2.0, half_saturation=3.0, median_distance=0.7)
         weights = {LEXICAL_CONTAINMENT: two, ALL_SIGNALS: replace(two, attention=6.0, median_attention=0.6)}
-        model = model_id(folder, bundle.vocabulary.rules())
+        model = compute_model_id(folder, bundle.vocabulary.rules())
         save_manifest(replace(bundle, path=folder, model=model, fusion=weights))
-        return load(folder)
+        return load_bundle(folder)
 
     return make
 
@@ -141,16 +141,16 @@ def serving(until):
 @pytest.fixture(scope="session")
 def cluster():
     """URL of a real OpenSearch: ANTHEM_TEST_URL, then Docker, then the local node."""
-    from anthem_core.node import test_cluster
+    from anthem_sandbox.node import cluster_for_tests
 
-    with test_cluster() as url:
+    with cluster_for_tests() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def client(cluster):
     """Client of the real OpenSearch."""
-    from anthem_core.cluster import connect
+    from anthem_core.opensearch.connection import connect
 
     with connect(cluster) as opensearch:
         yield opensearch

@@ -22,7 +22,7 @@ import trustme
 from click.testing import CliRunner
 
 from anthem_core.cli import main
-from anthem_core.permissions import PERMISSIONS, request
+from anthem_core.opensearch.permissions import PERMISSIONS, match_request
 from anthem_ingest.ingest import ingest_index
 
 UNAUTHORIZED = (401, {"error": "Unauthorized"})
@@ -68,7 +68,7 @@ class Proxy:
 
     def answer(self, asked, node):
         """Status and body for a request."""
-        named = request(asked.method, asked.path)
+        named = match_request(asked.method, asked.path)
         self.seen += [named or f"{asked.method} {asked.path}", *kinds(named, asked.body)]
         if refused := self.refusal(asked):
             return refused[0], json.dumps(refused[1]).encode()

@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 import pytest
 
-from anthem_core.fields import Fields
+from anthem_core.opensearch.schema import VectorFields
 
 BRANDS = ["acme", "globex", "initech", "umbrella", "stark"]
 TRAITS = ["red", "blue", "wireless", "mini", "pro"]
@@ -28,10 +28,10 @@ def match(query):
 def small_shop(client, encoder, model=None):
     """Name of an index of the titles with the encoder's vectors, said to be of its model if no other is named."""
     name = f"test-client-{uuid.uuid4().hex}"
-    mappings = Fields().mapping(encoder.bundle.dimension)
+    mappings = VectorFields().mapping(encoder.bundle.dimension)
     client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": mappings})
     for number, (title, point) in enumerate(zip(TITLES, encoder.products(TITLES), strict=True)):
-        document = Fields().document(point, model or encoder.bundle.model, "")
+        document = VectorFields().document(point, model or encoder.bundle.model, "")
         client.index(index=name, id=str(number), body={"title": title, **document})
     client.indices.refresh(index=name)
     yield name
@@ -56,7 +56,7 @@ def bare(client, encoder):
 def large_shop(client, encoder, *, graph=True, shards=1):
     """Name of an index of 150 products, every tenth without a vector, with a graph of the others or without."""
     name = f"test-modes-{uuid.uuid4().hex}"
-    mappings = Fields().mapping(encoder.bundle.dimension)
+    mappings = VectorFields().mapping(encoder.bundle.dimension)
     kinds = {"title": "text", "brand": "keyword", "price": "integer"}
     mappings["properties"] |= {field: {"type": kind} for field, kind in kinds.items()}
     if graph:
@@ -65,7 +65,7 @@ def large_shop(client, encoder, *, graph=True, shards=1):
     client.indices.create(index=name, body={"settings": settings, "mappings": mappings})
     lines = []
     for number, (title, point) in enumerate(zip(PRODUCTS, encoder.products(PRODUCTS), strict=True)):
-        vector = Fields().document(point, encoder.bundle.model, title) if number % 10 else {}
+        vector = VectorFields().document(point, encoder.bundle.model, title) if number % 10 else {}
         product = {"title": title, "brand": title.split()[0], "price": number}
         lines += [{"index": {"_id": str(number)}}, product | vector]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]

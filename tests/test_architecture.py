@@ -163,8 +163,8 @@ def test_a_bare_environment_shows_every_help(bare, tmp_path):
 def test_a_bare_environment_encodes(bare, tmp_path):
     """The bundle in the wheel is found by name, from another folder, and encodes a query and a product."""
     code = (
-        "from anthem_core.bundle import load; from anthem_core.encoder import Encoder; "
-        "from anthem_core.containment import query_distance as far; e = Encoder(load('general')); "
+        "from anthem_core.encoding.bundle import load_bundle as load; from anthem_core.encoding.encoder import Encoder; "
+        "from anthem_core.geometry.regions import query_distance as far; e = Encoder(load('general')); "
         "print(float(far(e.query('fire tv'), e.products(['fire tv stick']), e.bundle.gamma)[0]) >= 0)"
     )
     done = in_bare(bare, "python", "-c", code, cwd=tmp_path)

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anthem_core.attention import Attention
-from anthem_core.bundle import (
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.bundle import (
     ALL_SIGNALS,
     ATTENTION_GRAPH,
     PRODUCT_GRAPH,
-    REQUIRED,
-    load,
-    model_id,
+    REQUIRED_FILES,
+    compute_model_id,
+    load_bundle,
     save_manifest,
 )
+from anthem_core.encoding.tokenizer import extract_trigrams
 from anthem_core.errors import BundleError
-from anthem_core.text import trigrams
-from anthem_plugin.scoring import Scoring
+from anthem_plugin.scoring.params import ScoringParams
 
 TITLES = ["fire tv stick 4k", "", "Kühlschrank weiß 200 l", "टीवी", "red kindle case " * 20, "teapot", "!!!", "x"]
 
@@ -32,7 +32,7 @@ some_text = st.text(max_size=60)
 @pytest.fixture(scope="module")
 def attention(attentive):
     """The attention of that bundle."""
-    return Attention(attentive.bundle)
+    return AttentionScorer(attentive.bundle)
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def test_a_score_a_title(attention, query, titles):
     """Every title has a score, a finite one where query and title have letters or digits, NaN where one has none."""
     found = attention.scores(query, titles)
     assert found.shape == (len(titles),)
-    assert [bool(np.isfinite(score)) for score in found] == [bool(trigrams(query) and trigrams(t)) for t in titles]
+    assert [bool(np.isfinite(score)) for score in found] == [
+        bool(extract_trigrams(query) and extract_trigrams(t)) for t in titles
+    ]
 
 
 def test_company_changes_no_score(attention):
@@ -72,11 +74,11 @@ def test_a_grid_has_the_trigrams_for_labels(attention, query, title):
     """Rows are the query's trigrams, columns the title's, within the limits; its score is that of `scores`."""
     vocabulary = attention.bundle.vocabulary
     grid = attention.grid(query, title)
-    if not trigrams(title):
+    if not extract_trigrams(title):
         assert grid is None
         return
-    assert grid.query == trigrams(query, vocabulary.query_limit)
-    assert grid.title == trigrams(title, vocabulary.title_limit)
+    assert grid.query == extract_trigrams(query, vocabulary.query_limit)
+    assert grid.title == extract_trigrams(title, vocabulary.title_limit)
     assert grid.cells.shape == (len(grid.query), len(grid.title))
     assert grid.score == pytest.approx(attention.scores(query, [title])[0], abs=1e-6)
 
@@ -91,7 +93,7 @@ def test_a_cell_belongs_to_its_labels(attention):
 
 def test_threads_may_share_an_attention(attentive, attention):
     """Eight threads at once, the first to use it among them, get what one gets alone."""
-    wanted, fresh = attention.scores("fire tv", TITLES), Attention(attentive.bundle)
+    wanted, fresh = attention.scores("fire tv", TITLES), AttentionScorer(attentive.bundle)
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(lambda _: fresh.scores("fire tv", TITLES), range(32)):
             np.testing.assert_array_equal(found, wanted)
@@ -100,7 +102,7 @@ def test_threads_may_share_an_attention(attentive, attention):
 def test_the_graph_makes_another_model(bundle, attentive, folder):
     """Attention is part of the model id; without it the id is that of the other files, as it always was."""
     (folder / ATTENTION_GRAPH).unlink()
-    without = model_id(folder, bundle.vocabulary.rules())
+    without = compute_model_id(folder, bundle.vocabulary.rules())
     assert without != attentive.bundle.model
     assert bundle.attends or without == bundle.model
 
@@ -109,9 +111,9 @@ def test_the_graph_counts_as_part_of_the_bundle(attentive):
     """Its size is in that of the bundle, and its weights are those of all three signals."""
     bundle = attentive.bundle
     assert bundle.attends
-    assert bundle.bytes == sum((bundle.path / name).stat().st_size for name in (*REQUIRED, ATTENTION_GRAPH))
-    assert Scoring.of(bundle).attentive == bundle.fusion[ALL_SIGNALS]
-    assert load(bundle.path) == bundle
+    assert bundle.bytes == sum((bundle.path / name).stat().st_size for name in (*REQUIRED_FILES, ATTENTION_GRAPH))
+    assert ScoringParams.of(bundle).attentive == bundle.fusion[ALL_SIGNALS]
+    assert load_bundle(bundle.path) == bundle
 
 
 @pytest.mark.parametrize(
@@ -125,33 +127,33 @@ def test_a_damaged_graph_is_refused(folder, damage, message):
     """A graph that the manifest lists and that is gone, or is another, is refused with what to do."""
     damage(folder / ATTENTION_GRAPH)
     with pytest.raises(BundleError, match=message):
-        load(folder)
+        load_bundle(folder)
 
 
 def test_a_graph_that_was_slipped_in_is_refused(folder):
     """A graph that the manifest does not know is refused as well: nobody vouches for it."""
-    plain = load(folder)
+    plain = load_bundle(folder)
     (folder / ATTENTION_GRAPH).rename(folder / "aside")
-    save_manifest(replace(plain, model=model_id(folder, plain.vocabulary.rules())))
-    assert not load(folder).attends
+    save_manifest(replace(plain, model=compute_model_id(folder, plain.vocabulary.rules())))
+    assert not load_bundle(folder).attends
     (folder / "aside").rename(folder / ATTENTION_GRAPH)
     with pytest.raises(BundleError, match=r"attention.onnx has SHA-256 .*, the manifest says None"):
-        load(folder)
+        load_bundle(folder)
 
 
 def test_a_bundle_without_attention_has_none(folder):
     """It loads and ranks by two signals as before; who asks for attention is told what is missing."""
-    bundle = load(folder)
+    bundle = load_bundle(folder)
     (folder / ATTENTION_GRAPH).unlink()
-    save_manifest(replace(bundle, model=model_id(folder, bundle.vocabulary.rules())))
-    plain = load(folder)
-    assert Scoring.of(plain).attentive is None
+    save_manifest(replace(bundle, model=compute_model_id(folder, bundle.vocabulary.rules())))
+    plain = load_bundle(folder)
+    assert ScoringParams.of(plain).attentive is None
     with pytest.raises(BundleError, match=r"has no attention.onnx.*rank without attention"):
-        Attention(plain)
+        AttentionScorer(plain)
 
 
 def test_a_foreign_graph_is_refused_at_first_use(attentive, with_attention, tmp_path):
     """A graph with other inputs and outputs is no reason to refuse the bundle, and an error once it is asked."""
     foreign = with_attention(attentive.bundle, tmp_path, attentive.bundle.path / PRODUCT_GRAPH)
     with pytest.raises(BundleError, match=r"attention.onnx has inputs and outputs .*trigrams.* were wanted"):
-        Attention(foreign).scores("fire tv", ["tv"])
+        AttentionScorer(foreign).scores("fire tv", ["tv"])

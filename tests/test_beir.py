@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.beir import Dataset, Problem, Product, read_dataset, read_products, write_dataset
+from anthem_core.beir import Dataset, Product, SkippedLine, read_dataset, read_products, write_dataset
 from anthem_core.errors import DataError
 
 LINES = 200  # good lines around one bad line: well under 1 %
@@ -137,7 +137,7 @@ def test_one_percent_is_borne_and_more_is_not(tmp_path, name):
 
 def test_a_problem_reads_as_file_line_and_reason():
     """A problem prints as compilers print theirs."""
-    assert str(Problem("queries.jsonl", 17, "no text")) == "queries.jsonl:17: no text"
+    assert str(SkippedLine("queries.jsonl", 17, "no text")) == "queries.jsonl:17: no text"
 
 
 def test_a_corpus_alone_is_a_dataset(tmp_path):
@@ -197,7 +197,7 @@ def test_products_stream_with_their_problems(tmp_path):
     """Products come one by one, before the file has been read to its end, and problems gather beside them."""
     path = tmp_path / "products.jsonl"
     path.write_bytes(b"\n".join([b"{", *good_lines()["corpus.jsonl"]]))
-    problems: list[Problem] = []
+    problems: list[SkippedLine] = []
     stream = read_products(path, problems)
     assert next(stream).id == "p0"
     assert [str(problem)[:16] for problem in problems] == ["products.jsonl:1"]

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anthem_core.fields import Fields
-from anthem_core.lorentz import lift
+from anthem_core.geometry.lorentz import lift
+from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.client import AnthemClient, Filter
-from anthem_plugin.painless import score_script
-from anthem_plugin.retrieve import NO_WORDS_IN_IT, OWN_RESCORE
-from anthem_plugin.rewrite import rewrite
-from anthem_plugin.scoring import Scoring, precise
+from anthem_plugin.rewriter.rescore import build_rescore_body
+from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON, OWN_RESCORE_REASON
+from anthem_plugin.scoring.painless import build_score_script
+from anthem_plugin.scoring.params import ScoringParams, to_float64
 
 pytestmark = pytest.mark.node
 
@@ -78,9 +78,9 @@ QUERIES = {
         {"query": {"script_score": {"query": MATCH, "script": {"source": "_score + 1"}}}}),
     "`query_string`": case({"query": {"query_string": {"query": "fire tv", "default_field": "title"}}}),
     "`query_string` that names fields": case(
-        {"query": {"query_string": {"query": "title:fire OR title:tv"}}}, retrieve=NO_WORDS_IN_IT),
+        {"query": {"query_string": {"query": "title:fire OR title:tv"}}}, retrieve=INSEPARABLE_FILTERS_REASON),
     "`simple_query_string`": case({"query": {"simple_query_string": {"query": "fire tv", "fields": ["title"]}}}),
-    "`match` of other words than the text": case({"query": {"match": {"title": "red"}}}, retrieve=NO_WORDS_IN_IT),
+    "`match` of other words than the text": case({"query": {"match": {"title": "red"}}}, retrieve=INSEPARABLE_FILTERS_REASON),
     "`constant_score`": case({"query": {"constant_score": {"filter": MATCH}}}),
     "`match_all`": case({"query": {"match_all": {}}}),
     "`knn`": case({"query": {"knn": {"v": {"vector": [1, 0], "k": 3}}}}, **left(ITSELF.format("knn"))),
@@ -116,7 +116,7 @@ KEYS = {
     "`rescore` of the caller's own": case(
         PLAIN | {"rescore": {"window_size": 5, "query": {"rescore_query": {"match": {"title": "red"}}}}},
         client="the body has a `rescore` of its own, which changes the scores the client ranks by; use cluster mode",
-        retrieve=OWN_RESCORE),
+        retrieve=OWN_RESCORE_REASON),
     "`suggest`": case(PLAIN | {"suggest": {"one": {"text": "fier", "term": {"field": "title"}}}}),
     "`track_total_hits: false`": case(PLAIN | {"track_total_hits": False}),
     "`terminate_after`": case(PLAIN | {"terminate_after": 100}),
@@ -165,7 +165,7 @@ def shop(client, encoder):
     properties = {"title": {"type": "text"}, "text": {"type": "text"}, "brand": {"type": "keyword"}}
     plain = properties | {"price": {"type": "integer"}, "v": {"type": "knn_vector", "dimension": 2, "method": graph}}
     flat = {field: kind for field, kind in plain.items() if field != "v"}
-    vectors = Fields().mapping(encoder.bundle.dimension)["properties"]
+    vectors = VectorFields().mapping(encoder.bundle.dimension)["properties"]
     flat |= json.loads(json.dumps(vectors))
     vectors["anthem"]["properties"]["vector"]["method"] = graph
     for index, fields, built in (
@@ -178,7 +178,7 @@ def shop(client, encoder):
     for number, (title, point) in enumerate(zip(TITLES, encoder.products(TITLES), strict=True)):
         product = {"title": title, "text": f"a {title}", "brand": title.split()[0], "price": number}
         client.index(index=f"{name}-bare", body=product)
-        product |= Fields().document(point, encoder.bundle.model, title)
+        product |= VectorFields().document(point, encoder.bundle.model, title)
         client.index(index=f"{name}-flat", body=product)
         client.index(index=name, id=str(number), body=product | {"v": [number, 1]}, routing="x")
     client.indices.put_alias(index=name, name=f"{name}-alias")
@@ -193,7 +193,7 @@ def shop(client, encoder):
 def slack(encoder):
     """A slack within which all but one of the nine products lie."""
     points = lift(encoder.products(TITLES)[:, 1:].astype(np.float64))
-    return float(np.sort(precise(encoder.query("fire tv")).excess(points))[7:].mean())
+    return float(np.sort(to_float64(encoder.query("fire tv")).excess(points))[7:].mean())
 
 
 def filled(value, shop):
@@ -308,9 +308,11 @@ def test_the_rewriter_serves_msearch(client, encoder, shop):
 def test_a_script_without_a_model_keeps_the_lexical_order(client, encoder, shop):
     """A rewritten body whose `model` nobody filled in, as when a pipeline's service is away, ranks as the plain one."""
     body = {"query": {"match": {"title": "acme red pit"}}}
-    script = score_script(encoder.query("fire tv"), Scoring.of(encoder.bundle))
+    script = build_score_script(encoder.query("fire tv"), ScoringParams.of(encoder.bundle))
     script["params"]["model"] = ""
-    plain, found = (client.search(index=shop["index"], body=one) for one in (body, rewrite(body, script).body))
+    plain, found = (
+        client.search(index=shop["index"], body=one) for one in (body, build_rescore_body(body, script).body)
+    )
     assert [hit["_id"] for hit in found["hits"]["hits"]] == [hit["_id"] for hit in plain["hits"]["hits"]]
     assert found["hits"]["hits"][0]["_score"] > 1
 

@@ -10,25 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.bundle import (
-    FORMAT,
+from anthem_core.encoding.bundle import (
+    BUNDLE_FORMAT,
     LEXICAL_CONTAINMENT,
-    MANIFEST,
+    MANIFEST_FILE,
     PRODUCT_GRAPH,
     QUERY_GRAPH,
-    REQUIRED,
-    TRIGRAMS,
-    files,
-    load,
-    model_id,
+    REQUIRED_FILES,
+    TRIGRAMS_FILE,
+    compute_model_id,
+    find_shipped_bundles,
+    list_bundle_files,
+    load_bundle,
     save_manifest,
-    shipped,
     write_vocabulary,
 )
-from anthem_core.encoder import Encoder, session
+from anthem_core.encoding.encoder import Encoder, open_session
+from anthem_core.encoding.tokenizer import build_vocabulary
 from anthem_core.errors import BundleError
-from anthem_core.fusion import Fusion
-from anthem_core.text import build_vocabulary
+from anthem_core.fusion import FusionWeights
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def folder(bundle, tmp_path):
 
 def manifest(folder, **changes):
     """Rewrite entries of the manifest; an entry of None is taken out."""
-    values = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | changes
+    values = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8")) | changes
     kept = {name: value for name, value in values.items() if value is not None}
-    (folder / MANIFEST).write_text(json.dumps(kept), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(json.dumps(kept), encoding="utf-8")
 
 
 def flip(path):
@@ -59,19 +59,19 @@ def cut(path):
 
 def spell(folder, name, value):
     """Write a number of the manifest in a way that Python would not."""
-    text = (folder / MANIFEST).read_text(encoding="utf-8")
-    (folder / MANIFEST).write_text(re.sub(rf'"{name}": [^,]*', f'"{name}": {value}', text), encoding="utf-8")
+    text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(re.sub(rf'"{name}": [^,]*', f'"{name}": {value}', text), encoding="utf-8")
 
 
 def text_rules(folder, **changes):
     """Change rules of the text in the manifest."""
-    rules = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["text"]
+    rules = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["text"]
     manifest(folder, text=rules | changes)
 
 
 def swap_graph(folder):
     """Put the product encoder in the place of the query encoder, with sums to match."""
-    bundle = load(folder)
+    bundle = load_bundle(folder)
     shutil.copy(folder / PRODUCT_GRAPH, folder / QUERY_GRAPH)
     save_manifest(bundle)
 
@@ -79,12 +79,20 @@ def swap_graph(folder):
 # How a bundle is damaged: what the message names as found, as wanted, and as the cure.
 AGAIN = "anthem export"
 DAMAGE = {
-    "no manifest": (lambda folder: (folder / MANIFEST).unlink(), "has no manifest.json", AGAIN),
-    "manifest cut": (lambda folder: cut(folder / MANIFEST), "is not JSON", AGAIN),
-    "manifest no text": (lambda folder: (folder / MANIFEST).write_bytes(b"\xff\xfe{"), "is not JSON", AGAIN),
-    "manifest no object": (lambda folder: (folder / MANIFEST).write_text("[]"), "has format None", "Is this an ANTHEM"),
+    "no manifest": (lambda folder: (folder / MANIFEST_FILE).unlink(), "has no manifest.json", AGAIN),
+    "manifest cut": (lambda folder: cut(folder / MANIFEST_FILE), "is not JSON", AGAIN),
+    "manifest no text": (lambda folder: (folder / MANIFEST_FILE).write_bytes(b"\xff\xfe{"), "is not JSON", AGAIN),
+    "manifest no object": (
+        lambda folder: (folder / MANIFEST_FILE).write_text("[]"),
+        "has format None",
+        "Is this an ANTHEM",
+    ),
     "foreign manifest": (lambda folder: manifest(folder, format="keras"), "has format 'keras'; format 1", "Is this an"),
-    "newer": (lambda folder: manifest(folder, format=FORMAT + 1), f"format {FORMAT + 1}; .* up to {FORMAT}", "Upgrade"),
+    "newer": (
+        lambda folder: manifest(folder, format=BUNDLE_FORMAT + 1),
+        f"format {BUNDLE_FORMAT + 1}; .* up to {BUNDLE_FORMAT}",
+        "Upgrade",
+    ),
     "no sums": (lambda folder: manifest(folder, sha256=None), "SHA-256 .* the manifest says None", AGAIN),
     "another model": (lambda folder: manifest(folder, model="0" * 16), "make model .* the manifest says 0000", AGAIN),
     "swapped graph": (swap_graph, "make model .*, the manifest says", AGAIN),
@@ -105,7 +113,7 @@ DAMAGE = {
     "no number": (lambda folder: manifest(folder, gamma="much"), "gamma 'much'; a number between 0 and 1 was", AGAIN),
     "format true": (lambda folder: manifest(folder, format=True), "has format True; format 1", "Is this an ANTHEM"),
     "nested deeply": (
-        lambda folder: (folder / MANIFEST).write_text("[" * 200_000 + "]" * 200_000),
+        lambda folder: (folder / MANIFEST_FILE).write_text("[" * 200_000 + "]" * 200_000),
         "is not JSON",
         AGAIN,
     ),
@@ -119,14 +127,17 @@ DAMAGE = {
         "magic.* where a complete manifest",
         AGAIN,
     ),
-    **{f"no {name}": (lambda folder, name=name: (folder / name).unlink(), f"lacks {name}", AGAIN) for name in REQUIRED},
+    **{
+        f"no {name}": (lambda folder, name=name: (folder / name).unlink(), f"lacks {name}", AGAIN)
+        for name in REQUIRED_FILES
+    },
     **{
         f"{name} flipped": (
             lambda folder, name=name: flip(folder / name),
             f"{name} has SHA-256 .*, the manifest says",
             AGAIN,
         )
-        for name in REQUIRED
+        for name in REQUIRED_FILES
     },
     **{
         f"{name} cut": (
@@ -134,7 +145,7 @@ DAMAGE = {
             f"{name} has SHA-256 .*, the manifest says",
             AGAIN,
         )
-        for name in REQUIRED
+        for name in REQUIRED_FILES
     },
 }
 
@@ -145,7 +156,7 @@ def test_damage_is_named_with_its_cure(folder, kind):
     damage, found, cure = DAMAGE[kind]
     damage(folder)
     with pytest.raises(BundleError) as caught:
-        load(folder)
+        load_bundle(folder)
     message = str(caught.value)
     assert re.search(found, message)
     assert cure in message
@@ -159,7 +170,7 @@ def test_every_entry_is_needed(folder, name):
     """A manifest that lacks an entry is incomplete, and the message names the entry."""
     manifest(folder, **{name: None})
     with pytest.raises(BundleError, match=f"'{name}'"):
-        load(folder)
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +187,7 @@ def test_a_number_out_of_range_is_named(folder, name, value):
     """A number the formulas cannot work with is refused by name, with what was found and wanted and the cure."""
     manifest(folder, **{name: value})
     with pytest.raises(BundleError, match=rf"has {name} .*; a .*number .* was wanted\. .*{AGAIN}"):
-        load(folder)
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize(
@@ -193,10 +204,10 @@ def test_a_number_out_of_range_is_named(folder, name, value):
 )
 def test_a_weight_out_of_range_is_named(folder, name, value):
     """A fusion weight that is negative, absurd or no number is refused by name."""
-    weights = Fusion(1.0, 2.0, 3.0, 4.0, 5.0).to_dict() | {name: value}
+    weights = FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0).to_dict() | {name: value}
     manifest(folder, fusion={LEXICAL_CONTAINMENT: weights})
     with pytest.raises(BundleError, match=rf"has {name} .*; a number .* was wanted\. .*{AGAIN}"):
-        load(folder)
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize("name", ["buckets", "query_limit", "title_limit"])
@@ -205,13 +216,13 @@ def test_a_size_of_the_vocabulary_out_of_range_is_named(folder, name, value):
     """No bucket, or no trigram of a text, is refused before anything divides by it."""
     text_rules(folder, **{name: value})
     with pytest.raises(BundleError, match=f"has {name} .*; a whole number from 1"):
-        load(folder)
+        load_bundle(folder)
 
 
 def test_a_name_that_is_too_long():
     """A name no file system takes is a BundleError, and the message does not repeat all of it."""
     with pytest.raises(BundleError, match=r"cannot be read .*anthem export") as caught:
-        load("x" * 5000)
+        load_bundle("x" * 5000)
     assert len(str(caught.value)) < 300
 
 
@@ -220,56 +231,60 @@ def test_a_graph_of_another_shape_is_refused(folder, name, value):
     """A manifest that promises another number of hyperboloids or dimensions than the graphs give is refused."""
     manifest(folder, **{name: value})
     with pytest.raises(BundleError, match=rf"manifest says .*{value}.* were wanted; the graph gives .*anthem export"):
-        Encoder(load(folder))
+        Encoder(load_bundle(folder))
 
 
 def test_no_such_bundle():
     """A name that is neither a folder nor shipped is refused with the names that are."""
     with pytest.raises(BundleError, match=r"No bundle 'no-such'.*general.*anthem export"):
-        load("no-such")
+        load_bundle("no-such")
 
 
 def test_a_copy_is_the_same_bundle(bundle, folder):
     """A bundle may be moved: its copy is equal in all but its path."""
-    assert replace(load(folder), path=bundle.path) == bundle
+    assert replace(load_bundle(folder), path=bundle.path) == bundle
 
 
 def test_saving_and_loading_gives_the_same(folder):
     """Load undoes save_manifest."""
-    bundle = replace(load(folder), slack=0.25, trained_on=["ein Käse"], quality={"ndcg": 0.5}, versions={"numpy": "2"})
+    bundle = replace(
+        load_bundle(folder), slack=0.25, trained_on=["ein Käse"], quality={"ndcg": 0.5}, versions={"numpy": "2"}
+    )
     save_manifest(bundle)
-    assert load(folder) == bundle
+    assert load_bundle(folder) == bundle
 
 
 def test_fusion_keeps_the_model_id(folder):
     """Other fusion weights, slack or quality make no other model: vectors do not become stale."""
-    bundle = load(folder)
-    tuned = replace(bundle, slack=9.0, fusion={LEXICAL_CONTAINMENT: Fusion(1.0, 2.0, 3.0, 4.0, 5.0)}, quality={"x": 1})
+    bundle = load_bundle(folder)
+    tuned = replace(
+        bundle, slack=9.0, fusion={LEXICAL_CONTAINMENT: FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0)}, quality={"x": 1}
+    )
     save_manifest(tuned)
-    assert load(folder).model == bundle.model
-    assert load(folder).fusion != bundle.fusion
+    assert load_bundle(folder).model == bundle.model
+    assert load_bundle(folder).fusion != bundle.fusion
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", REQUIRED_FILES)
 def test_graphs_and_vocabulary_make_the_model_id(folder, name):
     """Any other graph or vocabulary makes another model."""
-    bundle = load(folder)
+    bundle = load_bundle(folder)
     flip(folder / name)
-    assert model_id(folder, bundle.vocabulary.rules()) != bundle.model
+    assert compute_model_id(folder, bundle.vocabulary.rules()) != bundle.model
 
 
 def test_text_rules_make_the_model_id(folder):
     """Any other text rule makes another model."""
-    rules = load(folder).vocabulary.rules()
-    ids = {model_id(folder, rules | {name: "other"}) for name in rules} | {model_id(folder, rules)}
+    rules = load_bundle(folder).vocabulary.rules()
+    ids = {compute_model_id(folder, rules | {name: "other"}) for name in rules} | {compute_model_id(folder, rules)}
     assert len(ids) == len(rules) + 1
 
 
 def test_the_shipped_one_loads_from_anywhere(bundle, tmp_path, monkeypatch):
     """`general` is found by name from any working directory, and its manifest states the format read."""
     monkeypatch.chdir(tmp_path)
-    assert load("general") == bundle
-    assert "general" in shipped()
+    assert load_bundle("general") == bundle
+    assert "general" in find_shipped_bundles()
     assert bundle.path.is_absolute()
 
 
@@ -280,16 +295,16 @@ def test_numbers_of_the_shipped_bundle_make_sense(bundle):
     assert 1 <= bundle.hyperboloids <= 8
     fusion = bundle.fusion[LEXICAL_CONTAINMENT]
     assert min(fusion.lexical, fusion.containment, fusion.half_saturation, fusion.median_distance) >= 0
-    assert bundle.bytes == sum((bundle.path / name).stat().st_size for name in files(bundle.path))
+    assert bundle.bytes == sum((bundle.path / name).stat().st_size for name in list_bundle_files(bundle.path))
     assert bundle.object_name == f"anthem_{bundle.model[:8]}"
 
 
 def test_a_graph_onnxruntime_cannot_read(folder):
     """A whole bundle whose graph no runtime understands is a BundleError that names file, runtime and cure."""
-    bundle = load(folder)
+    bundle = load_bundle(folder)
     (folder / QUERY_GRAPH).write_bytes(b"no graph")
-    save_manifest(replace(bundle, model=model_id(folder, bundle.vocabulary.rules())))
-    sound = load(folder)
+    save_manifest(replace(bundle, model=compute_model_id(folder, bundle.vocabulary.rules())))
+    sound = load_bundle(folder)
     with pytest.raises(BundleError, match=r"query_encoder.onnx: ONNX Runtime .* cannot read it .* Export again"):
         Encoder(sound)
 
@@ -297,7 +312,7 @@ def test_a_graph_onnxruntime_cannot_read(folder):
 def test_a_graph_that_is_not_there(tmp_path):
     """A missing graph is a BundleError too."""
     with pytest.raises(BundleError, match="cannot read it"):
-        session(tmp_path / "none.onnx")
+        open_session(tmp_path / "none.onnx")
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=())), max_size=20))
@@ -306,5 +321,5 @@ def test_vocabulary_survives_its_file(tmp_path_factory, texts):
     folder = tmp_path_factory.mktemp("vocabulary")
     vocabulary = build_vocabulary(texts, 100, 7, least=1)
     write_vocabulary(vocabulary, folder)
-    read = (folder / TRIGRAMS).read_text(encoding="utf-8").split("\n")[:-1]
+    read = (folder / TRIGRAMS_FILE).read_text(encoding="utf-8").split("\n")[:-1]
     assert tuple(read) == vocabulary.known

@@ -9,28 +9,29 @@ import numpy as np
 import pytest
 from ir_measures import nDCG
 
+from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.fusion import fuse
-from anthem_core.text import Vocabulary
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model.anthem import AnthemRanker  # noqa: E402
-from anthem_model.calibration import (  # noqa: E402
-    CONTAINED,
-    RATIOS,
-    SPREAD,
-    Candidates,
-    alike,
+from anthem_model.anthem_ranker import AnthemRanker
+from anthem_model.calibration import (
+    CONTAINED_FRACTION,
+    LOGIT_DEVIATION,
+    WEIGHT_RATIOS,
+    ScoredPool,
+    balance_spread,
     calibrate,
-    fit,
-    quality,
-    scaled,
+    choose_fusion,
+    scale_fusion,
+    validation_quality,
 )
-from anthem_model.network import Anthem, Shape  # noqa: E402
-from anthem_model.pseudo import pseudo_queries  # noqa: E402
-from anthem_model.shop import Judged, Shop  # noqa: E402
-from anthem_model.validation import ndcg  # noqa: E402
+from anthem_model.data.pseudo_queries import sample_pseudo_queries
+from anthem_model.data.training_shop import JudgedQuery, TrainingShop
+from anthem_model.nn.layers import ModelShape
+from anthem_model.nn.network import Anthem
+from anthem_model.trainer.validation import mean_ndcg
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
@@ -47,7 +48,7 @@ def candidates(seed, count=30):
     lexical = (5 + 3 * gains + 2 * noise[0]).clamp_min(0.1)
     distance = (3 - gains + 0.7 * noise[1]).clamp_min(0)
     every = torch.ones(count, dtype=torch.bool)
-    return Candidates(lexical, distance, distance - 1, 7 * gains + 5 * noise[2] - 20, gains, every, every)
+    return ScoredPool(lexical, distance, distance - 1, 7 * gains + 5 * noise[2] - 20, gains, every, every)
 
 
 HELPS = [candidates(seed) for seed in range(6)]
@@ -61,7 +62,7 @@ def misleading(seeds, name):
 @both
 def test_every_signal_that_helps_gets_weight(attention):
     """Where all signals help all get a positive weight; attention that is not asked for gets none."""
-    fusion = scaled([HELPS], fit([HELPS], attention=attention))
+    fusion = scale_fusion([HELPS], choose_fusion([HELPS], attention=attention))
     assert fusion.lexical > 0
     assert fusion.containment > 0
     assert fusion.half_saturation > 0
@@ -72,7 +73,7 @@ def test_every_signal_that_helps_gets_weight(attention):
 @both
 def test_medians_are_those_of_the_signals(attention):
     """What stands for a missing signal is the median of it; a signal without weight needs none."""
-    fusion = scaled([HELPS], fit([HELPS], attention=attention))
+    fusion = scale_fusion([HELPS], choose_fusion([HELPS], attention=attention))
     every = joined(HELPS)
     assert fusion.median_distance == pytest.approx(float(every.distance.median()))
     assert fusion.median_attention == pytest.approx(float(every.attention.median()) if attention else 0)
@@ -82,11 +83,11 @@ def test_medians_are_those_of_the_signals(attention):
 @pytest.mark.parametrize("name", ["distance", "attention"])
 def test_a_signal_that_misleads_gets_no_weight(name, attention):
     """A distance that rises with relevance, or an attention that falls with it, gets no weight or the least."""
-    weights = fit([misleading(range(6), name)], attention=attention)
+    weights = choose_fusion([misleading(range(6), name)], attention=attention)
     wrong, right = (weights.containment, weights.attention)[:: 1 if name == "distance" else -1]
-    assert wrong in RATIOS[:2]
+    assert wrong in WEIGHT_RATIOS[:2]
     assert right >= 0
-    assert scaled([HELPS], weights).lexical > 0
+    assert scale_fusion([HELPS], weights).lexical > 0
 
 
 @both
@@ -94,10 +95,10 @@ def test_a_signal_that_misleads_gets_no_weight(name, attention):
 def test_the_fusion_leaves_no_shop_worse_than_lexical(name, attention):
     """Fitted on a shop where a signal helps and one where it misleads, fused is nowhere behind lexical."""
     groups = [HELPS, misleading(range(6, 12), name)]
-    weights = fit(groups, attention=attention)
+    weights = choose_fusion(groups, attention=attention)
     fused = "fused_with_attention" if attention else "fused"
     for group in groups:
-        found = quality(group, 0.0, weights, weights)
+        found = validation_quality(group, 0.0, weights, weights)
         before = found["pool_lexical"] + found["window_lexical"]
         assert found[f"pool_{fused}"] + found[f"window_{fused}"] >= before - 1e-3
 
@@ -105,31 +106,31 @@ def test_the_fusion_leaves_no_shop_worse_than_lexical(name, attention):
 def test_a_third_signal_takes_nothing_away():
     """The three signals' fusion gains no less in the shop that gains least than that of two."""
     groups = [HELPS, misleading(range(6, 12), "distance")]
-    two, three = fit(groups, attention=False), fit(groups, attention=True)
+    two, three = choose_fusion(groups, attention=False), choose_fusion(groups, attention=True)
     least = {}
     for name in ("fused", "fused_with_attention"):
-        found = [quality(group, 0.0, two, three) for group in groups]
+        found = [validation_quality(group, 0.0, two, three) for group in groups]
         least[name] = min(one[f"pool_{name}"] - one["pool_lexical"] for one in found)
     assert least["fused_with_attention"] >= least["fused"] - 1e-4
 
 
 def joined(group):
     """All candidates of a group as one."""
-    return Candidates(*(torch.cat([getattr(one, field.name) for one in group]) for field in fields(Candidates)))
+    return ScoredPool(*(torch.cat([getattr(one, field.name) for one in group]) for field in fields(ScoredPool)))
 
 
 @both
 def test_the_fused_logit_is_spread_around_0(attention):
     """Scaling centres the served logit on its median, widens it to a set spread, and keeps the order."""
-    weights, every = fit([HELPS], attention=attention), joined(HELPS)
-    fusion = scaled([HELPS], weights)
+    weights, every = choose_fusion([HELPS], attention=attention), joined(HELPS)
+    fusion = scale_fusion([HELPS], weights)
     lexical, distance, looked = (
         getattr(every, name).numpy().astype(float) for name in ("lexical", "distance", "attention")
     )
     served = fuse(lexical, distance, fusion, looked)
     logit = np.log(served / (1 - served))
     assert np.median(logit) == pytest.approx(0, abs=0.05)
-    assert logit.std(ddof=1) == pytest.approx(SPREAD, abs=1e-2)
+    assert logit.std(ddof=1) == pytest.approx(LOGIT_DEVIATION, abs=1e-2)
     raw = weights.logit(every).numpy()
     assert np.corrcoef(logit, raw)[0, 1] == pytest.approx(1, abs=1e-4)
 
@@ -138,7 +139,7 @@ def test_the_fused_logit_is_spread_around_0(attention):
 def test_the_unit_of_attention_does_not_matter(factor):
     """Attention in another unit gives the same fused order and the same spread."""
     other = [replace(one, attention=factor * one.attention) for one in HELPS]
-    found, wanted = (fit([group], attention=True) for group in (other, HELPS))
+    found, wanted = (choose_fusion([group], attention=True) for group in (other, HELPS))
     assert found.attention == wanted.attention
     torch.testing.assert_close(found.logit(other[0]), wanted.logit(HELPS[0]), atol=1e-3, rtol=1e-3)
 
@@ -149,33 +150,33 @@ def test_ndcg_is_that_of_ir_measures():
     qrels = [ir_measures.Qrel(q, p, int(one.gains[int(p)])) for q, p, one in pairs]
     run = [ir_measures.ScoredDoc(q, p, float(one.lexical[int(p)])) for q, p, one in pairs]
     wanted = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10]
-    assert ndcg([one.gains for one in HELPS], [one.lexical for one in HELPS]) == pytest.approx(wanted, abs=1e-6)
+    assert mean_ndcg([one.gains for one in HELPS], [one.lexical for one in HELPS]) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_what_is_not_shown_is_missed():
     """A relevant product of score −∞ takes no place, and the ideal order still has it."""
     gains, score = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([-math.inf, 2.0, 1.0])
-    assert ndcg([gains], [score]) == pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3)))
+    assert mean_ndcg([gains], [score]) == pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3)))
 
 
 @pytest.fixture(scope="module")
 def ranker():
     """A tiny ranker with random weights."""
     torch.manual_seed(0)
-    return AnthemRanker(VOCABULARY, Anthem(Shape(ids=len(VOCABULARY), dimension=8, grid=8))).eval()
+    return AnthemRanker(VOCABULARY, Anthem(ModelShape(ids=len(VOCABULARY), dimension=8, grid=8))).eval()
 
 
 def shop(gain=1.0):
     """A shop whose validation queries are titles, each with a product that matches and one that does not."""
-    judged = [Judged(title, (row, (row + 1) % len(TITLES)), (gain, 0.0)) for row, title in enumerate(TITLES)]
-    return Shop("tiny", TITLES, judged)
+    judged = [JudgedQuery(title, (row, (row + 1) % len(TITLES)), (gain, 0.0)) for row, title in enumerate(TITLES)]
+    return TrainingShop("tiny", TITLES, judged)
 
 
 def test_the_slack_contains_the_share_wanted(ranker):
     """At the calibrated slack 93 of 100 relevant validation products are contained, and weights are not negative."""
     found = calibrate(ranker, [shop()])
     relevant = found.quality["tiny"]["relevant_contained"]
-    assert CONTAINED - 1 / len(TITLES) <= relevant <= CONTAINED + 1 / len(TITLES)
+    assert CONTAINED_FRACTION - 1 / len(TITLES) <= relevant <= CONTAINED_FRACTION + 1 / len(TITLES)
     for fusion in (found.fusion, found.attentive):
         assert min(fusion.lexical, fusion.containment, fusion.attention) >= 0
     assert found.fusion.attention == 0
@@ -184,7 +185,7 @@ def test_the_slack_contains_the_share_wanted(ranker):
 def test_a_shop_without_judgments_changes_nothing(ranker):
     """Calibration twice, and with a shop beside that has no judgments, gives the same numbers."""
     wanted = calibrate(ranker, [shop()])
-    assert calibrate(ranker, [Shop("other", TITLES, []), shop()]) == wanted
+    assert calibrate(ranker, [TrainingShop("other", TITLES, []), shop()]) == wanted
 
 
 @pytest.mark.parametrize(
@@ -193,11 +194,11 @@ def test_a_shop_without_judgments_changes_nothing(ranker):
         replace(shop(), judged=[]),
         shop(gain=0.0),
         replace(shop(), judged=[replace(judged, text="zzzz") for judged in shop().judged]),
-        Shop("one", ["red mug"], [Judged("red", (0,), (1.0,))]),
-        Shop("one", ["red mug"], []),
-        Shop("stop words", ["the of", "and"], []),
-        Shop("signs", ["!?"], []),
-        Shop("none", [], []),
+        TrainingShop("one", ["red mug"], [JudgedQuery("red", (0,), (1.0,))]),
+        TrainingShop("one", ["red mug"], []),
+        TrainingShop("stop words", ["the of", "and"], []),
+        TrainingShop("signs", ["!?"], []),
+        TrainingShop("none", [], []),
     ],
     ids=[
         "no judgments",
@@ -224,11 +225,11 @@ def test_a_catalogue_alone_contains_what_holds_the_words(ranker):
     found = calibrate(ranker, [alone])
     inside = [
         float(one)
-        for query in pseudo_queries(TITLES, random.Random(1), 100)
+        for query in sample_pseudo_queries(TITLES, random.Random(1), 100)
         for one in ranker.signals(query, TITLES, ranker.points(TITLES)).excess[alone.holding(query)]
     ]
     assert found.slack > 0
-    assert np.mean(np.array(inside) <= found.slack) == pytest.approx(CONTAINED, abs=0.1)
+    assert np.mean(np.array(inside) <= found.slack) == pytest.approx(CONTAINED_FRACTION, abs=0.1)
     assert found.quality == {}
     assert min(found.fusion.containment, found.attentive.containment, found.attentive.attention) > 0
     assert found.fusion.attention == 0
@@ -237,7 +238,7 @@ def test_a_catalogue_alone_contains_what_holds_the_words(ranker):
 @both
 def test_signals_spread_alike_where_nobody_judged(attention):
     """Attention spreads the candidates as far as the lexical score does, containment so and so much of that."""
-    weights = alike([HELPS], attention=attention)
+    weights = balance_spread([HELPS], attention=attention)
     lexical, distance, attended = (
         torch.cat([getattr(one, name) for one in HELPS]) for name in ("lexical", "distance", "attention")
     )

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.beir import read_dataset, write_dataset
-from anthem_core.catalogue import generate
-from anthem_core.catalogue.judging import words
-from anthem_core.catalogue.queries import key, measured
-from anthem_core.catalogue.shop import load_shop
-from anthem_core.catalogue.spelling import SLIPS, misspelled
+from anthem_sandbox.catalogue import generate_catalogue
+from anthem_sandbox.catalogue.judgments import normalised_words
+from anthem_sandbox.catalogue.misspelling import TYPING_ERRORS, misspell
+from anthem_sandbox.catalogue.plan import load_plan
+from anthem_sandbox.catalogue.queries import query_key, write_measure
 
 KINDS = {
     "general", "category", "type", "synonym", "type+attribute", "brand+type", "unit", "model", "misspelled",
@@ -29,7 +29,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def catalogue():
     """The catalogue as the demo writes it."""
-    return generate()
+    return generate_catalogue()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def judged(catalogue):
 @pytest.fixture(scope="module")
 def shop():
     """The plan behind it."""
-    return load_shop()
+    return load_plan()
 
 
 def digests(folder):
@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process(catalogue, tmp_path):
     write_dataset(catalogue, tmp_path / "here")
     code = (
         "import sys; from pathlib import Path; from anthem_core.beir import write_dataset; "
-        "from anthem_core.catalogue import generate; write_dataset(generate(), Path(sys.argv[1]))"
+        "from anthem_sandbox.catalogue import generate_catalogue; write_dataset(generate_catalogue(), Path(sys.argv[1]))"
     )
     for seed in ("1", "2"):
         command = [sys.executable, "-c", code, str(tmp_path / seed)]
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process(catalogue, tmp_path):
 
 def test_another_seed_is_another_catalogue(catalogue):
     """Seeds differ in titles and in queries."""
-    other = generate(seed=1)
+    other = generate_catalogue(seed=1)
     titles, queries = (
         ({product.title for product in each.products.values()} for each in (catalogue, other)),
         other.queries,
@@ -84,7 +84,7 @@ def test_it_reads_back_as_it_was_written(catalogue, tmp_path):
 def test_it_is_made_in_a_few_seconds():
     """Generation takes less than 5 s of processor time."""
     began = time.process_time()
-    generate()
+    generate_catalogue()
     assert time.process_time() - began < 5
 
 
@@ -100,9 +100,9 @@ def test_the_store_is_broad_and_deep(catalogue):
 
 def test_the_number_of_products_can_be_chosen():
     """As many products as asked for, each type having one; fewer than the types are refused."""
-    assert len(generate(products=1234).products) == 1234
+    assert len(generate_catalogue(products=1234).products) == 1234
     with pytest.raises(ValueError, match="ask for"):
-        generate(products=100)
+        generate_catalogue(products=100)
 
 
 def test_titles_are_words_and_nearly_all_differ(catalogue):
@@ -148,7 +148,7 @@ def test_splits_share_no_query(catalogue):
     assert train.keys() | dev.keys() == catalogue.queries.keys()
     assert not train.keys() & dev.keys()
     assert 0.18 <= len(dev) / len(catalogue.queries) <= 0.22
-    keys = [{key(catalogue.queries[query]) for query in split} for split in (train, dev)]
+    keys = [{query_key(catalogue.queries[query]) for query in split} for split in (train, dev)]
     assert not keys[0] & keys[1]
     for query, metadata in catalogue.query_metadata.items():
         assert "of" not in metadata or (query in dev) == (metadata["of"] in dev)
@@ -218,8 +218,8 @@ def test_hard_distractors_hold_the_words_and_are_wrong(catalogue, judged):
     """For some queries a wrong product holds every word, for half of the rest all words but one or two."""
     missing = []
     for query, grades in judged.items():
-        asked = words(catalogue.queries[query])
-        wrong = [words(catalogue.products[product].title) for product, grade in grades.items() if grade == 0]
+        asked = normalised_words(catalogue.queries[query])
+        wrong = [normalised_words(catalogue.products[product].title) for product, grade in grades.items() if grade == 0]
         missing.append(min(len(asked - title) for title in wrong))
     assert missing.count(0) > 0.04 * len(missing)
     assert sum(count <= 1 for count in missing) > 0.5 * len(missing)
@@ -229,8 +229,8 @@ def test_words_alone_do_not_give_the_order(catalogue):
     """Over dev, word overlap puts a right product first more often than chance does, and far from always."""
     dice, first, chance = random.Random(0), [], []
     for query, grades in catalogue.qrels["dev"].items():
-        asked = words(catalogue.queries[query])
-        score = {p: (len(asked & words(catalogue.products[p].title)), dice.random()) for p in grades}
+        asked = normalised_words(catalogue.queries[query])
+        score = {p: (len(asked & normalised_words(catalogue.products[p].title)), dice.random()) for p in grades}
         first.append(grades[max(grades, key=score.__getitem__)] == 3)
         chance.append(list(grades.values()).count(3) / len(grades))
     assert sum(chance) / len(chance) + 0.15 < sum(first) / len(first) < 0.9
@@ -246,13 +246,13 @@ def test_misspelled_queries_mean_what_their_twins_mean(catalogue):
             assert catalogue.queries[query] != catalogue.queries[twin]
             assert abs(len(catalogue.queries[query]) - len(catalogue.queries[twin])) <= 1
             assert all(metadata[name] == catalogue.query_metadata[twin][name] for name in ("path", "wants"))
-    assert errors.keys() == {*SLIPS, "run together"}
+    assert errors.keys() == {*TYPING_ERRORS, "run together"}
 
 
 @given(st.text("abcdefgh nsofa", max_size=30), st.randoms(use_true_random=False))
 def test_a_slip_changes_one_place(text, dice):
     """Misspelling changes the length by one at most and no letter's count by more than one."""
-    slipped, _ = misspelled(text, dice)
+    slipped, _ = misspell(text, dice)
     before, after = Counter(text.split()), Counter(slipped.split())
     assert (before - after).total() <= 2
     changed = (Counter(text) - Counter(slipped)) + (Counter(slipped) - Counter(text))
@@ -264,7 +264,7 @@ def test_measures_are_said_in_many_ways(shop):
     dice = random.Random(0)
 
     def ways(unit, value):
-        return {measured(shop, shop.units[unit], value, dice) for _ in range(300)}
+        return {write_measure(shop, shop.units[unit], value, dice) for _ in range(300)}
 
     assert {"half inch", "1/2 inch", "0.5 in"} <= ways("in", "1/2 in")
     assert {"12 by 24 inch", "12x24 in"} <= ways("in", "12x24 in")

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from anthem_core import errors
-from anthem_core.cli import ORDER, main
-from anthem_core.console import emit, ends_cleanly, json_option, progress
+from anthem_core.cli import COMMAND_ORDER, main
+from anthem_core.console import handle_errors, json_option, print_result, progress
 from anthem_core.errors import AnthemError, ExtraError, require_extra
 
 KINDS = [AnthemError, *AnthemError.__subclasses__()]
@@ -30,9 +30,9 @@ def test_the_version_is_the_distributions(runner):
 def test_help_lists_the_commands_in_the_order_they_are_met(runner):
     """The main commands come in the order of use, all others after them by name."""
     shown = main.list_commands(click.Context(main))
-    known = [name for name in shown if name in ORDER]
-    assert known == [name for name in ORDER if name in shown]
-    assert shown == known + sorted(set(shown) - set(ORDER))
+    known = [name for name in shown if name in COMMAND_ORDER]
+    assert known == [name for name in COMMAND_ORDER if name in shown]
+    assert shown == known + sorted(set(shown) - set(COMMAND_ORDER))
     assert {"node", "train", "export", "ingest", "search"} <= set(shown)
     result = runner.invoke(main, ["--help"])
     assert result.exit_code == 0
@@ -52,7 +52,7 @@ def test_every_error_ends_in_its_exit_code(runner, kind):
     """An AnthemError of a command becomes its message on standard error and the exit code of its class."""
 
     @click.command()
-    @ends_cleanly
+    @handle_errors
     def failing():
         raise kind("found this, wanted that, do so")
 
@@ -66,7 +66,7 @@ def test_other_errors_are_not_hidden(runner):
     """An error that is our own fault keeps its traceback."""
 
     @click.command()
-    @ends_cleanly
+    @handle_errors
     def failing():
         raise ZeroDivisionError
 
@@ -90,7 +90,7 @@ def test_json_is_one_object_on_standard_output(runner):
     def command(as_json):
         with progress("working", 3) as advance:
             advance(3)
-        emit({"query": "Kühlschrank", "hits": 3}, "3 hits", as_json=as_json)
+        print_result({"query": "Kühlschrank", "hits": 3}, "3 hits", as_json=as_json)
 
     result = runner.invoke(command, ["--json"])
     assert json.loads(result.stdout) == {"query": "Kühlschrank", "hits": 3}
@@ -102,7 +102,7 @@ def test_json_is_one_object_on_standard_output(runner):
 def test_json_holds_no_nan():
     """A value that JSON does not know is an error of ours, never printed."""
     with pytest.raises(ValueError, match="JSON"):
-        emit({"value": float("nan")}, "", as_json=True)
+        print_result({"value": float("nan")}, "", as_json=True)
 
 
 def test_a_missing_extra_is_named_with_its_cure():

@@ -5,7 +5,7 @@ import small_shop
 from small_shop import match
 
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.steps import NO_HITS
+from anthem_plugin.search.request import NO_HITS_REASON
 
 pytestmark = pytest.mark.node
 
@@ -74,7 +74,7 @@ def test_no_hits_are_not_reranked(client, encoder, index, mode, extra):
     """A page without hits is not called reranked, and totals and aggregations are those of the plain search."""
     body = match("fire tv") | {"aggs": {"all": {"value_count": {"field": "anthem.model"}}}} | extra
     left, plain = AnthemClient(client, encoder).search(index, body, mode=mode), client.search(index=index, body=body)
-    assert (left["anthem"]["reranked"], left["anthem"]["reason"]) == (False, NO_HITS)
+    assert (left["anthem"]["reranked"], left["anthem"]["reason"]) == (False, NO_HITS_REASON)
     assert (left["hits"], left["aggregations"]) == (plain["hits"], plain["aggregations"])
 
 

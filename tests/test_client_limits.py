@@ -12,10 +12,10 @@ from opensearchpy.exceptions import ConnectionError as NoConnection
 from opensearchpy.exceptions import ConnectionTimeout, RequestError
 from small_shop import match, slow_for
 
-from anthem_plugin import scripted
-from anthem_plugin.breaker import Breaker
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.steps import SHARE, LeftAloneError, Request
+from anthem_plugin.rewriter import body
+from anthem_plugin.search.circuit_breaker import CircuitBreaker
+from anthem_plugin.search.request import RERANK_TIME_SHARE, RerankSkipped, SearchRequest
 
 pytestmark = pytest.mark.node
 
@@ -71,13 +71,13 @@ def test_several_slow_requests_leave_the_plain_search_its_time(cluster, encoder,
 @given(st.floats(0.1, 60), st.floats(0, 1))
 def test_the_share_of_reranking_is_one_for_all_its_requests(timeout, gone):
     """No request that reranks may run beyond the share; when it is over none is sent, and the plain search may be."""
-    request = Request(None, {}, {}, timeout, started=time.perf_counter() - gone * timeout)
+    request = SearchRequest(None, {}, {}, timeout, started=time.perf_counter() - gone * timeout)
     assert request.limit()["request_timeout"] <= max(0.001, (1 - gone) * timeout)
-    if gone > SHARE:
-        with pytest.raises(LeftAloneError, match="kept for the plain search"):
-            request.limit(SHARE)
-    elif gone < SHARE - 0.01:
-        assert request.limit(SHARE)["request_timeout"] <= (SHARE - gone) * timeout
+    if gone > RERANK_TIME_SHARE:
+        with pytest.raises(RerankSkipped, match="kept for the plain search"):
+            request.limit(RERANK_TIME_SHARE)
+    elif gone < RERANK_TIME_SHARE - 0.01:
+        assert request.limit(RERANK_TIME_SHARE)["request_timeout"] <= (RERANK_TIME_SHARE - gone) * timeout
 
 
 def test_a_query_is_encoded_once(client, encoder, index):
@@ -117,9 +117,9 @@ def test_a_budget_that_suffices_changes_nothing(client, attentive, index):
 def test_the_breaker_opens_and_closes(client, encoder, index, monkeypatch):
     """After failures in a row searches are plain and cost nothing more; after the pause one tries, and all may."""
     now = [0.0]
-    anthem = AnthemClient(client, encoder, breaker=Breaker(failures=2, pause=10, clock=lambda: now[0]))
+    anthem = AnthemClient(client, encoder, breaker=CircuitBreaker(failures=2, pause=10, clock=lambda: now[0]))
     with monkeypatch.context() as broken:
-        broken.setattr(scripted, "score_script", lambda *_: {"source": "1 / 0"})
+        broken.setattr(body, "score_script", lambda *_: {"source": "1 / 0"})
         reasons = [anthem.search(index, match("fire tv"))["anthem"]["reason"] for _ in range(3)]
     assert "failed 2 times in a row; it is tried again in 10 s" in reasons[2]
     assert anthem.stats() | {"cache": 0} == {"reranked": 0, "left_alone": 3, "failed": 2, "cache": 0, "breaker": "open"}
@@ -133,7 +133,7 @@ def test_the_breaker_opens_and_closes(client, encoder, index, monkeypatch):
 def test_one_search_tries_and_the_others_wait():
     """After the pause one search is let through; where that fails, or never ends, a new pause has begun."""
     now = [0.0]
-    breaker = Breaker(failures=1, pause=10, clock=lambda: now[0])
+    breaker = CircuitBreaker(failures=1, pause=10, clock=lambda: now[0])
     breaker.failed()
     now[0] = 10.5
     assert breaker.refusal() is None
@@ -144,12 +144,12 @@ def test_one_search_tries_and_the_others_wait():
 
 def test_the_callers_own_errors_do_not_open_the_breaker(client, encoder, index):
     """A body that OpenSearch refuses as it stands says nothing about reranking; a cluster that is away does."""
-    anthem = AnthemClient(client, encoder, breaker=Breaker(failures=1))
+    anthem = AnthemClient(client, encoder, breaker=CircuitBreaker(failures=1))
     with pytest.raises(RequestError):
         anthem.search(index, match("fire tv") | {"aggs": 5})
     assert anthem.stats()["breaker"] == "closed"
     with closing(OpenSearch(hosts=["http://127.0.0.1:9"], max_retries=0)) as nowhere:
-        away = AnthemClient(nowhere, encoder, breaker=Breaker(failures=1))
+        away = AnthemClient(nowhere, encoder, breaker=CircuitBreaker(failures=1))
         with pytest.raises(NoConnection):
             away.search(index, match("fire tv"))
     assert away.stats()["breaker"] == "open"

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from opensearchpy.exceptions import TransportError
 
-from anthem_core import cluster
-from anthem_core.cluster import connect, explained, reason
 from anthem_core.errors import ClusterError, ExtraError, NodeError
-from anthem_core.permissions import PERMISSIONS, request, takes
-from anthem_plugin.release import fitting
+from anthem_core.opensearch import connection
+from anthem_core.opensearch.connection import cluster_errors, connect, error_reason
+from anthem_core.opensearch.permissions import PERMISSIONS, match_request, permission_advice
+from anthem_plugin.search.discovery import adapt_to_release
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_a_refusal_is_explained(status, wanted):
         answering(status, {"error": {"reason": "no permissions for [x]"}, "status": status}) as (url, _),
         connect(url) as client,
         pytest.raises(ClusterError, match=wanted),
-        explained(),
+        cluster_errors(),
     ):
         client.indices.get(index="products")
 
@@ -80,7 +80,7 @@ def test_a_cluster_that_does_not_answer():
     with (
         connect("http://127.0.0.1:9") as client,
         pytest.raises(ClusterError, match=r"does not answer \(http://127\.0\.0\.1:9: .*Is it running"),
-        explained(),
+        cluster_errors(),
     ):
         client.info()
 
@@ -133,7 +133,7 @@ def test_a_bundle_fits_the_scores_of_the_release(bundle, status, number, factor)
     """Before 3.0 half-saturations are those of scores 2.2 times as large; who does not say changes nothing."""
     info = {"version": {"number": number, "distribution": "opensearch"}}
     with answering(status, info) as (url, _), connect(url) as client:
-        found = fitting(client, bundle)
+        found = adapt_to_release(client, bundle)
     for signals, fusion in bundle.fusion.items():
         wanted = replace(fusion, half_saturation=fusion.half_saturation * factor)
         assert found.fusion[signals] == wanted
@@ -227,10 +227,10 @@ def test_every_forbidden_request_is_named_with_what_it_takes(name):
     """Whatever index or script a request is about, it is found in the table, and its permissions are in the message."""
     method, path = name.split()
     path = path.replace("INDEX", "products*")
-    assert request(method, path) == name
-    assert request(method, f"{path}/more" if path != "/" else path) == name
-    assert all(permission in takes(method, path) for permission in PERMISSIONS[name])
-    assert request("PATCH", path) is None
+    assert match_request(method, path) == name
+    assert match_request(method, f"{path}/more" if path != "/" else path) == name
+    assert all(permission in permission_advice(method, path) for permission in PERMISSIONS[name])
+    assert match_request("PATCH", path) is None
 
 
 @pytest.mark.parametrize("credentials", [True, False])
@@ -252,7 +252,7 @@ def test_the_local_node_gets_no_credentials(monkeypatch, credentials):
     monkeypatch.setenv("OPENSEARCH_PASSWORD", "secret")
     monkeypatch.setenv("OPENSEARCH_CA", "/no/such/file.pem")
     with answering(200, {}) as (url, seen):
-        monkeypatch.setattr(cluster, "_local_node", lambda: url)
+        monkeypatch.setattr(connection, "_local_node", lambda: url)
         with connect(credentials=credentials) as client:
             client.info()
     assert "authorization" not in seen[0]
@@ -289,11 +289,11 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
 )
 def test_the_innermost_reason_is_given(info, wanted):
     """The reason deepest in the answer is the one that helps; an answer without one is shown as it is."""
-    assert wanted in reason(TransportError(400, "kind", info))
+    assert wanted in error_reason(TransportError(400, "kind", info))
 
 
 @pytest.mark.node
 def test_a_real_cluster_refuses_in_plain_words(client, index):
     """A real node that lacks an index says so, and which."""
-    with pytest.raises(ClusterError, match=rf"Not found \(404\): no such index \[{index}\]"), explained():
+    with pytest.raises(ClusterError, match=rf"Not found \(404\): no such index \[{index}\]"), cluster_errors():
         client.search(index=index)

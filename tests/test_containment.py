@@ -7,21 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core import lorentz
-from anthem_core.containment import Query, contained, distance, excess, query_distance
+from anthem_core.geometry import lorentz
+from anthem_core.geometry.containment import hyperboloid_distance
+from anthem_core.geometry.regions import EncodedQuery, contained, excess, query_distance
 
 D = 3
 GAMMA = 0.2
 
 tangent = st.lists(st.floats(-1.5, 1.5, width=32, allow_subnormal=False), min_size=D, max_size=D).map(np.array)
 limit = st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=D, max_size=D).map(np.array)
-point_sets = st.lists(tangent, min_size=1, max_size=5).map(lambda many: lorentz.exp0(np.stack(many)))
+point_sets = st.lists(tangent, min_size=1, max_size=5).map(lambda many: lorentz.expmap0(np.stack(many)))
 
 
 def query(centres, limits, weights):
     """A query of hyperboloids whose centres are given as tangent vectors."""
-    return Query(
-        lorentz.exp0(np.array(centres, float)),
+    return EncodedQuery(
+        lorentz.expmap0(np.array(centres, float)),
         np.array(limits, float),
         np.array(weights, float),
         np.empty(0),
@@ -46,7 +47,7 @@ def grown(asked, by):
 def test_golden_distance_on_a_line():
     """Limit 0.5, product 0.8 away: outside 0.3, inside 0.5, so d = 0.3 + 0.2 * 0.5 = 0.4, and the excess is 0.3."""
     asked = query([[0.25]], [[0.5]], [1.0])
-    product = lorentz.exp0(np.array([[1.05]]))
+    product = lorentz.expmap0(np.array([[1.05]]))
     np.testing.assert_allclose(query_distance(asked, product, GAMMA), [0.4], rtol=1e-12)
     np.testing.assert_allclose(excess(asked, product), [0.3], rtol=1e-12)
 
@@ -55,13 +56,13 @@ def test_golden_distance_in_a_plane():
     """Seen at (3, -1), limits (0, 5): d = 3 + 0.2 * 1; seen at (-0.3, 0.4), limits (1, 1): d = 0.2 * 0.5."""
     seen = np.array([[3.0, -1.0], [-0.3, 0.4]])
     limits = np.array([[0.0, 5.0], [1.0, 1.0]])
-    np.testing.assert_allclose(distance(seen, limits, GAMMA), [3.2, 0.1], rtol=1e-12)
+    np.testing.assert_allclose(hyperboloid_distance(seen, limits, GAMMA), [3.2, 0.1], rtol=1e-12)
 
 
 def test_golden_distance_to_two_hyperboloids():
     """Distances 0.4 and 0.1 with weights 1/4 and 3/4 unite to -log(e^-0.4 / 4 + 3 e^-0.1 / 4)."""
     asked = query([[0.0], [0.3]], [[0.5], [0.6]], [0.25, 0.75])
-    product = lorentz.exp0(np.array([[0.8]]))
+    product = lorentz.expmap0(np.array([[0.8]]))
     wanted = -np.log(0.25 * np.exp(-0.4) + 0.75 * np.exp(-0.1))
     np.testing.assert_allclose(query_distance(asked, product, GAMMA), [wanted], rtol=1e-12)
 
@@ -74,7 +75,7 @@ def test_golden_size():
 @given(queries(most=1), point_sets, st.floats(0, 0.5))
 def test_contained_means_every_coordinate_within(asked, products, slack):
     """A product is contained when every |z_i| <= l_i + slack, and only then."""
-    seen = lorentz.seen_from(asked.centres, products)
+    seen = lorentz.logmap(asked.centres, products)
     wanted = (np.abs(seen) - asked.limits <= slack).all(axis=-1)
     np.testing.assert_array_equal(contained(asked, products, slack), wanted)
 
@@ -96,7 +97,7 @@ def test_growing_never_takes_a_product_out(asked, products, by, slack):
 @given(tangent, limit, st.floats(0, 1))
 def test_growing_never_moves_a_product_further_out(seen, limits, by):
     """Larger limits never increase the part outside, which is the distance at gamma 0."""
-    assert distance(seen, limits + by, 0.0) <= distance(seen, limits, 0.0)
+    assert hyperboloid_distance(seen, limits + by, 0.0) <= hyperboloid_distance(seen, limits, 0.0)
 
 
 @given(queries(most=1), point_sets, st.integers(2, 5))
@@ -119,7 +120,7 @@ def test_a_hyperboloid_without_weight_does_nothing(asked, centre, products):
     """Weight zero takes a hyperboloid out of distance, excess and containment, however large it is."""
     more = replace(
         asked,
-        centres=np.vstack([asked.centres, lorentz.exp0(centre)[None]]),
+        centres=np.vstack([asked.centres, lorentz.expmap0(centre)[None]]),
         limits=np.vstack([asked.limits, np.full((1, D), 100.0)]),
         weights=np.append(asked.weights, 0.0),
     )
@@ -132,15 +133,15 @@ def test_a_hyperboloid_without_weight_does_nothing(asked, centre, products):
 @given(queries(most=1), point_sets)
 def test_inside_means_nothing_outside(asked, products):
     """The excess is at most 0 exactly where no part of the product lies outside."""
-    seen = lorentz.seen_from(asked.centres, products)
-    np.testing.assert_array_equal(excess(asked, products) <= 0, distance(seen, asked.limits, 0.0) == 0)
+    seen = lorentz.logmap(asked.centres, products)
+    np.testing.assert_array_equal(excess(asked, products) <= 0, hyperboloid_distance(seen, asked.limits, 0.0) == 0)
 
 
 @given(queries(), point_sets)
 def test_distance_lies_between_those_of_the_hyperboloids(asked, products):
     """The query's distance is no less than the nearest hyperboloid's and no more than the furthest's."""
-    seen = lorentz.seen_from(asked.centres[None], products[:, None])
-    each = distance(seen, asked.limits[None], GAMMA)
+    seen = lorentz.logmap(asked.centres[None], products[:, None])
+    each = hyperboloid_distance(seen, asked.limits[None], GAMMA)
     found = query_distance(asked, products, GAMMA)
     assert (each.min(axis=-1) - 1e-12 <= found).all()
     assert (found <= each.max(axis=-1) + 1e-12).all()
@@ -161,7 +162,7 @@ def test_torch_equals_numpy(dtype, asked, products):
     """Distance and excess are the same in torch, in the dtype of what comes in."""
     import torch
 
-    from anthem_model import containment as twin
+    from anthem_model.geometry import containment as twin
 
     asked = replace(asked, **{name: getattr(asked, name).astype(dtype) for name in ("centres", "limits", "weights")})
     products = products.astype(dtype)
@@ -182,7 +183,7 @@ def test_torch_leaves_out_what_has_no_weight(asked, products):
     """Torch's excess, like numpy's, does not see a hyperboloid of weight zero that contains everything."""
     import torch
 
-    from anthem_model.containment import excess as twin
+    from anthem_model.geometry.containment import excess as twin
 
     centres = torch.tensor(np.vstack([asked.centres, asked.centres[:1]]))[None]
     limits = torch.tensor(np.vstack([asked.limits, np.full((1, D), 100.0)]))[None]

@@ -10,21 +10,28 @@ from anthem_core.errors import AnthemError, DataError
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model.course import Pace, Progress, Trial, _Course, fit, run  # noqa: E402
-from anthem_model.lists import Mixture, Sampler  # noqa: E402
-from anthem_model.ranker import Ranker  # noqa: E402
-from anthem_model.resume import Resume  # noqa: E402
-from anthem_model.shop import Judged, Parts, Shop  # noqa: E402
-from anthem_model.validation import pools, standing  # noqa: E402
+from anthem_model.data.batches import BatchMixture, ListSampler
+from anthem_model.data.training_shop import JudgedQuery, ShopSplit, TrainingShop
+from anthem_model.ranker import TrainableRanker
+from anthem_model.trainer.loop import (
+    TrainingProgress,
+    TrainingSchedule,
+    ValidationTrial,
+    _TrainingLoop,
+    run_training_loop,
+    train_within_budget,
+)
+from anthem_model.trainer.resume import ResumeFolder
+from anthem_model.trainer.validation import build_pools, validate_ranker
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
 TITLES = [f"{colour} {thing}" for colour in ("red", "blue", "green") for thing in ("teapot", "kettle", "mug", "lamp")]
-MIXTURE = Mixture(judged=4, pseudo=2, candidates=6, confused=2, random=1)
-PACE = Pace(steps=13, rate=1e-2, every=4)
+MIXTURE = BatchMixture(judged=4, pseudo=2, candidates=6, confused=2, random=1)
+PACE = TrainingSchedule(steps=13, rate=1e-2, every=4)
 
 
-class Bags(Ranker):
+class Bags(TrainableRanker):
     """Texts as sums of their letters, some of them dropped in training; ends at step `last`, if that is given."""
 
     def __init__(self, last=None):
@@ -53,8 +60,8 @@ class Bags(Ranker):
 
 def shop(judged=True):
     """Twelve products; each title's last word finds the product itself, and not the next."""
-    asked = [Judged(title.split()[1], (row, (row + 1) % 12), (1.0, 0.0)) for row, title in enumerate(TITLES)]
-    return Shop("tiny", TITLES, asked if judged else [])
+    asked = [JudgedQuery(title.split()[1], (row, (row + 1) % 12), (1.0, 0.0)) for row, title in enumerate(TITLES)]
+    return TrainingShop("tiny", TITLES, asked if judged else [])
 
 
 def seeded(seed=0, last=None):
@@ -65,8 +72,8 @@ def seeded(seed=0, last=None):
 
 def course(ranker, pace=PACE, resume=None, validate=None, seed=0):
     """Run a course on the shop."""
-    samplers = [Sampler(shop(), MIXTURE, seed), Sampler(shop(judged=False), MIXTURE, seed + 1)]
-    return run(ranker, samplers, [validate or shop()], pace, resume)
+    samplers = [ListSampler(shop(), MIXTURE, seed), ListSampler(shop(judged=False), MIXTURE, seed + 1)]
+    return run_training_loop(ranker, samplers, [validate or shop()], pace, resume)
 
 
 def equal(left, right):
@@ -93,7 +100,7 @@ def test_the_same_seed_gives_the_same_ranker(whole):
 
 def test_a_course_lowers_the_loss():
     """After the course the same lists cost less than before."""
-    ranker, lists = seeded().eval(), Sampler(shop(), MIXTURE, 99).lists(0)
+    ranker, lists = seeded().eval(), ListSampler(shop(), MIXTURE, 99).lists(0)
     before = float(ranker.loss(lists).detach())
     course(ranker, replace(PACE, steps=60))
     assert float(ranker.loss(lists).detach()) < 0.9 * before
@@ -102,7 +109,7 @@ def test_a_course_lowers_the_loss():
 @pytest.mark.parametrize("last", [0, 3, 4, 5, 9, 12])
 def test_a_killed_course_goes_on_to_the_same_end(whole, tmp_path, last):
     """Ended at whatever step and started again, a course gives bit by bit what it gives uninterrupted."""
-    resume = Resume(tmp_path / "work", "this")
+    resume = ResumeFolder(tmp_path / "work", "this")
     with pytest.raises(KeyboardInterrupt):
         course(seeded(last=last), resume=resume)
     assert (tmp_path / "work").exists() == (last >= PACE.every)
@@ -114,7 +121,7 @@ def test_a_killed_course_goes_on_to_the_same_end(whole, tmp_path, last):
 
 def test_a_course_killed_twice_goes_on(whole, tmp_path):
     """A course can be ended more than once."""
-    resume = Resume(tmp_path, "this")
+    resume = ResumeFolder(tmp_path, "this")
     for last in (5, 6):
         with pytest.raises(KeyboardInterrupt):
             course(seeded(last=last), resume=resume)
@@ -125,7 +132,7 @@ def test_a_course_killed_twice_goes_on(whole, tmp_path):
 
 def test_a_course_that_was_over_is_not_run_again(whole, tmp_path):
     """Ended between its last step and what comes after, a course takes no further step."""
-    resume = Resume(tmp_path, "this")
+    resume = ResumeFolder(tmp_path, "this")
     course(seeded(), resume=resume)
     ranker = seeded(last=0)
     assert course(ranker, resume=resume).quality == whole[1].quality
@@ -140,7 +147,7 @@ def torn(path):
 @pytest.mark.parametrize("damage", [torn, lambda path: path.write_bytes(b""), lambda path: path.write_text("no")])
 def test_a_torn_state_starts_anew(whole, tmp_path, capsys, damage):
     """A state that cannot be read is named, and the course begins at its first step."""
-    resume = Resume(tmp_path, "this")
+    resume = ResumeFolder(tmp_path, "this")
     with pytest.raises(KeyboardInterrupt):
         course(seeded(last=9), resume=resume)
     damage(tmp_path / "state.pt")
@@ -153,16 +160,16 @@ def test_a_torn_state_starts_anew(whole, tmp_path, capsys, damage):
 def test_another_trainings_state_is_not_used(whole, tmp_path, capsys):
     """What a training of another plan left is left alone until this one keeps its own."""
     with pytest.raises(KeyboardInterrupt):
-        course(seeded(1, last=9), resume=Resume(tmp_path, "another"), seed=1)
+        course(seeded(1, last=9), resume=ResumeFolder(tmp_path, "another"), seed=1)
     ranker = seeded()
-    course(ranker, resume=Resume(tmp_path, "this"))
+    course(ranker, resume=ResumeFolder(tmp_path, "this"))
     assert equal(ranker, whole[0])
     assert "is of another training" in capsys.readouterr().err
 
 
 def test_a_state_replaces_the_one_before_when_it_is_whole(tmp_path):
     """A file half written beside the state, as a kill leaves it, does no harm and is gone after the next."""
-    resume = Resume(tmp_path, "this")
+    resume = ResumeFolder(tmp_path, "this")
     (tmp_path / "state.part").write_bytes(b"half")
     course(seeded(), resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
@@ -174,7 +181,7 @@ def test_a_state_that_cannot_be_written_is_an_error(tmp_path):
     """Where no folder can be made a DataError says so, with the file."""
     (tmp_path / "work").write_text("a file")
     with pytest.raises(DataError, match=r"state\.pt could not be written .*disk full"):
-        Resume(tmp_path / "work", "this").keep(_Course(seeded(), [], [], PACE))
+        ResumeFolder(tmp_path / "work", "this").keep(_TrainingLoop(seeded(), [], [], PACE))
 
 
 def test_seconds_end_a_course():
@@ -188,7 +195,7 @@ def test_seconds_end_a_course():
 
 def test_a_budget_trains_on_one_shop():
     """`fit` is the course within a budget of seconds, and leaves a ranker ready to rank."""
-    ranker = fit(seeded(), Parts(shop(), shop()), 0.05, seed=0)
+    ranker = train_within_budget(seeded(), ShopSplit(shop(), shop()), 0.05, seed=0)
     assert not ranker.training
     assert ranker.rank("red", TITLES).shape == (12,)
 
@@ -213,13 +220,13 @@ def test_what_is_returned_is_the_best_and_measured(whole):
     """The ranker is in inference mode, and its quality is its own, measured again."""
     ranker, progress = whole
     assert not ranker.training
-    assert progress.quality == {"tiny": pytest.approx(standing(ranker, shop(), pools(shop())))}
+    assert progress.quality == {"tiny": pytest.approx(validate_ranker(ranker, shop(), build_pools(shop())))}
     assert progress.best_step in (4, 8, 12, 13)
 
 
 def test_the_best_is_kept():
     """Of several offers the best on average over shops is kept, of equal ones the later; without judgments the last."""
-    progress = Progress(mean={"w": torch.zeros(1)})
+    progress = TrainingProgress(mean={"w": torch.zeros(1)})
     for step, quality in enumerate(
         [{"a": 0.4, "b": 0.2}, {"a": 0.1, "b": 0.9}, {"a": 0.9, "b": 0.1}, {"a": 0, "b": 0}]
     ):
@@ -227,7 +234,7 @@ def test_the_best_is_kept():
         progress.mean["w"].fill_(step)
         progress.offer(quality)
     assert (progress.best_step, progress.best["w"].item(), progress.quality) == (2, 2, {"a": 0.9, "b": 0.1})
-    alone = Progress(mean={"w": torch.zeros(1)})
+    alone = TrainingProgress(mean={"w": torch.zeros(1)})
     for step in (3, 8):
         alone.step = step
         alone.offer({})
@@ -243,7 +250,9 @@ def test_a_catalogue_alone_is_trained_to_its_end():
 def test_the_mean_lies_between_the_parameters():
     """The mean of the last parameters lies within their range, and with `mean` 0 is the last of them."""
     for mean, exact in ((0.9, False), (0.0, True)):
-        under_way = _Course(seeded(), [Sampler(shop(), MIXTURE)], [Trial.of(shop())], replace(PACE, mean=mean))
+        under_way = _TrainingLoop(
+            seeded(), [ListSampler(shop(), MIXTURE)], [ValidationTrial.of(shop())], replace(PACE, mean=mean)
+        )
         seen = [under_way.ranker.letters.weight.detach().clone()]
         for _ in range(6):
             under_way.step()
@@ -258,7 +267,7 @@ def test_validation_leaves_the_course_as_it_was():
     """Measuring the mean changes no parameter, and no later step."""
     ends = []
     for every in (1, 6):
-        under_way = _Course(seeded(), [Sampler(shop(), MIXTURE)], [Trial.of(shop())], PACE)
+        under_way = _TrainingLoop(seeded(), [ListSampler(shop(), MIXTURE)], [ValidationTrial.of(shop())], PACE)
         for step in range(6):
             value = under_way.step()
             if step % every == 0:
@@ -269,7 +278,7 @@ def test_validation_leaves_the_course_as_it_was():
 
 def test_the_rate_rises_and_falls():
     """The rate is nearly 0 at both ends, full in between, and never negative."""
-    pace = Pace(steps=100)
+    pace = TrainingSchedule(steps=100)
     speeds = [pace.speed(pace.done(step, 0)) for step in range(101)]
     assert speeds[0] < 0.05
     assert speeds[100] == pytest.approx(0)

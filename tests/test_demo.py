@@ -11,15 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from anthem_core.beir import Dataset, Product, write_dataset
-from anthem_core.catalogue import generate
-from anthem_core.containment import contained
-from anthem_evaluation.assess import Judgments, assess
+from anthem_core.geometry.regions import contained
 from anthem_evaluation.cli import demo
-from anthem_evaluation.examples import telling_queries
-from anthem_evaluation.machine import machine
-from anthem_evaluation.measure import Searches, containment_shares, run_queries
-from anthem_evaluation.metrics import in_order
+from anthem_evaluation.evaluate import EvaluationSet, evaluate_reranking, select_examples
+from anthem_evaluation.measure import SearchSetup, describe_machine, measure_containment, run_queries
+from anthem_evaluation.runs import ranked_ids
 from anthem_plugin.client import AnthemClient
+from anthem_sandbox.catalogue import generate_catalogue
 
 INDEX = "anthem-demo-shop"
 
@@ -27,7 +25,7 @@ INDEX = "anthem-demo-shop"
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     """A small department store in a BEIR folder, forty judged queries of it."""
-    whole = generate(products=700)
+    whole = generate_catalogue(products=700)
     qrels = dict(list(whole.qrels["dev"].items())[:40])
     dataset = Dataset(whole.products, {query: whole.queries[query] for query in qrels}, {"dev": qrels})
     folder = tmp_path_factory.mktemp("data") / "shop"
@@ -73,8 +71,10 @@ def test_the_report_counts_what_there_is(done, shop):
 @pytest.mark.node
 def test_the_figures_are_those_of_another_run(done, shop, client, encoder):
     """Searching again, in the client this time, gives the figures that the report printed."""
-    judgments = Judgments("shop", shop[1], "dev")
-    again = assess(judgments, Searches(AnthemClient(client, encoder), INDEX, mode="client"), encoder, "again")
+    judgments = EvaluationSet("shop", shop[1], "dev")
+    again = evaluate_reranking(
+        judgments, SearchSetup(AnthemClient(client, encoder), INDEX, mode="client"), encoder, "again"
+    )
     printed = {measure["name"]: measure for measure in done[0]["comparison"]["measures"]}
     for measure in again.comparison.measures:
         assert measure.baseline == pytest.approx(printed[measure.name]["baseline"], abs=1e-9)
@@ -88,16 +88,16 @@ def test_the_baseline_is_the_plain_search(shop, client, encoder):
     query, text = next(iter(shop[1].queries.items()))
     body = {"query": {"match": {"title": {"query": text}}}, "size": 100}
     plain = client.search(index=INDEX, body=body, preference="_local")
-    searches = Searches(AnthemClient(client, encoder), INDEX)
+    searches = SearchSetup(AnthemClient(client, encoder), INDEX)
     run = run_queries(searches, {query: text}, mode="none").run
-    assert in_order(run[query]) == [hit["_id"] for hit in plain["hits"]["hits"]]
+    assert ranked_ids(run[query]) == [hit["_id"] for hit in plain["hits"]["hits"]]
 
 
 @pytest.mark.node
 @pytest.mark.usefixtures("done")
 def test_a_search_that_is_not_reranked_is_counted(client, encoder):
     """A query without letters keeps its lexical order, and the run says that and why."""
-    measured = run_queries(Searches(AnthemClient(client, encoder), INDEX), {"q": "!!"}, mode="cluster")
+    measured = run_queries(SearchSetup(AnthemClient(client, encoder), INDEX), {"q": "!!"}, mode="cluster")
     assert measured.left_alone.keys() == {"q"}
     assert "no letters or digits" in measured.left_alone["q"]
 
@@ -107,7 +107,7 @@ def test_containment_is_counted_product_by_product(encoder):
     titles = {"a": "red ceramic teapot", "b": "garden hose 50 ft", "c": "teapot lid", "d": "cordless drill"}
     products = {name: Product(name, title) for name, title in titles.items()}
     qrels = {"q": {"a": 3, "b": 0, "c": 1, "d": 0}}
-    found = containment_shares(encoder, Dataset(products, {"q": "teapot"}, {"dev": qrels}), qrels)
+    found = measure_containment(encoder, Dataset(products, {"q": "teapot"}, {"dev": qrels}), qrels)
     inside = contained(encoder.query("teapot"), encoder.products(list(titles.values())), encoder.bundle.slack)
     assert found.relevant == inside[0]
     assert found.irrelevant == pytest.approx(np.mean(inside[1:]))
@@ -116,16 +116,16 @@ def test_containment_is_counted_product_by_product(encoder):
 def test_no_share_is_made_up(encoder):
     """Where no irrelevant product was judged there is no share, rather than one of 0."""
     dataset = Dataset({"a": Product("a", "teapot")}, {"q": "teapot"}, {"dev": {"q": {"a": 1}}})
-    assert containment_shares(encoder, dataset, dataset.qrels["dev"]) is None
+    assert measure_containment(encoder, dataset, dataset.qrels["dev"]) is None
 
 
 def test_examples_are_spread_from_best_to_worst():
     """Of many queries those shown are the best, the worst and three between; of few all."""
     changes = {f"q{number}": number / 100 for number in range(-50, 51)}
-    shown = telling_queries(changes)
+    shown = select_examples(changes)
     assert [changes[query] for query in shown] == sorted((changes[query] for query in shown), reverse=True)
     assert (shown[0], shown[2], shown[-1]) == ("q50", "q0", "q-50")
-    assert telling_queries({"a": 0.0, "b": 1.0}) == ["b", "a"]
+    assert select_examples({"a": 0.0, "b": 1.0}) == ["b", "a"]
 
 
 def test_a_report_that_could_not_be_written_is_refused_first(tmp_path):
@@ -146,8 +146,8 @@ def test_a_folder_without_judgments_is_refused(tmp_path):
 
 def test_the_machine_is_named():
     """The machine says its cores, its memory and its Python."""
-    assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in machine()
-    assert "cores" in machine()
+    assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in describe_machine()
+    assert "cores" in describe_machine()
 
 
 def test_the_bundle_is_made_without_anything_held_out():

@@ -9,19 +9,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner
 
-from anthem_core.cluster import connect
-from anthem_core.encoder import Encoder
-from anthem_core.fields import Fields
-from anthem_evaluation.doctor import Asked
-from anthem_evaluation.doctor_cli import doctor
-from anthem_evaluation.doctor_examine import Doctor
-from anthem_evaluation.doctor_history import Run, add_run
-from anthem_ingest.cli import ingest
-from anthem_ingest.ingest import Options, ingest_index
-from anthem_ingest.models import alias_mapping
-from anthem_ingest.remove_cli import remove
+from anthem_core.encoding.encoder import Encoder
+from anthem_core.opensearch.connection import connect
+from anthem_core.opensearch.schema import VectorFields
+from anthem_doctor.cli import doctor
+from anthem_doctor.examination import Examination
+from anthem_doctor.findings import DoctorTarget
+from anthem_doctor.history import CoverageRun, append_run
+from anthem_ingest.cli import ingest, remove
+from anthem_ingest.ingest import IngestOptions, ingest_index
+from anthem_ingest.multi_model import build_alias_mapping
 from anthem_plugin.cli import search
-from anthem_plugin.painless import CONTEXT, put_script_body, script_id
+from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 
 pytestmark = pytest.mark.node
 
@@ -46,7 +45,7 @@ def shop(client, encoder):
     name = f"test-doctor-{uuid.uuid4().hex}"
     fill(client, name)
     ingest_index(client, name, encoder)
-    client.put_script(id=script_id(), body=put_script_body(), context=CONTEXT)
+    client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
     yield name
     client.indices.delete(index=f"{name}*")
 
@@ -57,8 +56,8 @@ def examine(client, cluster, bundle, encoder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where ingest leaves dead letters
 
     def run(index, *, model=encoder, every=False):
-        asked = Asked(index, model.bundle, str(bundle.path), url=cluster)
-        found = Doctor(client, asked, model, tmp_path / "history.jsonl").findings()
+        asked = DoctorTarget(index, model.bundle, str(bundle.path), url=cluster)
+        found = Examination(client, asked, model, tmp_path / "history.jsonl").findings()
         return [one for one in found if every or (one.level != "ok" and one.check not in ELSEWHERE)]
 
     return run
@@ -132,7 +131,9 @@ def a_block(client, index):
 
 def an_edited_script(client, _):
     """Somebody edits the script."""
-    client.put_script(id=script_id(), body={"script": {"lang": "painless", "source": "return 1.0;"}}, context=CONTEXT)
+    client.put_script(
+        id=script_id(), body={"script": {"lang": "painless", "source": "return 1.0;"}}, context=SCRIPT_CONTEXT
+    )
 
 
 def another_vector(client, index):
@@ -190,10 +191,10 @@ def test_another_model(client, shop, encoder, examine):
     other = Encoder(replace(encoder.bundle, model="0123abcd" + encoder.bundle.model[8:]))
     (coverage,) = [one for one in examine(shop, model=other) if one.check == "coverage"]
     assert (coverage.level, "--beside" in coverage.command) == ("fault", True)
-    names = Fields("anthem_0123abcd")
+    names = VectorFields("anthem_0123abcd")
     client.indices.put_mapping(index=shop, body=names.mapping(encoder.bundle.dimension))
-    ingest_index(client, shop, other, options=Options(names=names))
-    client.indices.put_mapping(index=shop, body=alias_mapping(names))
+    ingest_index(client, shop, other, options=IngestOptions(names=names))
+    client.indices.put_mapping(index=shop, body=build_alias_mapping(names))
     assert examine(shop, model=other) == []
     found = examine(shop)
     assert [one.check for one in found] == ["aliases"]
@@ -206,7 +207,7 @@ def test_graphs_and_shards(client, index, encoder, examine):
     """In an index with graphs `retrieve` is tried too, and on several shards nothing is lost either."""
     fill(client, index, **{"index.knn": True, "number_of_shards": 3})
     ingest_index(client, index, encoder)
-    client.put_script(id=script_id(), body=put_script_body(), context=CONTEXT)
+    client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
     found = examine(index, every=True)
     assert {one.check for one in found if one.level != "ok"} <= ELSEWHERE
     tried = {one.check: one.found for one in found}
@@ -218,7 +219,7 @@ def test_graphs_and_shards(client, index, encoder, examine):
 def test_what_a_feed_erases_a_day(client, shop, bundle, examine, tmp_path):
     """With an earlier run in the history, what was lost since is told as a share of the products a day."""
     key = {"cluster": client.info()["cluster_uuid"], "index": shop, "model": bundle.model}
-    add_run(tmp_path / "history.jsonl", key, Run(datetime.now(UTC) - timedelta(days=2), 6, 5))
+    append_run(tmp_path / "history.jsonl", key, CoverageRun(datetime.now(UTC) - timedelta(days=2), 6, 5))
     a_feed(client, shop)
     coverage, found = examine(shop)
     mend(client, [coverage])
@@ -229,8 +230,8 @@ def test_what_a_feed_erases_a_day(client, shop, bundle, examine, tmp_path):
 def test_a_cluster_that_does_not_answer(bundle, encoder, tmp_path):
     """Of a cluster that is away only that is said; there is no history of it."""
     with connect("http://127.0.0.1:9") as away:
-        asked = Asked("shop", bundle)
-        (found,) = Doctor(away, asked, encoder, tmp_path / "history").findings()
+        asked = DoctorTarget("shop", bundle)
+        (found,) = Examination(away, asked, encoder, tmp_path / "history").findings()
     assert (found.check, found.level) == ("cluster", "fault")
     assert not (tmp_path / "history").exists()
 

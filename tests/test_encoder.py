@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anthem_core import lorentz
-from anthem_core.containment import query_distance
-from anthem_core.encoder import BATCH, Encoder
+from anthem_core.encoding.encoder import ENCODER_BATCH_SIZE, Encoder
+from anthem_core.geometry import lorentz
+from anthem_core.geometry.regions import query_distance
 
 GOLDEN = Path(__file__).parent / "golden" / "general.json"
 TITLES = ["fire tv stick 4k", "", "Kühlschrank weiß 200 l", "टीवी", "red kindle case " * 20, "teapot", "!!!", "x"]
@@ -32,8 +32,8 @@ def test_a_query_is_hyperboloids(encoder, text):
     assert query.centres.shape == (bundle.hyperboloids, bundle.dimension + 1)
     assert query.limits.shape == (bundle.hyperboloids, bundle.dimension)
     assert all(value.dtype == np.float32 for value in (query.centres, query.limits, query.weights))
-    assert lorentz.on_sheet(query.centres)
-    assert np.linalg.norm(lorentz.log0(query.centres), axis=-1).max() <= bundle.radius * (1 + 1e-5)
+    assert lorentz.is_on_hyperboloid(query.centres)
+    assert np.linalg.norm(lorentz.logmap0(query.centres), axis=-1).max() <= bundle.radius * (1 + 1e-5)
     assert np.isfinite(query.limits).all()
     assert (query.limits >= 0).all()
     assert (query.weights >= 0).all()
@@ -49,8 +49,8 @@ def test_products_are_points(encoder, texts):
     points = encoder.products(texts)
     assert points.shape == (len(texts), encoder.bundle.dimension + 1)
     assert points.dtype == np.float32
-    assert lorentz.on_sheet(points)
-    assert (np.linalg.norm(lorentz.log0(points), axis=-1) <= encoder.bundle.radius * (1 + 1e-5)).all()
+    assert lorentz.is_on_hyperboloid(points)
+    assert (np.linalg.norm(lorentz.logmap0(points), axis=-1) <= encoder.bundle.radius * (1 + 1e-5)).all()
 
 
 @pytest.mark.parametrize("text", ["", "   ", "?!", "📺"])
@@ -67,7 +67,7 @@ def test_a_batch_equals_its_texts_one_by_one(encoder):
 
 def test_points_keep_the_order_of_their_texts(encoder):
     """Points come in the order of the texts, over several batches and whatever their lengths."""
-    texts = [f"{'word ' * (number % 17)}{number}" for number in range(2 * BATCH + 3)]
+    texts = [f"{'word ' * (number % 17)}{number}" for number in range(2 * ENCODER_BATCH_SIZE + 3)]
     forwards, backwards = encoder.products(texts), encoder.products(texts[::-1])
     np.testing.assert_allclose(forwards, backwards[::-1], atol=2e-5, rtol=1e-5)
     assert len(np.unique(forwards.round(4), axis=0)) == len(texts)

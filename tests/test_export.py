@@ -10,27 +10,32 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from anthem_core.attention import Attention
 from anthem_core.beir import Dataset, Product, write_dataset
-from anthem_core.bundle import ATTENTION_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH, REQUIRED, load
 from anthem_core.cli import main
-from anthem_core.encoder import Encoder
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.bundle import ATTENTION_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH, REQUIRED_FILES, load_bundle
+from anthem_core.encoding.encoder import Encoder
+from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import BundleError, ParityError
-from anthem_core.fusion import Fusion
-from anthem_core.text import Vocabulary
+from anthem_core.fusion import FusionWeights
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-import onnx  # noqa: E402
+import onnx
 
-from anthem_exporter.export import export  # noqa: E402
-from anthem_exporter.parity import BATCHES, TOLERANCE, check  # noqa: E402
-from anthem_exporter.texts import parity_texts  # noqa: E402
-from anthem_model.anthem import AnthemRanker  # noqa: E402
-from anthem_model.calibration import Calibration  # noqa: E402
-from anthem_model.checkpoint import Checkpoint  # noqa: E402
-from anthem_model.network import Anthem, QueryEncoder, Shape  # noqa: E402
+from anthem_exporter.export import export_bundle
+from anthem_exporter.parity import (
+    PARITY_BATCH_SIZES,
+    PARITY_TOLERANCE,
+    check_parity,
+    parity_texts,
+)
+from anthem_model.anthem_ranker import AnthemRanker
+from anthem_model.calibration import Calibration
+from anthem_model.checkpoint import Checkpoint
+from anthem_model.nn.layers import ModelShape
+from anthem_model.nn.network import Anthem, QueryEncoder
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
@@ -41,16 +46,16 @@ FEW = ["red kettle", "", "Kühlschrank", "!?", "a"]
 def checkpoint(seed=0):
     """A tiny model with random weights."""
     torch.manual_seed(seed)
-    model = Anthem(Shape(ids=len(VOCABULARY), dimension=8, hyperboloids=2, places=VOCABULARY.title_limit)).eval()
+    model = Anthem(ModelShape(ids=len(VOCABULARY), dimension=8, hyperboloids=2, places=VOCABULARY.title_limit)).eval()
     model.round()
-    fusions = (Fusion(0.0, 4.0, 3.0, 10.0, 1.0), Fusion(0.0, 4.0, 3.0, 10.0, 1.0, 2.0, -0.5))
+    fusions = (FusionWeights(0.0, 4.0, 3.0, 10.0, 1.0), FusionWeights(0.0, 4.0, 3.0, 10.0, 1.0, 2.0, -0.5))
     return Checkpoint(model, VOCABULARY, Calibration(0.25, *fusions), ["tiny"], {"ndcg": 0.5})
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """The tiny model's bundle and its parity report on a thousand texts."""
-    return export(checkpoint(), tmp_path_factory.mktemp("export") / "bundle", parity_texts())
+    return export_bundle(checkpoint(), tmp_path_factory.mktemp("export") / "bundle", parity_texts())
 
 
 @pytest.fixture
@@ -68,12 +73,12 @@ def test_parity_on_a_thousand_texts(exported):
     """All graphs were compared on a thousand texts, in batches of 1, 7 and 64, and differ by rounding alone."""
     _, report = exported
     assert report.passed
-    assert report.batches == BATCHES == (1, 7, 64)
+    assert report.batches == PARITY_BATCH_SIZES == (1, 7, 64)
     assert [graph.graph for graph in report.graphs] == [QUERY_GRAPH, PRODUCT_GRAPH, ATTENTION_GRAPH]
     for graph in report.graphs:
         assert graph.texts >= 1000
         assert graph.faults == []
-        assert max(graph.differences.values()) <= TOLERANCE
+        assert max(graph.differences.values()) <= PARITY_TOLERANCE
     assert json.loads(json.dumps(report.to_dict()))["passed"] is True
 
 
@@ -104,7 +109,7 @@ def test_attention_computes_what_the_model_computes(exported):
     bundle, _ = exported
     ranker = AnthemRanker(VOCABULARY, checkpoint().model).eval()
     wanted = ranker.signals("red kettle", FEW, ranker.points(FEW)).attention.numpy()
-    found = Attention(bundle).scores("red kettle", FEW)
+    found = AttentionScorer(bundle).scores("red kettle", FEW)
     words = [place for place, text in enumerate(FEW) if VOCABULARY.title_ids(text)]
     np.testing.assert_allclose(found[words], wanted[words], atol=1e-5)
 
@@ -114,9 +119,9 @@ def test_the_same_checkpoint_gives_the_same_bytes(exported, tmp_path):
     bundle, _ = exported
     place = Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
     (place / QUERY_GRAPH).write_bytes(b"old")
-    again, _ = export(checkpoint(), place, FEW)
+    again, _ = export_bundle(checkpoint(), place, FEW)
     assert again.model == bundle.model
-    for name in (*REQUIRED, "manifest.json"):
+    for name in (*REQUIRED_FILES, "manifest.json"):
         assert (place / name).read_bytes() == (bundle.path / name).read_bytes(), name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
@@ -137,7 +142,7 @@ def test_parity_fails_on_another_weight(folder, file):
     with torch.no_grad():
         part.context.mix.bias.add_(0.1)
     with pytest.raises(ParityError, match=rf"(?s){re.escape(file)}.*FAULT \w+ differs by .*, allowed 1e-05") as caught:
-        check(changed, VOCABULARY, folder, FEW)
+        check_parity(changed, VOCABULARY, folder, FEW)
     assert caught.value.exit_code == 7
 
 
@@ -178,7 +183,7 @@ def test_parity_fails_on_another_signature(folder, damage, wanted):
     damage(model.graph)
     onnx.save(model, path)
     with pytest.raises(ParityError, match=f"(?s)FAULT {wanted}"):
-        check(checkpoint().model, VOCABULARY, folder, FEW)
+        check_parity(checkpoint().model, VOCABULARY, folder, FEW)
 
 
 class Untrue(QueryEncoder):
@@ -196,7 +201,7 @@ def test_an_export_that_fails_leaves_the_old_bundle(folder):
     untrue = checkpoint()
     untrue.model.query.__class__ = Untrue
     with pytest.raises(ParityError, match=r"(?s)FAULT limits differs by 1\.0e-02.*Nothing was exported"):
-        export(untrue, folder, FEW)
+        export_bundle(untrue, folder, FEW)
     assert content(folder) == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -205,7 +210,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     """A folder that holds no bundle is not replaced."""
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BundleError, match="which is no bundle's; give an empty folder"):
-        export(checkpoint(), tmp_path, FEW)
+        export_bundle(checkpoint(), tmp_path, FEW)
     assert content(tmp_path) == {"thesis.txt": b"years of work"}
 
 
@@ -234,7 +239,7 @@ def test_from_a_folder_to_a_bundle(beir, tmp_path):
     written = runner.invoke(main, ["export", model, folder, "--corpus", corpus, "--json"])
     assert written.exit_code == 0, written.output
     value = json.loads(written.stdout)
-    bundle = load(folder)
+    bundle = load_bundle(folder)
     assert value["model"] == bundle.model
     assert value["parity"]["passed"] is True
     assert bundle.trained_on == ["shop"]

@@ -7,11 +7,17 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.fields import CURRENT, Fields, current, holding, own
+from anthem_core.opensearch.schema import (
+    CURRENT_FIELDS,
+    VectorFields,
+    fields_of_model,
+    find_vector_fields,
+    resolve_current_fields,
+)
 from anthem_ingest.cli import ingest
-from anthem_ingest.models import alias_mapping
+from anthem_ingest.multi_model import build_alias_mapping
 from anthem_plugin.cli import search
-from anthem_plugin.fields import fields_of
+from anthem_plugin.search.discovery import fields_of
 
 TITLES = ["acme red fire tv", "globex fire tv", "stark fire pit", "fire tv stand", "blue lamp"]
 
@@ -21,7 +27,9 @@ models = st.text("0123456789abcdef", min_size=16, max_size=16)
 def answer(*indices):
     """What `GET /<name>/_mapping/field/anthem*.vector` gives of indices with these objects."""
     return {
-        f"shop-{number}": {"mappings": {Fields(name).vector: {"full_name": Fields(name).vector} for name in names}}
+        f"shop-{number}": {
+            "mappings": {VectorFields(name).vector: {"full_name": VectorFields(name).vector} for name in names}
+        }
         for number, names in enumerate(indices)
     }
 
@@ -29,20 +37,20 @@ def answer(*indices):
 @given(models, models, st.lists(st.lists(st.sampled_from(["anthem", "mine", "other"]), unique=True), max_size=3))
 def test_a_model_is_found_under_its_own_name_or_the_first(model, other, indices):
     """A model's vectors are in its own object where any of the indices maps that, else in `anthem`."""
-    names = {"mine": own(model).name, "other": own(other).name, "anthem": "anthem"}
-    found = holding(answer(*([names[name] for name in index] for index in indices)), model)
+    names = {"mine": fields_of_model(model).name, "other": fields_of_model(other).name, "anthem": "anthem"}
+    found = find_vector_fields(answer(*([names[name] for name in index] for index in indices)), model)
     mapped = {names[name] for index in indices for name in index}
-    assert found == (own(model) if own(model).name in mapped else Fields())
+    assert found == (fields_of_model(model) if fields_of_model(model).name in mapped else VectorFields())
     assert found.name in {"anthem", f"anthem_{model[:8]}"}
 
 
-@given(st.just("anthem") | models.map(lambda model: own(model).name))
+@given(st.just("anthem") | models.map(lambda model: fields_of_model(model).name))
 def test_aliases_are_read_as_they_were_written(name):
     """The current names are those that the aliases were pointed at; without aliases they are `anthem`."""
-    mappings = alias_mapping(Fields(name))
-    assert mappings["properties"].keys() == {CURRENT.name}
-    assert current(mappings) == Fields(name)
-    assert current({}) == Fields()
+    mappings = build_alias_mapping(VectorFields(name))
+    assert mappings["properties"].keys() == {CURRENT_FIELDS.name}
+    assert resolve_current_fields(mappings) == VectorFields(name)
+    assert resolve_current_fields({}) == VectorFields()
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +90,10 @@ def test_two_models_in_one_index(client, cluster, index, bundle, other, tmp_path
     for used in (bundle, other):
         assert reranks(used)
         assert reranks(used, "client")
-    assert [fields_of(client, f"{index}*", used.model) for used in (bundle, other)] == [Fields(), own(other.model)]
+    assert [fields_of(client, f"{index}*", used.model) for used in (bundle, other)] == [
+        VectorFields(),
+        fields_of_model(other.model),
+    ]
     run(ingest, "--bundle", str(other.path), "--beside", "--prune")
     assert reranks(other)
     assert told(bundle) == f"anthem ingest {index} --bundle {bundle.path}"
@@ -91,4 +102,4 @@ def test_two_models_in_one_index(client, cluster, index, bundle, other, tmp_path
 @pytest.mark.node
 def test_the_names_of_what_is_not_there(client, index, bundle):
     """An index that is not there, or a pattern that fits none, means `anthem`."""
-    assert fields_of(client, index, bundle.model) == fields_of(client, f"{index}*", bundle.model) == Fields()
+    assert fields_of(client, index, bundle.model) == fields_of(client, f"{index}*", bundle.model) == VectorFields()

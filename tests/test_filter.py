@@ -8,15 +8,15 @@ import pytest
 from opensearchpy import AsyncOpenSearch
 from small_shop import PRODUCTS, large_shop, match, small_shop
 
-from anthem_core.containment import contained
-from anthem_core.lorentz import lift
-from anthem_plugin import painless
+from anthem_core.geometry.lorentz import lift
+from anthem_core.geometry.regions import contained
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient, Filter
-from anthem_plugin.in_cluster import NONE_CONTAINED, TOO_MANY
-from anthem_plugin.painless import filter_script
-from anthem_plugin.rewrite import keep_contained
-from anthem_plugin.scoring import precise
-from anthem_plugin.steps import NO_HITS
+from anthem_plugin.rewriter.rescore import build_filter_body
+from anthem_plugin.scoring import painless
+from anthem_plugin.scoring.painless import build_filter_script
+from anthem_plugin.scoring.params import to_float64
+from anthem_plugin.search.cluster_mode import NOTHING_CONTAINED, TOO_MANY_MATCHES
+from anthem_plugin.search.request import NO_HITS_REASON
 
 SCRIPT = {"id": "anthem-containment-0", "params": {"slack": 0.1}}
 ALL = match("fire tv red") | {"size": 200, "track_total_hits": True}
@@ -39,7 +39,7 @@ def anthem(client, encoder):
 def excess(encoder):
     """How far out each product lies, by numpy; `-inf` for one without a vector."""
     points = lift(encoder.products(PRODUCTS)[:, 1:].astype(np.float64))
-    found = precise(encoder.query("fire tv red")).excess(points)
+    found = to_float64(encoder.query("fire tv red")).excess(points)
     return np.where(np.arange(len(PRODUCTS)) % 10, found, -np.inf)
 
 
@@ -63,7 +63,7 @@ def scores(response):
 def test_the_callers_query_is_filtered_and_nothing_else():
     """Only `query` and `_source` differ; the query stands in `must` beside a filter that costs one run a match."""
     body = {"query": {"match": {"title": "tv"}}, "sort": ["price"], "collapse": {"field": "brand"}, "size": 3}
-    found = keep_contained(body, SCRIPT)
+    found = build_filter_body(body, SCRIPT)
     contained_only = {"script_score": {"query": {"match_all": {}}, "script": SCRIPT, "min_score": 0.5}}
     assert found.body == body | {
         "query": {"bool": {"must": [body["query"]], "filter": [contained_only]}},
@@ -74,7 +74,7 @@ def test_the_callers_query_is_filtered_and_nothing_else():
 @pytest.mark.parametrize("query", [None, {}, {"hybrid": {"queries": []}}, {"knn": {"v": {"vector": [1], "k": 3}}}])
 def test_what_ranks_by_itself_is_not_filtered(query):
     """A body without a query, and one whose query chooses before a filter could, is left as it is."""
-    left = keep_contained({"query": query}, SCRIPT)
+    left = build_filter_body({"query": query}, SCRIPT)
     assert (left.body, left.reranked) == ({"query": query}, False)
     assert left.reason
 
@@ -120,7 +120,7 @@ def test_an_or_is_filtered_by_either(anthem, client, encoder, index, text):
     for phrase in text.split(" OR ")[1:]:
         asked |= encoder.query(phrase)
     points = lift(encoder.products(PRODUCTS)[:, 1:].astype(np.float64))
-    inside = contained(precise(asked), points, 0.15)
+    inside = contained(to_float64(asked), points, 0.15)
     plain = ids(client.search(index=index, body=match(text) | {"size": 200}))
     found = anthem.search(index, match(text) | {"size": 200}, mode=Filter(0.15, unknown=False), operators=True)
     assert ids(found) == [product for product in plain if int(product) % 10 and inside[int(product)]]
@@ -159,7 +159,7 @@ def test_where_nothing_is_contained_the_search_is_plain(anthem, client, index, e
     body = ALL | extra
     left = anthem.search(index, body, mode=Filter(-9, unknown=False))
     assert left["hits"] == client.search(index=index, body=body)["hits"]
-    assert (left["anthem"]["reranked"], left["anthem"]["reason"]) == (False, NONE_CONTAINED.format(-9))
+    assert (left["anthem"]["reranked"], left["anthem"]["reason"]) == (False, NOTHING_CONTAINED.format(-9))
 
 
 @pytest.mark.node
@@ -181,13 +181,13 @@ def test_too_many_matches_are_refused(anthem, client, index):
     assert anthem.search(index, ALL, mode=Filter(limit=many))["anthem"]["reranked"]
     left = anthem.search(index, ALL, mode=Filter(limit=many - 1))
     assert left["hits"] == plain["hits"]
-    assert left["anthem"]["reason"] == TOO_MANY.format(many - 1)
+    assert left["anthem"]["reason"] == TOO_MANY_MATCHES.format(many - 1)
 
 
 @pytest.mark.node
 def test_what_finds_nothing_anyway_is_told_from_a_filter(anthem, index):
     """A word that is in no title is not the filter's fault."""
-    assert anthem.search(index, match("zzzz"), mode="filter")["anthem"]["reason"] == NO_HITS
+    assert anthem.search(index, match("zzzz"), mode="filter")["anthem"]["reason"] == NO_HITS_REASON
 
 
 @pytest.mark.node
@@ -272,6 +272,6 @@ def test_a_filter_must_make_sense(wrong):
 
 def test_the_script_says_so_too(encoder):
     """The parameters of a filter are those of the score with slack, and what becomes of the unknown."""
-    script = filter_script(encoder.query("fire"), AnthemClient(None, encoder).scoring, Filter(0.1, unknown=False))
+    script = build_filter_script(encoder.query("fire"), AnthemClient(None, encoder).scoring, Filter(0.1, unknown=False))
     assert (script["params"]["slack"], script["params"]["unknown"]) == (0.1, 0.0)
     assert script["id"] == painless.script_id()

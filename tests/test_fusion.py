@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from anthem_core.fusion import QUERY_WEIGHT, Fusion, fuse, saturate, window_score
+from anthem_core.fusion import QUERY_WEIGHT, FusionWeights, fuse, saturate, window_score
 
 weight = st.floats(0, 20)
 fusions = st.builds(
-    Fusion,
+    FusionWeights,
     bias=st.floats(-10, 10),
     lexical=weight,
     containment=weight,
@@ -27,14 +27,14 @@ both = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 def test_golden_value():
     """A score s = h saturates to a half: sigma(1 + 2 * 0.5 - 4 * 0.5) = 0.5, and a distance of 0 gives sigma(2)."""
-    fusion = Fusion(bias=1.0, lexical=2.0, containment=4.0, half_saturation=10.0, median_distance=1.0)
+    fusion = FusionWeights(bias=1.0, lexical=2.0, containment=4.0, half_saturation=10.0, median_distance=1.0)
     found = fuse(np.array([10.0, 10.0]), np.array([0.5, 0.0]), fusion)
     np.testing.assert_allclose(found, [0.5, 1 / (1 + np.exp(-2))], rtol=1e-12)
 
 
 @both
 @given(lexical=scores, distance=distances, fusion=fusions)
-@example(lexical=0.0, distance=7.0, fusion=Fusion(0.0, 0.0, 13.0, 1.0, 0.0))  # e⁹¹ is more than float32 holds
+@example(lexical=0.0, distance=7.0, fusion=FusionWeights(0.0, 0.0, 13.0, 1.0, 0.0))  # e⁹¹ is more than float32 holds
 def test_fused_lies_between_0_and_1(dtype, lexical, distance, fusion):
     """No signal and no weights lead out of [0, 1], or to a number that is none, in the dtype of the signals."""
     found = fuse(np.array([lexical], dtype), np.array([distance], dtype), fusion)
@@ -99,7 +99,7 @@ def test_the_window_stands_on_top(lexical, fused, left_out):
 
 def test_golden_value_of_three_signals():
     """An attention of 3 with weight 2 adds 6 to the logit: sigma(1 + 2 * 0.5 - 4 * 2 + 6) = 0.5."""
-    fusion = Fusion(1.0, 2.0, 4.0, 10.0, 1.0, attention=2.0, median_attention=0.0)
+    fusion = FusionWeights(1.0, 2.0, 4.0, 10.0, 1.0, attention=2.0, median_attention=0.0)
     assert fuse(np.array([10.0]), np.array([2.0]), fusion, np.array([3.0]))[0] == pytest.approx(0.5, abs=1e-12)
 
 
@@ -143,23 +143,26 @@ def test_attention_without_weight_counts_for_nothing(lexical, distance, attentio
 def test_older_weights_have_no_attention():
     """Weights of two signals are written as they always were, and read as if attention had weight 0."""
     names = {"bias", "lexical", "containment", "half_saturation", "median_distance"}
-    assert Fusion(0.0, 1.0, 1.0, 1.0, 1.0).to_dict().keys() == names
-    assert Fusion(0.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0).to_dict().keys() == names | {"attention", "median_attention"}
-    assert Fusion.from_dict(dict.fromkeys(names, 1.0)).attention == 0
+    assert FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0).to_dict().keys() == names
+    assert FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0).to_dict().keys() == names | {
+        "attention",
+        "median_attention",
+    }
+    assert FusionWeights.from_dict(dict.fromkeys(names, 1.0)).attention == 0
 
 
 @given(fusions | attentive)
 def test_weights_survive_the_manifest(fusion):
     """From_dict undoes to_dict."""
-    assert Fusion.from_dict(fusion.to_dict()) == fusion
+    assert FusionWeights.from_dict(fusion.to_dict()) == fusion
 
 
 @pytest.mark.parametrize("change", [{"unknown": 1.0}, {"bias": None}])
 def test_foreign_weights_are_refused(change):
     """A weight that nobody knows, or that is no number, is a TypeError."""
-    values = Fusion(0.0, 1.0, 1.0, 1.0, 1.0).to_dict() | change
+    values = FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0).to_dict() | change
     with pytest.raises(TypeError):
-        Fusion.from_dict(values)
+        FusionWeights.from_dict(values)
     del values["lexical"]
     with pytest.raises(TypeError):
-        Fusion.from_dict(values)
+        FusionWeights.from_dict(values)

@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
 
-from anthem_core.fields import Fields
-from anthem_plugin.breaker import Breaker
+from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.search.circuit_breaker import CircuitBreaker
 
 pytestmark = pytest.mark.node
 
@@ -119,14 +119,14 @@ def shop(client, encoder):
     """A shop on one shard; one product has no vector, one the vector of another model."""
     name = f"test-fuzz-{uuid.uuid4().hex}"
     properties = {"title": {"type": "text"}, "text": {"type": "text"}, "brand": {"type": "keyword"}}
-    properties |= {"price": {"type": "integer"}} | Fields().mapping(encoder.bundle.dimension)["properties"]
+    properties |= {"price": {"type": "integer"}} | VectorFields().mapping(encoder.bundle.dimension)["properties"]
     settings = {"number_of_shards": 1, "number_of_replicas": 0}
     client.indices.create(index=name, body={"settings": settings, "mappings": {"properties": properties}})
     lines = []
     for number, (title, point) in enumerate(zip(TITLES, encoder.products(TITLES), strict=True)):
         product = {"title": title, "text": f"a {title}", "brand": title.split()[0], "price": number}
         model = "other" if number == 5 else encoder.bundle.model
-        product |= Fields().document(point, model, title) if number != 3 else {}
+        product |= VectorFields().document(point, model, title) if number != 3 else {}
         lines += [{"index": {"_id": str(number)}}, product]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
     yield name
@@ -136,7 +136,7 @@ def shop(client, encoder):
 @pytest.fixture(scope="module")
 def anthem(client, encoder):
     """A client that nothing keeps from trying; some of its searches were reranked in the end."""
-    tried = AnthemClient(client, encoder, breaker=Breaker(failures=10**9))
+    tried = AnthemClient(client, encoder, breaker=CircuitBreaker(failures=10**9))
     yield tried
     assert tried.stats()["reranked"]
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from anthem_core.attention import Attention
-from anthem_core.bundle import MANIFEST, TRIGRAMS, files, load
-from anthem_core.encoder import Encoder, session
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.bundle import MANIFEST_FILE, TRIGRAMS_FILE, list_bundle_files, load_bundle
+from anthem_core.encoding.encoder import Encoder, open_session
 from anthem_core.errors import BundleError
-from anthem_plugin.scoring import Scoring
+from anthem_plugin.scoring.params import ScoringParams
 
 FEW = settings(max_examples=settings().max_examples // 4)  # each example reads graphs
 HUGE = ["1e999", "-1e999", "1" + "0" * 400, "NaN", "Infinity", "1.5", "-1", "0", "true", '"1"', "null", "[]", "{}"]
@@ -57,10 +57,10 @@ def refusal(use):
 
 def work(folder):
     """Load a bundle and use all of it."""
-    encoder = Encoder(loaded := load(folder))
-    Scoring.of(loaded)
+    encoder = Encoder(loaded := load_bundle(folder))
+    ScoringParams.of(loaded)
     query, points = encoder.query("fire tv"), encoder.products(["fire tv"])
-    scores = Attention(loaded).scores("fire tv", ["fire tv"]) if loaded.attends else np.zeros(1)
+    scores = AttentionScorer(loaded).scores("fire tv", ["fire tv"]) if loaded.attends else np.zeros(1)
     assert all(np.isfinite(part).all() for part in (query.centres, query.limits, points, scores))
 
 
@@ -86,7 +86,7 @@ damages = st.builds(Damage, st.floats(0, 1), st.integers(0, 99) | st.just(2**32)
 @given(data=st.data(), damage=damages)
 def test_a_damaged_file_is_refused(folder, data, damage):
     """Whatever happens to graphs and vocabulary, the sum in the manifest tells, and the file is named."""
-    path = folder / data.draw(st.sampled_from(files(folder)))
+    path = folder / data.draw(st.sampled_from(list_bundle_files(folder)))
     with Damaged(path, damage(path.read_bytes())):
         refused = refusal(lambda: work(folder))
     assert path.name in refused
@@ -95,7 +95,7 @@ def test_a_damaged_file_is_refused(folder, data, damage):
 @given(damage=damages)
 def test_a_damaged_manifest_is_refused_or_read(folder, damage):
     """A manifest of which some bytes changed is refused in a sentence, or still describes a bundle that works."""
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     with Damaged(path, damage(path.read_bytes())):
         refused = refusal(lambda: work(folder))
     assert refused is None or str(folder) in refused
@@ -112,7 +112,7 @@ def nodes(value, path=()):
 @given(data=st.data())
 def test_an_odd_manifest_is_refused_or_read(folder, data):
     """A value that is missing, of another type or past all bounds is refused, or describes a bundle that works."""
-    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
     odd = copy.deepcopy(manifest)
     *way, last = data.draw(st.sampled_from([path for path in nodes(manifest) if path]))
     holder = odd
@@ -124,7 +124,7 @@ def test_an_odd_manifest_is_refused_or_read(folder, data):
     else:
         holder[last] = "here"
     content = json.dumps(odd).replace('"here"', spelt or "")
-    with Damaged(folder / MANIFEST, content.encode()):
+    with Damaged(folder / MANIFEST_FILE, content.encode()):
         refused = refusal(lambda: work(folder))
     assert refused is None or str(folder) in refused
     assert refused is None or len(refused) < 2000
@@ -134,7 +134,7 @@ def test_an_odd_manifest_is_refused_or_read(folder, data):
 @given(data=st.data(), damage=damages)
 def test_a_damaged_graph_opens_or_is_refused(folder, data, damage):
     """Where no sum is looked at, ONNX Runtime opens what is left of a graph, or its fault comes as ours."""
-    path = folder / data.draw(st.sampled_from([name for name in files(folder) if name != TRIGRAMS]))
+    path = folder / data.draw(st.sampled_from([name for name in list_bundle_files(folder) if name != TRIGRAMS_FILE]))
     with Damaged(path, damage(path.read_bytes())):
-        refused = refusal(lambda: session(path).get_inputs())
+        refused = refusal(lambda: open_session(path).get_inputs())
     assert refused is None or str(path) in refused

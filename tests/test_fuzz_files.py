@@ -16,11 +16,11 @@ from pyarrow import parquet
 
 from anthem_core.beir import read_dataset
 from anthem_core.errors import AnthemError
-from anthem_evaluation.rerank_cli import rerank
-from anthem_evaluation.rerank_files import read_queries
-from anthem_evaluation.trec import read_qrels, read_run
+from anthem_evaluation.cli import rerank
+from anthem_evaluation.offline import read_queries
+from anthem_evaluation.runs import read_qrels, read_run
 from anthem_ingest.cli import ingest
-from anthem_ingest.files import documents, product_file
+from anthem_ingest.product_files import locate_product_file, read_product_file
 
 FEW = settings(max_examples=settings().max_examples // 10)  # each example runs a command
 
@@ -100,7 +100,7 @@ def read(use, path, content):
 def products(path):
     """All products of a file, with the lines that were skipped."""
     skipped = []
-    found = list(documents(product_file(path), skipped.append))
+    found = list(read_product_file(locate_product_file(path), skipped.append))
     assert all(product.id and json.dumps(product.source, ensure_ascii=False).encode() for product in found)
     return len(found), len(skipped)
 

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
 
-from anthem_core.attention import Attention
-from anthem_core.fields import Fields
-from anthem_core.sets import parse
-from anthem_core.text import words
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.query_operators import encode_phrases
+from anthem_core.encoding.tokenizer import split_words
+from anthem_core.opensearch.schema import VectorFields
 from anthem_ingest.ingest import ingest_index
-from anthem_plugin.breaker import Breaker
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.painless import score_script
-from anthem_plugin.rerank import point_distances
-from anthem_plugin.rewrite import rewrite
-from anthem_plugin.scoring import Scoring
+from anthem_plugin.rewriter.rescore import build_rescore_body
+from anthem_plugin.scoring.painless import build_score_script
+from anthem_plugin.scoring.params import ScoringParams
+from anthem_plugin.scoring.window import point_distances
+from anthem_plugin.search.circuit_breaker import CircuitBreaker
 
 SOME = settings(max_examples=settings().max_examples // 4)  # each example searches three times and more
 FEW = settings(max_examples=settings().max_examples // 20)  # each example makes an index
@@ -36,25 +36,25 @@ texts = short | st.builds(lambda text, times: (text * times)[:LONGEST], short, s
 def test_any_text_has_geometry_or_none(encoder, attentive, query, titles):
     """A query without words has no hyperboloids, any other has finite ones; every title has a finite point."""
     region = encoder.query(query)
-    assert (region is None) == (not words(query))
+    assert (region is None) == (not split_words(query))
     points = encoder.products(titles)
     assert points.shape == (len(titles), encoder.bundle.dimension + 1)
     assert np.isfinite(points).all()
     if region is not None:
         assert all(np.isfinite(part).all() for part in (region.centres, region.limits, region.weights))
-        assert np.isfinite(point_distances(list(points), region, Scoring.of(encoder.bundle))).all()
-    attended = np.isfinite(Attention(attentive.bundle).scores(query, titles))
-    assert attended.tolist() == [bool(words(query)) and bool(words(title)) for title in titles]
+        assert np.isfinite(point_distances(list(points), region, ScoringParams.of(encoder.bundle))).all()
+    attended = np.isfinite(AttentionScorer(attentive.bundle).scores(query, titles))
+    assert attended.tolist() == [bool(split_words(query)) and bool(split_words(title)) for title in titles]
 
 
 @given(query=texts, title=texts)
 def test_any_phrases_join(encoder, query, title):
     """Either of two texts is a region where one of them has words, and its distances are numbers."""
-    region = parse(encoder, f"{query} OR {title}")
-    assert (region is None) <= (not words(query) and not words(title))
+    region = encode_phrases(encoder, f"{query} OR {title}")
+    assert (region is None) <= (not split_words(query) and not split_words(title))
     if region is not None:
         points = list(encoder.products([title]))
-        assert np.isfinite(point_distances(points, region, Scoring.of(encoder.bundle))).all()
+        assert np.isfinite(point_distances(points, region, ScoringParams.of(encoder.bundle))).all()
 
 
 @given(query=texts)
@@ -63,7 +63,7 @@ def test_any_query_can_be_sent_on(encoder, query):
     region = encoder.query(query)
     if region is not None:
         body = {"query": {"match": {"title": query}}}
-        rewritten = rewrite(body, score_script(region, Scoring.of(encoder.bundle)))
+        rewritten = build_rescore_body(body, build_score_script(region, ScoringParams.of(encoder.bundle)))
         assert rewritten.reranked
         sent = json.loads(json.dumps(rewritten.body, allow_nan=False))
         assert sent["query"] == body["query"]
@@ -88,11 +88,11 @@ def made(client, titles):
 def test_any_title_is_ingested(client, encoder, titles):
     """Every product with words in its title gets its point, every other none, and a second run finds nothing to do."""
     index = made(client, titles)
-    said = [bool(words(title)) for title in titles]
+    said = [bool(split_words(title)) for title in titles]
     first, second = (ingest_index(client, index, encoder) for _ in range(2))
     assert (first.written, first.empty, first.failed, first.conflicts) == (sum(said), len(said) - sum(said), 0, 0)
     assert (second.written, second.skipped) == (0, sum(said))
-    pointed = client.count(index=index, body={"query": {"exists": {"field": Fields().vector}}})
+    pointed = client.count(index=index, body={"query": {"exists": {"field": VectorFields().vector}}})
     assert pointed["count"] == sum(said)
     client.indices.delete(index=index)
 
@@ -109,7 +109,7 @@ def shop(client, encoder):
 @pytest.fixture(scope="module", params=["cluster", "client"])
 def searching(request, client, encoder, shop):
     """A search in one mode, which nothing keeps from being tried; some were reranked in the end."""
-    anthem = AnthemClient(client, encoder, breaker=Breaker(failures=10**9))
+    anthem = AnthemClient(client, encoder, breaker=CircuitBreaker(failures=10**9))
     yield lambda body, **asked: anthem.search(shop, body, mode=request.param, **asked)
     assert anthem.stats()["reranked"]
 

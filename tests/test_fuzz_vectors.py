@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from anthem_core.fields import Fields
-from anthem_plugin.breaker import Breaker
+from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.rerank import distances, scores
-from anthem_plugin.scoring import Scoring
+from anthem_plugin.scoring.params import ScoringParams
+from anthem_plugin.scoring.window import score_window
+from anthem_plugin.search.circuit_breaker import CircuitBreaker
+from anthem_plugin.search.response import hit_distances
 
 FEW = settings(max_examples=settings().max_examples // 5)  # each example writes an index anew
 MODEL = "the model"  # stands for the id of the bundle's
@@ -53,7 +54,7 @@ def named(held, model):
 def shop(client, encoder):
     """An index with the fields, and with nothing in it."""
     name = f"test-fuzz-{uuid.uuid4().hex}"
-    properties = {"title": {"type": "text"}} | Fields().mapping(encoder.bundle.dimension)["properties"]
+    properties = {"title": {"type": "text"}} | VectorFields().mapping(encoder.bundle.dimension)["properties"]
     body = {"settings": {"number_of_shards": 1, "number_of_replicas": 0}, "mappings": {"properties": properties}}
     client.indices.create(index=name, body=body)
     yield name
@@ -77,7 +78,7 @@ def filled(client, shop, model, held):
 def test_no_stored_vector_costs_a_search(client, encoder, shop, data):
     """Every product is found, no shard fails, each score is from 1 to 2, and both modes give the same ones."""
     count = filled(client, shop, encoder.bundle.model, data.draw(shops(encoder.bundle.dimension)))
-    anthem = AnthemClient(client, encoder, text_fields=(), breaker=Breaker(failures=10**9))
+    anthem = AnthemClient(client, encoder, text_fields=(), breaker=CircuitBreaker(failures=10**9))
     body, found = {"query": {"match": {"title": "fire tv"}}, "size": 20}, {}
     for mode in ("cluster", "client"):
         response = anthem.search(shop, body, mode=mode)
@@ -95,11 +96,14 @@ def test_no_stored_vector_costs_a_search(client, encoder, shop, data):
 @given(data=st.data())
 def test_the_twin_takes_any_vector(encoder, data):
     """In numpy each vector, wherever it lies, has a distance that is a number and a score from 1 to 2."""
-    scoring, query = Scoring.of(encoder.bundle), encoder.query(data.draw(st.sampled_from(["fire tv", "red", "a"])))
+    scoring, query = (
+        ScoringParams.of(encoder.bundle),
+        encoder.query(data.draw(st.sampled_from(["fire tv", "red", "a"]))),
+    )
     some = data.draw(st.lists(vectors(scoring.dimension), min_size=1, max_size=8))
     hits = [{"_source": {"anthem": {"vector": one, "model": scoring.model}}} for one in some]
-    distance = distances(hits, query, scoring)
+    distance = hit_distances(hits, query, scoring)
     assert np.isfinite(distance).all()
     lexical = np.array(data.draw(st.lists(st.floats(0, LARGEST, width=32), min_size=len(some), max_size=len(some))))
-    score = scores(lexical, distance, scoring)
+    score = score_window(lexical, distance, scoring)
     assert ((score >= 1) & (score <= (2 + 1e-6 * lexical) * (1 + 1e-6))).all()

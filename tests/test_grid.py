@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model import euclid, lorentz  # noqa: E402
-from anthem_model.lorentz import NEAR  # noqa: E402
-from anthem_model.network import Anthem, Shape  # noqa: E402
+from anthem_model.geometry import euclid, lorentz
+from anthem_model.geometry.lorentz import DIST_SMOOTHING
+from anthem_model.nn.layers import ModelShape
+from anthem_model.nn.network import Anthem
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
@@ -25,7 +26,7 @@ spaces = pytest.mark.parametrize("space", [lorentz, euclid], ids=["lorentz", "eu
 def grid(request):
     """A tiny grid in which no weight is zero."""
     torch.manual_seed(0)
-    shape = Shape(IDS, dimension=D, grid=D, places=PLACES, geometry=request.param)
+    shape = ModelShape(IDS, dimension=D, grid=D, places=PLACES, geometry=request.param)
     grid = Anthem(shape).grid.eval()
     for parameter in grid.parameters():
         if parameter.ndim > 1:
@@ -140,7 +141,7 @@ def test_log0_undoes_exp0(space, seed):
 def test_euclid_sees_differences(seed):
     """In flat space a centre sees a point at the difference of the two, pair by pair."""
     centres, others = points(euclid, 6, seed).view(2, 3, -1), points(euclid, 5, seed + 1)
-    seen = euclid.seen_pairwise(centres, others)
+    seen = euclid.pairwise_logmap(centres, others)
     for b, n, k in np.ndindex(2, 5, 3):
         torch.testing.assert_close(seen[b, n, k], others[n, 1:] - centres[b, k, 1:])
 
@@ -151,7 +152,7 @@ def test_euclid_midpoint_is_the_weighted_mean(seed):
     many = points(euclid, 4, seed)
     weights = torch.rand(4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.1
     wanted = (weights[:, None] * many[:, 1:]).sum(0) / weights.sum()
-    torch.testing.assert_close(euclid.log0(euclid.midpoint(weights @ many)), wanted)
+    torch.testing.assert_close(euclid.logmap0(euclid.midpoint(weights @ many)), wanted)
     torch.testing.assert_close(euclid.midpoint(weights @ many)[0], torch.ones((), dtype=torch.float64))
 
 
@@ -159,8 +160,8 @@ def test_euclid_midpoint_is_the_weighted_mean(seed):
 def test_euclid_apart_is_the_distance_kept_smooth(seed):
     """All pairs are `sqrt(|c − x|² + 2ε)` apart."""
     centres, others = points(euclid, 6, seed).view(2, 3, -1), points(euclid, 8, seed + 1).view(2, 4, -1)
-    wanted = torch.sqrt((centres[:, :, None, 1:] - others[:, None, :, 1:]).square().sum(-1) + 2 * NEAR)
-    torch.testing.assert_close(euclid.apart(centres, others), wanted)
+    wanted = torch.sqrt((centres[:, :, None, 1:] - others[:, None, :, 1:]).square().sum(-1) + 2 * DIST_SMOOTHING)
+    torch.testing.assert_close(euclid.pairwise_dist(centres, others), wanted)
 
 
 @given(seed=st.integers(0, 999))
@@ -168,8 +169,8 @@ def test_lorentz_apart_is_arccosh_kept_smooth(seed):
     """All pairs are `arccosh(−<c,x> + ε)` apart, which is no less than their distance."""
     centres, others = points(lorentz, 6, seed).view(2, 3, -1), points(lorentz, 8, seed + 1).view(2, 4, -1)
     product = -lorentz.inner(centres[:, :, None], others[:, None])
-    found = lorentz.apart(centres, others)
-    torch.testing.assert_close(found, torch.arccosh(product + NEAR))
+    found = lorentz.pairwise_dist(centres, others)
+    torch.testing.assert_close(found, torch.arccosh(product + DIST_SMOOTHING))
     assert (found >= torch.arccosh(product.clamp_min(1))).all()
 
 

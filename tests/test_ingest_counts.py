@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from anthem_core.beir import Product
-from anthem_core.fields import Fields
-from anthem_ingest import send
-from anthem_ingest.encode import Recipe, updates
-from anthem_ingest.ingest import _once_more, ingest_index, load_products, survey
-from anthem_ingest.mapping import only_index
-from anthem_ingest.report import Tally
+from anthem_core.opensearch.schema import VectorFields
+from anthem_ingest import index_io
+from anthem_ingest.encode import VectorBuilder, plan_updates
+from anthem_ingest.ingest import _retry_changed, ingest_index, load_products, survey_index
+from anthem_ingest.mapping import parse_single_index
+from anthem_ingest.report import IngestTally
 
 pytestmark = pytest.mark.node
 
-NAMES = Fields()
+NAMES = VectorFields()
 TITLES = ["red running shoe", "blue shoe", "leather sofa, red", "Laufschuhe rot", "fire tv stick"]
 MAPPING = {"properties": {"title": {"type": "text"}}}
 
@@ -59,11 +59,13 @@ def test_a_product_read_twice_counts_once(client, index, encoder):
     fill(client, index, titled(["red shoe", "sofa"]))
     ingest_index(client, index, encoder)
     client.update(index=index, id="1", body={"doc": {"title": "???"}}, refresh=True)
-    recipe, tally = Recipe(encoder), Tally()
-    actions = list(updates(send.pages(client, index, ("title",), NAMES), recipe, tally, lambda _: None))
+    recipe, tally = VectorBuilder(encoder), IngestTally()
+    actions = list(
+        plan_updates(index_io.read_product_pages(client, index, ("title",), NAMES), recipe, tally, lambda _: None)
+    )
     client.update(index=index, id="1", body={"doc": {"title": "!!!"}})
-    send.write(client, actions, tally, send.CHANGED)
-    _once_more(client, index, recipe, tally)
+    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES)
+    _retry_changed(client, index, recipe, tally)
     report = tally.report()
     assert (report.written, report.skipped, report.empty, report.failed, report.conflicts) == (0, 1, 1, 0, 0)
 
@@ -73,7 +75,7 @@ def test_a_lost_vector_is_made_again(client, index, encoder):
     fill(client, index, titled())
     ingest_index(client, index, encoder)
     client.update(index=index, id="1", body={"doc": {"anthem": {"vector": None}}}, refresh=True)
-    assert survey(client, index, encoder.bundle).missing == 1
+    assert survey_index(client, index, encoder.bundle).missing == 1
     report = ingest_index(client, index, encoder)
     assert (report.written, report.skipped) == (1, len(TITLES) - 1)
     assert_current(client, index, encoder, {"1": TITLES[1]})
@@ -93,8 +95,8 @@ def test_one_spoilt_product_does_not_take_its_request_with_it(client, index, bad
     actions = [{"_op_type": "index", "_index": index, "_id": str(n), "_source": {"title": "sofa"}} for n in range(13)]
     for number in bad:
         actions[number]["_id"] = f"{number}" * 600
-    tally = Tally()
-    send.write(client, actions, tally, frozenset())
+    tally = IngestTally()
+    index_io.write_actions(client, actions, tally, frozenset())
     assert (tally.written, tally.failed) == (13 - len(bad), len(bad))
     assert {failure.id for failure in tally.failures} == {f"{number}" * 600 for number in bad}
     assert all("too long" in failure.reason for failure in tally.failures)
@@ -103,11 +105,15 @@ def test_one_spoilt_product_does_not_take_its_request_with_it(client, index, bad
 def test_a_spoilt_update_keeps_what_it_was(client, index, encoder):
     """An update that is sent again names the same state and brings the same point."""
     fill(client, index, titled())
-    recipe, tally = Recipe(encoder), Tally()
-    send.add_mapping(client, only_index(send.describe(client, index), index), NAMES, encoder.bundle.dimension)
-    actions = list(updates(send.pages(client, index, ("title",), NAMES), recipe, tally, lambda _: None))
+    recipe, tally = VectorBuilder(encoder), IngestTally()
+    index_io.add_missing_mapping(
+        client, parse_single_index(index_io.describe_index(client, index), index), NAMES, encoder.bundle.dimension
+    )
+    actions = list(
+        plan_updates(index_io.read_product_pages(client, index, ("title",), NAMES), recipe, tally, lambda _: None)
+    )
     spoilt = {"_op_type": "index", "_index": index, "_id": "x" * 600, "_source": {}}
-    send.write(client, [*actions, spoilt], tally, send.CHANGED)
+    index_io.write_actions(client, [*actions, spoilt], tally, index_io.CHANGED_STATUSES)
     assert (tally.written, tally.failed, tally.again) == (len(TITLES), 1, [])
     client.indices.refresh(index=index)
     assert_current(client, index, encoder, dict(zip(map(str, range(len(TITLES))), TITLES, strict=True)))

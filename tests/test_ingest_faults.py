@@ -13,10 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from tenacity import wait_random_exponential
 
-from anthem_core.cluster import connect
 from anthem_core.errors import ClusterError
-from anthem_core.versions import SHARD_DOC
-from anthem_ingest import send
+from anthem_core.opensearch.connection import connect
+from anthem_core.opensearch.versions import SHARD_DOC_SORT
+from anthem_ingest import index_io
 from anthem_ingest.ingest import ingest_index
 
 pytestmark = pytest.mark.node
@@ -87,7 +87,7 @@ def refused(answer):
 @pytest.fixture
 def hasty(monkeypatch):
     """Back-off in milliseconds."""
-    monkeypatch.setattr(send, "_wait", wait_random_exponential(multiplier=0.001, max=0.01))
+    monkeypatch.setattr(index_io, "_wait", wait_random_exponential(multiplier=0.001, max=0.01))
 
 
 @pytest.mark.usefixtures("hasty")
@@ -106,7 +106,7 @@ def test_a_busy_cluster_costs_time_and_no_product(client, cluster, index, encode
 def test_a_cluster_that_stays_busy_is_not_asked_for_ever(client, cluster, index, encoder):
     """After the last attempt the products that were refused are failures with the reason, and the run goes on."""
     fill(client, index, 30)
-    with faulty(cluster, [429] * send.ATTEMPTS) as url, connect(url) as slow:
+    with faulty(cluster, [429] * index_io.MAX_ATTEMPTS) as url, connect(url) as slow:
         report = ingest_index(slow, index, encoder)
     assert (report.written, report.failed) == (0, 30)
     assert "429" in report.failures[0].reason
@@ -116,7 +116,7 @@ def test_a_cluster_that_stays_busy_is_not_asked_for_ever(client, cluster, index,
 def test_a_cluster_that_is_gone_ends_the_run(client, index, encoder, monkeypatch):
     """A cluster that does not answer any more is an error in words, after the attempts."""
     fill(client, index, 3)
-    monkeypatch.setattr(send, "ATTEMPTS", 2)
+    monkeypatch.setattr(index_io, "ATTEMPTS", 2)
     with connect("http://127.0.0.1:9") as gone:
         monkeypatch.setattr(client, "bulk", gone.bulk)
         with pytest.raises(ClusterError, match="does not answer"):
@@ -155,19 +155,19 @@ def test_a_run_that_is_killed_loses_nothing_and_doubles_nothing(client, cluster,
 
 def test_a_view_that_is_lost_is_told_and_the_next_run_finishes(client, index, encoder, monkeypatch):
     """A point in time goes with its node: the run ends and says so, and the next one writes what is left, no more."""
-    if not send.release(client).has(SHARD_DOC):
+    if not index_io.read_release(client).has(SHARD_DOC_SORT):
         pytest.skip("an index is read by scroll there")
     fill(client, index, 6)
-    pages = send.pages
+    pages = index_io.read_product_pages
 
     def losing(*args):
         for page in pages(*args):
             yield page
             client.delete_all_pits()
 
-    monkeypatch.setattr(send, "PAGE", 2)
+    monkeypatch.setattr(index_io, "PAGE", 2)
     with monkeypatch.context() as patched:
-        patched.setattr(send, "pages", losing)
+        patched.setattr(index_io, "pages", losing)
         with pytest.raises(ClusterError, match=r"went away.*Run ingest again"):
             ingest_index(client, index, encoder)
     client.indices.refresh(index=index)
@@ -208,9 +208,9 @@ def test_changes_while_a_run_goes_on_all_stay(client, index, encoder):
 
 def test_a_rate_is_kept(client, index, encoder):
     """No more products are written a second than were asked for."""
-    from anthem_ingest.ingest import Options
+    from anthem_ingest.ingest import IngestOptions
 
     fill(client, index, 60)
     started = time.perf_counter()
-    assert ingest_index(client, index, encoder, options=Options(rate=40)).written == 60
+    assert ingest_index(client, index, encoder, options=IngestOptions(rate=40)).written == 60
     assert time.perf_counter() - started > 59 / 40

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from anthem_core.errors import DataError
 from anthem_ingest.cli import ingest
-from anthem_ingest.files import Document, documents, product_file
+from anthem_ingest.product_files import ProductDocument, locate_product_file, read_product_file
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -45,7 +45,7 @@ def written(path, table, kind):
 def read(path, *how):
     """Products and problems of a file."""
     problems = []
-    return list(documents(product_file(path, *how), problems.append)), problems
+    return list(read_product_file(locate_product_file(path, *how), problems.append)), problems
 
 
 @given(rows, st.booleans())
@@ -56,7 +56,7 @@ def test_every_format_gives_the_same_products(tmp_path_factory, kind, table, pac
     if packed and kind != "parquet":
         path = path.with_suffix(f".{kind}.gz")
         path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
-    expected = [Document(row["id"], {key: value for key, value in row.items() if value}) for row in table]
+    expected = [ProductDocument(row["id"], {key: value for key, value in row.items() if value}) for row in table]
     assert read(path) == (expected, [])
 
 
@@ -111,10 +111,10 @@ def test_memory_does_not_grow_with_the_file(tmp_path, kind):
     peaks = []
     for number in (2_000, 2_000, 20_000):  # the first run warms up
         table = [{"id": str(n), "title": f"sofa {n}", "brand": "Acme"} for n in range(number)]
-        file = product_file(written(tmp_path / f"{number}.{kind}", table, kind))
+        file = locate_product_file(written(tmp_path / f"{number}.{kind}", table, kind))
         del table
         tracemalloc.start()
-        assert sum(1 for _ in documents(file, print)) == number
+        assert sum(1 for _ in read_product_file(file, print)) == number
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < peaks[1] + 100_000

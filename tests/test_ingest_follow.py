@@ -10,21 +10,21 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from anthem_core.encoder import Encoder
+from anthem_core.encoding.encoder import Encoder
 from anthem_core.errors import ClusterError
-from anthem_core.fields import Fields, current
+from anthem_core.opensearch.schema import VectorFields, resolve_current_fields
 from anthem_ingest import ann
-from anthem_ingest.ann import make_ann
+from anthem_ingest.ann import create_ann_copy
 from anthem_ingest.cli import ingest
-from anthem_ingest.follow import catch_up, checkpoints
-from anthem_ingest.ingest import DEFAULT, Options, ingest_index, prepare
-from anthem_ingest.models import names_for, switch, to_prune
-from anthem_ingest.slices import Share, ingest_slices
+from anthem_ingest.follow import catch_up, read_checkpoints
+from anthem_ingest.ingest import DEFAULT_OPTIONS, IngestOptions, ingest_index, prepare_index
+from anthem_ingest.multi_model import choose_vector_fields, list_stale_objects, switch_aliases
+from anthem_ingest.slices import SliceTask, ingest_in_slices
 
 pytestmark = pytest.mark.node
 
 FIELDS = ("title",)
-FIRST = Fields()
+FIRST = VectorFields()
 
 
 def fill(client, index, number=20, shards=2):
@@ -53,11 +53,11 @@ def test_a_look_finds_what_was_written_since(client, index, encoder):
     """New products, changed texts and vectors that a feed erased are found, and nothing else is read or written."""
     fill(client, index)
     ingest_index(client, index, encoder)
-    seen = checkpoints(client, index)
+    seen = read_checkpoints(client, index)
 
     def look():
         nonlocal seen
-        report, seen = catch_up(client, index, encoder, FIELDS, DEFAULT, seen)
+        report, seen = catch_up(client, index, encoder, FIELDS, DEFAULT_OPTIONS, seen)
         return report.written, report.skipped
 
     assert look() == (0, 0)
@@ -75,11 +75,11 @@ def test_a_look_finds_what_was_written_since(client, index, encoder):
 def test_an_index_made_anew_is_read_anew(client, index, encoder):
     """Under a name that now means another index, every product is read."""
     fill(client, index)
-    seen = checkpoints(client, index)
+    seen = read_checkpoints(client, index)
     client.indices.delete(index=index)
     fill(client, index)
-    prepare(client, index, encoder.bundle, FIELDS)
-    report, _ = catch_up(client, index, encoder, FIELDS, DEFAULT, seen)
+    prepare_index(client, index, encoder.bundle, FIELDS)
+    report, _ = catch_up(client, index, encoder, FIELDS, DEFAULT_OPTIONS, seen)
     assert report.written == 20
 
 
@@ -115,33 +115,35 @@ def test_a_second_model_lives_beside_the_first_until_the_switch(client, index, e
     """Vectors of a new model leave the old ones alone; the aliases follow the switch; pruning takes the old ones."""
     fill(client, index)
     ingest_index(client, index, encoder)
-    assert names_for(client, index, encoder.bundle.model, beside=True) == Fields("anthem")
-    assert names_for(client, index, other.bundle.model) == Fields("anthem"), "without --beside it replaces"
-    new = names_for(client, index, other.bundle.model, beside=True)
-    assert new == Fields("anthem_0123abcd")
+    assert choose_vector_fields(client, index, encoder.bundle.model, beside=True) == VectorFields("anthem")
+    assert choose_vector_fields(client, index, other.bundle.model) == VectorFields("anthem"), (
+        "without --beside it replaces"
+    )
+    new = choose_vector_fields(client, index, other.bundle.model, beside=True)
+    assert new == VectorFields("anthem_0123abcd")
     client.indices.put_mapping(index=index, body=new.mapping(encoder.bundle.dimension))
     with pytest.raises(ClusterError, match="20 products"):
-        switch(client, index, new)
-    assert ingest_index(client, index, other, options=Options(names=new)).written == 20
-    assert names_for(client, index, other.bundle.model) == new
+        switch_aliases(client, index, new)
+    assert ingest_index(client, index, other, options=IngestOptions(names=new)).written == 20
+    assert choose_vector_fields(client, index, other.bundle.model) == new
     assert pointed(client, index) == pointed(client, index, new) == 20
     with pytest.raises(ClusterError, match="switch first"):
-        to_prune(client, index, new)
-    for names in (Fields("anthem"), new):
-        switch(client, index, names)
-        assert current(client.indices.get_mapping(index=index)[index]["mappings"]) == names
+        list_stale_objects(client, index, new)
+    for names in (VectorFields("anthem"), new):
+        switch_aliases(client, index, names)
+        assert resolve_current_fields(client.indices.get_mapping(index=index)[index]["mappings"]) == names
         model = client.search(
             index=index, body={"size": 1, "script_fields": {"m": {"script": "doc['anthem_current.model'].value"}}}
         )["hits"]["hits"][0]["fields"]["m"]
         assert model == [encoder.bundle.model if names.name == "anthem" else other.bundle.model]
-    assert to_prune(client, index, new) == ("anthem",)
+    assert list_stale_objects(client, index, new) == ("anthem",)
 
 
 def test_the_command_switches_and_prunes(client, cluster, index, tmp_path, bundle):
     """`--beside --prune` leaves one model's vectors, which the aliases name, and a second run writes nothing."""
     fill(client, index)
-    client.indices.put_mapping(index=index, body=Fields().mapping(bundle.dimension))
-    foreign = Fields().document([1.0] + [0.0] * bundle.dimension, "another", "red sofa")
+    client.indices.put_mapping(index=index, body=VectorFields().mapping(bundle.dimension))
+    foreign = VectorFields().document([1.0] + [0.0] * bundle.dimension, "another", "red sofa")
     client.update(index=index, id="1", body={"doc": foreign}, refresh=True)
     command = [index, "--url", cluster, "--beside", "--prune", "--json", "--dead-letter", str(tmp_path / "dead")]
     counts = [json.loads(CliRunner().invoke(ingest, command).stdout) for _ in range(2)]
@@ -149,17 +151,17 @@ def test_the_command_switches_and_prunes(client, cluster, index, tmp_path, bundl
     assert counts[0]["object"] == f"anthem_{bundle.model[:8]}"
     client.indices.refresh(index=index)
     assert "anthem" not in client.get(index=index, id="1")["_source"]
-    assert pointed(client, index, Fields(counts[0]["object"])) == 20
+    assert pointed(client, index, VectorFields(counts[0]["object"])) == 20
 
 
 @pytest.mark.parametrize("shards", [1, 3])
 def test_slices_cover_an_index(client, cluster, index, tmp_path, bundle, shards):
     """Two processes give every product its vector, once."""
     fill(client, index, 40, shards)
-    client.indices.put_mapping(index=index, body=Fields().mapping(bundle.dimension))
-    share = Share(index, str(bundle.path), FIELDS, Fields(), tmp_path / "dead", cluster)
+    client.indices.put_mapping(index=index, body=VectorFields().mapping(bundle.dimension))
+    share = SliceTask(index, str(bundle.path), FIELDS, VectorFields(), tmp_path / "dead", cluster)
     steps = []
-    report = ingest_slices(share, 2, steps.append)
+    report = ingest_in_slices(share, 2, steps.append)
     assert (report.written, report.skipped, report.failed, sum(steps)) == (40, 0, 0, 40)
     assert pointed(client, index) == 40
 
@@ -171,7 +173,7 @@ def test_a_copy_with_graphs_takes_the_alias(client, index, encoder):
     alias, red = f"{index}-alias", f"{index}-red"
     client.indices.put_alias(index=index, name=alias)
     client.indices.put_alias(index=index, name=red, body={"filter": {"match": {"title": "red"}}})
-    copy = make_ann(client, alias, Fields())
+    copy = create_ann_copy(client, alias, VectorFields())
     assert (copy.products, copy.aliases) == (20, (alias, red))
     assert list(client.indices.get(index=alias)) == [f"{index}-ann"]
     assert client.indices.get_alias(index=f"{index}-ann")[f"{index}-ann"]["aliases"][red]["filter"]
@@ -180,18 +182,18 @@ def test_a_copy_with_graphs_takes_the_alias(client, index, encoder):
     assert "7" in [hit["_id"] for hit in found["hits"]["hits"]]
     assert client.count(index=index)["count"] == 20
     with pytest.raises(ClusterError, match="already"):
-        make_ann(client, alias, Fields())
+        create_ann_copy(client, alias, VectorFields())
 
 
 def test_a_copy_goes_on_where_it_was(client, index, encoder):
     """A copy made before takes on what was changed, added and deleted since, and nothing is older in it."""
     fill(client, index)
     ingest_index(client, index, encoder)
-    make_ann(client, index, Fields())
+    create_ann_copy(client, index, VectorFields())
     client.update(index=index, id="1", body={"doc": {"title": "green sofa"}})
     client.index(index=index, id="new", body={"title": "boot"})
     client.delete(index=index, id="2")
-    assert make_ann(client, index, Fields()).products == 20
+    assert create_ann_copy(client, index, VectorFields()).products == 20
     found = {
         hit["_id"]: hit["_source"]["title"]
         for hit in client.search(index=f"{index}-ann", body={"size": 99})["hits"]["hits"]
@@ -204,7 +206,7 @@ def test_a_copy_that_is_not_the_same_gets_no_alias(client, index, encoder, monke
     fill(client, index)
     ingest_index(client, index, encoder)
     client.indices.put_alias(index=index, name=f"{index}-alias")
-    copied = ann._copy_all
+    copied = ann._copy_until_unchanged
 
     def and_spoilt(client_, old, new, advance):
         copied(client_, old, new, advance)
@@ -212,5 +214,5 @@ def test_a_copy_that_is_not_the_same_gets_no_alias(client, index, encoder, monke
 
     monkeypatch.setattr(ann, "_copy_all", and_spoilt)
     with pytest.raises(ClusterError, match="not the same"):
-        make_ann(client, f"{index}-alias", Fields())
+        create_ann_copy(client, f"{index}-alias", VectorFields())
     assert list(client.indices.get(index=f"{index}-alias")) == [index]

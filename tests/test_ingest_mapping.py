@@ -5,20 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.errors import ClusterError
-from anthem_core.fields import Fields
-from anthem_core.versions import Release
+from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.versions import Release
 from anthem_ingest.mapping import (
-    Index,
-    check_fields,
+    IndexDescription,
+    build_missing_mapping,
+    build_new_index_body,
+    check_index_name,
+    check_index_writable,
     check_mapping_changes,
-    check_name,
     check_source,
-    check_writable,
-    missing_mapping,
-    new_index,
+    check_text_fields,
 )
 
-NAMES = Fields()
+NAMES = VectorFields()
 OPENSEARCH_3_6 = "137277827"
 OPENSEARCH_2_11 = str(2110099 ^ 0x08000000)
 ANCESTOR_7_10 = "7100299"
@@ -26,20 +26,20 @@ ANCESTOR_7_10 = "7100299"
 
 def an_index(mappings=None, created=OPENSEARCH_3_6, **settings):
     """Return an index as the cluster would describe it."""
-    return Index("shop", mappings or {}, {"version": {"created": created}, **settings})
+    return IndexDescription("shop", mappings or {}, {"version": {"created": created}, **settings})
 
 
 @pytest.mark.parametrize("name", ["", "_all", "shop-*", "a,b", "sho?", "remote:shop"])
 def test_patterns_are_refused(name):
     """A name that can stand for several indices, or for one elsewhere, is refused."""
     with pytest.raises(ClusterError, match="no name of one index"):
-        check_name(name)
+        check_index_name(name)
 
 
 @given(st.from_regex(r"[a-z0-9äß][a-z0-9_.\-äß]*", fullmatch=True))
 def test_names_of_one_index_are_taken(name):
     """Any other name is taken."""
-    check_name(name)
+    check_index_name(name)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_the_version_that_created_an_index_is_read(created, version):
 def test_a_blocked_index_is_refused_with_the_cure(block):
     """A blocked index is refused, with the request that lifts the block."""
     with pytest.raises(ClusterError, match=rf"index\.blocks\.{block}"):
-        check_writable(an_index(blocks={block: "true"}))
-    check_writable(an_index(blocks={block: "false"}))
+        check_index_writable(an_index(blocks={block: "true"}))
+    check_index_writable(an_index(blocks={block: "false"}))
 
 
 def test_an_old_index_takes_points_only_with_knn():
     """An index from before 2.17 is refused unless it was made for vectors."""
     with pytest.raises(ClusterError, match="Reindex"):
-        check_writable(an_index(created=OPENSEARCH_2_11))
-    check_writable(an_index(created=OPENSEARCH_2_11, knn="true"))
+        check_index_writable(an_index(created=OPENSEARCH_2_11))
+    check_index_writable(an_index(created=OPENSEARCH_2_11, knn="true"))
 
 
 @pytest.mark.parametrize("source", [{"enabled": False}, {"excludes": ["price"]}, {"includes": ["title"]}])
@@ -83,7 +83,7 @@ def test_fields_documents_can_have_are_taken(field):
         "raw": {"type": "object", "enabled": False},
         "flat": {"type": "flat_object"},
     }
-    check_fields(an_index({"properties": properties}), [field])
+    check_text_fields(an_index({"properties": properties}), [field])
 
 
 @pytest.mark.parametrize("field", ["titel", "title.keyword", "name"])
@@ -94,7 +94,7 @@ def test_fields_no_document_has_are_refused(field):
         "name": {"type": "alias", "path": "title"},
     }
     with pytest.raises(ClusterError, match=f"no field {field}"):
-        check_fields(an_index({"properties": properties}), [field])
+        check_text_fields(an_index({"properties": properties}), [field])
 
 
 @given(st.sets(st.sampled_from(["vector", "model", "text_hash"])), st.integers(1, 512), st.booleans())
@@ -104,12 +104,12 @@ def test_only_the_missing_fields_are_added(there, dimension, knn):
     present = {name: whole[name] for name in there}
     settings = {"knn": "true"} if knn else {}
     index = an_index({"properties": {"anthem": {"properties": present}}}, **settings)
-    body = missing_mapping(index, NAMES, dimension)
+    body = build_missing_mapping(index, NAMES, dimension)
     added = body["properties"]["anthem"]["properties"] if body else {}
     assert set(added) == set(whole) - there
     assert ("method" in added.get("vector", {})) == (knn and "vector" not in there)
     full = an_index({"properties": {"anthem": {"properties": present | added}}}, **settings)
-    assert missing_mapping(full, NAMES, dimension) is None
+    assert build_missing_mapping(full, NAMES, dimension) is None
 
 
 @pytest.mark.parametrize(
@@ -124,23 +124,23 @@ def test_only_the_missing_fields_are_added(there, dimension, knn):
 def test_other_fields_of_these_names_are_refused(field):
     """A field of the same name with another type or dimension is refused, and the message says what to do."""
     with pytest.raises(ClusterError, match="_reindex"):
-        missing_mapping(an_index({"properties": {"anthem": field}}), NAMES, 64)
+        build_missing_mapping(an_index({"properties": {"anthem": field}}), NAMES, 64)
 
 
 def test_a_new_index_lacks_nothing():
     """An index made for products takes points at once, and an update in place loses nothing of it."""
-    index = an_index(new_index(NAMES, 64)["mappings"])
-    assert missing_mapping(index, NAMES, 64) is None
-    check_fields(index, ["title", "text"])
+    index = an_index(build_new_index_body(NAMES, 64)["mappings"])
+    assert build_missing_mapping(index, NAMES, 64) is None
+    check_text_fields(index, ["title", "text"])
     check_source(index)
 
 
 def test_a_new_index_with_graphs_lacks_nothing():
     """Made with graphs, a new index names the engine for them, and takes points at once too."""
-    body = new_index(NAMES, 64, knn=True)
+    body = build_new_index_body(NAMES, 64, knn=True)
     assert body["settings"]["index.knn"] is True
     assert body["mappings"]["properties"]["anthem"]["properties"]["vector"]["method"]["engine"] == "lucene"
-    assert missing_mapping(an_index(body["mappings"], knn="true"), NAMES, 64) is None
+    assert build_missing_mapping(an_index(body["mappings"], knn="true"), NAMES, 64) is None
 
 
 OPEN = {"properties": {"title": {"type": "text"}}}

@@ -9,17 +9,17 @@ from click.testing import CliRunner
 
 from anthem_core.beir import Product
 from anthem_core.errors import ClusterError
-from anthem_core.fields import Fields
-from anthem_ingest import send
+from anthem_core.opensearch.schema import VectorFields
+from anthem_ingest import index_io
 from anthem_ingest.cli import ingest
-from anthem_ingest.encode import Recipe, updates
-from anthem_ingest.ingest import ingest_index, load_products, survey
-from anthem_ingest.mapping import only_index
-from anthem_ingest.report import Tally
+from anthem_ingest.encode import VectorBuilder, plan_updates
+from anthem_ingest.ingest import ingest_index, load_products, survey_index
+from anthem_ingest.mapping import parse_single_index
+from anthem_ingest.report import IngestTally
 
 pytestmark = pytest.mark.node
 
-NAMES = Fields()
+NAMES = VectorFields()
 TITLES = [
     "red running shoe",
     "blue shoe",
@@ -127,7 +127,7 @@ def test_points_of_another_model_are_replaced(client, index, encoder):
     ingest_index(client, index, encoder)
     foreign = NAMES.document(encoder.products(["sofa"])[0], "another model", TITLES[0])
     client.update(index=index, id="0", body={"doc": foreign}, refresh=True)
-    found = survey(client, index, encoder.bundle)
+    found = survey_index(client, index, encoder.bundle)
     assert (found.products, found.stale, found.missing) == (len(TITLES), 1, 0)
     assert ingest_index(client, index, encoder).written == 1
     assert_current(client, index, encoder, {"0": TITLES[0]})
@@ -181,11 +181,15 @@ def test_a_change_meanwhile_is_never_overwritten(client, index, encoder):
 def test_a_product_that_never_rests_is_left_for_the_next_run(client, index, encoder):
     """An update made from an old state is refused and kept by id; the product stays as the shop left it."""
     fill(client, index, titled())
-    recipe, tally = Recipe(encoder), Tally()
-    send.add_mapping(client, only_index(send.describe(client, index), index), NAMES, encoder.bundle.dimension)
-    actions = list(updates(send.pages(client, index, ("title",), NAMES), recipe, tally, lambda _: None))
+    recipe, tally = VectorBuilder(encoder), IngestTally()
+    index_io.add_missing_mapping(
+        client, parse_single_index(index_io.describe_index(client, index), index), NAMES, encoder.bundle.dimension
+    )
+    actions = list(
+        plan_updates(index_io.read_product_pages(client, index, ("title",), NAMES), recipe, tally, lambda _: None)
+    )
     client.update(index=index, id="3", body={"doc": {"title": "green boot"}})
-    send.write(client, actions, tally, send.CHANGED)
+    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES)
     assert tally.again == ["3"]
     assert tally.report().written == len(TITLES) - 1
     assert stored(client, index, "3") == {"title": "green boot"}
@@ -204,9 +208,9 @@ def test_one_bad_product_does_not_stop_the_others(client, index, encoder):
 
 def test_pages_cover_an_index_of_many_shards(client, index, monkeypatch):
     """Page after page, every product of every shard is read exactly once."""
-    monkeypatch.setattr("anthem_ingest.send.PAGE", 3)
+    monkeypatch.setattr("anthem_ingest.index_io.PAGE", 3)
     fill(client, index, titled(TITLES * 3), number_of_shards=3)
-    pages = list(send.pages(client, index, ("title",), NAMES))
+    pages = list(index_io.read_product_pages(client, index, ("title",), NAMES))
     assert sorted(hit["_id"] for page in pages for hit in page) == sorted(map(str, range(3 * len(TITLES))))
     assert max(map(len, pages)) == 3
 

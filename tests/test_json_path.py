@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from anthem_core.errors import NodeError
-from anthem_core.node.fetch import cache_folder, maven_context
-from anthem_core.node.java import find_java
+from anthem_sandbox.node.artifact_cache import cache_folder, create_maven_context
+from anthem_sandbox.node.java import find_java
 
 JARS = ("com.jayway.jsonpath:json-path:2.9.0", "net.minidev:json-smart:2.5.2")
 SOURCE = Path(__file__).parent / "java" / "Similarities.java"
@@ -23,7 +23,7 @@ def read():
         java = find_java()
     except NodeError as error:
         pytest.skip(f"there is no Java: {error}")
-    context = maven_context(cache_folder() / "json-path")
+    context = create_maven_context(cache_folder() / "json-path")
     roots, needed = context.resolver.resolve([context.create_dependency(jar) for jar in JARS])
     jars = [str(one.artifact.resolve()) for one in (*roots, *needed)]
     assert {Path(jar).name for jar in jars} >= {"json-path-2.9.0.jar", "json-smart-2.5.2.jar"}

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_core.text import words  # noqa: E402
-from anthem_model.lists import Mixture, Sampler  # noqa: E402
-from anthem_model.shop import Judged, Shop  # noqa: E402
+from anthem_core.encoding.tokenizer import split_words
+from anthem_model.data.batches import BatchMixture, ListSampler
+from anthem_model.data.training_shop import JudgedQuery, TrainingShop
 
 COLOURS, THINGS = ("red", "blue", "green", "black", "white"), ("teapot", "kettle", "desk lamp", "coffee mug")
 TITLES = [f"{colour} {thing} {size}" for size, colour, thing in product(("small", "large"), COLOURS, THINGS)]
-MIXTURE = Mixture(judged=4, pseudo=3, candidates=8, confused=3, random=1)
+MIXTURE = BatchMixture(judged=4, pseudo=3, candidates=8, confused=3, random=1)
 few = settings(max_examples=25)
 steps = st.integers(0, 50)
 
@@ -26,14 +26,16 @@ def shop(count=40, judged=11):
     names = TITLES[:count]
     grades = (1.0, 1 / 3, 0.0)
     asked = [
-        Judged(" ".join(words(names[row])[:2]), tuple((row + 5 * place) % count for place in range(3)), grades)
+        JudgedQuery(
+            " ".join(split_words(names[row])[:2]), tuple((row + 5 * place) % count for place in range(3)), grades
+        )
         for row in range(judged)
     ]
-    return Shop("tiny", names, asked)
+    return TrainingShop("tiny", names, asked)
 
 
 WHOLE = shop()
-SAMPLER = Sampler(WHOLE, MIXTURE, 7)
+SAMPLER = ListSampler(WHOLE, MIXTURE, 7)
 
 
 def same(left, right):
@@ -49,17 +51,17 @@ def same(left, right):
 def test_a_batch_is_a_function_of_seed_and_step(step):
     """A sampler made anew, asked in any order, gives the same batch; another step or seed gives another."""
     wanted = SAMPLER.lists(step)
-    again = Sampler(shop(), MIXTURE, 7)
+    again = ListSampler(shop(), MIXTURE, 7)
     again.lists(step + 9)
     assert same(again.lists(step), wanted)
     assert not same(SAMPLER.lists(step + 1), wanted)
-    assert not same(Sampler(WHOLE, MIXTURE, 8).lists(step), wanted)
+    assert not same(ListSampler(WHOLE, MIXTURE, 8).lists(step), wanted)
 
 
 @pytest.mark.parametrize("judged", [1, 3, 4, 11, 12])
 def test_every_judged_query_comes_before_any_comes_twice(judged):
     """After as many judged places as `n` rounds take, every judged query came `n` times."""
-    sampler = Sampler(WHOLE, Mixture(judged=judged, pseudo=0))
+    sampler = ListSampler(WHOLE, BatchMixture(judged=judged, pseudo=0))
     seen = [query for step in range(11) for query in sampler.lists(step).queries]
     each = min(judged, 11)
     for turn in range(each):
@@ -115,36 +117,36 @@ def test_confused_products_are_lexical_and_unjudged():
     for query, rows in zip(WHOLE.judged, WHOLE.confused, strict=True):
         assert rows
         assert not set(rows) & set(query.rows)
-        assert all(set(words(query.text)) & WHOLE.words[row] for row in rows)
+        assert all(set(split_words(query.text)) & WHOLE.words[row] for row in rows)
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
 def test_a_shop_smaller_than_a_list(count):
     """Where there are fewer titles than places every list has all of them, once."""
     small = shop(count, judged=min(count, 2))
-    batch = Sampler(small, MIXTURE, 0).lists(0)
+    batch = ListSampler(small, MIXTURE, 0).lists(0)
     assert batch.titles == sorted(batch.titles, key=TITLES.index) == small.titles
     assert all(sorted(row) == list(range(count)) for row in batch.candidates.tolist())
 
 
 def test_a_shop_without_judgments():
     """A catalogue alone gives pseudo-queries, and no row is judged by a person."""
-    batch = Sampler(shop(judged=0), MIXTURE).lists(3)
+    batch = ListSampler(shop(judged=0), MIXTURE).lists(3)
     assert len(batch.queries) == 3
     assert (batch.gains.amax(1) == 1).all()
 
 
 def test_titles_without_words():
     """Titles of signs alone are drawn as well, not an error."""
-    batch = Sampler(Shop("signs", ["!!", "?", ""], []), MIXTURE).lists(0)
+    batch = ListSampler(TrainingShop("signs", ["!!", "?", ""], []), MIXTURE).lists(0)
     assert batch.candidates.shape == (3, 3)
 
 
 def test_a_broad_query_shows_every_grade():
     """Of a hundred judged products those of a rare grade are drawn as often as those of a common one."""
     titles = [f"lamp {number}" for number in range(100)]
-    broad = Judged("lamp", tuple(range(100)), (0.0, *[1.0] * 98, 0.5))
-    sampler = Sampler(Shop("broad", titles, [broad]), Mixture(judged=1, pseudo=0))
+    broad = JudgedQuery("lamp", tuple(range(100)), (0.0, *[1.0] * 98, 0.5))
+    sampler = ListSampler(TrainingShop("broad", titles, [broad]), BatchMixture(judged=1, pseudo=0))
     batches = [sampler.lists(step) for step in range(40)]
     drawn = torch.cat([batch.gains[batch.judged] for batch in batches])
     assert all((drawn == gain).sum() >= 30 for gain in (0.0, 0.5, 1.0))
@@ -153,7 +155,7 @@ def test_a_broad_query_shows_every_grade():
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
 def test_a_limited_mixture_is_as_large(judged, pseudo, limit):
     """A limit on judged queries is kept, takes no more than it must, and pseudo-queries take their places."""
-    found = Mixture(judged=judged, pseudo=pseudo).limited(limit)
+    found = BatchMixture(judged=judged, pseudo=pseudo).limited(limit)
     assert found.judged == min(judged, limit)
     assert found.judged + found.pseudo == judged + pseudo
 
@@ -172,8 +174,8 @@ def test_chance_from_outside_changes_nothing():
 def test_a_judged_product_that_chance_draws_keeps_its_gain():
     """Of more judged products than a list takes, one that only chance draws is still known for what it is."""
     titles = [f"teapot number{row}" for row in range(40)]
-    shop = Shop("broad", titles, [Judged("teapot", tuple(range(30)), (1.0,) * 30)])
-    sampler = Sampler(shop, Mixture(judged=1, pseudo=0, candidates=16, confused=2, random=8))
+    shop = TrainingShop("broad", titles, [JudgedQuery("teapot", tuple(range(30)), (1.0,) * 30)])
+    sampler = ListSampler(shop, BatchMixture(judged=1, pseudo=0, candidates=16, confused=2, random=8))
     for step in range(20):
         batch = sampler.lists(step)
         for place, gain, known in zip(batch.candidates[0], batch.gains[0], batch.judged[0], strict=True):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.catalogue import generate
+from anthem_sandbox.catalogue import generate_catalogue
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "bench"))
 load = importlib.import_module("load")
@@ -22,7 +22,7 @@ LOADS = ["search, cluster", "search, client", "/v1/rerank", "/rewrite"]
 def outcomes(cluster, encoder, proof, measured):
     """What came of every load, by name: 64 clients for 60 s each in full, 8 for 2 s in short."""
     asked = load.Load() if proof else load.Load(clients=8, seconds=2, questions=20)
-    data = generate(products=load.SHOP if proof else 600)
+    data = generate_catalogue(products=load.SHOP if proof else 600)
     found = [*load.on_clients(cluster, data, encoder, asked), *load.on_service(cluster, data, asked)]
     measured("load", **{one.name: vars(one) for one in found})
     return {one.name: one for one in found}

@@ -7,19 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import DataError
-from anthem_core.fusion import Fusion
-from anthem_core.text import Vocabulary
+from anthem_core.fusion import FusionWeights
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model import euclid, lorentz  # noqa: E402
-from anthem_model.anthem import AnthemRanker  # noqa: E402
-from anthem_model.calibration import Calibration  # noqa: E402
-from anthem_model.checkpoint import Checkpoint, load, save  # noqa: E402
-from anthem_model.network import Anthem, QueryEncoder, Shape  # noqa: E402
-from anthem_model.pseudo import misspell, pseudo_query, typed  # noqa: E402
+from anthem_model.anthem_ranker import AnthemRanker
+from anthem_model.calibration import Calibration
+from anthem_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from anthem_model.data.pseudo_queries import add_typing_errors, misspell, sample_pseudo_query
+from anthem_model.geometry import euclid, lorentz
+from anthem_model.nn.layers import ModelShape
+from anthem_model.nn.network import Anthem, QueryEncoder
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
@@ -32,7 +33,7 @@ few = settings(max_examples=25)
 def model(request):
     """A tiny model with random weights, salience too."""
     torch.manual_seed(0)
-    model = Anthem(Shape(ids=IDS, dimension=D, grid=D, hyperboloids=K, places=20, geometry=request.param)).eval()
+    model = Anthem(ModelShape(ids=IDS, dimension=D, grid=D, hyperboloids=K, places=20, geometry=request.param)).eval()
     torch.nn.init.normal_(model.entities.salience.weight)
     return model
 
@@ -193,10 +194,10 @@ def test_parts_do_not_change_the_points(model, parts):
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=9), min_size=1, max_size=9), st.integers(0, 999))
 def test_pseudo_queries_consist_of_the_titles_words(words, seed):
     """One to five words of the title, none more often than it stands there, in the same way for the same seed."""
-    found = pseudo_query(words, random.Random(seed))
+    found = sample_pseudo_query(words, random.Random(seed))
     assert 1 <= len(found) <= 5
     assert all(found.count(word) <= words.count(word) for word in found)
-    assert found == pseudo_query(words, random.Random(seed))
+    assert found == sample_pseudo_query(words, random.Random(seed))
 
 
 @given(st.text(max_size=12), st.integers(0, 999))
@@ -212,7 +213,7 @@ def test_a_slip_is_one_letter(word, seed):
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=9), min_size=1, max_size=5), st.integers(0, 999))
 def test_typing_keeps_the_words(words, seed):
     """What is typed has as many words or one less, and is as long as before but for one slip and one space."""
-    found = typed(list(words), random.Random(seed))
+    found = add_typing_errors(list(words), random.Random(seed))
     assert len(words) - 1 <= len(found.split()) <= len(words)
     assert abs(len(found) - len(" ".join(words))) <= 2
 
@@ -220,10 +221,12 @@ def test_typing_keeps_the_words(words, seed):
 def test_a_checkpoint_survives_its_file(model, tmp_path):
     """Load undoes save: the same weights, vocabulary, calibration and notes, ready for inference."""
     path = tmp_path / "model.pt"
-    calibration = Calibration(0.25, Fusion(1.0, 2.0, 3.0, 4.0, 5.0), Fusion(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -7.0))
+    calibration = Calibration(
+        0.25, FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0), FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -7.0)
+    )
     vocabulary = Vocabulary(("#re", "red", "आपक"), IDS - 4, query_limit=9, title_limit=17)
-    save(Checkpoint(model, vocabulary, calibration, ["shop"], {"ndcg": 0.5}), path)
-    found = load(path)
+    save_checkpoint(Checkpoint(model, vocabulary, calibration, ["shop"], {"ndcg": 0.5}), path)
+    found = load_checkpoint(path)
     assert replace(found, model=model) == Checkpoint(model, vocabulary, calibration, ["shop"], {"ndcg": 0.5})
     assert found.model.shape == model.shape
     assert not found.model.training
@@ -256,14 +259,14 @@ def test_a_damaged_checkpoint_is_refused(model, tmp_path, damage):
     """Whatever is no whole checkpoint of this format is a DataError that names file and cure."""
     path = tmp_path / "model.pt"
     vocabulary = Vocabulary(("#re",), IDS - 2)
-    fusion = Fusion(0.0, 1.0, 1.0, 1.0, 1.0)
-    save(Checkpoint(model, vocabulary, Calibration(0.0, fusion, fusion)), path)
+    fusion = FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0)
+    save_checkpoint(Checkpoint(model, vocabulary, Calibration(0.0, fusion, fusion)), path)
     damage(path)
     with pytest.raises(DataError, match=r"(?s)model\.pt is no whole checkpoint of format 3 .*anthem train"):
-        load(path)
+        load_checkpoint(path)
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path):
     """No file is a DataError that says how to get one."""
     with pytest.raises(DataError, match=r"No checkpoint at .*anthem train"):
-        load(tmp_path / "none.pt")
+        load_checkpoint(tmp_path / "none.pt")

@@ -5,15 +5,15 @@ import re
 import pytest
 
 from anthem_core.errors import NodeError
-from anthem_core.node import choose
-from anthem_core.node.choose import IMAGE, docker_answers, docker_node
-from anthem_core.node.releases import DEFAULT, RELEASES
+from anthem_sandbox.node import cluster_choice
+from anthem_sandbox.node.cluster_choice import DOCKER_IMAGE, docker_node, is_docker_available
+from anthem_sandbox.node.releases import DEFAULT_RELEASE, NODE_RELEASES
 
 
 def test_named_url_goes_first(monkeypatch):
     """`ANTHEM_TEST_URL` is used as it stands, and nothing is started."""
     monkeypatch.setenv("ANTHEM_TEST_URL", "http://127.0.0.1:1/")
-    with choose.test_cluster() as url:
+    with cluster_choice.cluster_for_tests() as url:
         assert url == "http://127.0.0.1:1"
 
 
@@ -23,7 +23,7 @@ def test_live_cluster_is_never_touched(monkeypatch):
     monkeypatch.setenv("OPENSEARCH_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("ANTHEM_CACHE", "/dev/null")  # so that the local node cannot be had
-    with pytest.raises(NodeError), choose.test_cluster():
+    with pytest.raises(NodeError), cluster_choice.cluster_for_tests():
         pytest.fail("a cluster was chosen although there is none")
 
 
@@ -34,19 +34,19 @@ def test_docker_counts_when_its_daemon_answers(tmp_path, monkeypatch, status, an
     (tmp_path / "docker").write_text(f"#!/bin/sh\nexit {status}\n")
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert docker_answers() is answers
+    assert is_docker_available() is answers
 
 
 def test_no_docker_no_answer(monkeypatch):
     """Without a Docker client nothing answers."""
     monkeypatch.setenv("PATH", "")
-    assert docker_answers() is False
+    assert is_docker_available() is False
 
 
 def test_the_image_is_pinned():
     """The container runs the very release that the local node runs, not whatever is the latest."""
-    assert re.fullmatch(r"opensearchproject/opensearch:\d+\.\d+\.\d+", IMAGE)
-    assert IMAGE.endswith(f":{DEFAULT.version}")
+    assert re.fullmatch(r"opensearchproject/opensearch:\d+\.\d+\.\d+", DOCKER_IMAGE)
+    assert DOCKER_IMAGE.endswith(f":{DEFAULT_RELEASE.version}")
 
 
 def test_the_container_is_asked_of_docker(monkeypatch):
@@ -57,13 +57,13 @@ def test_the_container_is_asked_of_docker(monkeypatch):
         pytest.fail("a container runs although there is no engine")
 
 
-@pytest.mark.parametrize("version", RELEASES)
+@pytest.mark.parametrize("version", NODE_RELEASES)
 def test_a_release_may_be_named(monkeypatch, version):
     """`ANTHEM_TEST_RELEASE` says which release is started; without it, or empty, it is the default one."""
     monkeypatch.setenv("ANTHEM_TEST_RELEASE", version)
-    assert choose.chosen_release().version == version
+    assert cluster_choice.find_test_release().version == version
     monkeypatch.setenv("ANTHEM_TEST_RELEASE", "")
-    assert choose.chosen_release() is DEFAULT
+    assert cluster_choice.find_test_release() is DEFAULT_RELEASE
 
 
 def test_an_unknown_release_starts_nothing(monkeypatch):
@@ -71,5 +71,8 @@ def test_an_unknown_release_starts_nothing(monkeypatch):
     monkeypatch.delenv("ANTHEM_TEST_URL", raising=False)
     monkeypatch.setenv("ANTHEM_TEST_RELEASE", "9.9.9")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(NodeError, match=r"9\.9\.9; there is one of 3\.6\.0, 2\.19\.1"), choose.test_cluster():
+    with (
+        pytest.raises(NodeError, match=r"9\.9\.9; there is one of 3\.6\.0, 2\.19\.1"),
+        cluster_choice.cluster_for_tests(),
+    ):
         pytest.fail("a cluster was chosen although there is none of this release")

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from anthem_core.errors import NodeError
-from anthem_core.node import fetch
-from anthem_core.node.cli import node
-from anthem_core.node.fetch import cache_folder, disk_errors_explained, ensure_artifacts
-from anthem_core.node.lock import Artifact
+from anthem_sandbox.node import artifact_cache
+from anthem_sandbox.node.artifact_cache import cache_folder, ensure_artifacts, explain_disk_errors
+from anthem_sandbox.node.cli import node
+from anthem_sandbox.node.lock import Artifact
 
 # jgo leaves an answer that it refuses open until it is collected; the fixture below sees to that.
 pytestmark = pytest.mark.filterwarnings(
@@ -104,7 +104,7 @@ def test_failing_repository_is_asked_again(repository):
 
 def test_missing_file_is_a_clear_error(repository, monkeypatch):
     """A file that no repository hands out ends in its coordinate and the cure, after four tries."""
-    monkeypatch.setattr(fetch._downloaded.retry, "sleep", lambda _: None)
+    monkeypatch.setattr(artifact_cache._download.retry, "sleep", lambda _: None)
     repository.file.unlink()
     with pytest.raises(NodeError, match=r"org\.toy:toy:1\.0 could not be downloaded.*ANTHEM_MAVEN_URL"):
         ensure_artifacts([TOY])
@@ -124,7 +124,7 @@ def test_full_disk_is_a_clear_error(tmp_path):
     """A real write to a full device becomes a sentence with the cure."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    with pytest.raises(NodeError, match=r"is full.*ANTHEM_CACHE"), disk_errors_explained(tmp_path):
+    with pytest.raises(NodeError, match=r"is full.*ANTHEM_CACHE"), explain_disk_errors(tmp_path):
         Path("/dev/full").write_bytes(b"x")
 
 
@@ -138,7 +138,7 @@ def test_cache_that_cannot_be_is_a_clear_error(tmp_path, monkeypatch):
 
 def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
     """An error that is neither a full disk nor a closed folder is not dressed up as one."""
-    with pytest.raises(IsADirectoryError), disk_errors_explained(tmp_path):
+    with pytest.raises(IsADirectoryError), explain_disk_errors(tmp_path):
         tmp_path.write_text("")
 
 

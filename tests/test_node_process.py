@@ -16,15 +16,15 @@ import pytest
 from click.testing import CliRunner
 
 from anthem_core.errors import NodeError
-from anthem_core.node import process, system
-from anthem_core.node.cli import node
-from anthem_core.node.java import find_java
+from anthem_sandbox.node import lifecycle, system
+from anthem_sandbox.node.cli import node
+from anthem_sandbox.node.java import find_java
 
 STARTER = """
 import sys, time
 from pathlib import Path
-from anthem_core.node.process import tied
-with tied(int(sys.argv[1]), Path(sys.argv[2])):
+from anthem_sandbox.node.lifecycle import watchdog
+with watchdog(int(sys.argv[1]), Path(sys.argv[2])):
     print("tied", flush=True)
     time.sleep(60)
 """
@@ -55,7 +55,7 @@ def home():
     """An empty home that the node's user can reach, gone afterwards."""
     folder = Path(mkdtemp(dir="/var/tmp", prefix="anthem-test-"))
     yield folder
-    process.stop(folder)
+    lifecycle.stop_node(folder)
     shutil.rmtree(folder)
 
 
@@ -80,9 +80,9 @@ def test_start_answers_at_loopback(started):
 
 def test_second_start_finds_the_first(started, home):
     """Starting a node that runs starts nothing, says where it is, and refuses another port."""
-    again = process.start(home)
+    again = lifecycle.start_node(home)
     assert (again.url, again.pid) == (started["url"], started["pid"])
-    other = CliRunner().invoke(node, ["start", "--home", str(home), "--port", str(system.free_port())])
+    other = CliRunner().invoke(node, ["start", "--home", str(home), "--port", str(system.find_free_port())])
     assert other.exit_code == 5
     assert started["url"] in other.output
     assert CliRunner().invoke(node, ["status", "--home", str(home)]).exit_code == 0
@@ -125,12 +125,12 @@ def test_lucene_still_builds_its_graph(started):
 
 def test_stop_leaves_no_process(started, home):
     """A stopped node's process is gone, its port is free again, its data is still there."""
-    assert process.stop(home) is True
+    assert lifecycle.stop_node(home) is True
     assert not Path(f"/proc/{started['pid']}").exists()
     port = int(started["url"].rsplit(":", 1)[1])
-    assert system.free_port(port) == port
+    assert system.find_free_port(port) == port
     assert any((home / "data").iterdir())
-    assert process.status(home) == process.NodeStatus(False, None, None, "3.6.0", home)
+    assert lifecycle.get_node_status(home) == lifecycle.NodeStatus(False, None, None, "3.6.0", home)
 
 
 def test_watchdog_ends_what_is_left(tmp_path):

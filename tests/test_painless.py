@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from opensearchpy.exceptions import TransportError
 
-from anthem_core import containment, lorentz
-from anthem_core.containment import Query
-from anthem_core.fields import Fields
-from anthem_core.fusion import Fusion, fuse
-from anthem_plugin import painless
+from anthem_core.fusion import FusionWeights, fuse
+from anthem_core.geometry import lorentz, regions
+from anthem_core.geometry.regions import EncodedQuery
+from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.modes import Filter
-from anthem_plugin.scoring import Scoring, precise
+from anthem_plugin.scoring import painless
+from anthem_plugin.scoring.params import ScoringParams, to_float64
 
 D = 16
-FUSION = Fusion(bias=-0.5, lexical=3.0, containment=0.8, half_saturation=5.0, median_distance=2.5)
-SCORING = Scoring(model="0123456789abcdef", dimension=D, gamma=0.3, slack=0.01, fusion=FUSION)
+FUSION = FusionWeights(bias=-0.5, lexical=3.0, containment=0.8, half_saturation=5.0, median_distance=2.5)
+SCORING = ScoringParams(model="0123456789abcdef", dimension=D, gamma=0.3, slack=0.01, fusion=FUSION)
 
 
 def random_query(rng, hyperboloids, radius=3.0, weights=None):
@@ -24,7 +24,7 @@ def random_query(rng, hyperboloids, radius=3.0, weights=None):
     limits = rng.random((hyperboloids, D)) * (rng.random((hyperboloids, D)) > 0.2)
     shares = rng.dirichlet(np.ones(hyperboloids)) if weights is None else np.array(weights)
     empty = np.zeros(0, np.float32)
-    return Query(*(part.astype(np.float32) for part in (lorentz.exp0(tangent), limits, shares)), empty, empty)
+    return EncodedQuery(*(part.astype(np.float32) for part in (lorentz.expmap0(tangent), limits, shares)), empty, empty)
 
 
 def random_points(rng, count, radius=3.0):
@@ -32,7 +32,7 @@ def random_points(rng, count, radius=3.0):
     tangent = rng.normal(size=(count, D))
     lengths = np.concatenate([[0.0, radius], radius * rng.random(count - 2)])
     tangent *= lengths[:, None] / np.linalg.norm(tangent, axis=-1, keepdims=True)
-    return lorentz.exp0(tangent).astype(np.float32)
+    return lorentz.expmap0(tangent).astype(np.float32)
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def index(client, index):
     """Name of an index with vectors of dimension D, on a node that knows the script."""
     title = {"properties": {"title": {"type": "text"}}}
     client.indices.create(index=index, body={"settings": {"number_of_shards": 1}, "mappings": title})
-    client.indices.put_mapping(index=index, body=Fields().mapping(D))
-    client.put_script(id=painless.script_id(), body=painless.put_script_body(), context=painless.CONTEXT)
+    client.indices.put_mapping(index=index, body=VectorFields().mapping(D))
+    client.put_script(id=painless.script_id(), body=painless.build_put_script_body(), context=painless.SCRIPT_CONTEXT)
     return index
 
 
@@ -54,12 +54,12 @@ def store(client, index, documents):
 
 def products(points, model=SCORING.model):
     """Documents of points, all with the same title."""
-    return [{"title": "fire tv"} | Fields().document(point, model, "fire tv") for point in points]
+    return [{"title": "fire tv"} | VectorFields().document(point, model, "fire tv") for point in points]
 
 
 def explained(client, index, query, scoring=SCORING):
     """`[distance, excess]` of every product by the script, in the order of ids; None without a vector."""
-    script = painless.explain_script(query, scoring)
+    script = painless.build_explain_script(query, scoring)
     body = {"size": 1000, "script_fields": {"found": {"script": script}}, "query": {"match_all": {}}}
     hits = client.search(index=index, body=body)["hits"]["hits"]
     by_id = {int(hit["_id"]): hit.get("fields", {}).get("found") for hit in hits}
@@ -90,10 +90,10 @@ def test_distance_and_excess_equal_numpy(client, index, hyperboloids):
     for _ in range(10):
         query = random_query(rng, hyperboloids)
         found = np.array(explained(client, index, query))
-        exact = precise(query)
-        expected = containment.query_distance(exact, stored(points), SCORING.gamma)
+        exact = to_float64(query)
+        expected = regions.query_distance(exact, stored(points), SCORING.gamma)
         np.testing.assert_allclose(found[:, 0], expected, atol=1e-9)
-        np.testing.assert_allclose(found[:, 1], containment.excess(exact, stored(points)), atol=1e-9)
+        np.testing.assert_allclose(found[:, 1], regions.excess(exact, stored(points)), atol=1e-9)
 
 
 @pytest.mark.node
@@ -105,21 +105,21 @@ def test_joins_equal_numpy(client, index):
     for _ in range(3):
         a, b, c = (random_query(rng, hyperboloids) for hyperboloids in (1, 3, 2))
         for region in (a | b, a & b, (a | b) & c, a | (b & c), (a | b) & (b | c), a | b | c):
-            found, exact = np.array(explained(client, index, region)), precise(region)
-            expected = containment.query_distance(exact, stored(points), SCORING.gamma)
+            found, exact = np.array(explained(client, index, region)), to_float64(region)
+            expected = regions.query_distance(exact, stored(points), SCORING.gamma)
             np.testing.assert_allclose(found[:, 0], expected, atol=1e-9)
-            np.testing.assert_allclose(found[:, 1], containment.excess(exact, stored(points)), atol=1e-9)
+            np.testing.assert_allclose(found[:, 1], regions.excess(exact, stored(points)), atol=1e-9)
 
 
 def test_only_joins_have_parameters_of_their_own():
     """A query alone has the parameters it had before there were joins; hyperboloids without weight do not count."""
     rng = np.random.default_rng(22)
     a, b = random_query(rng, 8), random_query(rng, 2, weights=[1.0, 0.0])
-    assert not {"counts", "alternatives"} & painless.params(a, SCORING).keys()
-    assert painless.params(a | b, SCORING)["counts"] == [8, 1]
-    assert painless.params(a | b, SCORING)["alternatives"] == [[0], [1]]
-    assert (painless.too_many(a), painless.too_many(b | b | b)) == (None, None)
-    assert "9 hyperboloids" in painless.too_many(a | b)
+    assert not {"counts", "alternatives"} & painless.script_params(a, SCORING).keys()
+    assert painless.script_params(a | b, SCORING)["counts"] == [8, 1]
+    assert painless.script_params(a | b, SCORING)["alternatives"] == [[0], [1]]
+    assert (painless.hyperboloid_limit_reason(a), painless.hyperboloid_limit_reason(b | b | b)) == (None, None)
+    assert "9 hyperboloids" in painless.hyperboloid_limit_reason(a | b)
 
 
 @pytest.mark.node
@@ -129,7 +129,7 @@ def test_distance_equals_numpy_on_float32_queries(client, index):
     points, query = random_points(rng, 40), random_query(rng, 3)
     store(client, index, products(points))
     found = np.array(explained(client, index, query))
-    np.testing.assert_allclose(found[:, 0], containment.query_distance(query, stored(points), SCORING.gamma), atol=1e-5)
+    np.testing.assert_allclose(found[:, 0], regions.query_distance(query, stored(points), SCORING.gamma), atol=1e-5)
 
 
 @pytest.mark.node
@@ -142,10 +142,10 @@ def test_the_centre_itself_and_its_neighbours(client, index):
         near[row, 1] += np.float32(step)
     store(client, index, products(near))
     found = np.array(explained(client, index, query))
-    exact = precise(query)
+    exact = to_float64(query)
     assert found[0, 0] == pytest.approx(0, abs=1e-12)
     assert found[0, 1] == pytest.approx(-exact.limits.min(), abs=1e-12)
-    expected = containment.query_distance(exact, stored(near), SCORING.gamma)
+    expected = regions.query_distance(exact, stored(near), SCORING.gamma)
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-7, atol=1e-13)
 
 
@@ -155,12 +155,12 @@ def test_exactly_on_the_limits(client, index):
     query = random_query(np.random.default_rng(7), 1, radius=0.0)
     limits = query.limits[0].astype(np.float64)
     tangents = np.array([limits, -limits, limits + 1e-4, limits * 0.999, limits * 0])
-    points = lorentz.exp0(tangents).astype(np.float32)
+    points = lorentz.expmap0(tangents).astype(np.float32)
     store(client, index, products(points))
     distance, excess = np.array(explained(client, index, query)).T
     assert list(excess <= 1e-6) == [True, True, False, True, True]
     assert distance[-1] == 0
-    np.testing.assert_allclose(excess, containment.excess(precise(query), stored(points)), atol=1e-12)
+    np.testing.assert_allclose(excess, regions.excess(to_float64(query), stored(points)), atol=1e-12)
 
 
 @pytest.mark.node
@@ -170,8 +170,8 @@ def test_hyperboloids_without_weight_count_for_nothing(client, index):
     points, query = random_points(rng, 20), random_query(rng, 3, weights=[0.5, 0.0, 0.5])
     store(client, index, products(points))
     found = np.array(explained(client, index, query))
-    np.testing.assert_allclose(found[:, 1], containment.excess(precise(query), stored(points)), atol=1e-9)
-    expected = containment.query_distance(query, stored(points), SCORING.gamma)
+    np.testing.assert_allclose(found[:, 1], regions.excess(to_float64(query), stored(points)), atol=1e-9)
+    expected = regions.query_distance(query, stored(points), SCORING.gamma)
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-5)
 
 
@@ -183,9 +183,9 @@ def test_score_is_one_plus_fused(client, index):
     store(client, index, products(points))
     match = {"match": {"title": "fire"}}
     lexical = np.array([hit["_score"] for hit in client.search(index=index, body={"query": match})["hits"]["hits"]])[0]
-    distance = containment.query_distance(precise(query), stored(points), SCORING.gamma)
+    distance = regions.query_distance(to_float64(query), stored(points), SCORING.gamma)
     expected = 1 + fuse(np.full(len(points), lexical), distance, FUSION)
-    found = scored(client, index, painless.score_script(query, SCORING), match)
+    found = scored(client, index, painless.build_score_script(query, SCORING), match)
     np.testing.assert_allclose(found, expected, atol=2e-7)
 
 
@@ -198,12 +198,12 @@ def test_the_filter_equals_numpy(client, index, share):
     store(client, index, products(points))
     a, b = random_query(rng, 3), random_query(rng, 5)
     for region in (a, a | b, a & b):
-        beyond = precise(region).excess(stored(points))
+        beyond = to_float64(region).excess(stored(points))
         slack = float(np.quantile(beyond, share))
         if np.abs(beyond - slack).min() < 1e-9:
             slack += 1e-8
-        found = scored(client, index, painless.filter_script(region, SCORING, Filter(slack)))
-        np.testing.assert_array_equal(found, precise(region).contained(stored(points), slack))
+        found = scored(client, index, painless.build_filter_script(region, SCORING, Filter(slack)))
+        np.testing.assert_array_equal(found, to_float64(region).contained(stored(points), slack))
 
 
 @pytest.mark.node
@@ -211,9 +211,11 @@ def test_the_filter_equals_numpy(client, index, share):
 def test_the_filter_says_of_the_unknown_what_it_is_told(client, index, unknown):
     """A product without a vector of this model is let through or not, whatever the slack."""
     (point,) = random_points(np.random.default_rng(24), 3)[2:]
-    foreign = {"title": "fire tv"} | Fields().document(point, "another", "fire tv")
+    foreign = {"title": "fire tv"} | VectorFields().document(point, "another", "fire tv")
     store(client, index, [{"title": "fire tv"}, foreign])
-    script = painless.filter_script(random_query(np.random.default_rng(25), 2), SCORING, Filter(99, unknown=unknown))
+    script = painless.build_filter_script(
+        random_query(np.random.default_rng(25), 2), SCORING, Filter(99, unknown=unknown)
+    )
     assert list(scored(client, index, script)) == [unknown, unknown]
 
 
@@ -225,20 +227,20 @@ def test_products_without_a_fitting_vector_count_as_the_median(client, index):
     other = f"{index}-other"
     foreign = {"properties": {"anthem": {"properties": {"vector": {"type": "float"}, "model": {"type": "keyword"}}}}}
     client.indices.create(index=f"{other}-bare", body={"mappings": {"properties": {"title": {"type": "text"}}}})
-    client.indices.create(index=f"{other}-small", body={"mappings": Fields().mapping(3)})
+    client.indices.create(index=f"{other}-small", body={"mappings": VectorFields().mapping(3)})
     client.indices.create(index=f"{other}-float", body={"mappings": foreign})
     del foreign["properties"]["anthem"]["properties"]["vector"]
     client.indices.create(index=f"{other}-empty", body={"mappings": {"dynamic": False} | foreign})
-    anonymous = Fields().mapping(D)
+    anonymous = VectorFields().mapping(D)
     del anonymous["properties"]["anthem"]["properties"]["model"]
     client.indices.create(index=f"{other}-anonymous", body={"mappings": {"dynamic": False} | anonymous})
-    good = Fields().document(point, SCORING.model, "x")
+    good = VectorFields().document(point, SCORING.model, "x")
     model = {"model": SCORING.model}
     unfit = [
         (index, {"title": "fire tv"}),
         (index, {"anthem": {"vector": good["anthem"]["vector"]}}),
         (index, {"anthem": model}),
-        (index, Fields().document(point, "fedcba9876543210", "x")),
+        (index, VectorFields().document(point, "fedcba9876543210", "x")),
         (f"{other}-bare", {"title": "fire tv"}),
         (f"{other}-small", {"anthem": {"vector": [1.0, 0.0, 0.0, 0.0]} | model}),
         (f"{other}-float", {"anthem": {"vector": 1.5} | model}),
@@ -249,7 +251,7 @@ def test_products_without_a_fitting_vector_count_as_the_median(client, index):
         client.index(index=name, id=str(number), body=document)
     client.index(index=index, id=str(len(unfit)), body=good)
     client.indices.refresh(index=f"{index}*")
-    found = scored(client, f"{index}*", painless.score_script(query, SCORING))
+    found = scored(client, f"{index}*", painless.build_score_script(query, SCORING))
     median = 1 + fuse(np.ones(1), np.array([np.nan]), FUSION)
     assert len(found) == len(unfit) + 1
     np.testing.assert_allclose(found[:-1], np.repeat(median, len(unfit)), atol=2e-7)
@@ -280,7 +282,7 @@ def test_the_script_never_fails_and_stays_between_1_and_2(client, index, extreme
     """Whatever the parameters, whole numbers included, every product is scored within [1, 2]."""
     rng = np.random.default_rng(11)
     store(client, index, [*products(random_points(rng, 5)), *products(np.full((1, D + 1), 3e38, np.float32))])
-    script = painless.score_script(random_query(rng, 3), SCORING)
+    script = painless.build_score_script(random_query(rng, 3), SCORING)
     script["params"] |= extreme
     found = scored(client, index, script)
     assert len(found) == 6
@@ -290,7 +292,9 @@ def test_the_script_never_fails_and_stays_between_1_and_2(client, index, extreme
 @pytest.mark.node
 def test_a_missing_script_is_refused(client, index):
     """An id nobody stored is an error, never a silent pass: the id carries the hash of the source."""
-    script = painless.score_script(random_query(np.random.default_rng(12), 1), SCORING) | {"id": "anthem-containment-0"}
+    script = painless.build_score_script(random_query(np.random.default_rng(12), 1), SCORING) | {
+        "id": "anthem-containment-0"
+    }
     store(client, index, [{"title": "fire"}])
     with pytest.raises(TransportError, match="unable to find script"):
         scored(client, index, script)
@@ -299,7 +303,7 @@ def test_a_missing_script_is_refused(client, index):
 def test_the_id_follows_the_source(monkeypatch):
     """Another source has another id, so that two versions never overwrite each other."""
     before = painless.script_id()
-    monkeypatch.setattr(painless, "_SCORE", painless._SCORE + "\n")
+    monkeypatch.setattr(painless, "_SCORE", painless._SCORE_SOURCE + "\n")
     assert painless.script_id() != before
-    assert painless.script_id().startswith(painless.PREFIX)
-    assert painless.put_script_body()["script"]["source"] == painless.script_source()
+    assert painless.script_id().startswith(painless.SCRIPT_ID_PREFIX)
+    assert painless.build_put_script_body()["script"]["source"] == painless.script_source()

@@ -13,14 +13,14 @@ import pytest
 import secured_proxy
 from secured_proxy import SECRET, TITLES, done, password, secured
 
-from anthem_core.cluster import connect
-from anthem_core.fields import Fields
-from anthem_core.permissions import PERMISSIONS, is_cluster
-from anthem_core.versions import MAPPING_CHANGES, SHARD_DOC, release_of
-from anthem_ingest.ann import _delete_gone
-from anthem_ingest.remove import _others
-from anthem_ingest.slices import Share, ingest_slice
-from anthem_plugin.painless import put_script_body, script_id
+from anthem_core.opensearch.connection import connect
+from anthem_core.opensearch.permissions import PERMISSIONS, is_cluster_permission
+from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, SHARD_DOC_SORT, parse_release
+from anthem_ingest.ann import _delete_removed
+from anthem_ingest.remove import _list_other_indices
+from anthem_ingest.slices import SliceTask, ingest_slice
+from anthem_plugin.scoring.painless import build_put_script_body, script_id
 from anthem_plugin.service.cli import _store_script
 
 pytestmark = pytest.mark.node
@@ -75,7 +75,7 @@ ROLES = {
 def ingests(shop):
     """All products get their vectors, and one process of several does its share."""
     done("ingest", shop.index)
-    ingest_slice(Share(shop.index, "general", ("title",), Fields(), Path("dead")), 0, 2)
+    ingest_slice(SliceTask(shop.index, "general", ("title",), VectorFields(), Path("dead")), 0, 2)
 
 
 def changes(shop):
@@ -111,13 +111,13 @@ def copies(shop):
     done("ingest", shop.index, "--ann")
     shop.client.delete(index=shop.index, id="1")
     with connect() as through:
-        assert _delete_gone(through, shop.index, f"{shop.index}-ann") == 1
+        assert _delete_removed(through, shop.index, f"{shop.index}-ann") == 1
 
 
 def removes(shop):
     """The vectors go, and the scripts where nobody else needs them."""
     shop.point()
-    shop.client.put_script(id=script_id(), body=put_script_body())
+    shop.client.put_script(id=script_id(), body=build_put_script_body())
     assert done("remove", shop.index, "--yes")["written"] == len(TITLES)
 
 
@@ -152,12 +152,12 @@ SCENARIOS = {
 @pytest.mark.parametrize("command", USES)
 def test_a_command_sends_what_the_document_says(cluster, authority, settings, shop, command):
     """With user and password each command does its work, and sends the requests of docs/permissions.md, no others."""
-    expected, release = set(USES[command]), release_of(shop.client.info())
-    if not release.has(SHARD_DOC):
+    expected, release = set(USES[command]), parse_release(shop.client.info())
+    if not release.has(SHARD_DOC_SORT):
         expected = {SCROLL.get(name, name) for name in expected}
-    if not release.has(MAPPING_CHANGES) and "PUT /INDEX/_mapping" in expected:
+    if not release.has(SAFE_MAPPING_CHANGES) and "PUT /INDEX/_mapping" in expected:
         expected.add("POST /INDEX/_count")
-    if _others(shop.client, shop.index):
+    if _list_other_indices(shop.client, shop.index):
         expected -= {"DELETE /_scripts"}
     with secured(cluster, authority, refusal=password("shop", SECRET)) as proxy:
         settings(proxy.url, OPENSEARCH_USER="shop", OPENSEARCH_PASSWORD=SECRET)
@@ -168,7 +168,9 @@ def test_a_command_sends_what_the_document_says(cluster, authority, settings, sh
 def split(names):
     """Permissions for the cluster, and those for the index, of some requests."""
     found = sorted({permission for name in names for permission in PERMISSIONS[name]})
-    return [one for one in found if is_cluster(one)], [one for one in found if not is_cluster(one)]
+    return [one for one in found if is_cluster_permission(one)], [
+        one for one in found if not is_cluster_permission(one)
+    ]
 
 
 def role(commands):

@@ -9,11 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.fields import Fields
-from anthem_plugin.painless import CONTEXT, put_script_body, script_id
-from anthem_plugin.pipeline import TRUSTED, Place, inference_calls, inference_search, rerank_calls, settings_call
-from anthem_plugin.rewrite import query_text, value_at
-from anthem_plugin.scoring import Scoring
+from anthem_core.opensearch.schema import VectorFields
+from anthem_plugin.rewriter.query_text import find_query_text, value_at_path
+from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
+from anthem_plugin.scoring.params import ScoringParams
+from anthem_plugin.service.pipeline_calls import (
+    TRUSTED_ENDPOINTS_SETTING,
+    PipelineTarget,
+    build_inference_calls,
+    build_inference_search,
+    build_rerank_calls,
+    build_settings_call,
+)
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "opensearch-pipeline.md"
 TITLES = ["acme red fire tv", "globex fire tv", "stark fire pit", "fire tv stand", "tv"]
@@ -22,32 +29,34 @@ TITLES = ["acme red fire tv", "globex fire tv", "stark fire pit", "fire tv stand
 def test_the_document_shows_these_calls():
     """Every call in docs/opensearch-pipeline.md, in its order, is one that is built here, and none is missing."""
     shown = re.findall(r"```json\n(PUT|POST) (\S+)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    calls = [*rerank_calls(Place()), *inference_calls(Place())[1:]]
+    calls = [*build_rerank_calls(PipelineTarget()), *build_inference_calls(PipelineTarget())[1:]]
     assert [(*way, json.loads(body)) for *way, body in shown] == [(call.method, call.path, call.body) for call in calls]
 
 
 @given(st.lists(st.text(max_size=9), max_size=3), st.sampled_from(["https://a.b:8080", "http://10.0.0.1/x/"]))
 def test_no_address_the_cluster_trusts_is_lost(trusted, service):
     """The list that replaces the cluster's has all that was in it, and our address, as a pattern that fits no other."""
-    call = settings_call(Place(service), trusted)
-    addresses = call.body["persistent"][TRUSTED]
+    call = build_settings_call(PipelineTarget(service), trusted)
+    addresses = call.body["persistent"][TRUSTED_ENDPOINTS_SETTING]
     assert set(trusted) < set(addresses) or addresses[-1] in trusted
     urls = [
-        action["url"] for one in (rerank_calls, inference_calls) for action in one(Place(service))[1].body["actions"]
+        action["url"]
+        for one in (build_rerank_calls, build_inference_calls)
+        for action in one(PipelineTarget(service))[1].body["actions"]
     ]
     assert all(re.fullmatch(addresses[-1], url) for url in urls)
     assert not re.fullmatch(addresses[-1], urls[0].replace(".", "x"))
-    assert settings_call(Place(service), addresses) == call, "twice is once"
+    assert build_settings_call(PipelineTarget(service), addresses) == call, "twice is once"
 
 
 @pytest.mark.parametrize("field", ["title", "brand.name"])
 def test_the_paths_lead_to_the_text(field):
     """Both processors are told of a path at which the text of the search stands, whatever the field is called."""
-    *_, pipeline, search = rerank_calls(Place(field=field))
+    *_, pipeline, search = build_rerank_calls(PipelineTarget(field=field))
     path = search.body["ext"]["rerank"]["query_context"]["query_text_path"]
-    assert value_at(search.body, path) == query_text(search.body) == "fire tv"
+    assert value_at_path(search.body, path) == find_query_text(search.body) == "fire tv"
     assert pipeline.body["response_processors"][0]["rerank"]["context"]["document_fields"] == [field]
-    processor = inference_calls(Place(field=field))[3].body["request_processors"][0]["ml_inference"]
+    processor = build_inference_calls(PipelineTarget(field=field))[3].body["request_processors"][0]["ml_inference"]
     assert processor["input_map"] == [{"text": path}]
 
 
@@ -65,22 +74,22 @@ def put(body, path, value):
 def test_the_search_ranks_once_the_processor_has_filled_it_in(client, index, encoder, serving):
     """As it stands the search has the lexical order; with the service's answer at the paths it is that of /rewrite."""
     client.indices.create(index=index, body={"settings": {"number_of_shards": 1}})
-    client.indices.put_mapping(index=index, body=Fields().mapping(encoder.bundle.dimension))
+    client.indices.put_mapping(index=index, body=VectorFields().mapping(encoder.bundle.dimension))
     for number, (title, point) in enumerate(zip(TITLES, encoder.products(TITLES), strict=True)):
-        document = {"title": title, **Fields().document(point, encoder.bundle.model, title)}
+        document = {"title": title, **VectorFields().document(point, encoder.bundle.model, title)}
         client.index(index=index, id=str(number), body=document)
     client.indices.refresh(index=index)
-    client.put_script(id=script_id(), body=put_script_body(), context=CONTEXT)
-    place = Place(index=index)
-    body = inference_search(place, Scoring.of(encoder.bundle)).body
-    (outputs,) = inference_calls(place)[3].body["request_processors"][0]["ml_inference"]["output_map"]
+    client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
+    place = PipelineTarget(index=index)
+    body = build_inference_search(place, ScoringParams.of(encoder.bundle)).body
+    (outputs,) = build_inference_calls(place)[3].body["request_processors"][0]["ml_inference"]["output_map"]
     filled = copy.deepcopy(body)
     plain = {"query": place.query, "size": 10}
     with serving(encoder) as http:
         encoded = http.post("/encode/query", json={"text": "fire tv"}).json()
         rewritten = http.post("/rewrite", json={"body": plain}).json()["body"]
     for path, output in outputs.items():
-        put(filled, path, value_at(encoded, output))
+        put(filled, path, value_at_path(encoded, output))
 
     def scores(asked):
         return [(hit["_id"], hit["_score"]) for hit in client.search(index=index, body=asked)["hits"]["hits"]]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 pytestmark = pytest.mark.train
 
-from anthem_core.beir import Dataset, Product  # noqa: E402
+from anthem_core.beir import Dataset, Product
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "bench"))
 candidates, scoring, cells, tables, quality = map(
@@ -165,11 +165,11 @@ def test_own_measure_is_that_of_ir_measures():
 
 def test_model_scores_every_candidate_as_it_would_alone():
     """Scoring many queries at a time gives each candidate the score it has by itself."""
-    from anthem_model.rankers.table import RANKERS
+    from rankers.registry import RANKER_BUILDERS
 
     titles = {f"p{place}": f"{'red' if place % 2 else 'blue'} lamp {place}" for place in range(12)}
     split = split_of(random.Random(0))
-    ranker = RANKERS["knrm"](list(titles.values()), ["red lamp"])
+    ranker = RANKER_BUILDERS["knrm"](list(titles.values()), ["red lamp"])
     scores = scoring.ranked(ranker, split, titles)
     for name in list(split.queries)[::9]:
         for product, score in scores[name].items():
@@ -188,9 +188,9 @@ def test_bm25_needs_no_model_and_no_fusion():
 
 def test_held_out_queries_are_not_learned_from():
     """No query that fusion is fitted on is among those that a training sees, and none is of `dev`."""
-    from anthem_core.catalogue import generate
+    from anthem_sandbox.catalogue import generate_catalogue
 
-    dataset = generate(seed=0)
+    dataset = generate_catalogue(seed=0)
     parts = candidates.cut(dataset, "catalogue")
     held = candidates.held_out(dataset, parts)
     assert held

@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.train
 
-from anthem_core.text import words  # noqa: E402
-from anthem_model.lists import Lists  # noqa: E402
-from anthem_model.rankers.drmm import Drmm  # noqa: E402
-from anthem_model.rankers.knrm import soft_counts  # noqa: E402
-from anthem_model.rankers.letters import Letters  # noqa: E402
-from anthem_model.rankers.sentence import Sentence  # noqa: E402
-from anthem_model.rankers.table import RANKERS  # noqa: E402
-from anthem_model.rankers.vectors import cooccurrence_vectors  # noqa: E402
-from anthem_model.rankers.words import Lexicon, same  # noqa: E402
+from anthem_core.encoding.tokenizer import split_words
+from anthem_model.data.batches import ListBatch
+from rankers.bi_encoder import SentenceBiEncoder
+from rankers.drmm import Drmm
+from rankers.knrm import kernel_features
+from rankers.letter_ngrams import NgramVocabulary
+from rankers.lexicon import Lexicon, match_words
+from rankers.registry import RANKER_BUILDERS
+from rankers.word_vectors import cooccurrence_vectors
 
 COLOURS = ("red", "blue", "green", "white", "black", "copper")
 THINGS = ("hammer", "kettle", "ladder", "lamp", "faucet", "mirror", "drill", "shelf")
 TITLES = [f"{colour} {thing} {size} inch" for size in (6, 12) for colour in COLOURS for thing in THINGS]
 QUERIES = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
-NAMES = sorted(set(RANKERS) - {"minilm_tuned"})
+NAMES = sorted(set(RANKER_BUILDERS) - {"minilm_tuned"})
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def ranker(request):
     """Each ranker, new, from one seed."""
     torch.manual_seed(0)
     if request.param == "sentence":
-        return Sentence(request.getfixturevalue("transformer")).eval()
+        return SentenceBiEncoder(request.getfixturevalue("transformer")).eval()
     if request.param == "drmm by vector":
         return Drmm(Lexicon(TITLES, QUERIES), gate="vector").eval()
-    return RANKERS[request.param](TITLES, QUERIES).eval()
+    return RANKER_BUILDERS[request.param](TITLES, QUERIES).eval()
 
 
 def lists(chance, count=8, drawn=10):
@@ -60,7 +60,7 @@ def lists(chance, count=8, drawn=10):
     rows = torch.tensor([[one[0], *chance.sample(rest, drawn - 1)] for one, rest in zip(good, others, strict=True)])
     gains = torch.eye(drawn)[:1].expand(count, -1)
     judged = torch.ones_like(gains, dtype=torch.bool)
-    return Lists(queries, TITLES, rows, gains, judged)
+    return ListBatch(queries, TITLES, rows, gains, judged)
 
 
 def close(left, right):
@@ -119,7 +119,7 @@ def test_parameters_are_all_in_a_group(ranker):
 
 def test_kept_vectors_are_forgotten_when_training_goes_on(transformer):
     """A sentence transformer that has learned since does not answer with the vectors from before."""
-    ranker = Sentence(transformer).eval()
+    ranker = SentenceBiEncoder(transformer).eval()
     before = ranker.rank("red lamp", TITLES[:4])
     ranker.train()
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_same_words_are_the_same_and_no_others(query, title):
     """Exact match looks at words, not at buckets: unseen words match themselves alone."""
     lexicon = Lexicon(["abc xyz"], [], least=1)
     asked, read = lexicon.read([query], 16), lexicon.read([title], 40)
-    found = same(asked, read[torch.tensor([[0]])])[0, 0]
+    found = match_words(asked, read[torch.tensor([[0]])])[0, 0]
     left, right = lexicon.terms(query), lexicon.terms(title)
     wanted = [[one == other for other in right] for one in left]
     assert found[: len(left), : len(right)].tolist() == (wanted if right else [[] for _ in left])
@@ -151,7 +151,7 @@ def test_exact_kernel_counts_words():
     """The kernel for equal words is the logarithm of their number, summed over the query's words."""
     grids = torch.zeros(1, 1, 2, 3)
     exact = torch.tensor([[[[True, True, False], [True, False, False]]]])
-    found = soft_counts(grids, exact, torch.ones_like(exact))
+    found = kernel_features(grids, exact, torch.ones_like(exact))
     assert close(found[0, 0, -1], 0.1 * torch.tensor([2.0, 1.0]).log().sum())
 
 
@@ -165,8 +165,8 @@ def test_words_of_like_company_have_like_vectors():
 @given(st.text(max_size=20), st.integers(0, 5))
 def test_bags_hold_all_grams_of_a_word(text, buckets):
     """With buckets every n-gram of `#word#` has an id; without, those that are known."""
-    letters = Letters(["red lamp"], sizes=(2, 3), most=50, buckets=buckets)
-    for word in words(text):
+    letters = NgramVocabulary(["red lamp"], sizes=(2, 3), most=50, buckets=buckets)
+    for word in split_words(text):
         bag = letters.bag(word)
         assert all(0 < number < len(letters) for number in bag)
         assert len(bag) == 2 * len(word) + 1 or not buckets

@@ -7,18 +7,25 @@ import uuid
 import numpy as np
 import pytest
 
-from anthem_core.cluster import connect
-from anthem_core.encoder import Encoder
+from anthem_core.encoding.encoder import Encoder
 from anthem_core.errors import ClusterError, NodeError
-from anthem_core.node.java import find_java
-from anthem_core.node.process import local_node
-from anthem_core.node.releases import OPENSEARCH_2
-from anthem_core.versions import MAPPING_CHANGES, OLDEST, SHARD_DOC, Release, adapted, release_of
-from anthem_ingest import send
-from anthem_ingest.actions import Document
-from anthem_ingest.ingest import DEFAULT, ingest_index, load_documents, unwatched
-from anthem_ingest.remove import remove_all
+from anthem_core.opensearch.connection import connect
+from anthem_core.opensearch.versions import (
+    OLDEST_RELEASE,
+    SAFE_MAPPING_CHANGES,
+    SHARD_DOC_SORT,
+    Release,
+    adapt_bundle,
+    parse_release,
+)
+from anthem_ingest import index_io
+from anthem_ingest.actions import ProductDocument
+from anthem_ingest.ingest import DEFAULT_OPTIONS, ingest_index, load_documents, no_progress
+from anthem_ingest.remove import remove_from_index
 from anthem_plugin.client import AnthemClient
+from anthem_sandbox.node.java import find_java
+from anthem_sandbox.node.lifecycle import temporary_node
+from anthem_sandbox.node.releases import OPENSEARCH_2
 
 pytestmark = pytest.mark.node
 
@@ -26,7 +33,7 @@ COLOURS = ["red", "blue", "wireless", "waterproof"]
 NOUNS = ["tv stick", "fire pit", "phone case", "running shoe", "desk lamp", "garden hose", "kindle reader", "4k tv"]
 TITLES = [f"{brand} {colour} {noun}" for brand in ("acme", "globex") for colour in COLOURS for noun in NOUNS]
 QUERIES = ["fire tv", "red shoe", "wireless phone", "acme kindle", "fier pit", "lamp"]
-PRODUCTS = [Document(str(number), {"title": title}) for number, title in enumerate(TITLES)]
+PRODUCTS = [ProductDocument(str(number), {"title": title}) for number, title in enumerate(TITLES)]
 # New fields leave the mapping alone, so that 2.19.1 takes vectors in place.
 CLOSED = {"dynamic": "false", "properties": {"title": {"type": "text"}}}
 
@@ -38,7 +45,7 @@ def old():
         find_java(release=OPENSEARCH_2)
     except NodeError as error:
         pytest.skip(str(error))
-    with local_node(heap="512m", release=OPENSEARCH_2) as url, connect(url) as client:
+    with temporary_node(heap="512m", release=OPENSEARCH_2) as url, connect(url) as client:
         yield client
 
 
@@ -61,7 +68,7 @@ def ranked(client, encoder, index, query, mode):
 
 def test_both_releases_rank_alike(old, client, index, encoder):
     """The same products have the same scores on 2.19.1 as on the suite's release, in both modes."""
-    its = {each: Encoder(adapted(encoder.bundle, send.release(each))) for each in (old, client)}
+    its = {each: Encoder(adapt_bundle(encoder.bundle, index_io.read_release(each))) for each in (old, client)}
     for each in (old, client):
         each.indices.create(index=index, body={"settings": {"number_of_shards": 1}, "mappings": CLOSED})
         assert load_documents(each, index, PRODUCTS, encoder).written == len(TITLES)
@@ -81,12 +88,12 @@ def test_what_ingest_puts_into_an_index_is_taken_out(old, index, encoder):
     for product in PRODUCTS:
         old.index(index=index, id=product.id, body=product.source)
     old.indices.refresh(index=index)
-    assert not send.release(old).has(SHARD_DOC)
+    assert not index_io.read_release(old).has(SHARD_DOC_SORT)
     assert [ingest_index(old, index, encoder).written for _ in range(2)] == [len(TITLES), 0]
     assert set(ranked(old, encoder, index, "fire tv", "cluster")) == set(
         ranked(old, encoder, index, "fire tv", "client")
     )
-    assert remove_all(old, index, unwatched, DEFAULT).written == len(TITLES)
+    assert remove_from_index(old, index, no_progress, DEFAULT_OPTIONS).written == len(TITLES)
     hits = old.search(index=index, body={"size": 100})["hits"]["hits"]
     assert {hit["_id"]: hit["_source"] for hit in hits} == {product.id: product.source for product in PRODUCTS}
 
@@ -110,11 +117,11 @@ def test_an_index_made_for_products_takes_new_fields(old, index, encoder):
 
 def test_the_release_is_read_behind_the_mask(old):
     """A 2.19.1 that calls itself 7.10.2 for old clients is taken as the oldest release that is."""
-    assert release_of(old.info()) == Release(2, 19, 1)
+    assert parse_release(old.info()) == Release(2, 19, 1)
     setting = "compatibility.override_main_response_version"
     old.cluster.put_settings(body={"transient": {setting: True}})
     masked = old.info()
     old.cluster.put_settings(body={"transient": {setting: None}})
     assert masked["version"]["number"] == "7.10.2"
-    assert release_of(masked) == OLDEST
-    assert not OLDEST.has(MAPPING_CHANGES)
+    assert parse_release(masked) == OLDEST_RELEASE
+    assert not OLDEST_RELEASE.has(SAFE_MAPPING_CHANGES)

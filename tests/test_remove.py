@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from anthem_ingest.ingest import DEFAULT, ingest_index
-from anthem_ingest.remove import _others, remove_all, remove_vectors
-from anthem_ingest.remove_cli import remove
+from anthem_ingest.cli import remove
+from anthem_ingest.ingest import DEFAULT_OPTIONS, ingest_index
+from anthem_ingest.remove import _list_other_indices, remove_from_index, remove_vectors
 
 pytestmark = pytest.mark.node
 
@@ -51,7 +51,7 @@ def test_a_change_meanwhile_stays(client, index, encoder):
     def live(_):
         client.update(index=index, id="1", body={"doc": {"Price": 9}})
 
-    tally = remove_vectors(client, index, ["anthem"], live, DEFAULT)
+    tally = remove_vectors(client, index, ["anthem"], live, DEFAULT_OPTIONS)
     assert (tally.written, tally.failed, tally.again) == (5, 0, [])
     assert sources(client, index)["1"] == {"title": "sofa 1", "Price": 9, "n": [{"a": None}]}
 
@@ -66,12 +66,12 @@ def test_scripts_go_with_the_last_index(client, index, encoder):
     client.put_script(id=SCRIPT, body=body)
     client.put_script(id="shop-own", body=body)
     try:
-        kept = remove_all(client, index, lambda _: None, DEFAULT)
+        kept = remove_from_index(client, index, lambda _: None, DEFAULT_OPTIONS)
         assert SCRIPT in kept.kept
         assert other in str(kept)
         client.indices.delete(index=index)
-        gone = remove_all(client, other, lambda _: None, DEFAULT)
-        alone = not _others(client, other)  # on the cluster of the whole suite
+        gone = remove_from_index(client, other, lambda _: None, DEFAULT_OPTIONS)
+        alone = not _list_other_indices(client, other)  # on the cluster of the whole suite
         assert (SCRIPT in gone.scripts) == alone == (not client.get_script(id=SCRIPT, ignore=404)["found"])
         assert client.get_script(id="shop-own")["found"]
     finally:

@@ -11,25 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anthem_evaluation import views
-from anthem_evaluation.metrics import HEADLINE, compare, ranked
+from anthem_evaluation import formatting
+from anthem_evaluation.metrics import HEADLINE_MEASURE, compare_runs
 from anthem_evaluation.report import (
-    Bundle,
-    Contained,
+    BundleSummary,
+    ContainmentShares,
     Correlation,
-    Dataset,
+    DatasetSummary,
     Example,
+    ExampleHit,
     Generality,
-    Hit,
-    Latency,
-    Nested,
+    NestedPairs,
     Report,
-    Timing,
-    as_json,
-    render,
-    text,
-    verdict,
+    SearchLatency,
+    StepTiming,
+    render_html,
+    render_text,
+    report_to_json,
+    summarise,
 )
+from anthem_evaluation.runs import rank_scores
 
 VOID = {"meta", "line", "rect", "br", "hr", "img", "link", "input"}
 EVIL = "<script>alert('1')</script>\"&<img src=x onerror=alert(1)>"
@@ -69,24 +70,26 @@ class Page(HTMLParser):
 def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b")):
     """A report with every part filled; `words` stands wherever foreign text can."""
     qrels = {"q1": {"a": 3, "b": 0, "c": 2}, "q2": {"a": 1, "b": 3}, "q3": {"c": 3, "a": 0}}
-    before, after = ({query: ranked(order) for query in qrels} for order in (baseline, reranked))
+    before, after = ({query: rank_scores(order) for query in qrels} for order in (baseline, reranked))
     hits = tuple(
-        Hit(words, words, grade, grade != 0, 12.5, -0.25, 0.001, was)
+        ExampleHit(words, words, grade, grade != 0, 12.5, -0.25, 0.001, was)
         for grade, was in ((3, 2), (0, 1), (1, 3), (None, None))
     )
     return Report(
         title=words,
         date=words,
         machine=words,
-        dataset=Dataset(words, 20_000, 3, 7, 3),
+        dataset=DatasetSummary(words, 20_000, 3, 7, 3),
         cluster=words,
-        bundle=Bundle(words, words, 4_200_000),
-        comparison=compare(before, after, qrels),
+        bundle=BundleSummary(words, words, 4_200_000),
+        comparison=compare_runs(before, after, qrels),
         queries=dict.fromkeys(qrels, words),
-        timings=(Timing(words, 3.25),),
-        latencies=(Latency(words, 1.26, 4.5),),
-        contained=Contained(0.875, 0.125),
-        generality=Generality((Correlation(words, 1_178, 0.625, 0.25, None, 0.82),), Nested(2_423, 0.75, (0.7, 0.8))),
+        timings=(StepTiming(words, 3.25),),
+        latencies=(SearchLatency(words, 1.26, 4.5),),
+        contained=ContainmentShares(0.875, 0.125),
+        generality=Generality(
+            (Correlation(words, 1_178, 0.625, 0.25, None, 0.82),), NestedPairs(2_423, 0.75, (0.7, 0.8))
+        ),
         examples=(Example("q1", words, hits, hits), Example(words, words, (), ())),
         limits=(words,),
     )
@@ -94,7 +97,7 @@ def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b"
 
 def test_the_page_is_well_formed():
     """Every tag that opens closes in order, and there is one main heading and one language."""
-    page = Page(render(sample()))
+    page = Page(render_html(sample()))
     assert (page.open, page.mismatched) == ([], [])
     assert page.tags.count("h1") == 1
     assert ("lang", "en") in page.attributes
@@ -102,25 +105,25 @@ def test_the_page_is_well_formed():
 
 def test_the_page_begins_with_its_type():
     """Nothing stands before the doctype, or browsers fall back to quirks."""
-    assert render(sample()).startswith("<!doctype html>\n")
+    assert render_html(sample()).startswith("<!doctype html>\n")
 
 
 def test_every_table_has_a_caption_and_scopes():
     """Tables can be read aloud: as many captions as tables, and every header cell has a scope."""
-    page = Page(render(sample()))
+    page = Page(render_html(sample()))
     assert page.tags.count("caption") == page.tags.count("table") > 0
     assert [name for name, _ in page.attributes].count("scope") == page.tags.count("th")
 
 
 def test_every_drawing_has_words():
     """Each outer drawing is an image with a label."""
-    page = render(sample())
+    page = render_html(sample())
     assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]+"', page)) == 2
 
 
 def test_the_page_loads_nothing():
     """No script, no link, no source, no address in the page or its style."""
-    html = render(sample())
+    html = render_html(sample())
     page = Page(html)
     assert not {"script", "link", "img", "iframe", "object", "embed"} & set(page.tags)
     assert not {"src", "href", "xlink:href", "data", "action"} & {name for name, _ in page.attributes}
@@ -131,9 +134,9 @@ def test_the_page_loads_nothing():
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])).map(lambda letters: EVIL + letters))
 def test_foreign_text_comes_out_as_text(words):
     """Whatever a title, query or name says, the tags of the page are those of a harmless one."""
-    page = Page(render(sample(words)))
-    assert page.tags == Page(render(sample())).tags
-    assert "".join(page.words).count(words) == "".join(Page(render(sample("\x02"))).words).count("\x02")
+    page = Page(render_html(sample(words)))
+    assert page.tags == Page(render_html(sample())).tags
+    assert "".join(page.words).count(words) == "".join(Page(render_html(sample("\x02"))).words).count("\x02")
 
 
 @pytest.mark.parametrize("part", ["timings", "latencies", "examples", "limits", "contained", "generality"])
@@ -141,27 +144,27 @@ def test_a_part_not_given_is_not_shown(part):
     """A report without a part renders in all forms and is shorter for it."""
     whole = sample()
     without = replace(whole, **{part: None if part in ("contained", "generality") else ()})
-    assert len(render(without)) < len(render(whole))
-    assert len(text(without)) < len(text(whole))
+    assert len(render_html(without)) < len(render_html(whole))
+    assert len(render_text(without)) < len(render_text(whole))
 
 
 def test_json_is_json():
     """The value survives a strict round trip and carries the measures."""
-    value = as_json(sample())
+    value = report_to_json(sample())
     assert json.loads(json.dumps(value, allow_nan=False)) == value
-    measure = sample().comparison[HEADLINE]
-    assert next(m for m in value["comparison"]["measures"] if m["name"] == HEADLINE)["p"] == measure.p
+    measure = sample().comparison[HEADLINE_MEASURE]
+    assert next(m for m in value["comparison"]["measures"] if m["name"] == HEADLINE_MEASURE)["p"] == measure.p
 
 
 def test_all_forms_tell_of_sizes():
     """Correlations with sign, number of queries and ceiling, and the sentence on nested pairs, stand in every form."""
     report = sample()
-    page = " ".join(" ".join(Page(render(report)).words).split())
-    for words in ("1,178", "+0.62", "+0.25", "+0.82", views.nested(report.generality.nested)):
+    page = " ".join(" ".join(Page(render_html(report)).words).split())
+    for words in ("1,178", "+0.62", "+0.25", "+0.82", formatting.nested_sentence(report.generality.nested)):
         assert words in page
-        assert words in text(report)
-    assert as_json(report)["generality"]["correlations"][0]["ceiling"] == 0.82
-    assert "75.0 % of 2,423 pairs (95 % interval 70.0 % to 80.0 %" in text(report)
+        assert words in render_text(report)
+    assert report_to_json(report)["generality"]["correlations"][0]["ceiling"] == 0.82
+    assert "75.0 % of 2,423 pairs (95 % interval 70.0 % to 80.0 %" in render_text(report)
 
 
 @pytest.mark.parametrize("missing", ["correlations", "nested"])
@@ -170,52 +173,54 @@ def test_sizes_are_told_by_halves(missing):
     whole = sample()
     half = replace(whole.generality, **{missing: None if missing == "nested" else ()})
     report = replace(whole, generality=half)
-    assert "Size and generality" in render(report)
-    assert ("1,178" in text(report)) == (missing != "correlations") == ("1,178" in render(report))
-    assert ("2,423" in text(report)) == (missing != "nested") == ("2,423" in render(report))
+    assert "Size and generality" in render_html(report)
+    assert ("1,178" in render_text(report)) == (missing != "correlations") == ("1,178" in render_html(report))
+    assert ("2,423" in render_text(report)) == (missing != "nested") == ("2,423" in render_html(report))
 
 
 def test_all_forms_tell_the_same_verdict():
     """The sentences of the verdict stand in the page, the text and the JSON."""
     report = sample()
-    page = "".join(Page(render(report)).words)
-    for sentence in verdict(report):
+    page = "".join(Page(render_html(report)).words)
+    for sentence in summarise(report):
         assert sentence in page
-        assert sentence in text(report)
-        assert sentence in as_json(report)["verdict"]
+        assert sentence in render_text(report)
+        assert sentence in report_to_json(report)["verdict"]
 
 
 def test_a_loss_is_called_a_loss():
     """When reranking is worse the verdict says it fell and the losers are named."""
     worse = sample("green kettle", baseline=("a", "c", "b"), reranked=("b", "c", "a"))
-    assert f"{HEADLINE} fell" in verdict(worse)[0]
-    assert "most lost" in text(worse)
-    assert re.search(r"most lost[^\n]*\n  −\d\.\d{3}  green kettle", text(worse))
+    assert f"{HEADLINE_MEASURE} fell" in summarise(worse)[0]
+    assert "most lost" in render_text(worse)
+    assert re.search(r"most lost[^\n]*\n  −\d\.\d{3}  green kettle", render_text(worse))
 
 
 def test_a_level_run_is_called_level():
     """When nothing moved no one is named, and chance is not excluded."""
     level = sample(reranked=("b", "a", "c"))
-    assert f"{HEADLINE} stayed" in verdict(level)[0]
-    assert "includes zero" in verdict(level)[2]
-    assert "No search lost." in render(level)
+    assert f"{HEADLINE_MEASURE} stayed" in summarise(level)[0]
+    assert "includes zero" in summarise(level)[2]
+    assert "No search lost." in render_html(level)
 
 
 def test_the_terminal_is_not_obeyed():
     """Control characters of a title do not reach the terminal."""
-    assert "\x1b" not in text(replace(sample(), examples=(Example("q", "a\x1b[2Jb", (), (Hit("p", "\x1b]0;x\n"),)),)))
+    assert "\x1b" not in render_text(
+        replace(sample(), examples=(Example("q", "a\x1b[2Jb", (), (ExampleHit("p", "\x1b]0;x\n"),)),))
+    )
 
 
 def test_columns_of_the_text_line_up():
     """In the table of measures every line is as wide as its head."""
-    block = next(part for part in text(sample()).split("\n\n") if part.lstrip().startswith("measure "))
+    block = next(part for part in render_text(sample()).split("\n\n") if part.lstrip().startswith("measure "))
     assert len({len(line) for line in block.split("\n")}) == 1
 
 
 @given(st.dictionaries(st.text(), st.floats(-1, 1)))
 def test_bars_fill_the_chart_and_stay_in_it(changes):
     """One bar a query, side by side from edge to edge, none above or below the drawing."""
-    bars = views.bars(changes)
+    bars = formatting.change_bars(changes)
     assert len(bars) == len(changes)
     for bar in bars:
         assert bar.y >= -1
@@ -227,23 +232,23 @@ def test_bars_fill_the_chart_and_stay_in_it(changes):
 @pytest.mark.parametrize("reranked", [("a", "c", "b"), ("b", "c", "a"), ("b", "a", "c"), ("c", "b", "a")])
 def test_marks_stay_in_the_chart_of_differences(reranked):
     """Every interval holds its mean and lies within the scale."""
-    for mark in views.forest(sample(reranked=reranked).comparison.measures).marks:
+    for mark in formatting.forest_plot(sample(reranked=reranked).comparison.measures).marks:
         assert 0 <= mark.low <= mark.place <= mark.high <= 100
 
 
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_an_arrow_says_where_a_hit_came_from(was, rank):
     """Up by n from rank + n, down by n from rank − n, `=` from the same rank."""
-    sign = views.movement(was, rank)
+    sign = formatting.format_movement(was, rank)
     moved = 0 if sign == "=" else int(sign[1:]) * (1 if sign[0] == "▲" else -1)
     assert rank + moved == was
-    assert str(abs(moved)) in views.movement_words(was, rank) or moved == 0
+    assert str(abs(moved)) in formatting.describe_movement(was, rank) or moved == 0
 
 
 @given(st.floats(-10, 10))
 def test_a_sign_says_the_direction(value):
     """A signed number reads back as itself, and what rounds to zero has no sign."""
-    written = views.signed(value)
+    written = formatting.format_signed(value)
     assert float(written.replace("−", "-")) == pytest.approx(value, abs=6e-4)
     assert (written[0] in "+−") == (float(written.replace("−", "-")) != 0)
 
@@ -259,7 +264,7 @@ def test_text_stands_out_from_what_is_behind_it():
     """In light, dark and print every text colour has a contrast of 4.5 with its background (WCAG AA)."""
     palettes = [
         dict(re.findall(r"--([\w-]+): (#\w{6});", block))
-        for block in re.findall(r":root \{([^}]*)\}", render(sample()))
+        for block in re.findall(r":root \{([^}]*)\}", render_html(sample()))
     ]
     assert len(palettes) == 3
     for palette in palettes:

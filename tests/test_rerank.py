@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core import lorentz
-from anthem_core.bundle import Bundle
-from anthem_core.containment import Query, query_distance
+from anthem_core.encoding.bundle import Bundle
+from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import BundleError
-from anthem_core.fields import Fields
-from anthem_core.fusion import Fusion, fuse
-from anthem_core.text import Vocabulary
+from anthem_core.fusion import FusionWeights, fuse
+from anthem_core.geometry import lorentz
+from anthem_core.geometry.regions import EncodedQuery, query_distance
+from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.cli import rows
-from anthem_plugin.explain import attention, explain
-from anthem_plugin.rerank import distances, narrow, rerank, stored_point
-from anthem_plugin.scoring import Scoring, precise
+from anthem_plugin.scoring.params import ScoringParams, to_float64
+from anthem_plugin.search.explain import explain_hit, strongest_attention
+from anthem_plugin.search.response import hit_distances, narrow_to_page, read_point, rerank_hits
 
 D = 4
-FUSION = Fusion(bias=0.0, lexical=1.0, containment=2.0, half_saturation=5.0, median_distance=1.0)
-SCORING = Scoring(model="m", dimension=D, gamma=0.2, slack=0.01, fusion=FUSION)
-ORIGIN = Query(
+FUSION = FusionWeights(bias=0.0, lexical=1.0, containment=2.0, half_saturation=5.0, median_distance=1.0)
+SCORING = ScoringParams(model="m", dimension=D, gamma=0.2, slack=0.01, fusion=FUSION)
+ORIGIN = EncodedQuery(
     centres=np.array([[1, 0, 0, 0, 0]], np.float32),
     limits=np.array([[0.5, 0.4, 0.3, 0.2]], np.float32),
     weights=np.ones(1, np.float32),
@@ -31,7 +31,7 @@ ORIGIN = Query(
 )
 
 unit = st.floats(-1, 1, allow_nan=False)
-vectors = st.lists(unit, min_size=D, max_size=D).map(lambda v: lorentz.exp0(np.array(v)).tolist())
+vectors = st.lists(unit, min_size=D, max_size=D).map(lambda v: lorentz.expmap0(np.array(v)).tolist())
 stored = st.one_of(
     st.none(),
     st.fixed_dictionaries({"vector": vectors, "model": st.sampled_from(["m", "other"])}),
@@ -55,14 +55,14 @@ def hits(draw):
 
 def hit(tangent, score=1.0, model="m"):
     """A hit whose point lies at a tangent vector of the origin."""
-    point = lorentz.exp0(np.array(tangent, float))
-    return {"_id": "1", "_score": score, "_source": Fields().document(point, model, "x")}
+    point = lorentz.expmap0(np.array(tangent, float))
+    return {"_id": "1", "_score": score, "_source": VectorFields().document(point, model, "x")}
 
 
 @given(hits(), windows)
 def test_reranking_is_a_permutation(found, window):
     """No hit is lost, none is doubled, and nothing of it changes but its score."""
-    ranked = rerank(found, ORIGIN, SCORING, window=window)
+    ranked = rerank_hits(found, ORIGIN, SCORING, window=window)
     by_id = {item["_id"]: item for item in found}
     assert sorted(item["_id"] for item in ranked) == sorted(by_id)
     assert all({**item, "_score": by_id[item["_id"]]["_score"]} == by_id[item["_id"]] for item in ranked)
@@ -71,7 +71,7 @@ def test_reranking_is_a_permutation(found, window):
 @given(hits(), windows)
 def test_the_window_is_on_top_and_the_rest_keeps_its_order(found, window):
     """Scores fall, the window lies in [1, 2] and a little, the rest far beneath in lexical order."""
-    ranked = rerank(found, ORIGIN, SCORING, window=window)
+    ranked = rerank_hits(found, ORIGIN, SCORING, window=window)
     scores = [item["_score"] for item in ranked]
     assert scores == sorted(scores, reverse=True)
     assert all(1 <= score <= 2.001 for score in scores[:window])
@@ -83,22 +83,22 @@ def test_ties_keep_lexical_order():
     """Hits alike in every signal stay in the order in which they came, however many."""
     alike = [{"_id": str(number), "_score": float(number % 2)} for number in range(200)]
     expected = [str(number) for number in (*range(1, 200, 2), *range(0, 200, 2))]
-    assert [item["_id"] for item in rerank(alike, ORIGIN, SCORING, window=200)] == expected
+    assert [item["_id"] for item in rerank_hits(alike, ORIGIN, SCORING, window=200)] == expected
 
 
 def test_the_nearer_product_wins_and_the_better_lexical_score_wins():
     """With the other signal alike, each signal orders by itself."""
     near, far = hit([0.1, 0, 0, 0]), hit([2, 0, 0, 0])
-    assert rerank([far, near], ORIGIN, SCORING)[0]["_source"] == near["_source"]
+    assert rerank_hits([far, near], ORIGIN, SCORING)[0]["_source"] == near["_source"]
     weak, strong = hit([1, 0, 0, 0], 1.0), hit([1, 0, 0, 0], 9.0)
-    assert rerank([weak, strong], ORIGIN, SCORING)[0]["_source"] == strong["_source"]
+    assert rerank_hits([weak, strong], ORIGIN, SCORING)[0]["_source"] == strong["_source"]
 
 
 def test_scores_are_one_plus_fused():
     """The score is `1 + fuse(lexical, distance)` plus a millionth of the lexical score, in float32."""
     items = [hit([0.5, 1, 0, 0], 7.0), hit([0, 0, 0, 2], 3.0)]
-    ranked = rerank(items, ORIGIN, SCORING)
-    fused = fuse(np.array([7.0, 3.0]), distances(items, ORIGIN, SCORING), FUSION)
+    ranked = rerank_hits(items, ORIGIN, SCORING)
+    fused = fuse(np.array([7.0, 3.0]), hit_distances(items, ORIGIN, SCORING), FUSION)
     expected = 1 + fused + 1e-6 * np.array([7.0, 3.0])
     np.testing.assert_allclose([item["_score"] for item in ranked], expected, atol=2e-7)
 
@@ -115,28 +115,28 @@ def test_scores_are_one_plus_fused():
 )
 def test_a_product_without_a_fitting_vector_counts_as_the_median(unfit):
     """Its distance is unknown, its score that of a product at the median distance, and there is nothing to explain."""
-    (ranked,) = rerank([unfit], ORIGIN, SCORING)
+    (ranked,) = rerank_hits([unfit], ORIGIN, SCORING)
     median = 1 + fuse(np.ones(1), np.array([FUSION.median_distance]), FUSION)[0] + 1e-6
-    assert np.isnan(distances([unfit], ORIGIN, SCORING)).all()
+    assert np.isnan(hit_distances([unfit], ORIGIN, SCORING)).all()
     assert ranked["_score"] == pytest.approx(median, abs=2e-7)
-    assert explain(unfit, ORIGIN, SCORING) is None
+    assert explain_hit(unfit, ORIGIN, SCORING) is None
 
 
 def test_no_score_is_ever_nan():
     """Weights that are no numbers give the script's 0; a hit whose score is none is an error, never a NaN."""
     broken = replace(SCORING, fusion=replace(FUSION, bias=float("nan")))
-    (ranked,) = rerank([hit([1, 0, 0, 0])], ORIGIN, broken)
+    (ranked,) = rerank_hits([hit([1, 0, 0, 0])], ORIGIN, broken)
     assert ranked["_score"] == pytest.approx(1, abs=2e-6)
     with pytest.raises(ValueError, match="no score that is a number"):
-        rerank([hit([1, 0, 0, 0], None)], ORIGIN, SCORING)
+        rerank_hits([hit([1, 0, 0, 0], None)], ORIGIN, SCORING)
 
 
 def test_time_is_recomputed_from_space():
     """A vector stored off the sheet ranks as the point above its space coordinates, as in the script."""
     item = hit([0.5, 1, 0, 0])
-    expected = distances([item], ORIGIN, SCORING)
+    expected = hit_distances([item], ORIGIN, SCORING)
     item["_source"]["anthem"]["vector"][0] = 99.0
-    assert distances([item], ORIGIN, SCORING) == expected
+    assert hit_distances([item], ORIGIN, SCORING) == expected
 
 
 @pytest.mark.parametrize(
@@ -152,19 +152,19 @@ def test_a_point_is_found_however_the_source_is_written(write):
     """OpenSearch takes fields with dotted names and a list of one object; the client reads what the script reads."""
     nested = hit([0.2, -0.1, 0.3, 0])
     other = {**nested, "_source": write(nested["_source"]["anthem"])}
-    wanted = stored_point(nested, SCORING)
+    wanted = read_point(nested, SCORING)
     assert wanted is not None
-    assert np.array_equal(stored_point(other, SCORING), wanted)
+    assert np.array_equal(read_point(other, SCORING), wanted)
 
 
 def test_precise_is_the_same_query():
     """Lifting a float32 query and leaving out what has no weight moves no distance by more than 1e-6."""
     rng = np.random.default_rng(1)
-    centres = lorentz.exp0(rng.normal(size=(3, D))).astype(np.float32)
+    centres = lorentz.expmap0(rng.normal(size=(3, D))).astype(np.float32)
     limits, weights = rng.random((3, D)).astype(np.float32), np.array([0.25, 0, 0.75], np.float32)
-    query = Query(centres, limits, weights, weights, weights)
-    points = lorentz.exp0(rng.normal(size=(50, D)))
-    exact = precise(query)
+    query = EncodedQuery(centres, limits, weights, weights, weights)
+    points = lorentz.expmap0(rng.normal(size=(50, D)))
+    exact = to_float64(query)
     assert exact.centres.shape == (2, D + 1)
     np.testing.assert_allclose(query_distance(exact, points, 0.2), query_distance(query, points, 0.2), atol=1e-6)
 
@@ -173,29 +173,29 @@ def test_the_page_is_cut_after_reranking():
     """`from` and `size` count reranked hits; the rest of the response stays as it is."""
     ranked = [{"_id": str(number), "_score": 2 - number / 10, "_source": {"anthem": {}}} for number in range(9)]
     response = {"took": 3, "aggregations": {"a": 1}, "hits": {"total": {"value": 9}, "max_score": 5.0, "hits": ranked}}
-    cut = narrow(response, {"from": 2, "size": 3}, ranked, SCORING)
+    cut = narrow_to_page(response, {"from": 2, "size": 3}, ranked, SCORING)
     assert [item["_id"] for item in cut["hits"]["hits"]] == ["2", "3", "4"]
     assert cut["hits"]["max_score"] == 2
     assert (cut["took"], cut["aggregations"], cut["hits"]["total"]) == (3, {"a": 1}, {"value": 9})
-    assert narrow({"hits": {"hits": []}}, {}, [], SCORING)["hits"] == {"hits": [], "max_score": None}
+    assert narrow_to_page({"hits": {"hits": []}}, {}, [], SCORING)["hits"] == {"hits": [], "max_score": None}
 
 
 def test_margins_are_limits_less_coordinates_tightest_first():
     """A product is contained when its tightest margin is positive, and not when it is negative beyond the slack."""
-    inside = explain(hit([0.1, 0.3, 0.1, 0]), ORIGIN, SCORING)
+    inside = explain_hit(hit([0.1, 0.3, 0.1, 0]), ORIGIN, SCORING)
     assert inside.contained
     assert [margin.dimension for margin in inside.margins] == [1, 3, 2]
     np.testing.assert_allclose([margin.value for margin in inside.margins], [0.1, 0.2, 0.2], atol=1e-6)
-    outside = explain(hit([0, 0, 0, 0.5]), ORIGIN, SCORING)
+    outside = explain_hit(hit([0, 0, 0, 0.5]), ORIGIN, SCORING)
     assert not outside.contained
     assert outside.margins[0].dimension == 3
     assert outside.margins[0].value == pytest.approx(-0.3, abs=1e-6)
-    assert explain(hit([0, 0, 0, 0.205]), ORIGIN, SCORING).contained, "the bundle's slack counts as inside"
+    assert explain_hit(hit([0, 0, 0, 0.205]), ORIGIN, SCORING).contained, "the bundle's slack counts as inside"
 
 
 def test_attention_names_entities_and_intersections():
     """The strongest parts of a query come first, pairs with both their trigrams."""
-    strongest = attention(ORIGIN, "tv", Vocabulary((), 10))
+    strongest = strongest_attention(ORIGIN, "tv", Vocabulary((), 10))
     assert [name for name, _ in strongest] == ["#tv × tv#", "tv#", "#tv"]
 
 
@@ -203,7 +203,7 @@ def test_a_bundle_without_weights_is_refused(tmp_path):
     """Without fusion weights for these signals there is nothing to rank by, and the error says what was found."""
     bundle = Bundle(tmp_path, "m", D, 1, 3.0, 0.2, 0.0, Vocabulary((), 10), {"all": FUSION})
     with pytest.raises(BundleError, match=r"\['all'\]"):
-        Scoring.of(bundle)
+        ScoringParams.of(bundle)
 
 
 def test_a_hit_below_the_former_list_is_new():

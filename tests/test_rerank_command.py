@@ -12,17 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_shop import match
 
-from anthem_core.attention import Attention
 from anthem_core.beir import Dataset, Product, write_dataset
+from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import DataError
-from anthem_core.fields import Fields
-from anthem_evaluation.metrics import in_order
-from anthem_evaluation.rerank import Products, Ranker, encode, rerank_run
-from anthem_evaluation.rerank_cli import rerank
-from anthem_evaluation.rerank_files import read_queries
-from anthem_evaluation.trec import read_run, write_run
+from anthem_core.opensearch.schema import VectorFields
+from anthem_evaluation.cli import rerank
+from anthem_evaluation.offline import OfflineReranker, RunProducts, encode_products, read_queries, rerank_run
+from anthem_evaluation.runs import ranked_ids, read_run, write_run
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.rerank import distances
+from anthem_plugin.search.response import hit_distances
 
 plain = attention_shop.plain
 
@@ -55,10 +53,10 @@ def command(files, attentive):
 @pytest.mark.parametrize("window", [10, 100])
 def test_client_and_command_rank_alike(client, attentive, command, files, signals, window):
     """From the same lexical scores both paths give the same order, ties within float32 aside."""
-    points = encode(TITLES, attentive)
+    points = encode_products(TITLES, attentive)
     texts = {number: {"title": title} for number, title in TITLES.items()}
-    named = {n: Fields().document(points[n], attentive.bundle.model, "") if n in points else {} for n in TITLES}
-    shop = fill(client, Fields().mapping(attentive.bundle.dimension), {n: texts[n] | named[n] for n in TITLES})
+    named = {n: VectorFields().document(points[n], attentive.bundle.model, "") if n in points else {} for n in TITLES}
+    shop = fill(client, VectorFields().mapping(attentive.bundle.dimension), {n: texts[n] | named[n] for n in TITLES})
     anthem = AnthemClient(client, attentive, text_fields=("title",) if "attention" in signals else ())
     bodies = {query: match(text) | {"size": 200, "_source": False} for query, text in QUERIES.items()}
     responses = {query: client.search(index=shop, body=body) for query, body in bodies.items()}
@@ -69,8 +67,8 @@ def test_client_and_command_rank_alike(client, attentive, command, files, signal
     for query, scored in read_run(files / "out.trec").items():
         score = {hit["_id"]: hit["_score"] for hit in hits(online[query])}
         assert online[query]["anthem"]["signals"] == signals.split(",")
-        assert np.diff([score[product] for product in in_order(scored)]).max() <= 3e-6
-        assert in_order(scored) != in_order(lexical[query])
+        assert np.diff([score[product] for product in ranked_ids(scored)]).max() <= 3e-6
+        assert ranked_ids(scored) != ranked_ids(lexical[query])
 
 
 def lexical_run(depth=30):
@@ -91,7 +89,7 @@ def test_the_command_reports_what_it_did(command, files):
     written = read_run(files / "out.trec")
     assert [*written] == [*run]
     for query in ("mute", "unknown"):
-        assert in_order(written[query]) == in_order(run[query])
+        assert ranked_ids(written[query]) == ranked_ids(run[query])
     text = command(run).stdout
     assert "5 of 7 queries reranked by lexical, containment, attention" in text
     assert "2 queries kept their order, such as mute: the query has no letters or digits" in text
@@ -108,7 +106,7 @@ def test_scores_written_are_places(command, files):
 @pytest.fixture(scope="module")
 def ranker(attentive):
     """Ranker by all three signals."""
-    return Ranker.of(attentive.bundle, ("lexical", "containment", "attention"))
+    return OfflineReranker.of(attentive.bundle, ("lexical", "containment", "attention"))
 
 
 some_ids = st.sampled_from([*list(TITLES)[:12], "bare", "odd", "gone", "lost"])
@@ -123,12 +121,12 @@ some_runs = st.dictionaries(
 @settings(max_examples=40)
 def test_no_product_is_lost(ranker, run, window):
     """Each query keeps its products; those beneath the window keep their order and stay beneath."""
-    products = Products(TITLES, encode(dict(list(TITLES.items())[:12]), ranker.encoder))
+    products = RunProducts(TITLES, encode_products(dict(list(TITLES.items())[:12]), ranker.encoder))
     done = rerank_run(run, QUERIES | {"mute": "?!"}, products, ranker, window=window)
     assert done.run.keys() == run.keys()
     assert done.left_alone.keys() == run.keys() & {"mute", "unknown"}
     for query, scored in run.items():
-        former, order = in_order(scored), in_order(done.run[query])
+        former, order = ranked_ids(scored), ranked_ids(done.run[query])
         assert sorted(order[:window]) == sorted(former[:window])
         assert order[window:] == former[window:]
 
@@ -136,8 +134,8 @@ def test_no_product_is_lost(ranker, run, window):
 def test_products_alike_keep_their_order(ranker):
     """Products of which nothing is known but equal scores stay as they came."""
     run = {"q1": {str(number): 3.0 for number in range(150)}}
-    done = rerank_run(run, QUERIES, Products({}, {}), ranker)
-    assert in_order(done.run["q1"]) == list(run["q1"])
+    done = rerank_run(run, QUERIES, RunProducts({}, {}), ranker)
+    assert ranked_ids(done.run["q1"]) == list(run["q1"])
 
 
 @pytest.mark.parametrize("signals", ["lexical,attention", "lexical,containment"])
@@ -145,15 +143,15 @@ def test_a_signal_left_out_has_no_say(attentive, command, files, signals):
     """By fewer signals the order is that of the fused score in which the other is unknown."""
     run = {"q1": dict.fromkeys(list(TITLES)[:40], 5.0)}
     assert command(run, "--signals", signals).exit_code == 0
-    written = in_order(read_run(files / "out.trec")["q1"])
+    written = ranked_ids(read_run(files / "out.trec")["q1"])
     titles = [TITLES[product] for product in written]
     by = (
-        Attention(attentive.bundle).scores("fire tv", titles)
+        AttentionScorer(attentive.bundle).scores("fire tv", titles)
         if "attention" in signals
-        else -distances(
-            [{"_source": Fields().document(point, "m", "")} for point in attentive.products(titles)],
+        else -hit_distances(
+            [{"_source": VectorFields().document(point, "m", "")} for point in attentive.products(titles)],
             attentive.query("fire tv"),
-            replace(Ranker.of(attentive.bundle, ()).scoring, model="m"),
+            replace(OfflineReranker.of(attentive.bundle, ()).scoring, model="m"),
         )
     )
     assert np.diff(by).max() <= 2e-5

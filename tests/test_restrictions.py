@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_plugin.restrictions import restrictions
+from anthem_plugin.rewriter.filter_clauses import extract_filter_clauses
 
 TEXT = "fire tv"
 WORDS = {"match": {"title": TEXT}}
@@ -70,21 +70,21 @@ nodes = st.recursive(
 )  # fmt: skip
 def test_all_but_the_words_is_kept(query, expected):
     """Filters, and clauses that search for something else, are kept; None where the words are nowhere in it."""
-    assert restrictions(query, TEXT) == expected
+    assert extract_filter_clauses(query, TEXT) == expected
 
 
 @given(words=free, must=st.lists(filters, max_size=3), held=st.lists(filters, max_size=3))
 def test_every_filter_is_kept_wherever_it_stands(words, must, held):
     """Of a `bool` each clause of `must` and `filter` is kept but the words, in a `function_score` as well."""
     query = {"bool": {"must": [words, *must], "filter": held}}
-    assert restrictions(query, TEXT) == [*must, *held]
-    assert restrictions({"function_score": {"query": query}}, TEXT) == [*must, *held]
+    assert extract_filter_clauses(query, TEXT) == [*must, *held]
+    assert extract_filter_clauses({"function_score": {"query": query}}, TEXT) == [*must, *held]
 
 
 def test_without_a_text_nothing_is_free():
     """A region that has no text cannot be told apart from filters, but for a query that finds all."""
-    assert restrictions(WORDS, None) is None
-    assert restrictions({"match_all": {}}, None) == []
+    assert extract_filter_clauses(WORDS, None) is None
+    assert extract_filter_clauses({"match_all": {}}, None) == []
 
 
 def test_what_may_stand_once_is_not_said_twice():
@@ -93,13 +93,13 @@ def test_what_may_stand_once_is_not_said_twice():
         "nested": {"path": "tags", "query": {"term": {"tags.of": {"value": "x", "_name": "n"}}}, "inner_hits": {}}
     }
     bare = {"nested": {"path": "tags", "query": {"term": {"tags.of": {"value": "x"}}}}}
-    assert restrictions({"bool": {"must": WORDS, "filter": [nested]}}, TEXT) == [bare]
+    assert extract_filter_clauses({"bool": {"must": WORDS, "filter": [nested]}}, TEXT) == [bare]
 
 
 @given(nodes)
 def test_nothing_breaks_it(node):
     """Whatever stands where a query should, there is an answer: OpenSearch is to say what is wrong with it."""
-    found = restrictions(node, TEXT)
+    found = extract_filter_clauses(node, TEXT)
     assert found is None or isinstance(found, list)
 
 
@@ -107,5 +107,5 @@ def test_nothing_breaks_it(node):
 @pytest.mark.parametrize("kind", ["query_string", "simple_query_string"])
 def test_operators_of_a_query_language_are_no_mere_words(kind, text):
     """A text that its language reads as restricting restricts; as plain words in a `match` it does not."""
-    assert restrictions({kind: {"query": text}}, text) is None
-    assert restrictions({"match": {"title": text}}, text) == []
+    assert extract_filter_clauses({kind: {"query": text}}, text) is None
+    assert extract_filter_clauses({"match": {"title": text}}, text) == []

@@ -7,13 +7,13 @@ import pytest
 from opensearchpy import AsyncOpenSearch
 from small_shop import PRODUCTS, large_shop, match, small_shop
 
-from anthem_core.containment import query_distance
 from anthem_core.fusion import fuse, window_score
-from anthem_core.lorentz import lift
+from anthem_core.geometry.lorentz import lift
+from anthem_core.geometry.regions import query_distance
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient, Filter, Retrieve
-from anthem_plugin.retrieve import NO_WORDS_IN_IT, OWN_RESCORE, retrieve
-from anthem_plugin.scoring import precise
-from anthem_plugin.steps import NO_HITS
+from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON, OWN_RESCORE_REASON, build_retrieve_body
+from anthem_plugin.scoring.params import to_float64
+from anthem_plugin.search.request import NO_HITS_REASON
 
 WORDS = {"match": {"title": "kindle"}}
 ALL = {"query": WORDS, "size": 150}
@@ -48,7 +48,7 @@ def test_neighbours_of_every_centre_stand_beside_the_callers_query():
     """Each centre asks for three times k, of this model, within the caller's filters; both passes know their part."""
     brand = {"term": {"brand": "acme"}}
     query = {"bool": {"must": [WORDS], "filter": [brand]}}
-    body = retrieve({"query": query, "size": 5}, SCRIPT, "kindle", Retrieve(k=7), window=20).body
+    body = build_retrieve_body({"query": query, "size": 5}, SCRIPT, "kindle", Retrieve(k=7), window=20).body
     asked, near = body["query"]["bool"]["should"]
     assert asked == query
     found = near["constant_score"]["filter"]["bool"]
@@ -67,9 +67,9 @@ def test_neighbours_of_every_centre_stand_beside_the_callers_query():
 @pytest.mark.parametrize(
     ("body", "text", "reason"),
     [
-        ({"query": WORDS}, "fire", NO_WORDS_IN_IT),
-        ({"query": WORDS}, None, NO_WORDS_IN_IT),
-        ({"query": WORDS, "rescore": {"query": {"rescore_query": WORDS}}}, "kindle", OWN_RESCORE),
+        ({"query": WORDS}, "fire", INSEPARABLE_FILTERS_REASON),
+        ({"query": WORDS}, None, INSEPARABLE_FILTERS_REASON),
+        ({"query": WORDS, "rescore": {"query": {"rescore_query": WORDS}}}, "kindle", OWN_RESCORE_REASON),
         ({"query": WORDS, "sort": ["price"]}, "kindle", "the body sorts by something else than `_score`"),
         ({"query": WORDS, "collapse": {"field": "x"}}, "kindle", "OpenSearch refuses `collapse` beside a rescore"),
         ({"query": {"knn": {}}}, "kindle", "a `knn` query ranks by itself; it is left as it is"),
@@ -78,21 +78,21 @@ def test_neighbours_of_every_centre_stand_beside_the_callers_query():
 )
 def test_what_cannot_be_joined_is_left_alone(body, text, reason):
     """A body whose filters cannot be told from its words, or that takes no rescore, is left exactly as it is."""
-    left = retrieve(body, SCRIPT, text)
+    left = build_retrieve_body(body, SCRIPT, text)
     assert (left.body, left.reranked, left.reason) == (body, False, reason)
 
 
 def test_a_filter_of_the_callers_takes_the_place_of_what_is_read_from_the_query():
     """With `filter` any query can be joined, and near products pass that clause alone."""
     own = {"term": {"stock": True}}
-    body = retrieve({"query": WORDS}, SCRIPT, "fire", Retrieve(filter=own)).body
+    body = build_retrieve_body({"query": WORDS}, SCRIPT, "fire", Retrieve(filter=own)).body
     near = body["query"]["bool"]["should"][1]["constant_score"]["filter"]["bool"]["should"]
     assert all(one["knn"]["anthem.vector"]["filter"] == {"bool": {"filter": [own]}} for one in near)
 
 
 def test_the_window_keeps_within_what_opensearch_takes():
     """However many neighbours there are, no more are rescored than an index allows by default."""
-    body = retrieve({"query": WORDS}, SCRIPT, "kindle", Retrieve(k=1000), window=9000).body
+    body = build_retrieve_body({"query": WORDS}, SCRIPT, "kindle", Retrieve(k=1000), window=9000).body
     assert body["rescore"][0]["window_size"] == 10_000
 
 
@@ -105,7 +105,7 @@ def test_both_are_ranked_by_the_fusion(anthem, client, encoder, index, text):
     found = scores(anthem.search(index, body, mode=Retrieve(k=10)))
     assert lexical.keys() <= found.keys()
     points = lift(encoder.products(PRODUCTS)[:, 1:].astype(np.float64))
-    distance = query_distance(precise(encoder.query(text)), points, encoder.bundle.gamma)
+    distance = query_distance(to_float64(encoder.query(text)), points, encoder.bundle.gamma)
     distance[::10] = np.nan
     known = np.array([lexical.get(str(number), 0.0) for number in range(len(PRODUCTS))])
     wanted = window_score(known, fuse(known, distance, anthem.scoring.fusion))
@@ -128,7 +128,7 @@ def test_the_nearest_are_there(anthem, encoder, index, k):
     """The k products nearest to each centre are among the hits, whatever their words."""
     found = anthem.search(index, ALL, mode=Retrieve(k=k))
     points = lift(encoder.products(PRODUCTS)[:, 1:].astype(np.float64))
-    query = precise(encoder.query("kindle"))
+    query = to_float64(encoder.query("kindle"))
     for centre in query.centres:
         product = points[:, 0] * centre[0] - points[:, 1:] @ centre[1:]
         product[::10] = np.inf
@@ -237,7 +237,7 @@ def test_no_hits_are_the_plain_search(anthem, client, index, extra):
     """Where the page has no hits anyway, totals are those of the caller's own search."""
     left = anthem.search(index, ALL | extra, mode="retrieve")
     assert left["hits"] == client.search(index=index, body=ALL | extra)["hits"]
-    assert left["anthem"]["reason"] == NO_HITS
+    assert left["anthem"]["reason"] == NO_HITS_REASON
 
 
 @pytest.mark.node

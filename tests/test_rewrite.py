@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.fields import Fields
+from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.modes import Retrieve
-from anthem_plugin.retrieve import retrieve
-from anthem_plugin.rewrite import keep_contained, query_text, rewrite, value_at, widen
-from anthem_plugin.sources import hides_vectors, restore
+from anthem_plugin.rewriter.query_text import find_query_text, value_at_path
+from anthem_plugin.rewriter.rescore import build_filter_body, build_rescore_body, build_window_body
+from anthem_plugin.rewriter.retrieve import build_retrieve_body
+from anthem_plugin.rewriter.source_filtering import excludes_vectors, restore_source
 
 SCRIPT = {"id": "anthem-containment-0", "params": {"gamma": 0.2}}
 NEAR = {"id": "x", "params": {"centres": [[1.0, 0.0]], "vector": "v", "model_field": "m", "model": "0"}}
 MATCH = {"match": {"title": "fire tv"}}
-FIELDS = Fields()
+FIELDS = VectorFields()
 HIDDEN = ["anthem", "anthem_*.vector"]
 NEEDED = ["anthem.vector", "anthem.model"]
 
@@ -53,7 +54,7 @@ bodies = st.fixed_dictionaries(
 def test_rewriting_changes_no_other_key_and_not_its_input(body, window):
     """Only `rescore` and `_source` ever differ from the caller's body, which itself stays as it was."""
     before = copy.deepcopy(body)
-    rewritten = rewrite(body, SCRIPT, window=window)
+    rewritten = build_rescore_body(body, SCRIPT, window=window)
     assert body == before
     untouched = body.keys() - {"rescore", "_source"}
     assert {key: rewritten.body[key] for key in untouched} == {key: body[key] for key in untouched}
@@ -67,7 +68,7 @@ def test_rewriting_changes_no_other_key_and_not_its_input(body, window):
 def test_widening_changes_the_page_and_the_source_alone(body, window):
     """The client's body differs in `from`, `size` and `_source`, and its page covers window and caller's page."""
     before = copy.deepcopy(body)
-    wide = widen(body, window=window)
+    wide = build_window_body(body, window=window)
     assert body == before
     if not wide.reranked:
         assert wide.body == before
@@ -80,7 +81,7 @@ def test_widening_changes_the_page_and_the_source_alone(body, window):
 
 def test_the_window_is_rescored_around_the_callers_query():
     """The caller's query stands inside the `script_score`, with the weights that keep the window on top."""
-    (rescore,) = rewrite({"query": MATCH}, SCRIPT, window=7).body["rescore"]
+    (rescore,) = build_rescore_body({"query": MATCH}, SCRIPT, window=7).body["rescore"]
     assert rescore == {
         "window_size": 7,
         "query": {
@@ -97,7 +98,7 @@ def test_the_window_is_rescored_around_the_callers_query():
 )
 def test_an_existing_rescore_comes_first(existing):
     """The caller's rescorers stay, in their order, and ours is the last."""
-    rescore = rewrite({"query": MATCH, "rescore": existing}, SCRIPT).body["rescore"]
+    rescore = build_rescore_body({"query": MATCH, "rescore": existing}, SCRIPT).body["rescore"]
     assert rescore[:-1] == (existing if isinstance(existing, list) else [existing])
     assert "script_score" in rescore[-1]["query"]["rescore_query"]
 
@@ -106,10 +107,10 @@ def test_an_existing_rescore_comes_first(existing):
 def test_the_client_leaves_a_body_with_a_rescore_alone(existing):
     """After a rescore `_score` is no longer lexical: client mode would rank unlike cluster mode, and declines."""
     body = {"query": MATCH, "rescore": existing}
-    left = widen(body)
+    left = build_window_body(body)
     assert (left.body, left.reranked) == (body, False)
     assert "`rescore` of its own" in left.reason
-    assert widen({"query": MATCH, "rescore": []}).reranked
+    assert build_window_body({"query": MATCH, "rescore": []}).reranked
 
 
 @pytest.mark.parametrize(
@@ -131,9 +132,11 @@ def test_the_client_leaves_a_body_with_a_rescore_alone(existing):
 def test_a_body_that_cannot_be_rescored_is_left_alone(extra, word):
     """What OpenSearch does not take beside a rescore is left exactly as it is, and the reason names it."""
     body = {"query": MATCH, "size": 5} | extra
-    for rewritten in (rewrite(body, SCRIPT), retrieve(body, NEAR, "fire tv"), widen(body))[
-        : 2 if "collapse" in extra else 3
-    ]:
+    for rewritten in (
+        build_rescore_body(body, SCRIPT),
+        build_retrieve_body(body, NEAR, "fire tv"),
+        build_window_body(body),
+    )[: 2 if "collapse" in extra else 3]:
         assert (rewritten.body, rewritten.reranked) == (body, False)
         assert word in rewritten.reason
 
@@ -141,17 +144,17 @@ def test_a_body_that_cannot_be_rescored_is_left_alone(extra, word):
 def test_the_client_reranks_groups():
     """What a rescore does not go along with, `collapse`, the client does: it widens the window of groups."""
     body = {"query": MATCH, "size": 5, "collapse": {"field": "brand", "inner_hits": {"name": "all"}}}
-    wide = widen(body, window=30)
+    wide = build_window_body(body, window=30)
     assert wide.reranked
     assert (wide.body["size"], wide.body["collapse"]) == (30, body["collapse"])
-    assert not widen(body | {"sort": ["price"]}).reranked
+    assert not build_window_body(body | {"sort": ["price"]}).reranked
 
 
 @given(body=bodies)
 def test_filtering_changes_the_query_and_the_source_alone(body):
     """A filter stands beside the caller's query; sort, collapse and all else stay, and the input as it was."""
     before = copy.deepcopy(body)
-    found = keep_contained(body, SCRIPT)
+    found = build_filter_body(body, SCRIPT)
     assert body == before
     assert found.reranked
     untouched = body.keys() - {"query", "_source"}
@@ -164,7 +167,7 @@ def test_filtering_changes_the_query_and_the_source_alone(body):
 def test_retrieving_changes_query_rescore_and_source_alone(body, k, window):
     """Near products join the caller's query; every other key stays, and what cannot be joined stays as it was."""
     before = copy.deepcopy(body)
-    found = retrieve(body, NEAR, "fire tv", Retrieve(k), window=window)
+    found = build_retrieve_body(body, NEAR, "fire tv", Retrieve(k), window=window)
     assert body == before
     untouched = body.keys() - {"query", "rescore", "_source"}
     assert {key: found.body[key] for key in untouched} == {key: body[key] for key in untouched}
@@ -181,7 +184,7 @@ def test_retrieving_changes_query_rescore_and_source_alone(body, k, window):
 )
 def test_a_sort_by_score_alone_is_reranked(sort):
     """All ways of saying `by score, best first` are reranked."""
-    assert rewrite({"query": MATCH, "sort": sort}, SCRIPT).reranked
+    assert build_rescore_body({"query": MATCH, "sort": sort}, SCRIPT).reranked
 
 
 @pytest.mark.parametrize(
@@ -205,21 +208,21 @@ def test_a_sort_by_score_alone_is_reranked(sort):
 def test_vectors_are_left_out_of_sources_unless_asked_for(asked, cluster, client):
     """Cluster mode hides ANTHEM's objects, client mode fetches vector and model, whatever the form of `_source`."""
     body = {"query": MATCH, **asked}
-    assert rewrite(body, SCRIPT).body.get("_source") == cluster
-    assert widen(body).body.get("_source") == client
+    assert build_rescore_body(body, SCRIPT).body.get("_source") == cluster
+    assert build_window_body(body).body.get("_source") == client
 
 
 def test_a_second_model_hides_the_first():
     """Whichever object a client ranks by, the vectors of the others stay out of sources too."""
-    second = Fields("anthem_ab12cd34")
+    second = VectorFields("anthem_ab12cd34")
     hidden = {"excludes": ["anthem", "anthem_ab12cd34", "anthem_*.vector"]}
-    assert rewrite({"query": MATCH}, SCRIPT, fields=second).body["_source"] == hidden
-    assert widen({"query": MATCH}, fields=second).body["_source"] == {"excludes": ["anthem"]}
+    assert build_rescore_body({"query": MATCH}, SCRIPT, fields=second).body["_source"] == hidden
+    assert build_window_body({"query": MATCH}, fields=second).body["_source"] == {"excludes": ["anthem"]}
 
 
 def test_a_field_of_the_shops_own_is_not_taken_for_ours():
     """A shop may have a field `anthem_singer`; asking for it asks for no vectors."""
-    assert rewrite({"query": MATCH, "_source": ["anthem_singer*"]}, SCRIPT).body["_source"] == {
+    assert build_rescore_body({"query": MATCH, "_source": ["anthem_singer*"]}, SCRIPT).body["_source"] == {
         "includes": ["anthem_singer*"],
         "excludes": HIDDEN,
     }
@@ -243,15 +246,15 @@ def test_a_field_of_the_shops_own_is_not_taken_for_ours():
 def test_the_caller_gets_the_sources_asked_for(asked, expected):
     """What client mode fetched for itself is gone from the hit, what the caller named is there."""
     hit = {"_id": "1", "_source": {"title": "fire tv", "anthem": {"vector": [1.0], "model": "m"}}}
-    assert restore(hit, asked, FIELDS).get("_source") == expected
+    assert restore_source(hit, asked, FIELDS).get("_source") == expected
 
 
 def test_a_wildcard_that_hides_the_vectors_is_noticed():
     """Client mode does not rank by vectors it cannot see."""
-    assert hides_vectors({"_source": {"excludes": ["*.vector"]}}, FIELDS)
-    assert not hides_vectors({"_source": {"excludes": ["anthem", "anthem.*", "brand*"]}}, FIELDS)
-    assert "anthem.vector" in widen({"query": MATCH, "_source": {"excludes": "*"}}).reason
-    assert "_none_" in widen({"query": MATCH, "stored_fields": "_none_"}).reason
+    assert excludes_vectors({"_source": {"excludes": ["*.vector"]}}, FIELDS)
+    assert not excludes_vectors({"_source": {"excludes": ["anthem", "anthem.*", "brand*"]}}, FIELDS)
+    assert "anthem.vector" in build_window_body({"query": MATCH, "_source": {"excludes": "*"}}).reason
+    assert "_none_" in build_window_body({"query": MATCH, "stored_fields": "_none_"}).reason
 
 
 @pytest.mark.parametrize(
@@ -273,10 +276,10 @@ def test_a_wildcard_that_hides_the_vectors_is_noticed():
 )
 def test_the_query_text_is_found(query, path, expected):
     """Text stands at the path, or in a plain `match` or `multi_match`; anything else gives None."""
-    assert query_text({"query": query}, path) == expected
+    assert find_query_text({"query": query}, path) == expected
 
 
 @given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(min_size=1), inner) | st.lists(inner)), st.text())
 def test_no_path_breaks_the_walk(node, path):
     """Any path through any JSON gives a value or None, never an error."""
-    value_at(node, path)
+    value_at_path(node, path)

@@ -3,12 +3,18 @@
 import pytest
 from small_shop import large_shop, match
 
-from anthem_core.sets import parse
+from anthem_core.encoding.query_operators import encode_phrases
 from anthem_plugin.client import AnthemClient, Filter, Retrieve
-from anthem_plugin.painless import CONTEXT, filter_script, put_script_body, score_script, script_id
-from anthem_plugin.retrieve import retrieve
-from anthem_plugin.rewrite import keep_contained, rewrite
-from anthem_plugin.scoring import Scoring
+from anthem_plugin.rewriter.rescore import build_filter_body, build_rescore_body
+from anthem_plugin.rewriter.retrieve import build_retrieve_body
+from anthem_plugin.scoring.painless import (
+    SCRIPT_CONTEXT,
+    build_filter_script,
+    build_put_script_body,
+    build_score_script,
+    script_id,
+)
+from anthem_plugin.scoring.params import ScoringParams
 
 TEXT = "fire tv OR kindle"
 BODY = match("fire tv") | {"size": 150}
@@ -24,7 +30,7 @@ def service(encoder, serving):
 @pytest.fixture(scope="module")
 def scoring(encoder):
     """What the service scores by."""
-    return Scoring.of(encoder.bundle)
+    return ScoringParams.of(encoder.bundle)
 
 
 def asked(service, body=BODY, **how):
@@ -37,29 +43,29 @@ def asked(service, body=BODY, **how):
 @pytest.mark.parametrize("how", [{}, {"slack": 0.1}, {"slack": -0.5, "unknown": False}])
 def test_a_filter_is_the_rewriters(service, encoder, scoring, how):
     """Mode `filter` answers with the body the client sends, slack and the unknown as they were given."""
-    script = filter_script(encoder.query("fire tv"), scoring, Filter(**how))
+    script = build_filter_script(encoder.query("fire tv"), scoring, Filter(**how))
     assert asked(service, mode="filter", **how) == {
-        "body": keep_contained(BODY, script).body, "reranked": True, "reason": None,
+        "body": build_filter_body(BODY, script).body, "reranked": True, "reason": None,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("how", [{}, {"k": 7}, {"k": 3.0, "filter": {"term": {"brand": "acme"}}}])
 def test_near_products_are_the_rewriters(service, encoder, scoring, how):
     """Mode `retrieve` answers with the body the client sends, neighbours and their filter as they were given."""
-    script = score_script(encoder.query("fire tv"), scoring)
-    expected = retrieve(BODY, script, "fire tv", Retrieve(**how), window=30).body
+    script = build_score_script(encoder.query("fire tv"), scoring)
+    expected = build_retrieve_body(BODY, script, "fire tv", Retrieve(**how), window=30).body
     assert asked(service, mode="retrieve", window=30, **how)["body"] == expected
 
 
 @pytest.mark.parametrize("mode", ["cluster", "filter", "retrieve"])
 def test_operators_ask_for_either_phrase(service, encoder, scoring, mode):
     """With `operators` the script has the region of both phrases, without it that of one text."""
-    region, body = parse(encoder, TEXT), match(TEXT)
-    script = score_script(region, scoring)
+    region, body = encode_phrases(encoder, TEXT), match(TEXT)
+    script = build_score_script(region, scoring)
     made = {
-        "cluster": rewrite(body, script).body,
-        "filter": keep_contained(body, filter_script(region, scoring)).body,
-        "retrieve": retrieve(body, script, TEXT).body,
+        "cluster": build_rescore_body(body, script).body,
+        "filter": build_filter_body(body, build_filter_script(region, scoring)).body,
+        "retrieve": build_retrieve_body(body, script, TEXT).body,
     }
     assert asked(service, body, mode=mode, operators=True)["body"] == made[mode]
     assert asked(service, body, mode=mode)["body"] != made[mode]
@@ -100,7 +106,7 @@ def test_what_makes_no_sense_is_refused(service, how, word):
 @pytest.mark.parametrize("how", [{"mode": "filter", "slack": 0.2}, {"mode": "retrieve", "k": 5}])
 def test_opensearch_answers_it_as_it_answers_the_client(service, client, encoder, how):
     """Sent by anyone, the body finds what the client finds in that mode."""
-    client.put_script(id=script_id(), body=put_script_body(), context=CONTEXT)
+    client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
     mode = Filter(0.2) if how["mode"] == "filter" else Retrieve(5)
     with large_shop(client, encoder) as index:
         found = client.search(index=index, body=asked(service, **how)["body"])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from opensearchpy.exceptions import NotFoundError
 
-from anthem_core.fields import Fields
-from anthem_plugin import in_client, painless
+from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.scoring import painless
+from anthem_plugin.search import client_mode
 
 pytestmark = pytest.mark.node
 
@@ -49,10 +50,10 @@ def index(client, encoder):
     """A shop on one shard: 320 products, every tenth without a vector."""
     name = f"test-search-{uuid.uuid4().hex}"
     client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": MAPPING})
-    client.indices.put_mapping(index=name, body=Fields().mapping(encoder.bundle.dimension))
+    client.indices.put_mapping(index=name, body=VectorFields().mapping(encoder.bundle.dimension))
     lines = []
     for number, (title, point) in enumerate(zip(TITLES, encoder.products(TITLES), strict=True)):
-        vector = Fields().document(point, encoder.bundle.model, title) if number % 10 else {}
+        vector = VectorFields().document(point, encoder.bundle.model, title) if number % 10 else {}
         product = {"title": title, "brand": title.split()[0], "price": number, "tags": [{"of": "shop"}]}
         lines += [{"index": {"_id": str(number)}}, product | vector]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
@@ -282,7 +283,7 @@ def test_the_callers_own_errors_are_the_callers(anthem, index):
 
 def test_a_fault_of_our_own_gives_the_plain_result(anthem, client, index, monkeypatch):
     """Even a defect in reranking costs the reranking alone."""
-    monkeypatch.setattr(in_client, "rerank", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(client_mode, "rerank", lambda *_, **__: 1 / 0)
     left = anthem.search(index, match("fire tv"), mode="client")
     assert left["hits"] == client.search(index=index, body=match("fire tv"))["hits"]
     assert "ZeroDivisionError" in left["anthem"]["reason"]

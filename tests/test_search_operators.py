@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from opensearchpy import AsyncOpenSearch
 
-from anthem_core.fields import Fields
+from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.cli import search
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 
@@ -42,11 +42,11 @@ def alike(one, other):
 def index(client, encoder):
     """A shop on one shard, with vectors."""
     name = f"test-operators-{uuid.uuid4().hex}"
-    mappings = Fields().mapping(encoder.bundle.dimension)
+    mappings = VectorFields().mapping(encoder.bundle.dimension)
     client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": mappings})
     lines = []
     for title, point in zip(TITLES, encoder.products(TITLES), strict=True):
-        document = {"title": title} | Fields().document(point, encoder.bundle.model, title)
+        document = {"title": title} | VectorFields().document(point, encoder.bundle.model, title)
         lines += [{"index": {"_id": title}}, document]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
     yield name

@@ -7,9 +7,9 @@ import pytest
 import secured_proxy
 from secured_proxy import SECRET, TITLES, done, header, password, run, secured, signature
 
-from anthem_core.cluster import connect
-from anthem_core.permissions import PERMISSIONS
-from anthem_plugin.painless import script_id
+from anthem_core.opensearch.connection import connect
+from anthem_core.opensearch.permissions import PERMISSIONS
+from anthem_plugin.scoring.painless import script_id
 
 pytestmark = pytest.mark.node
 

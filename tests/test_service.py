@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.fields import Fields
-from anthem_plugin.painless import score_script
-from anthem_plugin.rewrite import rewrite
-from anthem_plugin.scoring import Scoring
-from anthem_plugin.service.rewriting import MAX_DEPTH, MAX_WINDOW
-from anthem_plugin.service.settings import Settings
+from anthem_core.opensearch.schema import VectorFields
+from anthem_plugin.rewriter.rescore import build_rescore_body
+from anthem_plugin.scoring.painless import build_score_script
+from anthem_plugin.scoring.params import ScoringParams
+from anthem_plugin.service.rewrite import MAX_BODY_DEPTH, MAX_WINDOW
+from anthem_plugin.service.settings import ServiceSettings
 
-LIMITS = Settings()
+LIMITS = ServiceSettings()
 MATCH = {"query": {"match": {"title": "fire tv"}}, "size": 24, "aggs": {"brands": {"terms": {"field": "brand"}}}}
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -69,7 +69,9 @@ def test_products_have_the_numbers_of_the_encoder_in_order(service, encoder, tit
     """Products encoded over HTTP are what `anthem ingest` writes, in the order they were given."""
     answer = service.post("/encode/products", json={"texts": titles}).json()
     points = encoder.products(titles)
-    made = [Fields().document(point, encoder.bundle.model, title) for point, title in zip(points, titles, strict=True)]
+    made = [
+        VectorFields().document(point, encoder.bundle.model, title) for point, title in zip(points, titles, strict=True)
+    ]
     fields = zip(answer["points"], answer["text_hashes"], strict=True)
     assert made == [
         {"anthem": {"vector": point, "model": answer["model"], "text_hash": mark}} for point, mark in fields
@@ -80,8 +82,8 @@ def test_products_have_the_numbers_of_the_encoder_in_order(service, encoder, tit
 @pytest.mark.parametrize("how", [{}, {"query_text": "fire tv"}, {"query_path": "query.match.title"}, {"window": 7}])
 def test_a_rewritten_body_is_the_rewriters(service, encoder, how):
     """The rewriter answers over HTTP what the pure function answers, however the query text is named."""
-    script = score_script(encoder.query("fire tv"), Scoring.of(encoder.bundle))
-    expected = rewrite(MATCH, script, window=how.get("window", 100))
+    script = build_score_script(encoder.query("fire tv"), ScoringParams.of(encoder.bundle))
+    expected = build_rescore_body(MATCH, script, window=how.get("window", 100))
     answer = service.post("/rewrite", json={"body": MATCH, **how}).json()
     assert answer == {"body": expected.body, "reranked": True, "reason": None}
 
@@ -114,7 +116,7 @@ def test_a_body_that_cannot_be_reranked_says_why(service, body, reason):
     assert reason in answer["reason"]
 
 
-NESTED = b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH
+NESTED = b'{"a":' * MAX_BODY_DEPTH + b"1" + b"}" * MAX_BODY_DEPTH
 REFUSED = {
     "nothing": ("/rewrite", b"", "The body"),
     "no JSON": ("/encode/query", b'{"text": ', "at character"),

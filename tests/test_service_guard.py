@@ -7,8 +7,8 @@ import time
 import pytest
 
 from anthem_plugin.service.cli import _is_loopback
-from anthem_plugin.service.guard import FREE
-from anthem_plugin.service.settings import Settings
+from anthem_plugin.service.guard import PUBLIC_PATHS
+from anthem_plugin.service.settings import ServiceSettings
 
 SECRET = "xylophone"
 KEYED = {"Authorization": f"Bearer {SECRET}"}
@@ -48,19 +48,19 @@ def slowly(http, found):
 @pytest.mark.parametrize("shown", [{}, {"Authorization": SECRET}, {"Authorization": "Bearer x"}, {"X-Key": SECRET}])
 def test_who_shows_no_key_gets_nothing(encoder, serving, shown):
     """With keys every endpoint but checks and description answers 401, in a sentence, before it reads the request."""
-    with serving(encoder, Settings(keys=("other", SECRET))) as http:
+    with serving(encoder, ServiceSettings(keys=("other", SECRET))) as http:
         for path in ("/v1/rerank", "/rerank", "/rewrite", "/encode/query", "/encode/products", "/metrics", "/nowhere"):
             refused = http.post(path, content=b"{", headers=shown)
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
             assert "Authorization: Bearer" in refused.json()["detail"]
-        assert all(http.get(path).status_code == 200 for path in FREE)
+        assert all(http.get(path).status_code == 200 for path in PUBLIC_PATHS)
         assert http.post("/v1/rerank", json=ASKED, headers=KEYED).status_code == 200
         assert http.get("/metrics", headers=KEYED).status_code == 200
 
 
 def test_more_requests_than_may_be_are_told_to_wait(encoder, serving, gate, until):
     """At the limit a request gets 503 at once, checks and metrics still answer, and afterwards all is as before."""
-    with serving(Slow(encoder, gate), Settings(concurrency=1)) as http:
+    with serving(Slow(encoder, gate), ServiceSettings(concurrency=1)) as http:
         assert http.get("/ready").json() == {"status": "ready"}
         thread = slowly(http, found := [])
         until(lambda: http.get("/ready").status_code == 503)
@@ -77,7 +77,7 @@ def test_more_requests_than_may_be_are_told_to_wait(encoder, serving, gate, unti
 
 def test_a_request_that_takes_too_long_is_given_up(encoder, serving, gate, until):
     """After the time-out a request gets 503; what still runs for it counts as under way until it ends."""
-    with serving(Slow(encoder, gate), Settings(concurrency=1, timeout=0.3)) as http:
+    with serving(Slow(encoder, gate), ServiceSettings(concurrency=1, timeout=0.3)) as http:
         started = time.monotonic()
         late = http.post("/encode/query", json={"text": "slow tv"})
         assert (late.status_code, late.json()["detail"]) == (
@@ -98,7 +98,7 @@ def test_a_body_that_does_not_come_is_given_up(encoder, serving):
         time.sleep(1)
         yield b'"tv", "documents": ["tv"]}'
 
-    with serving(encoder, Settings(concurrency=1, timeout=0.2)) as http:
+    with serving(encoder, ServiceSettings(concurrency=1, timeout=0.2)) as http:
         assert http.post("/v1/rerank", content=halting()).status_code == 503
         assert http.post("/v1/rerank", json=ASKED).status_code == 200
 
@@ -140,7 +140,7 @@ def test_metrics_count_what_was_answered(encoder, serving):
 
 def test_a_query_asked_for_again_is_encoded_once(encoder, serving):
     """Endpoints share a cache of encoded queries; its hits are counted, and no answer is another for it."""
-    with serving(encoder, Settings(cache=2)) as http:
+    with serving(encoder, ServiceSettings(cache=2)) as http:
         first, again = (http.post("/v1/rerank", json=ASKED).json()["results"] for _ in range(2))
         http.post("/encode/query", json={"text": ASKED["query"]})
         for text in ("tv", "teapot"):
@@ -154,7 +154,7 @@ def test_a_query_asked_for_again_is_encoded_once(encoder, serving):
 
 def test_the_limits_of_a_request_are_settings(encoder, serving):
     """What has more documents, characters or bytes than was set is refused with the limit, and all else is answered."""
-    with serving(encoder, Settings(documents=2, characters=5, bytes=80)) as http:
+    with serving(encoder, ServiceSettings(documents=2, characters=5, bytes=80)) as http:
         for path, asked, status, limit in (
             ("/v1/rerank", {"query": "tv", "documents": ["a"] * 3}, 422, "at most 2"),
             ("/rerank", {"query": "tv", "texts": ["a"] * 3}, 422, "at most 2"),

@@ -15,9 +15,9 @@ import httpx
 import pytest
 import trustme
 
-from anthem_core.fields import Fields
-from anthem_core.node.choose import IMAGE
-from anthem_plugin.painless import script_id
+from anthem_core.opensearch.schema import VectorFields
+from anthem_plugin.scoring.painless import script_id
+from anthem_sandbox.node.cluster_choice import DOCKER_IMAGE
 
 REPOSITORY = Path(__file__).parents[1]
 SERVE = [sys.executable, "-c", "from anthem_plugin.service.cli import serve; serve()"]
@@ -177,7 +177,7 @@ def test_a_port_that_is_taken_ends_with_1_and_its_number(bundle, nowhere):
 def test_a_cluster_answers_what_the_service_wrote_and_rewrote(running, bundle, cluster, client, index, tmp_path):
     """With the script it stores, the vectors it encodes and the body it rewrites, a real cluster reranks every hit."""
     client.delete_script(id=script_id(), ignore=404)
-    client.indices.create(index=index, body={"mappings": Fields().mapping(bundle.dimension)})
+    client.indices.create(index=index, body={"mappings": VectorFields().mapping(bundle.dimension)})
     titles = ["fire tv stick", "fire pit", "tv stand", "fire tv cube remote"]
     with running(bundle, tmp_path / "log", cluster) as (_, http):
         made = http.post("/encode/products", json={"texts": titles}).json()
@@ -195,7 +195,7 @@ def test_a_cluster_answers_what_the_service_wrote_and_rewrote(running, bundle, c
 def test_compose_runs_the_version_that_is_tested_on_the_loopback_address_alone():
     """The compose file pins the OpenSearch that tests run on, waits for its health and publishes on loopback only."""
     compose = (REPOSITORY / "docker-compose.yml").read_text()
-    assert re.findall(r"image: (\S+)", compose) == [IMAGE]
+    assert re.findall(r"image: (\S+)", compose) == [DOCKER_IMAGE]
     assert compose.count("healthcheck:") == 1
     assert "condition: service_healthy" in compose
     ports = re.findall(r"- (\S+:\d+)$", compose, re.MULTILINE)

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anthem_core.attention import Attention
-from anthem_core.containment import query_distance
+from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.fusion import fuse
-from anthem_plugin.documents import Documents, vector
-from anthem_plugin.rerank import exact_point
-from anthem_plugin.scoring import Scoring, precise
-from anthem_plugin.service.reranking import log_odds, short
-from anthem_plugin.service.settings import Settings
+from anthem_core.geometry.regions import query_distance
+from anthem_plugin.scoring.documents import DocumentScorer, parse_vector
+from anthem_plugin.scoring.params import ScoringParams, to_float64
+from anthem_plugin.scoring.window import lift_point
+from anthem_plugin.service.rerank import log_odds, round_score
+from anthem_plugin.service.settings import ServiceSettings
 
-LIMITS = Settings()
+LIMITS = ServiceSettings()
 TITLES = ["fire tv stick 4k", "ceramic teapot", "red tv stand", "fire pit", "?!", "", "टीवी fire"]
 # Byte for byte what ml-commons sends: gson escapes the documents, the query is escaped once more than JSON asks for.
 BYTES = (
@@ -80,7 +80,7 @@ def test_every_index_once_best_first_in_numbers_java_takes(service, query, docum
 @given(st.floats(0, 1) | st.floats(-30, 30))
 def test_a_short_number_is_near_and_fits_java(value):
     """Nine digits lose less than one part in 10⁸, and no number of them is longer than 18 characters or looks whole."""
-    number = short(value)
+    number = round_score(value)
     assert number == pytest.approx(value, rel=1e-8, abs=1e-300)
     assert len(repr(number)) <= 18
     assert re.search(r"[.e]", repr(number))
@@ -89,11 +89,11 @@ def test_a_short_number_is_near_and_fits_java(value):
 def test_scores_are_those_of_attention_and_containment(service, attentive):
     """A score fuses attention and distance with the bundle's weights, the lexical score held at half saturation."""
     said = [title for title in TITLES if title not in ("?!", "")]
-    query, scoring = "fire tv", Scoring.of(attentive.bundle)
+    query, scoring = "fire tv", ScoringParams.of(attentive.bundle)
     fusion = scoring.attentive
-    points = np.array([exact_point(point) for point in attentive.products(said)])
-    distance = query_distance(precise(attentive.query(query)), points, scoring.gamma)
-    attention = Attention(attentive.bundle).scores(query, said)
+    points = np.array([lift_point(point) for point in attentive.products(said)])
+    distance = query_distance(to_float64(attentive.query(query)), points, scoring.gamma)
+    attention = AttentionScorer(attentive.bundle).scores(query, said)
     expected = fuse(np.full(len(said), fusion.half_saturation), distance, fusion, attention)
     np.testing.assert_allclose(by_index(cohere(service, query, said)), expected, rtol=1e-6)
 
@@ -113,9 +113,9 @@ def test_a_vector_in_text_is_the_stored_point(encoder, attentive, form, between)
     for one in (encoder, attentive):
         points = one.products(TITLES[:4])
         spelt = [form.format(between.join(str(value) for value in point)) for point in points]
-        documents, scoring = Documents(one), Scoring.of(one.bundle)
-        exact = np.array([exact_point(point) for point in points])
-        distance = query_distance(precise(one.query("fire tv")), exact, scoring.gamma)
+        documents, scoring = DocumentScorer(one), ScoringParams.of(one.bundle)
+        exact = np.array([lift_point(point) for point in points])
+        distance = query_distance(to_float64(one.query("fire tv")), exact, scoring.gamma)
         fusion = scoring.attentive or scoring.fusion
         expected = fuse(np.full(4, fusion.half_saturation), distance, fusion)
         np.testing.assert_allclose(documents.scores("fire tv", spelt), expected, rtol=1e-12)
@@ -125,8 +125,8 @@ def test_a_vector_in_text_is_the_stored_point(encoder, attentive, form, between)
                                   "1 2 3 4 5", "- + e ."])  # fmt: skip
 def test_what_is_no_vector_is_a_title(text):
     """Too few numbers, too many, none, or ones that float32 does not hold make no point."""
-    assert vector(text, 3) is None
-    assert vector("[1, 0.5, 0.25, 0]", 3).tolist() == [pytest.approx(1.1456439), 0.5, 0.25, 0.0]
+    assert parse_vector(text, 3) is None
+    assert parse_vector("[1, 0.5, 0.25, 0]", 3).tolist() == [pytest.approx(1.1456439), 0.5, 0.25, 0.0]
 
 
 def test_what_says_nothing_keeps_its_order(service):

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core import lorentz
-from anthem_core.containment import Both, Either, Query, contained, excess, query_distance
-from anthem_core.sets import parse, phrases
+from anthem_core.encoding.query_operators import encode_phrases, split_phrases
+from anthem_core.geometry import lorentz
+from anthem_core.geometry.regions import Both, Either, EncodedQuery, contained, excess, query_distance
 
 D = 3
 GAMMA = 0.2
 
 tangent = st.lists(st.floats(-1.5, 1.5, width=32, allow_subnormal=False), min_size=D, max_size=D).map(np.array)
 limit = st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=D, max_size=D).map(np.array)
-point_sets = st.lists(tangent, min_size=1, max_size=5).map(lambda many: lorentz.exp0(np.stack(many)))
+point_sets = st.lists(tangent, min_size=1, max_size=5).map(lambda many: lorentz.expmap0(np.stack(many)))
 slacks = st.floats(-0.5, 0.5)
 
 
@@ -27,7 +27,7 @@ def queries(draw):
     """Queries of one to three hyperboloids."""
     many = draw(st.lists(st.tuples(tangent, limit, st.floats(0.05, 1)), min_size=1, max_size=3))
     centres, limits, weights = (np.array(column) for column in zip(*many, strict=True))
-    return Query(lorentz.exp0(centres), limits, weights / weights.sum(), np.empty(0), np.empty(0))
+    return EncodedQuery(lorentz.expmap0(centres), limits, weights / weights.sum(), np.empty(0), np.empty(0))
 
 
 def joined(inner):
@@ -161,7 +161,7 @@ def test_real_queries_join(encoder):
 )
 def test_phrases(text, wanted):
     """The word OR in capitals parts phrases; inside a word, in small letters, or with nothing to join it does not."""
-    assert phrases(text) == wanted
+    assert split_phrases(text) == wanted
 
 
 phrase = st.text(st.characters(codec="utf-8"), min_size=1).map(str.strip).filter(lambda text: text and "OR" not in text)
@@ -170,13 +170,13 @@ phrase = st.text(st.characters(codec="utf-8"), min_size=1).map(str.strip).filter
 @given(st.lists(phrase, min_size=1, max_size=4))
 def test_phrases_joined_come_apart_again(many):
     """Phrases without an OR in them, joined by OR, are what `phrases` finds."""
-    assert phrases(" OR ".join(many)) == many
+    assert split_phrases(" OR ".join(many)) == many
 
 
 @given(st.text())
 def test_phrases_lose_no_letters(text):
     """Taken together, phrases hold all of the text but spaces and the ORs between them."""
-    kept = "".join("".join(phrases(text)).split())
+    kept = "".join("".join(split_phrases(text)).split())
     assert kept in ("".join(word for word in text.split() if word != "OR"), "".join(text.split()))
 
 
@@ -184,17 +184,17 @@ def test_phrases_lose_no_letters(text):
 def test_one_phrase_is_the_query(encoder, text):
     """Where one phrase has letters the region is that phrase's own query."""
     wanted = encoder.query(text.replace("OR", "").strip(" !?"))
-    np.testing.assert_array_equal(parse(encoder, text).centres, wanted.centres)
+    np.testing.assert_array_equal(encode_phrases(encoder, text).centres, wanted.centres)
 
 
 def test_or_is_either(encoder):
     """`fire OR kindle` is `fire | kindle`."""
     points = encoder.products(["Kindle Paperwhite", "Fire HD tablet", "garden hose"])
-    same(parse(encoder, "fire OR kindle"), encoder.query("fire") | encoder.query("kindle"), points)
+    same(encode_phrases(encoder, "fire OR kindle"), encoder.query("fire") | encoder.query("kindle"), points)
 
 
 @pytest.mark.parametrize("text", ["", "!!", "!! OR ??"])
 def test_no_letters_no_region(encoder, text):
     """A text without letters or digits gives None, as `Encoder.query` does."""
-    assert parse(encoder, text) is None
-    assert all(encoder.query(one) is None for one in phrases(text))
+    assert encode_phrases(encoder, text) is None
+    assert all(encoder.query(one) is None for one in split_phrases(text))

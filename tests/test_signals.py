@@ -8,14 +8,14 @@ import pytest
 from attention_shop import QUERIES, TITLES, fill, hits
 from small_shop import match
 
-from anthem_core.attention import Attention
-from anthem_core.bundle import ALL_SIGNALS, PRODUCT_GRAPH
-from anthem_core.encoder import Encoder
-from anthem_core.fields import Fields
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.bundle import ALL_SIGNALS, PRODUCT_GRAPH
+from anthem_core.encoding.encoder import Encoder
 from anthem_core.fusion import fuse
-from anthem_evaluation.rerank import encode
+from anthem_core.opensearch.schema import VectorFields
+from anthem_evaluation.offline import encode_products
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.rerank import distances
+from anthem_plugin.search.response import hit_distances
 
 pytestmark = pytest.mark.node
 
@@ -46,13 +46,17 @@ def ids(response):
 @pytest.fixture(scope="module")
 def index(client, attentive):
     """A shop whose products with letters in their title have vectors, every ninth excepted."""
-    points = encode(TITLES, attentive)
+    points = encode_products(TITLES, attentive)
     documents = {
         number: {"title": title}
-        | (Fields().document(points[number], attentive.bundle.model, title) if number in points and spared else {})
+        | (
+            VectorFields().document(points[number], attentive.bundle.model, title)
+            if number in points and spared
+            else {}
+        )
         for (number, title), spared in zip(TITLES.items(), itertools.cycle([True] * 8 + [False]))
     }
-    mapping = {"properties": SHOP["properties"] | Fields().mapping(attentive.bundle.dimension)["properties"]}
+    mapping = {"properties": SHOP["properties"] | VectorFields().mapping(attentive.bundle.dimension)["properties"]}
     name = fill(client, mapping, documents)
     yield name
     client.indices.delete(index=name)
@@ -80,8 +84,8 @@ def test_the_client_fuses_three_signals(client, attentive, index, query, window)
     }  # fmt: skip
     first = lexical[:window]
     scores = np.array([hit["_score"] for hit in first])
-    distance = distances(first, attentive.query(query), anthem.scoring)
-    attention = Attention(attentive.bundle).scores(query, [hit["_source"]["title"] for hit in first])
+    distance = hit_distances(first, attentive.query(query), anthem.scoring)
+    attention = AttentionScorer(attentive.bundle).scores(query, [hit["_source"]["title"] for hit in first])
     expected = 1 + fuse(scores, distance, anthem.scoring.attentive, attention) + 1e-6 * scores
     by_id = {hit["_id"]: hit["_score"] for hit in hits(found)}
     np.testing.assert_allclose([by_id[hit["_id"]] for hit in first], expected, rtol=3e-7)
@@ -96,7 +100,7 @@ def test_reranking_without_any_ingest(client, attentive, odd):
     lexical = {hit["_id"]: hit["_score"] for hit in hits(client.search(index=odd, body=match("fire tv")))}
     titles = {number: " ".join([text] if isinstance(text := ODD[int(number)]["title"], str) else text) for number in
               lexical}  # fmt: skip
-    attention = Attention(attentive.bundle).scores("fire tv", list(titles.values()))
+    attention = AttentionScorer(attentive.bundle).scores("fire tv", list(titles.values()))
     scores = np.array(list(lexical.values()))
     expected = (
         1 + fuse(scores, np.full(len(scores), np.nan), attentive.bundle.fusion[ALL_SIGNALS], attention) + 1e-6 * scores

@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from anthem_core.beir import Dataset, Product
-from anthem_core.catalogue import generate
-from anthem_core.text import words
-from anthem_evaluation.size import (
-    DEPTH,
-    NAMES,
-    TITLES,
-    ceiling,
-    generality,
-    holders,
-    holding,
-    nested,
+from anthem_core.encoding.tokenizer import split_words
+from anthem_evaluation.generality import (
+    CATEGORY_DEPTH_LABEL,
+    CATEGORY_ONLY_LABEL,
+    MATCHING_TITLES_LABEL,
+    compare_nested,
+    count_matching_titles,
+    index_titles,
+    measure_generality,
     nested_pairs,
-    sizes,
+    query_sizes,
     spearman,
+    spearman_ceiling,
 )
+from anthem_sandbox.catalogue import generate_catalogue
 
 said = st.frozensets(st.sampled_from("abcdef"), max_size=4)
 numbered = st.lists(said, max_size=8).map(lambda many: {str(number): one for number, one in enumerate(many)})
@@ -44,7 +44,7 @@ def test_pairs_are_all_proper_subsets(spoken):
 @given(numbered)
 def test_fewer_words_win_every_pair(spoken):
     """With the negative number of words as size the more general query of each pair is larger, with certainty."""
-    found = nested({query: -float(len(one)) for query, one in spoken.items()}, spoken)
+    found = compare_nested({query: -float(len(one)) for query, one in spoken.items()}, spoken)
     if found is not None:
         assert found.larger == 1
         assert found.interval[0] < 1 <= found.interval[1] + 1e-9
@@ -53,7 +53,7 @@ def test_fewer_words_win_every_pair(spoken):
 @given(numbered)
 def test_equal_sizes_win_no_pair(spoken):
     """A tie is no win."""
-    found = nested(dict.fromkeys(spoken, 0.5), spoken)
+    found = compare_nested(dict.fromkeys(spoken, 0.5), spoken)
     assert found is None or (found.larger == 0 and found.pairs > 0)
 
 
@@ -63,21 +63,21 @@ def test_equal_sizes_win_no_pair(spoken):
 def test_titles_are_those_that_hold_every_word(titles, asked):
     """The count is that of going through all titles one by one; no word asked, no title."""
     counted = sum(bool(asked) and set(asked) <= set(title) for title in titles)
-    assert holding(asked, holders(" ".join(title) for title in titles)) == counted
+    assert count_matching_titles(asked, index_titles(" ".join(title) for title in titles)) == counted
 
 
 @given(st.lists(st.integers(1, 4), min_size=3, max_size=30).filter(lambda many: len(set(many)) > 1))
 def test_no_order_beats_the_ceiling(goal):
     """Ranks without ties that follow the goal as well as they can reach the ceiling, and no more."""
     best = stats.rankdata(goal, method="ordinal").tolist()
-    assert spearman(best, goal) == pytest.approx(ceiling(goal))
-    assert spearman(best[::-1], goal) <= ceiling(goal) + 1e-12
+    assert spearman(best, goal) == pytest.approx(spearman_ceiling(goal))
+    assert spearman(best[::-1], goal) <= spearman_ceiling(goal) + 1e-12
 
 
 def test_golden_ceiling():
     """Of four, three tied: √(1 − (27 − 3) / (64 − 4)) = √0.6; without ties it is 1."""
-    assert ceiling([4, 4, 4, 1]) == pytest.approx(math.sqrt(0.6))
-    assert ceiling([1, 2, 3]) == 1
+    assert spearman_ceiling([4, 4, 4, 1]) == pytest.approx(math.sqrt(0.6))
+    assert spearman_ceiling([1, 2, 3]) == 1
 
 
 @pytest.mark.parametrize(
@@ -90,25 +90,25 @@ def test_nothing_to_tell(values, goal):
 
 def test_sizes_are_the_queries_own(encoder):
     """Every query has the size of its region; one without letters has none."""
-    found = sizes(encoder, {"a": "fire", "b": "!!", "c": "fire tv"})
+    found = query_sizes(encoder, {"a": "fire", "b": "!!", "c": "fire tv"})
     assert found == {"a": encoder.query("fire").size, "c": encoder.query("fire tv").size}
 
 
 @pytest.fixture(scope="module")
 def catalogue():
     """A small generated catalogue."""
-    return generate(products=700)
+    return generate_catalogue(products=700)
 
 
 def test_the_catalogue_tells_all(encoder, catalogue):
     """All rows are there, the counts are those of the queries, the values are JSON and within the ceiling."""
     queries = {query: catalogue.queries[query] for query in catalogue.qrels["dev"]}
-    found = generality(sizes(encoder, queries), catalogue, queries)
+    found = measure_generality(query_sizes(encoder, queries), catalogue, queries)
     rows = {row.against: row for row in found.correlations}
-    assert set(rows) == {NAMES, DEPTH, TITLES}
-    assert rows[DEPTH].queries == len(queries)
+    assert set(rows) == {CATEGORY_ONLY_LABEL, CATEGORY_DEPTH_LABEL, MATCHING_TITLES_LABEL}
+    assert rows[CATEGORY_DEPTH_LABEL].queries == len(queries)
     alone = [query for query in queries if not catalogue.query_metadata[query]["constraints"]]
-    assert rows[NAMES].queries == len(alone)
+    assert rows[CATEGORY_ONLY_LABEL].queries == len(alone)
     assert all(abs(row.size) <= row.ceiling for row in rows.values())
     assert json.loads(json.dumps(asdict(found), allow_nan=False))["nested"]["pairs"] == found.nested.pairs
 
@@ -118,10 +118,10 @@ def test_the_rivals_are_words_and_rarity(encoder):
     titles = ["red sofa large", "red sofa small", "red lamp small", "red rug"]
     texts = {"1": "red", "2": "red sofa", "3": "red sofa large"}
     dataset = Dataset({str(number): Product(str(number), title) for number, title in enumerate(titles)}, texts)
-    (row,) = generality(sizes(encoder, texts), dataset, texts).correlations
-    assert (row.against, row.queries) == (TITLES, 3)
+    (row,) = measure_generality(query_sizes(encoder, texts), dataset, texts).correlations
+    assert (row.against, row.queries) == (MATCHING_TITLES_LABEL, 3)
     assert row.words == pytest.approx(1) == row.idf == row.ceiling
-    assert [len(words(text)) for text in texts.values()] == [1, 2, 3]
+    assert [len(split_words(text)) for text in texts.values()] == [1, 2, 3]
 
 
 def test_depth_counts_upwards():
@@ -130,11 +130,11 @@ def test_depth_counts_upwards():
     depths = {query: {"depth": int(query), "constraints": 0} for query in texts}
     dataset = Dataset({"p": Product("p", "garden hose")}, texts, query_metadata=depths)
     found = {query: 1 / int(query) for query in texts}
-    rows = {row.against: row.size for row in generality(found, dataset, texts).correlations}
-    assert rows == {NAMES: pytest.approx(1), DEPTH: pytest.approx(1)}
+    rows = {row.against: row.size for row in measure_generality(found, dataset, texts).correlations}
+    assert rows == {CATEGORY_ONLY_LABEL: pytest.approx(1), CATEGORY_DEPTH_LABEL: pytest.approx(1)}
 
 
 def test_nothing_to_compare(encoder):
     """Without metadata, matching titles and nested pairs there is nothing to say."""
     dataset = Dataset({"p": Product("p", "garden hose")}, {"1": "fire", "2": "kindle"})
-    assert generality(sizes(encoder, dataset.queries), dataset, dataset.queries) is None
+    assert measure_generality(query_sizes(encoder, dataset.queries), dataset, dataset.queries) is None

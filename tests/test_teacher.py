@@ -6,17 +6,17 @@ import shutil
 import numpy as np
 import pytest
 
+from anthem_core.encoding.tokenizer import split_words
 from anthem_core.errors import DataError
-from anthem_core.text import words
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model import lorentz  # noqa: E402
-from anthem_model.course import Pace  # noqa: E402
-from anthem_model.shop import Judged, Parts, Shop  # noqa: E402
-from anthem_model.teacher import Teacher, read  # noqa: E402
-from anthem_model.training import Plan, train  # noqa: E402
+from anthem_model.data.training_shop import JudgedQuery, ShopSplit, TrainingShop
+from anthem_model.geometry import lorentz
+from anthem_model.initialisation.teacher import Teacher, embed_shop
+from anthem_model.trainer.loop import TrainingSchedule
+from anthem_model.trainer.training import TrainingPlan, train_anthem
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
@@ -51,7 +51,7 @@ class Letters:
 
 def shop(judged=()):
     """Twelve products, and queries judged on them."""
-    return Shop("tiny", TITLES, [Judged(text, (0,), (1.0,)) for text in judged])
+    return TrainingShop("tiny", TITLES, [JudgedQuery(text, (0,), (1.0,)) for text in judged])
 
 
 def test_vectors_are_of_length_1_in_their_order(model, tmp_path):
@@ -101,27 +101,27 @@ def test_a_folder_without_a_model_is_refused(tmp_path, content):
 def test_a_teacher_reads_titles_and_queries(model, tmp_path):
     """Read are the titles first, then words of titles, then the judged queries; every text has its own vector."""
     teacher = Teacher(model, tmp_path)
-    texts, vectors = read(shop(["red tea", "lamp"]), teacher, random.Random(0), 9)
+    texts, vectors = embed_shop(shop(["red tea", "lamp"]), teacher, random.Random(0), 9)
     assert texts[:12] == TITLES
     assert texts[21:] == ["red tea", "lamp"]
-    known = {word for title in TITLES for word in words(title)}
+    known = {word for title in TITLES for word in split_words(title)}
     assert all(set(text.split()) <= known for text in texts[12:21])
     np.testing.assert_allclose(vectors, teacher.vectors(texts, "all"), atol=2e-3)
 
 
 def test_a_shop_without_words_asks_nothing():
     """Titles of signs alone give no pseudo-query."""
-    texts, vectors = read(Shop("signs", ["!!", "?"], []), Letters(), random.Random(0))
+    texts, vectors = embed_shop(TrainingShop("signs", ["!!", "?"], []), Letters(), random.Random(0))
     assert texts == ["!!", "?"]
     assert len(vectors) == 2
 
 
 def test_a_catalogue_alone_learns_from_a_teacher():
     """Without a single judgment products are as near to each other as the teacher's vectors are."""
-    plan = Plan(pace=Pace(steps=1, rate=1e-9), dimension=26, grid=8, known=200, buckets=40)
-    nobody = Parts(shop(), Shop("tiny", [], []))
-    points = train([nobody], plan, Letters()).ranker.points(TITLES)
-    found = torch.nn.functional.normalize(lorentz.log0(points), dim=1)
+    plan = TrainingPlan(pace=TrainingSchedule(steps=1, rate=1e-9), dimension=26, grid=8, known=200, buckets=40)
+    nobody = ShopSplit(shop(), TrainingShop("tiny", [], []))
+    points = train_anthem([nobody], plan, Letters()).ranker.points(TITLES)
+    found = torch.nn.functional.normalize(lorentz.logmap0(points), dim=1)
     wanted = torch.from_numpy(Letters().vectors(TITLES, "titles")).float()
     agreement = np.corrcoef((found @ found.T).flatten(), (wanted @ wanted.T).flatten())[0, 1]
     assert agreement > 0.9

@@ -11,8 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core import text as module
-from anthem_core.text import Vocabulary, build_vocabulary, normalise, pad, text_of, trigrams, unpack, words
+from anthem_core.encoding import tokenizer as module
+from anthem_core.encoding.tokenizer import (
+    Vocabulary,
+    build_vocabulary,
+    extract_trigrams,
+    normalise,
+    pad_ids,
+    split_words,
+    unpack_ids,
+)
+from anthem_core.opensearch.schema import product_text
 
 # Lone surrogates too: JSON can carry them.
 anything = st.text(st.characters(exclude_categories=()))
@@ -26,7 +35,7 @@ GOLDEN = {
 FOREIGN = ["टीवी", "Kühlschrank", "テレビ", "telvision 4k", "naïve café", "телевизор", "תנור", "📺 tv", "5"]
 PRINT_IDS = """
 import sys
-from anthem_core.text import Vocabulary
+from anthem_core.encoding.tokenizer import Vocabulary
 print([Vocabulary(('#re',), 977).query_ids(text) for text in sys.argv[1:]])
 """
 
@@ -34,8 +43,8 @@ print([Vocabulary(('#re',), 977).query_ids(text) for text in sys.argv[1:]])
 @given(anything)
 def test_a_word_gives_as_many_trigrams_as_characters(text):
     """A word of n characters gives n trigrams of three characters, the shortest word one."""
-    grams = trigrams(text)
-    assert len(grams) == sum(len(word) for word in words(text))
+    grams = extract_trigrams(text)
+    assert len(grams) == sum(len(word) for word in split_words(text))
     assert all(len(gram) == 3 for gram in grams)
 
 
@@ -56,14 +65,14 @@ def test_every_character_has_one_normal_form():
 def test_case_makes_no_difference(text):
     """ASCII text in capitals has the same words, and width or ligature make none either."""
     plain = text.encode("ascii", "ignore").decode()
-    assert words(plain.upper()) == words(plain.lower())
-    assert words("ＴＶ ﬁre") == ["tv", "fire"]
+    assert split_words(plain.upper()) == split_words(plain.lower())
+    assert split_words("ＴＶ ﬁre") == ["tv", "fire"]
 
 
 @given(anything, anything)
 def test_words_stand_apart(one, other):
     """Trigrams never cross a space: two texts side by side give the trigrams of the one, then of the other."""
-    assert trigrams(f"{one} {other}") == trigrams(one) + trigrams(other)
+    assert extract_trigrams(f"{one} {other}") == extract_trigrams(one) + extract_trigrams(other)
 
 
 @pytest.mark.parametrize("text", FOREIGN)
@@ -74,21 +83,21 @@ def test_no_script_is_empty(text):
 
 def test_marks_belong_to_their_words():
     """A Hindi word keeps its vowels: one word, as many trigrams as code points."""
-    assert words("टीवी") == ["टीवी"]
-    assert len(trigrams("टीवी")) == 4
+    assert split_words("टीवी") == ["टीवी"]
+    assert len(extract_trigrams("टीवी")) == 4
 
 
 @pytest.mark.parametrize("text", ["", "  ", "!?", "📺", "—", "\u0301"])
 def test_text_without_letters_or_digits_is_empty(text):
     """Punctuation, emoji and lone marks give no trigram."""
-    assert trigrams(text) == []
+    assert extract_trigrams(text) == []
 
 
 def test_golden_trigrams():
     """The list of the docstring, and of words of one letter, digits and marks."""
-    assert trigrams("red tv") == ["#re", "red", "ed#", "#tv", "tv#"]
-    assert trigrams("A 4-K") == ["#a#", "#4#", "#k#"]
-    assert trigrams("Straße") == ["#st", "str", "tra", "ras", "ass", "sse", "se#"]
+    assert extract_trigrams("red tv") == ["#re", "red", "ed#", "#tv", "tv#"]
+    assert extract_trigrams("A 4-K") == ["#a#", "#4#", "#k#"]
+    assert extract_trigrams("Straße") == ["#st", "str", "tra", "ras", "ass", "sse", "se#"]
 
 
 @pytest.mark.parametrize("text", GOLDEN)
@@ -120,8 +129,8 @@ def test_ids_do_not_hang_on_the_hash_seed():
 @given(anything, st.integers(1, 60))
 def test_limit_cuts_the_end(text, limit):
     """A limit keeps the first trigrams and drops the rest."""
-    assert trigrams(text, limit) == trigrams(text)[:limit]
-    assert VOCABULARY.ids(text, limit) == [VOCABULARY.id(gram) for gram in trigrams(text)[:limit]]
+    assert extract_trigrams(text, limit) == extract_trigrams(text)[:limit]
+    assert VOCABULARY.ids(text, limit) == [VOCABULARY.id(gram) for gram in extract_trigrams(text)[:limit]]
 
 
 @given(anything)
@@ -135,7 +144,7 @@ def test_ids_lie_in_the_table(text):
 @given(st.lists(st.lists(st.integers(1, 99), max_size=9), max_size=6), st.integers(1, 4))
 def test_padding_keeps_every_row(rows, least):
     """The mask shows each row at its start and zeros after it; no axis of length is shorter than `least`."""
-    ids, mask = pad(rows, least)
+    ids, mask = pad_ids(rows, least)
     assert ids.dtype == np.int64
     assert mask.dtype == np.bool_
     assert ids.shape == mask.shape == (len(rows), max([least, *map(len, rows)]))
@@ -171,16 +180,16 @@ def test_rules_tell_vocabularies_apart(changed):
 def test_ascii_has_the_words_of_all_text(text):
     """The short way for ASCII finds the words that the pattern for every script finds."""
     plain = text.encode("ascii", "ignore").decode()
-    assert words(plain) == module._WORD.findall(normalise(plain))
+    assert split_words(plain) == module._WORD_PATTERN.findall(normalise(plain))
 
 
 @given(st.lists(anything, max_size=6), st.integers(1, 60))
 def test_packed_ids_are_the_ids(texts, limit):
     """Rows of bytes hold the ids of the trigrams, words met before or not, and unpack as ids are padded."""
-    wanted = [[VOCABULARY.id(gram) for gram in trigrams(text, limit)] for text in texts]
+    wanted = [[VOCABULARY.id(gram) for gram in extract_trigrams(text, limit)] for text in texts]
     for _ in range(2):
         packed = [VOCABULARY.packed(text, limit) for text in texts]
-        for found, expected in zip(unpack(packed), pad(wanted), strict=True):
+        for found, expected in zip(unpack_ids(packed), pad_ids(wanted), strict=True):
             assert found.dtype == expected.dtype
             np.testing.assert_array_equal(found, expected)
 
@@ -190,7 +199,7 @@ def test_the_words_remembered_have_a_bound(monkeypatch):
     monkeypatch.setattr(module, "_REMEMBERED", 7)
     vocabulary = Vocabulary(VOCABULARY.known, 100)
     for text in (*(f"word{number}" for number in range(100)), "x" * 33):
-        assert vocabulary.ids(text, 99) == [vocabulary.id(gram) for gram in trigrams(text)]
+        assert vocabulary.ids(text, 99) == [vocabulary.id(gram) for gram in extract_trigrams(text)]
         assert len(vocabulary._words) <= 7
     assert "x" * 33 not in vocabulary._words
 
@@ -198,5 +207,5 @@ def test_the_words_remembered_have_a_bound(monkeypatch):
 def test_the_text_of_a_product():
     """Values of the fields in order, through lists and dotted keys; what is no string or number gives none."""
     source = {"title": "tv", "brand.name": "Acme", "brand": {"no": 7}, "tags": ["4k", None, True, {"x": "y"}]}
-    assert text_of(source, ["title"]) == "tv"
-    assert text_of(source, ["brand.name", "title", "tags", "brand.no", "absent"]) == "Acme tv 4k 7"
+    assert product_text(source, ["title"]) == "tv"
+    assert product_text(source, ["brand.name", "title", "tags", "brand.no", "absent"]) == "Acme tv 4k 7"

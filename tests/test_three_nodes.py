@@ -15,21 +15,21 @@ import pytest
 from opensearchpy import OpenSearch
 from opensearchpy.helpers import scan
 
-from anthem_core.catalogue import generate
 from anthem_core.errors import AnthemError, NodeError
-from anthem_core.node.choose import chosen_release
-from anthem_core.node.java import find_java
-from anthem_core.node.process import status
-from anthem_core.node.several import Member, Several, local_cluster, members
-from anthem_ingest.ingest import Options, ingest_index, load_products
+from anthem_ingest.ingest import IngestOptions, ingest_index, load_products
 from anthem_plugin.client import AnthemClient
+from anthem_sandbox.catalogue import generate_catalogue
+from anthem_sandbox.node.cluster_choice import find_test_release
+from anthem_sandbox.node.java import find_java
+from anthem_sandbox.node.lifecycle import get_node_status
+from anthem_sandbox.node.local_cluster import ClusterNode, LocalCluster, local_cluster, plan_cluster_nodes
 
 pytestmark = pytest.mark.node
 
 MODES = ("cluster", "client")
 STARTER = """
 import time
-from anthem_core.node.several import local_cluster
+from anthem_sandbox.node.local_cluster import local_cluster
 with local_cluster(1) as several:
     print(several.members[0].home, flush=True)
     time.sleep(600)
@@ -59,7 +59,7 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="module")
 def nodes(proof):
     """A cluster of three nodes, whose Java in short spends no time on making itself fast."""
-    release = chosen_release()
+    release = find_test_release()
     try:
         find_java(release=release)
     except NodeError as error:
@@ -81,7 +81,7 @@ def everywhere(nodes):
 @pytest.fixture(scope="module")
 def shop(everywhere, encoder):
     """A shop with vectors, and of some queries all products that OpenSearch finds, by text."""
-    data = generate(products=600)
+    data = generate_catalogue(products=600)
     everywhere.indices.create(index="shop", body={"settings": SHARDS})
     load_products(everywhere, "shop", data.products.values(), encoder)
     found = ((text, everywhere.search(index="shop", body=match(text))["hits"]) for text in data.queries.values())
@@ -173,7 +173,7 @@ def test_a_node_dies_and_nothing_is_lost(nodes, everywhere, encoder, shop, case,
     fill(everywhere, f"products-{victim}", number)
     doomed = chosen(everywhere, nodes, victim)
     urls = [nodes.urls[doomed]] if victim == "entry" else nodes.urls
-    options = Options(rate=number / 10)
+    options = IngestOptions(rate=number / 10)
     with client_of(urls) as entry, searched(everywhere, encoder, shop) as answers, ThreadPoolExecutor(1) as thread:
         running = thread.submit(ingest_index, entry, f"products-{victim}", encoder, options=options)
         until(lambda: running.done() or pointed(everywhere, f"products-{victim}") > number / 4, 300)
@@ -218,7 +218,7 @@ def test_nothing_is_left_of_a_cluster_whose_starter_is_killed(proof, until):
         pytest.skip("it starts a node of its own: --proof")
     with subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True) as starter:
         home = Path(starter.stdout.readline().strip())
-        pid = status(home).pid
+        pid = get_node_status(home).pid
         starter.kill()
     until(lambda: not (home.parent.exists() or Path(f"/proc/{pid}").exists()))
 
@@ -226,12 +226,12 @@ def test_nothing_is_left_of_a_cluster_whose_starter_is_killed(proof, until):
 def test_a_node_that_does_not_run_cannot_be_killed(tmp_path):
     """To kill a node twice is an error that says how to start it, not a signal to whoever has its number by now."""
     with pytest.raises(NodeError, match=r"restart\(0\) starts it"):
-        Several([Member(tmp_path / "node-0", 1, {})], "512m").kill(0)
+        LocalCluster([ClusterNode(tmp_path / "node-0", 1, {})], "512m").kill(0)
 
 
 def test_every_node_is_told_of_all(tmp_path):
     """All nodes have the same cluster, seeds and first electors, and a name, a home and two ports of their own."""
-    several = members(tmp_path, 3)
+    several = plan_cluster_nodes(tmp_path, 3)
     own = ("node.name", "transport.port")
     assert len({str({key: one.settings[key] for key in one.settings if key not in own}) for one in several}) == 1
     assert len({one.home for one in several}) == 3

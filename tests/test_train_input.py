@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from anthem_core.beir import Dataset, Product, read_dataset, unanswered, write_dataset
+from anthem_core.beir import Dataset, Product, find_unanswered_queries, read_dataset, write_dataset
 from anthem_core.cli import main
 from anthem_core.errors import DataError
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model.checkpoint import load  # noqa: E402
+from anthem_model.checkpoint import load_checkpoint
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
@@ -59,7 +59,7 @@ def test_folders_of_one_name_are_two_shops(train, folder, tmp_path):
     write_dataset(WHOLE, tmp_path / "other" / "shop")
     result = train(folder, tmp_path / "other" / "shop")
     assert set(json.loads(result.stdout)["validation"]) == {"shop", "shop (2)"}
-    assert load(tmp_path / "x.pt").trained_on == ["shop", "shop (2)"]
+    assert load_checkpoint(tmp_path / "x.pt").trained_on == ["shop", "shop (2)"]
 
 
 def test_other_splits_are_not_read(train, folder):
@@ -92,14 +92,14 @@ def test_a_query_without_a_relevant_product_is_named_with_its_line(tmp_path):
     write_dataset(Dataset(PRODUCTS, queries, {"train": qrels}), tmp_path / "few")
     dataset = read_dataset(tmp_path / "few")
     lines = (tmp_path / "few" / "qrels" / "train.tsv").read_text().splitlines()
-    (found,) = unanswered(tmp_path / "few", dataset, "train")
+    (found,) = find_unanswered_queries(tmp_path / "few", dataset, "train")
     assert lines[found.line - 1].startswith("q7\t")
     assert str(found) == f"qrels/train.tsv:{found.line}: 'q7' has no relevant product"
-    assert unanswered(tmp_path / "few", dataset, "dev") == []
+    assert find_unanswered_queries(tmp_path / "few", dataset, "dev") == []
     qrels |= {f"q{number}": {"p0": 0} for number in range(3)}
     write_dataset(Dataset(PRODUCTS, queries, {"train": qrels}), tmp_path / "many")
     with pytest.raises(DataError, match=r"4 of 200 queries .* have no relevant product"):
-        unanswered(tmp_path / "many", read_dataset(tmp_path / "many"), "train")
+        find_unanswered_queries(tmp_path / "many", read_dataset(tmp_path / "many"), "train")
 
 
 @pytest.mark.parametrize("words", [("--seed", 2**64), ("--seed", -1), ("--threads", 100_000)])

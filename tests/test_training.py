@@ -19,21 +19,23 @@ from anthem_core.cli import main
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model.anthem import UNKNOWN  # noqa: E402
-from anthem_model.checkpoint import load  # noqa: E402
-from anthem_model.course import Pace  # noqa: E402
-from anthem_model.lexical import Lexical  # noqa: E402
-from anthem_model.lists import Mixture, Sampler  # noqa: E402
-from anthem_model.shop import prepare, validation_count  # noqa: E402
-from anthem_model.training import Plan, fresh, train  # noqa: E402
-from anthem_model.validation import pools, standing  # noqa: E402
+from anthem_model.anthem_ranker import UNKNOWN_GAIN
+from anthem_model.checkpoint import load_checkpoint
+from anthem_model.data.batches import BatchMixture, ListSampler
+from anthem_model.data.bm25 import Bm25Index
+from anthem_model.data.training_shop import max_validation_queries, split_dataset
+from anthem_model.trainer.loop import TrainingSchedule
+from anthem_model.trainer.training import TrainingPlan, build_ranker, train_anthem
+from anthem_model.trainer.validation import build_pools, validate_ranker
 
 torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
 
 COLOURS = ("red", "blue", "green", "black", "white")
 THINGS = ("teapot", "kettle", "desk lamp", "coffee mug")
-MIXTURE = Mixture(judged=6, pseudo=2, candidates=8, confused=3, random=1)
-PLAN = Plan(pace=Pace(steps=24, rate=1e-2, every=12), mixture=MIXTURE, dimension=8, known=200, buckets=40)
+MIXTURE = BatchMixture(judged=6, pseudo=2, candidates=8, confused=3, random=1)
+PLAN = TrainingPlan(
+    pace=TrainingSchedule(steps=24, rate=1e-2, every=12), mixture=MIXTURE, dimension=8, known=200, buckets=40
+)
 
 
 def dataset(judged=True):
@@ -52,20 +54,22 @@ def dataset(judged=True):
 @pytest.fixture(scope="module")
 def shop():
     """The twenty products, prepared: a part to learn from and one to validate on."""
-    return prepare("tiny", dataset(), random.Random(0))
+    return split_dataset("tiny", dataset(), random.Random(0))
 
 
 @pytest.fixture(scope="module", params=["lorentz", "euclid"])
 def trained(request, shop):
     """A model trained for some steps, in either geometry, and its plan."""
     plan = replace(PLAN, geometry=request.param)
-    return train([shop], plan), plan
+    return train_anthem([shop], plan), plan
 
 
 def untrained(shop, geometry="lorentz"):
     """A ranker that has learned nothing."""
     torch.manual_seed(0)
-    return fresh(shop.learn.titles, [query.text for query in shop.learn.judged], replace(PLAN, geometry=geometry))
+    return build_ranker(
+        shop.learn.titles, [query.text for query in shop.learn.judged], replace(PLAN, geometry=geometry)
+    )
 
 
 def test_preparing_keeps_train_apart_from_the_rest(shop):
@@ -82,7 +86,7 @@ def test_twins_of_validation_titles_are_not_learned():
     """Where every title is sold twice, no title is both learned and validated on."""
     once = dataset()
     twins = {f"{name}b": replace(product, id=f"{name}b") for name, product in once.products.items()}
-    doubled = prepare("doubled", replace(once, products=once.products | twins), random.Random(0))
+    doubled = split_dataset("doubled", replace(once, products=once.products | twins), random.Random(0))
     assert doubled.validate.judged
     assert not set(doubled.learn.titles) & set(doubled.validate.titles)
 
@@ -105,12 +109,12 @@ def grades_of(whole, text):
 @pytest.mark.parametrize(("judged", "wanted"), [(0, 0), (2, 0), (3, 1), (30, 10), (90, 30), (180, 30), (600, 100)])
 def test_a_sixth_validates_or_of_few_a_third(judged, wanted):
     """A sixth of the judged queries validate, of few a third, up to thirty."""
-    assert validation_count(judged) == wanted
+    assert max_validation_queries(judged) == wanted
 
 
 def test_a_product_that_may_match_is_unknown(shop):
     """Over a batch's titles one that holds every word of a query it is no candidate of is unknown, all others are 0."""
-    ranker, lists = untrained(shop), Sampler(shop.learn, MIXTURE).lists(0)
+    ranker, lists = untrained(shop), ListSampler(shop.learn, MIXTURE).lists(0)
     gains, judged = ranker._spread(lists)
     assert torch.equal(gains.gather(1, lists.candidates), lists.gains)
     assert torch.equal(judged.gather(1, lists.candidates), lists.judged)
@@ -119,7 +123,7 @@ def test_a_product_that_may_match_is_unknown(shop):
         for place, title in enumerate(lists.titles):
             if place not in lists.candidates[row]:
                 may_match = set(query.split()) <= set(title.split())
-                assert gains[row, place] == (UNKNOWN if may_match else 0)
+                assert gains[row, place] == (UNKNOWN_GAIN if may_match else 0)
 
 
 @pytest.mark.parametrize("geometry", ["lorentz", "euclid"])
@@ -128,7 +132,7 @@ def test_every_parameter_learns(shop, geometry):
 
     The share's bias adds the same to every trigram, of which only differences count. Extents are fitted afterwards.
     """
-    ranker, lists = untrained(shop, geometry), Sampler(shop.learn, MIXTURE).lists(0)
+    ranker, lists = untrained(shop, geometry), ListSampler(shop.learn, MIXTURE).lists(0)
     for parameter in ranker.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -144,7 +148,7 @@ def test_every_parameter_learns(shop, geometry):
 def test_training_lowers_the_loss(trained, shop):
     """After training the same lists cost less than before."""
     found, plan = trained
-    lists = Sampler(shop.learn, MIXTURE, 99).lists(0)
+    lists = ListSampler(shop.learn, MIXTURE, 99).lists(0)
     with torch.no_grad():
         before, after = (float(ranker.loss(lists)) for ranker in (untrained(shop, plan.geometry).eval(), found.ranker))
     assert after < 0.9 * before
@@ -161,7 +165,7 @@ def test_entities_stay_in_their_space(trained):
 def test_the_same_seed_gives_the_same_model(trained, shop):
     """Training twice from one seed gives identical weights and quality; another seed gives others."""
     found, plan = trained
-    again, other = train([shop], plan), train([shop], replace(plan, seed=1))
+    again, other = train_anthem([shop], plan), train_anthem([shop], replace(plan, seed=1))
     assert equal(again.ranker.state_dict(), found.ranker.state_dict())
     assert again.quality == found.quality
     assert not torch.equal(other.ranker.network.entities.points, found.ranker.network.entities.points)
@@ -176,7 +180,7 @@ def test_what_is_trained_is_ready_measured_and_rounded(trained, shop):
     """The model is in inference mode, rounded as a bundle keeps it, and its quality is its own, measured again."""
     ranker = trained[0].ranker
     assert not ranker.training
-    found = standing(ranker, shop.validate, pools(shop.validate))
+    found = validate_ranker(ranker, shop.validate, build_pools(shop.validate))
     assert trained[0].quality == {"tiny": pytest.approx(found, abs=0.02)}  # measured before it is rounded
     assert trained[0].steps in (12, 24)
     table = ranker.network.grid.tangents.weight
@@ -197,36 +201,36 @@ def test_the_salience_starts_at_the_rarity(shop):
 
 def test_shops_are_drawn_by_their_shares(shop):
     """Of three shares a shop with two is drawn from twice as often, each time by a sampler of its own."""
-    from anthem_model.training import _samplers
+    from anthem_model.trainer.training import _build_samplers
 
     other = replace(shop.learn, name="other")
-    samplers = _samplers([shop.learn, other], replace(PLAN, shares=(2, 1)))
+    samplers = _build_samplers([shop.learn, other], replace(PLAN, shares=(2, 1)))
     assert [sampler.shop.name for sampler in samplers] == ["tiny", "tiny", "other"]
     assert len({sampler.seed for sampler in samplers}) == 3
 
 
 def test_few_judged_queries_are_not_learned_by_heart(shop):
     """Over all steps a judged query comes hardly more often than the plan allows; pseudo-queries fill the places."""
-    from anthem_model.training import _samplers
+    from anthem_model.trainer.training import _build_samplers
 
-    plan = replace(PLAN, pace=Pace(steps=1000), passes=30)
-    (sampler,) = _samplers([shop.learn], plan)
+    plan = replace(PLAN, pace=TrainingSchedule(steps=1000), passes=30)
+    (sampler,) = _build_samplers([shop.learn], plan)
     assert sampler.mixture.judged * 1000 <= 30 * len(shop.learn.judged) + 1000
     assert sampler.mixture.judged + sampler.mixture.pseudo == MIXTURE.judged + MIXTURE.pseudo
 
 
 def test_a_catalogue_alone_trains_to_the_end():
     """Without judgments there is nothing to choose by: the model is that of the last step."""
-    shop = prepare("alone", dataset(judged=False), random.Random(0))
+    shop = split_dataset("alone", dataset(judged=False), random.Random(0))
     assert shop.learn.judged == shop.validate.judged == []
-    trained = train([shop], replace(PLAN, pace=Pace(steps=3, every=2)))
+    trained = train_anthem([shop], replace(PLAN, pace=TrainingSchedule(steps=3, every=2)))
     assert trained.steps == 3
     assert trained.quality == {}
 
 
 def test_bm25_golden_score():
     """One document of two equals Lucene's formula by hand: idf * tf / (tf + k1 (1 - b + b * length / mean))."""
-    scores = Lexical(["red teapots", "a blue kettle"]).scores("the teapot")
+    scores = Bm25Index(["red teapots", "a blue kettle"]).scores("the teapot")
     idf = math.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
     assert scores == pytest.approx([idf / (1 + 1.2), 0.0], rel=1e-4)
 
@@ -234,14 +238,14 @@ def test_bm25_golden_score():
 @pytest.mark.parametrize("query", ["", "zzz", "the of", "!?"])
 def test_bm25_without_a_match_is_0(query):
     """A query none of whose words is in any text scores 0 everywhere, and finds nothing."""
-    engine = Lexical(["red teapot", "blue kettle"])
+    engine = Bm25Index(["red teapot", "blue kettle"])
     assert engine.scores(query).tolist() == [0.0, 0.0]
     assert engine.best(query, 2) == []
 
 
 def test_bm25s_best_come_first():
     """The best are those of the highest scores, best first, of equal ones the first."""
-    engine = Lexical(["red kettle", "a mug", "red red", "red kettle"])
+    engine = Bm25Index(["red kettle", "a mug", "red red", "red kettle"])
     scores = engine.scores("red kettle")
     assert engine.best("red kettle", 9) == sorted((0, 2, 3), key=lambda row: (-scores[row], row)) == [0, 3, 2]
     assert engine.best("red kettle", 1) == [0]
@@ -254,7 +258,7 @@ def folder(tmp_path):
     return tmp_path / "shop"
 
 
-OFTEN = "import anthem_model.course as c; from functools import partial; c.Pace = partial(c.Pace, every=3)"
+OFTEN = "import anthem_model.trainer.loop as c; from functools import partial; c.Pace = partial(c.Pace, every=3)"
 
 
 def command(folder, output, *more):
@@ -273,12 +277,12 @@ def test_a_killed_training_goes_on_to_the_same_checkpoint(folder, tmp_path, monk
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not cut.exists()
-    monkeypatch.setattr("anthem_model.course.Pace", partial(Pace, every=3))
+    monkeypatch.setattr("anthem_model.trainer.loop.TrainingSchedule", partial(TrainingSchedule, every=3))
     ended = [CliRunner().invoke(main, command(folder, output)) for output in (cut, whole)]
     assert [result.exit_code for result in ended] == [0, 0], ended[0].output
     assert "going on after step" in ended[0].stderr
     assert "going on after step" not in ended[1].stderr
-    left, right = load(cut), load(whole)
+    left, right = load_checkpoint(cut), load_checkpoint(whole)
     assert equal(left.model.state_dict(), right.model.state_dict())
     assert replace(left.calibration, quality={}) == replace(right.calibration, quality={})
     assert left.vocabulary == right.vocabulary
@@ -332,7 +336,7 @@ def test_few_judgments_end_in_numbers(tmp_path):
     words = ["train", str(tmp_path / "few"), "--output", str(tmp_path / "x.pt"), "--steps", "2"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
-    found = load(tmp_path / "x.pt").calibration
+    found = load_checkpoint(tmp_path / "x.pt").calibration
     for fusion in (found.fusion, found.attentive):
         assert all(math.isfinite(value) for value in [found.slack, *fusion.to_dict().values()])
 

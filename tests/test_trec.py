@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.errors import DataError
-from anthem_evaluation.metrics import in_order
-from anthem_evaluation.trec import read_qrels, read_run, write_qrels, write_run
+from anthem_evaluation.runs import ranked_ids, read_qrels, read_run, write_qrels, write_run
 
 ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(
     lambda text: text.split() == [text] and not text.startswith("\ufeff")
@@ -29,7 +28,7 @@ def test_a_run_survives_the_file(run):
         write_run(path, run)
         back = read_run(path)
     assert back == run
-    assert {query: list(scores) for query, scores in back.items()} == {q: in_order(s) for q, s in run.items()}
+    assert {query: list(scores) for query, scores in back.items()} == {q: ranked_ids(s) for q, s in run.items()}
 
 
 @given(judgments)

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from anthem_core.errors import ClusterError
 from anthem_core.fusion import saturate
-from anthem_core.versions import DIFFERENCES, LEGACY_BM25, OLDEST, Release, adapted, no_answer, release_of
+from anthem_core.opensearch.versions import (
+    LEGACY_BM25_FACTOR,
+    OLDEST_RELEASE,
+    RELEASE_DIFFERENCES,
+    Release,
+    adapt_bundle,
+    parse_release,
+    serverless_error,
+)
 
 TAGLINE = "The OpenSearch Project: https://opensearch.org/"
 SMALL = st.integers(0, 99)
@@ -25,18 +33,18 @@ def test_a_release_is_read_or_refused(major, minor, patch, end):
     """Three numbers are the release: from 2.19 on it is taken, before it is refused by what it calls itself."""
     number = f"{major}.{minor}.{patch}{end}"
     if (major, minor) >= (2, 19):
-        assert release_of(told(number)) == Release(major, minor, patch)
+        assert parse_release(told(number)) == Release(major, minor, patch)
     else:
         with pytest.raises(ClusterError, match=rf"is OpenSearch {number}; OpenSearch 2\.19 or newer was wanted"):
-            release_of(told(number))
+            parse_release(told(number))
 
 
 def test_a_release_without_a_patch_is_its_first():
     """Where the third number is missing it is 0."""
-    assert release_of(told("3.6")) == Release(3, 6, 0)
+    assert parse_release(told("3.6")) == Release(3, 6, 0)
 
 
-@given(st.tuples(SMALL, SMALL, SMALL), st.sampled_from(DIFFERENCES))
+@given(st.tuples(SMALL, SMALL, SMALL), st.sampled_from(RELEASE_DIFFERENCES))
 def test_releases_are_ordered_by_number(numbers, difference):
     """A release has what came with it or before it, compared number by number: 2.9 comes before 2.19."""
     assert Release(*numbers).has(difference) == (numbers >= tuple(difference.since))
@@ -68,7 +76,7 @@ def test_a_release_is_written_as_short_as_it_can_be(major, minor, patch):
 def test_others_are_refused_with_what_was_found(info, found):
     """What is no OpenSearch, or tells no number, is refused: what was found, what was wanted, what to do."""
     with pytest.raises(ClusterError, match=rf"{found}.*2\.19 or newer was wanted.*--url"):
-        release_of(info)
+        parse_release(info)
 
 
 @pytest.mark.parametrize(("lucene", "taken"), [("9.12.1", True), ("9.12.3", True), ("9.12.0", False), (None, False)])
@@ -76,29 +84,29 @@ def test_a_release_behind_the_mask_is_known_by_its_lucene(lucene, taken):
     """An OpenSearch 2.x that calls itself 7.10.2 for old clients is taken when its Lucene is that of 2.19."""
     info = {"tagline": TAGLINE, "version": {"number": "7.10.2", "lucene_version": lucene}}
     if taken:
-        assert release_of(info) == OLDEST
+        assert parse_release(info) == OLDEST_RELEASE
     else:
         with pytest.raises(ClusterError, match=rf"calls itself 7\.10\.2, with Lucene {lucene}"):
-            release_of(info)
+            parse_release(info)
 
 
 @given(lexical=st.floats(0.01, 1000))
 def test_an_adapted_bundle_saturates_alike(bundle, lexical):
     """A score counts for as much on 2.19 as the same product's smaller one on 3.x; the model stays the same."""
-    old = adapted(bundle, OLDEST)
-    assert adapted(bundle, Release(3, 0)) is bundle
+    old = adapt_bundle(bundle, OLDEST_RELEASE)
+    assert adapt_bundle(bundle, Release(3, 0)) is bundle
     assert (old.model, old.fusion.keys()) == (bundle.model, bundle.fusion.keys())
     for signals, fusion in bundle.fusion.items():
-        there = saturate(np.array(lexical * LEGACY_BM25), old.fusion[signals].half_saturation)
+        there = saturate(np.array(lexical * LEGACY_BM25_FACTOR), old.fusion[signals].half_saturation)
         assert there == pytest.approx(saturate(np.array(lexical), fusion.half_saturation), rel=1e-12)
 
 
 def test_serverless_is_told_apart():
     """Where there is no `GET /` the error names the product that has none."""
-    assert "OpenSearch Serverless" in str(no_answer())
+    assert "OpenSearch Serverless" in str(serverless_error())
 
 
-@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda one: str(one.since))
+@pytest.mark.parametrize("difference", RELEASE_DIFFERENCES, ids=lambda one: str(one.since))
 def test_the_table_is_in_the_documentation(difference):
     """Every difference is a row of the table in docs/clusters.md."""
     rows = (Path(__file__).parent.parent / "docs" / "clusters.md").read_text(encoding="utf-8").splitlines()

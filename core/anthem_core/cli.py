@@ -6,10 +6,10 @@ from importlib.metadata import EntryPoint, entry_points, version
 
 import click
 
-ORDER = ("demo", "node", "train", "export", "ingest", "remove", "search", "doctor", "rerank", "serve")
+COMMAND_ORDER = ("demo", "node", "train", "export", "ingest", "remove", "search", "doctor", "rerank", "serve")
 
 
-def _commands() -> dict[str, EntryPoint]:
+def _find_commands() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="anthem.commands")}
 
 
@@ -18,11 +18,14 @@ class EntryPointGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         """Names of all commands, in the order in which they are met."""
-        return sorted(_commands(), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+        return sorted(
+            _find_commands(),
+            key=lambda name: (COMMAND_ORDER.index(name) if name in COMMAND_ORDER else len(COMMAND_ORDER), name),
+        )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Load one command, or None where there is none of this name."""
-        entry = _commands().get(cmd_name)
+        entry = _find_commands().get(cmd_name)
         if entry is None:
             return None
         command: click.Command = entry.load()

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from opensearchpy.helpers import bulk
 
 from anthem_core.beir import read_dataset
-from anthem_core.bundle import load
-from anthem_core.catalogue import generate
-from anthem_core.cluster import connect, explained
-from anthem_core.console import err, progress, skipped
-from anthem_core.encoder import Encoder
+from anthem_core.console import print_skipped, progress, stderr
+from anthem_core.encoding.bundle import load_bundle
+from anthem_core.encoding.encoder import Encoder
 from anthem_core.errors import DataError
-from anthem_core.node import demo_cluster, status
-from anthem_evaluation.assess import Judgments, assess
-from anthem_evaluation.measure import Searches
-from anthem_evaluation.report import Timing
-from anthem_ingest.ingest import ingest_index, survey
+from anthem_core.opensearch.connection import cluster_errors, connect
+from anthem_evaluation.evaluate import EvaluationSet, evaluate_reranking
+from anthem_evaluation.measure import SearchSetup
+from anthem_evaluation.report import StepTiming
+from anthem_ingest.ingest import ingest_index, survey_index
 from anthem_plugin.client import AnthemClient
+from anthem_sandbox.catalogue import generate_catalogue
+from anthem_sandbox.node import cluster_for_demo, get_node_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,22 +33,24 @@ if TYPE_CHECKING:
 
     from anthem_core.beir import Dataset
     from anthem_evaluation.report import Report
-    from anthem_plugin.client import Mode
+    from anthem_plugin.client import ModeName
 
-SPLIT = "dev"
-LIMITS = (
+DEMO_SPLIT = "dev"
+GENERAL_CAVEATS = (
     "Only what the lexical search found is put into a new order: a product it missed stays missed.",
     "The latencies are those of one caller on one node of the same machine.",
 )
-UNJUDGED = "Products that nobody judged count as irrelevant, which favours the engine that chose what was judged."
-GENERATED = (
+UNJUDGED_CAVEAT = (
+    "Products that nobody judged count as irrelevant, which favours the engine that chose what was judged."
+)
+GENERATED_DATA_CAVEAT = (
     "A program made catalogue and judgments, and the bundle that ships has learned from these titles and from the "
     "judgments of other queries: this shows that the job works, not what it is worth."
 )
 
 
 @dataclass(frozen=True)
-class Demo:
+class DemoOutcome:
     """What a demo leaves behind: a report, where the products are, and whether that is the local node, which stays."""
 
     report: Report
@@ -58,21 +60,21 @@ class Demo:
 
 
 @dataclass
-class Clock:
+class StepTimer:
     """Seconds that each step took."""
 
-    steps: list[Timing] = field(default_factory=list)
+    steps: list[StepTiming] = field(default_factory=list)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time one step and say so."""
         started = time.monotonic()
         yield
-        self.steps.append(Timing(name, round(time.monotonic() - started, 1)))
-        err.print(f"{name}: {self.steps[-1].seconds} s")
+        self.steps.append(StepTiming(name, round(time.monotonic() - started, 1)))
+        stderr.print(f"{name}: {self.steps[-1].seconds} s")
 
 
-def run_demo(folder: Path | None, bundle: str, mode: Mode = "client") -> Demo:
+def run_demo(folder: Path | None, bundle: str, mode: ModeName = "client") -> DemoOutcome:
     """Do the main job on a BEIR folder, or on the generated catalogue; `client` mode knows all three signals.
 
     Raises:
@@ -81,53 +83,59 @@ def run_demo(folder: Path | None, bundle: str, mode: Mode = "client") -> Demo:
         NodeError: No cluster can be had.
         ClusterError: The cluster refuses something.
     """
-    clock = Clock()
-    encoder = Encoder(load(bundle), threads=os.cpu_count() or 1)
+    clock = StepTimer()
+    encoder = Encoder(load_bundle(bundle), threads=os.cpu_count() or 1)
     with clock.step("read the catalogue" if folder else "generate the catalogue"):
-        judgments = _judgments(folder)
+        judgments = _read_evaluation_set(folder)
     with ExitStack() as stack:
         with clock.step("start OpenSearch"):
-            url = stack.enter_context(demo_cluster())
+            url = stack.enter_context(cluster_for_demo())
         client = stack.enter_context(connect(url))
-        stack.enter_context(explained())
-        index, report = _main_job(client, encoder, judgments, clock, mode)
-    limits = (*report.limits, GENERATED if folder is None else UNJUDGED, *LIMITS)
-    return Demo(replace(report, timings=tuple(clock.steps), limits=limits), url, index, lasting=url == status().url)
+        stack.enter_context(cluster_errors())
+        index, report = _index_ingest_evaluate(client, encoder, judgments, clock, mode)
+    limits = (*report.limits, GENERATED_DATA_CAVEAT if folder is None else UNJUDGED_CAVEAT, *GENERAL_CAVEATS)
+    return DemoOutcome(
+        replace(report, timings=tuple(clock.steps), limits=limits), url, index, lasting=url == get_node_status().url
+    )
 
 
-def _judgments(folder: Path | None) -> Judgments:
-    name, dataset = ("catalogue", generate()) if folder is None else (folder.resolve().name, read_dataset(folder))
-    skipped(dataset.problems)
-    if not dataset.qrels.get(SPLIT):
-        raise DataError(f"{folder} has no qrels/{SPLIT}.tsv with judgments; the demo measures its gain on them.")
-    return Judgments(name, dataset, SPLIT)
+def _read_evaluation_set(folder: Path | None) -> EvaluationSet:
+    name, dataset = (
+        ("catalogue", generate_catalogue()) if folder is None else (folder.resolve().name, read_dataset(folder))
+    )
+    print_skipped(dataset.problems)
+    if not dataset.qrels.get(DEMO_SPLIT):
+        raise DataError(f"{folder} has no qrels/{DEMO_SPLIT}.tsv with judgments; the demo measures its gain on them.")
+    return EvaluationSet(name, dataset, DEMO_SPLIT)
 
 
-def _main_job(
-    client: OpenSearch, encoder: Encoder, judgments: Judgments, clock: Clock, mode: Mode
+def _index_ingest_evaluate(
+    client: OpenSearch, encoder: Encoder, judgments: EvaluationSet, clock: StepTimer, mode: ModeName
 ) -> tuple[str, Report]:
     index = "anthem-demo-" + re.sub(r"[^a-z0-9]+", "-", judgments.name.lower())
     with clock.step("index the products, without vectors"):
-        _fill(client, index, judgments.dataset)
+        _index_products(client, index, judgments.dataset)
     with clock.step("give every product its vector"):
         _ingest(client, index, encoder)
     with clock.step("search as before and reranked, and measure"):
         cluster = f"OpenSearch {client.info()['version']['number']}"
-        report = assess(judgments, Searches(AnthemClient(client, encoder), index, mode=mode), encoder, cluster)
+        report = evaluate_reranking(
+            judgments, SearchSetup(AnthemClient(client, encoder), index, mode=mode), encoder, cluster
+        )
     return index, report
 
 
 def _ingest(client: OpenSearch, index: str, encoder: Encoder) -> None:
-    found = survey(client, index, encoder.bundle)
-    err.print(str(found))
+    found = survey_index(client, index, encoder.bundle)
+    stderr.print(str(found))
     with progress("encoding", found.products) as advance:
-        err.print(f"{index}: {ingest_index(client, index, encoder, advance=advance)}")
+        stderr.print(f"{index}: {ingest_index(client, index, encoder, advance=advance)}")
 
 
-def _fill(client: OpenSearch, index: str, dataset: Dataset) -> None:
+def _index_products(client: OpenSearch, index: str, dataset: Dataset) -> None:
     """Index the products as a shop has them before it knows ANTHEM; the index is the demo's own and made anew."""
     client.indices.delete(index=index, ignore_unavailable=True)
-    client.indices.create(index=index, body=shop_index())
+    client.indices.create(index=index, body=plain_index_body())
     with progress("indexing", len(dataset.products)) as advance:
         actions = _documents(index, dataset, advance)
         bulk(client, actions, chunk_size=1000)
@@ -140,7 +148,7 @@ def _documents(index: str, dataset: Dataset, advance: Any) -> Iterator[dict[str,
         advance(1)
 
 
-def shop_index() -> dict[str, Any]:
+def plain_index_body() -> dict[str, Any]:
     """Index of a shop without vectors: English text, one shard."""
     english = {"type": "text", "analyzer": "english"}
     return {

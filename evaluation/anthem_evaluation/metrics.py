@@ -13,20 +13,19 @@ import numpy as np
 from scipy import stats
 
 from anthem_core.errors import DataError
+from anthem_evaluation.runs import Run, rank_scores, ranked_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from anthem_core.beir import Qrels
-
-Run: TypeAlias = dict[str, dict[str, float]]
 """Query id to product id to score; the higher score comes first, equal scores keep the order of the dict."""
 
 Measure: TypeAlias = ir_measures.measures.Measure
-HEADLINE = "nDCG@10"
-_SAME = 1e-12  # differences below this are rounding, not a change of order
+HEADLINE_MEASURE = "nDCG@10"
+_ROUNDING_TOLERANCE = 1e-12  # differences below this are rounding, not a change of order
 
 
 @dataclass(frozen=True)
@@ -96,17 +95,7 @@ def measures_for(relevant: int) -> tuple[Measure, ...]:
     return (m.nDCG @ 3, m.nDCG @ 5, m.nDCG @ 10, *cut, m.Judged @ 10)
 
 
-def ranked(ids: Sequence[str]) -> dict[str, float]:
-    """Strictly falling scores `n, n − 1, … 1` for an ordered list, best first, without repeats."""
-    return {product: float(len(ids) - place) for place, product in enumerate(ids)}
-
-
-def in_order(scores: Mapping[str, float]) -> list[str]:
-    """Product ids by falling score; equal scores keep their order."""
-    return sorted(scores, key=scores.__getitem__, reverse=True)
-
-
-def telling(qrels: Qrels, relevant: int) -> Qrels:
+def informative_queries(qrels: Qrels, relevant: int) -> Qrels:
     """The queries whose order can be good or bad: two judged products or more, at least one of them relevant."""
     return {
         query: grades
@@ -115,7 +104,7 @@ def telling(qrels: Qrels, relevant: int) -> Qrels:
     }
 
 
-def per_query(run: Run, qrels: Qrels, measures: Iterable[Measure]) -> dict[str, dict[str, float]]:
+def measure_per_query(run: Run, qrels: Qrels, measures: Iterable[Measure]) -> dict[str, dict[str, float]]:
     """Measure name to query id to value, for every query of `qrels`; one that the run does not answer has 0.
 
     The order given is the order measured: trec_eval compares scores in float32 and breaks ties by product id,
@@ -123,13 +112,13 @@ def per_query(run: Run, qrels: Qrels, measures: Iterable[Measure]) -> dict[str, 
     """
     measures = list(measures)
     values = {str(measure): dict.fromkeys(qrels, 0.0) for measure in measures}
-    places = {query: ranked(in_order(scores)) for query, scores in run.items() if scores and query in qrels}
+    places = {query: rank_scores(ranked_ids(scores)) for query, scores in run.items() if scores and query in qrels}
     for metric in ir_measures.iter_calc(measures, qrels, places):
         values[str(metric.measure)][metric.query_id] = float(metric.value)
     return values
 
 
-def compare(baseline: Run, reranked: Run, qrels: Qrels, *, leave_out: bool = False) -> Comparison:
+def compare_runs(baseline: Run, reranked: Run, qrels: Qrels, *, leave_out: bool = False) -> Comparison:
     """Compare two runs query by query.
 
     Args:
@@ -142,22 +131,22 @@ def compare(baseline: Run, reranked: Run, qrels: Qrels, *, leave_out: bool = Fal
         DataError: No query is left to compare.
     """
     relevant = relevant_grade(qrels)
-    kept = telling(qrels, relevant) if leave_out else qrels
+    kept = informative_queries(qrels, relevant) if leave_out else qrels
     if not kept:
         raise DataError(
             f"found no query to compare among {len(qrels)} judged; wanted at least one with a relevant product "
             f"(grade {relevant} or higher) and a second judged one: check that the judgments belong to these queries"
         )
     measures = measures_for(relevant)
-    before, after = (per_query(run, kept, measures) for run in (baseline, reranked))
-    compared = tuple(_compared(name, before[name], after[name]) for name in before)
+    before, after = (measure_per_query(run, kept, measures) for run in (baseline, reranked))
+    compared = tuple(_compare_measure(name, before[name], after[name]) for name in before)
     return Comparison(len(kept), len(qrels) - len(kept), relevant, compared)
 
 
-def _compared(name: str, before: Mapping[str, float], after: Mapping[str, float]) -> MeasureComparison:
-    changes = {query: _change(before[query], after[query]) for query in before}
+def _compare_measure(name: str, before: Mapping[str, float], after: Mapping[str, float]) -> MeasureComparison:
+    changes = {query: _difference(before[query], after[query]) for query in before}
     differences = np.array(list(changes.values()))
-    interval, p = paired(differences)
+    interval, p = paired_t_test(differences)
     return MeasureComparison(
         name,
         float(np.mean(list(before.values()))),
@@ -172,11 +161,11 @@ def _compared(name: str, before: Mapping[str, float], after: Mapping[str, float]
     )
 
 
-def _change(before: float, after: float) -> float:
-    return after - before if abs(after - before) > _SAME else 0.0
+def _difference(before: float, after: float) -> float:
+    return after - before if abs(after - before) > _ROUNDING_TOLERANCE else 0.0
 
 
-def paired(differences: NDArray[np.float64]) -> tuple[tuple[float, float] | None, float]:
+def paired_t_test(differences: NDArray[np.float64]) -> tuple[tuple[float, float] | None, float]:
     """The 95 % interval of a mean difference and the two-sided p of `t = mean / (s / √n)`.
 
     Args:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from anthem_core.text import printable
-from anthem_evaluation import views
-from anthem_evaluation.metrics import HEADLINE
+from anthem_core.console import printable
+from anthem_evaluation import formatting
+from anthem_evaluation.metrics import HEADLINE_MEASURE
 
 if TYPE_CHECKING:
     from anthem_evaluation.metrics import Comparison
 
 
 @dataclass(frozen=True)
-class Dataset:
+class DatasetSummary:
     """What was searched and who judged it: a name, counts, and the highest grade of its scale."""
 
     name: str
@@ -30,7 +30,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Bundle:
+class BundleSummary:
     """The bundle that reranked: name, model id, size of the folder in bytes."""
 
     name: str
@@ -39,7 +39,7 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class Timing:
+class StepTiming:
     """How long one step took, in seconds."""
 
     step: str
@@ -47,7 +47,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Latency:
+class SearchLatency:
     """Median and 95th percentile of a search, in milliseconds."""
 
     name: str
@@ -56,7 +56,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Contained:
+class ContainmentShares:
     """Shares (0 to 1) of judged products, relevant and not, that lie inside their query's region at default slack."""
 
     relevant: float
@@ -85,7 +85,7 @@ class Correlation:
 
 
 @dataclass(frozen=True)
-class Nested:
+class NestedPairs:
     """Pairs of queries, one holding all words of the other and more: share in which the shorter is the larger."""
 
     pairs: int
@@ -98,11 +98,11 @@ class Generality:
     """Whether larger queries are more general; None stands for no nested pairs."""
 
     correlations: tuple[Correlation, ...]
-    nested: Nested | None
+    nested: NestedPairs | None
 
 
 @dataclass(frozen=True)
-class Hit:
+class ExampleHit:
     """One product in a list of hits; None stands for what is not known.
 
     Attributes:
@@ -132,8 +132,8 @@ class Example:
 
     query_id: str
     query: str
-    before: tuple[Hit, ...]
-    after: tuple[Hit, ...]
+    before: tuple[ExampleHit, ...]
+    after: tuple[ExampleHit, ...]
 
 
 @dataclass(frozen=True)
@@ -160,71 +160,78 @@ class Report:
     title: str
     date: str
     machine: str
-    dataset: Dataset
+    dataset: DatasetSummary
     cluster: str
-    bundle: Bundle
+    bundle: BundleSummary
     comparison: Comparison
     queries: dict[str, str] = field(default_factory=dict)
-    timings: tuple[Timing, ...] = ()
-    latencies: tuple[Latency, ...] = ()
-    contained: Contained | None = None
+    timings: tuple[StepTiming, ...] = ()
+    latencies: tuple[SearchLatency, ...] = ()
+    contained: ContainmentShares | None = None
     generality: Generality | None = None
     examples: tuple[Example, ...] = ()
     limits: tuple[str, ...] = ()
 
 
-def render(report: Report) -> str:
+def render_html(report: Report) -> str:
     """The report as one HTML page that loads nothing; every text in it is escaped."""
-    return _page().render(
+    return _page_template().render(
         report=report,
-        verdict=verdict(report),
-        headline=report.comparison[HEADLINE],
-        forest=views.forest(report.comparison.measures),
-        bars=views.bars(report.comparison[HEADLINE].changes),
-        best=_named(report, 1),
-        worst=_named(report, -1),
-        views=views,
+        verdict=summarise(report),
+        headline=report.comparison[HEADLINE_MEASURE],
+        forest=formatting.forest_plot(report.comparison.measures),
+        bars=formatting.change_bars(report.comparison[HEADLINE_MEASURE].changes),
+        best=_largest_changes(report, 1),
+        worst=_largest_changes(report, -1),
+        views=formatting,
     )
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def report_to_json(report: Report) -> dict[str, Any]:
     """The report as JSON values, with the verdict's sentences added.
 
     Raises:
         ValueError: A number in it is not finite.
     """
-    value: dict[str, Any] = json.loads(json.dumps({**asdict(report), "verdict": verdict(report)}, allow_nan=False))
+    value: dict[str, Any] = json.loads(json.dumps({**asdict(report), "verdict": summarise(report)}, allow_nan=False))
     return value
 
 
-def text(report: Report) -> str:
+def render_text(report: Report) -> str:
     """The essentials as plain text for a terminal."""
-    parts = (_about(report), *verdict(report), _measures(report), _times(report), _sizes(report), _changes(report))
-    examples = (_example(report, example) for example in report.examples)
+    parts = (
+        _header_text(report),
+        *summarise(report),
+        _measures_table(report),
+        _cost_text(report),
+        _generality_text(report),
+        _changes_text(report),
+    )
+    examples = (_example_text(report, example) for example in report.examples)
     limits = (
         "\n".join(("What this does not show", *(f"  - {limit}" for limit in report.limits))) if report.limits else ""
     )
     return "\n\n".join(part for part in (*parts, *examples, limits) if part) + "\n"
 
 
-def verdict(report: Report) -> list[str]:
+def summarise(report: Report) -> list[str]:
     """What the numbers say, in sentences that stay true when reranking lost."""
-    headline, queries = report.comparison[HEADLINE], report.comparison.queries
+    headline, queries = report.comparison[HEADLINE_MEASURE], report.comparison.queries
     shown = round(headline.difference, 3)
     direction = "rose" if shown > 0 else "fell" if shown < 0 else "stayed"
     change = (
-        f"{HEADLINE} {direction} from {headline.baseline:.3f} to {headline.reranked:.3f} "
-        f"({views.signed(headline.difference)}, 95 % interval {views.interval(headline.interval)}, "
-        f"p {views.p_value(headline.p, '= ')})."
+        f"{HEADLINE_MEASURE} {direction} from {headline.baseline:.3f} to {headline.reranked:.3f} "
+        f"({formatting.format_signed(headline.difference)}, 95 % interval {formatting.format_interval(headline.interval)}, "
+        f"p {formatting.format_p_value(headline.p, '= ')})."
     )
     sides = (
-        f"Of {views.count(queries)} {'search' if queries == 1 else 'searches'}, {headline.wins} got better, "
+        f"Of {formatting.format_count(queries)} {'search' if queries == 1 else 'searches'}, {headline.wins} got better, "
         f"{headline.ties} stayed level, {headline.losses} got worse."
     )
-    return [change, sides, _certainty(headline.interval)]
+    return [change, sides, _significance_sentence(headline.interval)]
 
 
-def _certainty(interval: tuple[float, float] | None) -> str:
+def _significance_sentence(interval: tuple[float, float] | None) -> str:
     if interval is None:
         return "One search cannot show whether this is chance."
     low, high = interval
@@ -233,14 +240,14 @@ def _certainty(interval: tuple[float, float] | None) -> str:
     return "The interval excludes zero: a difference of this kind is unlikely to be chance."
 
 
-def _named(report: Report, sign: int, most: int = 5) -> list[tuple[str, float]]:
-    changes = report.comparison[HEADLINE].changes.items()
+def _largest_changes(report: Report, sign: int, most: int = 5) -> list[tuple[str, float]]:
+    changes = report.comparison[HEADLINE_MEASURE].changes.items()
     extreme = sorted((pair for pair in changes if pair[1] * sign > 0), key=lambda pair: -sign * pair[1])[:most]
     return [(report.queries.get(query, query), change) for query, change in extreme]
 
 
 @cache
-def _page() -> jinja2.Template:
+def _page_template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -248,7 +255,7 @@ def _page() -> jinja2.Template:
     return environment.from_string(source)
 
 
-def _about(report: Report) -> str:
+def _header_text(report: Report) -> str:
     data, bundle = report.dataset, report.bundle
     counts = f"{data.products:,} products, {data.queries:,} queries, {data.judgments:,} judgments"
     rows = (
@@ -256,69 +263,72 @@ def _about(report: Report) -> str:
         ("machine", report.machine),
         ("cluster", report.cluster),
         ("data", f"{data.name}: {counts}"),
-        ("bundle", f"{bundle.name}, model {bundle.model_id}, {views.size(bundle.size)}"),
+        ("bundle", f"{bundle.name}, model {bundle.model_id}, {formatting.format_megabytes(bundle.size)}"),
     )
     return "\n".join((report.title, "", *(f"{name:<9}{value}" for name, value in rows)))
 
 
-def _measures(report: Report) -> str:
+def _measures_table(report: Report) -> str:
     heads = ("measure", "before", "after", "change", "95 % interval", "p", "better", "same", "worse")
     rows = (
-        (m.name, f"{m.baseline:.4f}", f"{m.reranked:.4f}", views.signed(m.difference, 4), views.interval(m.interval),
-         views.p_value(m.p), str(m.wins), str(m.ties), str(m.losses))
+        (m.name, f"{m.baseline:.4f}", f"{m.reranked:.4f}", formatting.format_signed(m.difference, 4), formatting.format_interval(m.interval),
+         formatting.format_p_value(m.p), str(m.wins), str(m.ties), str(m.losses))
         for m in report.comparison.measures
     )  # fmt: skip
-    return _table(heads, *rows)
+    return _text_table(heads, *rows)
 
 
-def _times(report: Report) -> str:
+def _cost_text(report: Report) -> str:
     latencies = [(row.name, f"{row.p50:.1f}", f"{row.p95:.1f}") for row in report.latencies]
     timings = [(row.step, f"{row.seconds:.1f}") for row in report.timings]
-    tables = [_table(("latency, ms", "p50", "p95"), *latencies) if latencies else ""]
-    tables += [_table(("step", "seconds"), *timings) if timings else ""]
+    tables = [_text_table(("latency, ms", "p50", "p95"), *latencies) if latencies else ""]
+    tables += [_text_table(("step", "seconds"), *timings) if timings else ""]
     if report.contained is not None:
         tables.append(
-            f"contained: {views.percent(report.contained.relevant)} of relevant products, "
-            f"{views.percent(report.contained.irrelevant)} of those below grade {report.comparison.relevant}"
+            f"contained: {formatting.format_percent(report.contained.relevant)} of relevant products, "
+            f"{formatting.format_percent(report.contained.irrelevant)} of those below grade {report.comparison.relevant}"
         )
     return "\n\n".join(table for table in tables if table)
 
 
-def _sizes(report: Report) -> str:
+def _generality_text(report: Report) -> str:
     if report.generality is None:
         return ""
     rows = (
-        (row.against, views.count(row.queries), views.correlation(row.size), views.correlation(row.words),
-         views.correlation(row.idf), views.correlation(row.ceiling))
+        (row.against, formatting.format_count(row.queries), formatting.format_correlation(row.size), formatting.format_correlation(row.words),
+         formatting.format_correlation(row.idf), formatting.format_correlation(row.ceiling))
         for row in report.generality.correlations
     )  # fmt: skip
     heads = ("more general (Spearman)", "queries", "size", "fewer words", "lower mean IDF", "at most")
-    parts = (_table(heads, *rows), views.nested(report.generality.nested))
+    parts = (_text_table(heads, *rows), formatting.nested_sentence(report.generality.nested))
     return "\n\n".join(part for part in parts if part)
 
 
-def _changes(report: Report) -> str:
-    sides = ((f"most gained ({HEADLINE})", _named(report, 1)), (f"most lost ({HEADLINE})", _named(report, -1)))
+def _changes_text(report: Report) -> str:
+    sides = (
+        (f"most gained ({HEADLINE_MEASURE})", _largest_changes(report, 1)),
+        (f"most lost ({HEADLINE_MEASURE})", _largest_changes(report, -1)),
+    )
     lines = [
-        f"{head}\n" + "\n".join(f"  {views.signed(c)}  {printable(query)}" for query, c in rows)
+        f"{head}\n" + "\n".join(f"  {formatting.format_signed(c)}  {printable(query)}" for query, c in rows)
         for head, rows in sides
         if rows
     ]
     return "\n\n".join(lines)
 
 
-def _example(report: Report, example: Example) -> str:
+def _example_text(report: Report, example: Example) -> str:
     rows = (
-        (str(rank), views.movement(hit.was, rank), views.grade(hit.grade, report.dataset.top_grade),
-         views.inside(hit.contained), printable(hit.title)[:70])
+        (str(rank), formatting.format_movement(hit.was, rank), formatting.format_grade(hit.grade, report.dataset.top_grade),
+         formatting.format_containment(hit.contained), printable(hit.title)[:70])
         for rank, hit in enumerate(example.after, 1)
     )  # fmt: skip
-    return f"search: {printable(example.query)}\n" + _table(
+    return f"search: {printable(example.query)}\n" + _text_table(
         ("#", "moved", "grade", "region", "after reranking"), *rows, left=4
     )
 
 
-def _table(heads: tuple[str, ...], *rows: tuple[str, ...], left: int = 0) -> str:
+def _text_table(heads: tuple[str, ...], *rows: tuple[str, ...], left: int = 0) -> str:
     """Columns as wide as their widest cell; numbers to the right, column `left` to the left."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     return "\n".join(

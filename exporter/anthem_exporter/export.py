@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anthem_core.encoding.bundle import Bundle
+    from anthem_exporter.parity import ParityReport
+
+
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -10,80 +18,79 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
-from anthem_core import bundle as bundles
-from anthem_core.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT, Bundle
+from anthem_core.encoding import bundle as bundles
+from anthem_core.encoding.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT, Bundle
 from anthem_core.errors import BundleError
-from anthem_exporter.card import card
-from anthem_exporter.graphs import modules, packed, write
-from anthem_exporter.parity import ParityReport, check
+from anthem_exporter.graphs import export_graph, graph_modules, pack_tables
+from anthem_exporter.parity import ParityReport, check_parity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anthem_model.checkpoint import Checkpoint
 
-FILES = (*bundles.REQUIRED, *bundles.OPTIONAL, "README.md", bundles.MANIFEST)
-LIBRARIES = ("torch", "geoopt", "onnx", "onnxscript", "numpy")
+BUNDLE_FILES = (*bundles.REQUIRED_FILES, *bundles.OPTIONAL_FILES, "README.md", bundles.MANIFEST_FILE)
+RECORDED_LIBRARIES = ("torch", "geoopt", "onnx", "onnxscript", "numpy")
 
 
-def export(checkpoint: Checkpoint, folder: Path, texts: Sequence[str]) -> tuple[Bundle, ParityReport]:
+def export_bundle(checkpoint: Checkpoint, folder: Path, texts: Sequence[str]) -> tuple[Bundle, ParityReport]:
     """Write a bundle, checked against the torch model on texts before it takes its place.
 
     Raises:
         ParityError: A graph does not compute what the model computes; the folder stays as it was.
         BundleError: The folder cannot be written, or holds something that is no bundle.
     """
-    _replaceable(folder)
+    _check_replaceable(folder)
     with tempfile.TemporaryDirectory(prefix="anthem-export-") as place:
         work = Path(place)
-        report = _fill(checkpoint, work, texts)
-        bundles.load(work)
-        _put(work, folder)
-    return bundles.load(folder), report
+        report = _write_bundle(checkpoint, work, texts)
+        bundles.load_bundle(work)
+        _copy_bundle(work, folder)
+    return bundles.load_bundle(folder), report
 
 
-def _replaceable(folder: Path) -> None:
+def _check_replaceable(folder: Path) -> None:
     """Refuse before the work a folder that cannot take a bundle, or holds anything else than one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        foreign = sorted({entry.name for entry in folder.iterdir()} - {*FILES, ".keep"})
+        foreign = sorted({entry.name for entry in folder.iterdir()} - {*BUNDLE_FILES, ".keep"})
     except OSError as error:
         raise BundleError(f"{folder} cannot hold a bundle ({error.strerror}); name a folder of yours.") from error
     if foreign:
         raise BundleError(f"{folder} holds {', '.join(foreign[:3])}, which is no bundle's; give an empty folder.")
 
 
-def _put(work: Path, folder: Path) -> None:
+def _copy_bundle(work: Path, folder: Path) -> None:
     """Copy a bundle file by file, the manifest last: what is cut off half-way is refused as damaged, never used."""
     try:
-        for name in FILES:
+        for name in BUNDLE_FILES:
             shutil.copyfile(work / name, folder / f".{name}.part")
-        for name in FILES:
+        for name in BUNDLE_FILES:
             (folder / f".{name}.part").replace(folder / name)
     except OSError as error:
         raise BundleError(f"{folder} could not be written ({error.strerror}); is the disk full?") from error
     finally:
-        for name in FILES:
+        for name in BUNDLE_FILES:
             (folder / f".{name}.part").unlink(missing_ok=True)
 
 
-def _fill(checkpoint: Checkpoint, work: Path, texts: Sequence[str]) -> ParityReport:
-    for graph, module in modules(packed(checkpoint.model)).items():
-        write(module, graph, work)
+def _write_bundle(checkpoint: Checkpoint, work: Path, texts: Sequence[str]) -> ParityReport:
+    for graph, module in graph_modules(pack_tables(checkpoint.model)).items():
+        export_graph(module, graph, work)
     bundles.write_vocabulary(checkpoint.vocabulary, work)
-    report = check(checkpoint.model, checkpoint.vocabulary, work, texts)
-    bundle = _bundle(checkpoint, work)
+    report = check_parity(checkpoint.model, checkpoint.vocabulary, work, texts)
+    bundle = _describe_bundle(checkpoint, work)
     bundles.save_manifest(bundle)
-    (work / "README.md").write_text(card(bundle, report), encoding="utf-8")
+    (work / "README.md").write_text(model_card(bundle, report), encoding="utf-8")
     return report
 
 
-def _bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
+def _describe_bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
     shape, calibration = checkpoint.model.shape, checkpoint.calibration
-    versions = {name: version(name) for name in LIBRARIES}
+    versions = {name: version(name) for name in RECORDED_LIBRARIES}
     return Bundle(
         path=work,
-        model=bundles.model_id(work, checkpoint.vocabulary.rules()),
+        model=bundles.compute_model_id(work, checkpoint.vocabulary.rules()),
         dimension=shape.dimension,
         hyperboloids=shape.hyperboloids,
         radius=shape.radius,
@@ -95,3 +102,31 @@ def _bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
         quality=checkpoint.quality,
         versions={"anthem-search": version("anthem-search"), "onnxruntime": onnxruntime.__version__, **versions},
     )
+
+
+def model_card(bundle: Bundle, report: ParityReport) -> str:
+    """Markdown that says what a bundle is, what it was trained on, how good it is, and how to use it."""
+    fusion = "\n".join(f"| {signals} | {weights.to_dict()} |" for signals, weights in bundle.fusion.items())
+    return f"""# ANTHEM bundle {bundle.model}
+
+A reranker for product search: a query becomes {bundle.hyperboloids} hyperboloids in {bundle.dimension} dimensions,
+a product a point; a product matches when it lies inside. It loads with ONNX Runtime alone.
+
+| | |
+|---|---|
+| size of graphs and vocabulary | {bundle.bytes / 1e6:.1f} MB |
+| vocabulary | {len(bundle.vocabulary.known)} trigrams and {bundle.vocabulary.buckets} hash buckets |
+| radius bound, γ, default slack | {bundle.radius}, {bundle.gamma}, {bundle.slack:.4f} |
+| trained on | {", ".join(bundle.trained_on)} |
+| quality | `{json.dumps(bundle.quality)}` |
+
+| signals | fusion weights |
+|---|---|
+{fusion}
+
+```
+{report}
+```
+
+Use: `anthem ingest INDEX --bundle FOLDER`, then `anthem search INDEX QUERY --bundle FOLDER`.
+"""

@@ -14,19 +14,19 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from anthem_core import attention
-from anthem_core.bundle import ATTENTION_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH
+from anthem_core.encoding import attention
+from anthem_core.encoding.bundle import ATTENTION_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH
 from anthem_core.errors import ParityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from anthem_model.network import Anthem
+    from anthem_model.nn.network import Anthem
 
 
 @dataclass(frozen=True)
-class Graph:
+class GraphSpec:
     """A graph of the bundle: its file, the names of its inputs, pairs of ids and mask, and of its outputs, in order."""
 
     file: str
@@ -34,18 +34,18 @@ class Graph:
     outputs: tuple[str, ...]
 
 
-TEXT = ("trigrams", "mask")
-QUERY = Graph(QUERY_GRAPH, TEXT, ("centres", "limits", "weights", "entities", "intersections"))
-PRODUCT = Graph(PRODUCT_GRAPH, TEXT, ("points", "attention"))
-ATTENTION = Graph(ATTENTION_GRAPH, attention.INPUTS, attention.OUTPUTS)
+TEXT_INPUTS = ("trigrams", "mask")
+QUERY_SPEC = GraphSpec(QUERY_GRAPH, TEXT_INPUTS, ("centres", "limits", "weights", "entities", "intersections"))
+PRODUCT_SPEC = GraphSpec(PRODUCT_GRAPH, TEXT_INPUTS, ("points", "attention"))
+ATTENTION_SPEC = GraphSpec(ATTENTION_GRAPH, attention.ATTENTION_INPUTS, attention.ATTENTION_OUTPUTS)
 
 
-def modules(model: Anthem) -> dict[Graph, nn.Module]:
+def graph_modules(model: Anthem) -> dict[GraphSpec, nn.Module]:
     """The torch module behind every graph."""
-    return {QUERY: model.query, PRODUCT: model.product, ATTENTION: model.grid}
+    return {QUERY_SPEC: model.query, PRODUCT_SPEC: model.product, ATTENTION_SPEC: model.grid}
 
 
-class _Table(nn.Module):
+class _HalfPrecisionTable(nn.Module):
     """Rows kept in float16 and given in float32."""
 
     rows: Tensor
@@ -59,39 +59,39 @@ class _Table(nn.Module):
         return self.rows[ids].float()
 
 
-class _Entities(nn.Module):
+class _HalfPrecisionEntities(nn.Module):
     """Entities for a graph: tangent vectors and salience by id, both in float16."""
 
     def __init__(self, model: Anthem) -> None:
         super().__init__()
-        self.tangent = _Table(model.shape.space.log0(model.entities.points))
-        self.salience = _Table(model.entities.salience.weight)
+        self.tangent = _HalfPrecisionTable(model.shape.space.log0(model.entities.points))
+        self.salience = _HalfPrecisionTable(model.entities.salience.weight)
 
     def forward(self, trigrams: Tensor) -> tuple[Tensor, Tensor]:
         """Tangent vectors and salience, as the model's own entities give them."""
         return self.tangent(trigrams), self.salience(trigrams).squeeze(-1)
 
 
-def packed(model: Anthem) -> Anthem:
+def pack_tables(model: Anthem) -> Anthem:
     """The same model with tables of half the size; one whose tables were rounded computes what it did."""
     copied = copy.deepcopy(model)
-    copied.query.entities = copied.product.entities = _Entities(model)  # type: ignore[assignment]
+    copied.query.entities = copied.product.entities = _HalfPrecisionEntities(model)  # type: ignore[assignment]
     query, grid = copied.query, copied.grid
     for part, name in ((query, "limits"), (query, "extent"), (grid, "tangents"), (grid, "salience")):
-        setattr(part, name, _Table(getattr(part, name).weight))
+        setattr(part, name, _HalfPrecisionTable(getattr(part, name).weight))
     return copied
 
 
-def write(module: nn.Module, graph: Graph, folder: Path) -> Path:
+def export_graph(module: nn.Module, graph: GraphSpec, folder: Path) -> Path:
     """Export one module; ids int64 and masks bool, of two axes each, which are dynamic but for the one query."""
     length = {1: torch.export.Dim("length", min=1)}
     rows = {0: torch.export.Dim("batch", min=1), **length}
     asked = {1: torch.export.Dim("asked", min=1)}
-    pair = graph is ATTENTION
+    pair = graph is ATTENTION_SPEC
     axes = (asked, asked, rows, rows) if pair else (rows, rows)
-    example = (*_text(1), *_text(3, 9)) if pair else _text(3)
+    example = (*_example_text(1), *_example_text(3, 9)) if pair else _example_text(3)
     path = folder / graph.file
-    with _quiet():
+    with _silence_exporter():
         program = torch.onnx.export(
             module,
             example,
@@ -103,16 +103,16 @@ def write(module: nn.Module, graph: Graph, folder: Path) -> Path:
         )
     if program is None:
         raise ParityError(f"torch {torch.__version__} exported no {graph.file}; torch 2.9 or newer was wanted.")
-    onnx.save(_bare(program.model_proto), path)
+    onnx.save(_strip_metadata(program.model_proto), path)
     return path
 
 
-def _text(batch: int, length: int = 7) -> tuple[Tensor, Tensor]:
+def _example_text(batch: int, length: int = 7) -> tuple[Tensor, Tensor]:
     """Some ids and their mask."""
     return torch.randint(1, 5, (batch, length)), torch.ones(batch, length, dtype=torch.bool)
 
 
-def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph without the exporter's notes, which hold paths of the machine: the same model gives the same bytes."""
     for item in (
         model,
@@ -132,7 +132,7 @@ def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_exporter() -> Iterator[None]:
     """Torch's exporter talks on standard output, in warnings and in a log; ours is the parity report."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from anthem_core.beir import read_products
+from anthem_sandbox.catalogue import generate_catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from anthem_core.encoder import session
+from anthem_core.encoding.encoder import open_session
+from anthem_core.encoding.tokenizer import pad_ids
 from anthem_core.errors import ParityError
-from anthem_core.text import pad
-from anthem_exporter.graphs import ATTENTION, QUERY, Graph, modules
+from anthem_exporter.graphs import ATTENTION_SPEC, QUERY_SPEC, GraphSpec, graph_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,13 +31,13 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from anthem_core.text import Vocabulary
-    from anthem_model.network import Anthem
+    from anthem_core.encoding.tokenizer import Vocabulary
+    from anthem_model.nn.network import Anthem
 
-Feed: TypeAlias = dict[str, npt.NDArray[Any]]
+GraphFeed: TypeAlias = dict[str, npt.NDArray[Any]]
 
-TOLERANCE = 1e-5
-BATCHES = (1, 7, 64)
+PARITY_TOLERANCE = 1e-5
+PARITY_BATCH_SIZES = (1, 7, 64)
 
 
 @dataclass
@@ -44,8 +55,8 @@ class ParityReport:
     """Parity of all graphs of a bundle."""
 
     graphs: list[GraphParity]
-    tolerance: float = TOLERANCE
-    batches: tuple[int, ...] = BATCHES
+    tolerance: float = PARITY_TOLERANCE
+    batches: tuple[int, ...] = PARITY_BATCH_SIZES
 
     @property
     def passed(self) -> bool:
@@ -65,62 +76,64 @@ class ParityReport:
         return "\n".join(lines)
 
 
-def check(model: Anthem, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]) -> ParityReport:
+def check_parity(model: Anthem, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]) -> ParityReport:
     """Compare every graph of a folder with its torch module on texts, an empty and an over-long one among them.
 
     Raises:
         ParityError: A name, axis, shape or value differs; the message is the whole report.
     """
     report = ParityReport(
-        [_graph(module, graph, vocabulary, folder, texts) for graph, module in modules(model).items()]
+        [_compare_graph(module, graph, vocabulary, folder, texts) for graph, module in graph_modules(model).items()]
     )
     if not report.passed:
         raise ParityError(f"The graphs do not compute what the model computes.\n{report}\nNothing was exported.")
     return report
 
 
-def _graph(module: nn.Module, graph: Graph, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]) -> GraphParity:
+def _compare_graph(
+    module: nn.Module, graph: GraphSpec, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]
+) -> GraphParity:
     texts = ["", "over-long " * vocabulary.title_limit, *texts]
     result = GraphParity(graph.file, len(texts))
-    runtime = session(folder / graph.file)
-    _names(runtime, graph, result)
+    runtime = open_session(folder / graph.file)
+    _compare_signature(runtime, graph, result)
     if not result.faults:
-        for feed in _feeds(graph, vocabulary, texts):
-            _values(module, runtime, graph, feed, result)
+        for feed in _graph_feeds(graph, vocabulary, texts):
+            _compare_values(module, runtime, graph, feed, result)
     return result
 
 
-def _feeds(graph: Graph, vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[Feed]:
+def _graph_feeds(graph: GraphSpec, vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[GraphFeed]:
     """Inputs of a graph: all texts in batches of every size; for attention each with one of the texts as query."""
     queries = [vocabulary.query_ids(text) for text in texts]
-    rows = queries if graph is QUERY else [vocabulary.title_ids(text) for text in texts]
-    for size in BATCHES:
+    rows = queries if graph is QUERY_SPEC else [vocabulary.title_ids(text) for text in texts]
+    for size in PARITY_BATCH_SIZES:
         for number, start in enumerate(range(0, len(rows), size)):
-            text = pad(rows[start : start + size])
-            asked = pad([queries[number % len(queries)]]) if graph is ATTENTION else ()
+            text = pad_ids(rows[start : start + size])
+            asked = pad_ids([queries[number % len(queries)]]) if graph is ATTENTION_SPEC else ()
             yield dict(zip(graph.inputs, (*asked, *text), strict=True))
 
 
-def _names(runtime: Any, graph: Graph, result: GraphParity) -> None:  # noqa: ANN401 (ONNX Runtime has no types)
+def _compare_signature(runtime: Any, graph: GraphSpec, result: GraphParity) -> None:  # noqa: ANN401 (ONNX Runtime has no types)
     found = {value.name: value.shape for value in runtime.get_inputs()}
     if tuple(found) != graph.inputs:
         result.faults.append(f"inputs {tuple(found)} where {graph.inputs} were wanted")
     result.faults += [
-        f"input {name} has a fixed axis: {shape}" for name, shape in found.items() if not _dynamic(name, shape)
+        f"input {name} has a fixed axis: {shape}" for name, shape in found.items() if not _is_dynamic(name, shape)
     ]
     outputs = tuple(value.name for value in runtime.get_outputs())
     if outputs != graph.outputs:
         result.faults.append(f"outputs {outputs} where {graph.outputs} were wanted")
 
 
-def _dynamic(name: str, shape: Sequence[int | str]) -> bool:
+def _is_dynamic(name: str, shape: Sequence[int | str]) -> bool:
     """Whether both axes are free; the attention graph takes one query at a time."""
     free = [isinstance(axis, str) for axis in shape]
-    return free == [True, True] or (name in ATTENTION.inputs[:2] and shape[0] == 1 and free == [False, True])
+    return free == [True, True] or (name in ATTENTION_SPEC.inputs[:2] and shape[0] == 1 and free == [False, True])
 
 
 @torch.inference_mode()
-def _values(module: nn.Module, runtime: Any, graph: Graph, feed: Feed, result: GraphParity) -> None:  # noqa: ANN401
+def _compare_values(module: nn.Module, runtime: Any, graph: GraphSpec, feed: GraphFeed, result: GraphParity) -> None:  # noqa: ANN401
     wanted = module(*(torch.from_numpy(value) for value in feed.values()))
     found = runtime.run(list(graph.outputs), feed)
     texts = len(feed[graph.inputs[-1]])
@@ -131,5 +144,35 @@ def _values(module: nn.Module, runtime: Any, graph: Graph, feed: Feed, result: G
             continue
         difference = float(np.abs(one - reference).max())
         result.differences[name] = max(difference, result.differences.get(name, 0.0))
-        if not difference <= TOLERANCE:
-            result.faults.append(f"{name} differs by {difference:.1e}, allowed {TOLERANCE:.0e} ({texts} texts)")
+        if not difference <= PARITY_TOLERANCE:
+            result.faults.append(f"{name} differs by {difference:.1e}, allowed {PARITY_TOLERANCE:.0e} ({texts} texts)")
+
+
+PARITY_TEXT_COUNT = 1000
+UNUSUAL_TEXTS = (
+    "Kühlschrank weiß",
+    "लाल चाय की केतली",
+    "赤い急須",
+    "красный чайник",
+    "إبريق شاي",
+    "½ in. ™ №5",
+    "👩‍🔧",
+    "x" * 2000,
+)
+
+
+def parity_texts(corpus: Path | None = None) -> list[str]:
+    """A thousand texts and more: odd scripts, titles of a corpus file as far as they go, then the generated catalogue.
+
+    Raises:
+        DataError: The corpus file cannot be read.
+    """
+    titles = (product.title for product in read_products(corpus)) if corpus is not None else iter(())
+    return [*UNUSUAL_TEXTS, *islice(chain(titles, _generated_texts()), PARITY_TEXT_COUNT)]
+
+
+def _generated_texts() -> Iterator[str]:
+    """Queries and titles of the catalogue, in turn."""
+    catalogue = generate_catalogue()
+    for query, product in zip(catalogue.queries.values(), catalogue.products.values(), strict=False):
+        yield from (query, product.title)

@@ -6,35 +6,35 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from anthem_core.encoding.tokenizer import extract_trigrams
 from anthem_core.errors import DataError
-from anthem_core.fields import Fields, text_hash
-from anthem_core.text import text_of, trigrams
+from anthem_core.opensearch.schema import VectorFields, hash_text, product_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from anthem_core.beir import Product
 
-Action: TypeAlias = dict[str, Any]
-Hit: TypeAlias = dict[str, Any]
+BulkAction: TypeAlias = dict[str, Any]
+IndexHit: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ProductDocument:
     """One product as it is to stand in an index."""
 
     id: str
     source: Mapping[str, Any]
 
 
-PARTS = ("title", "text", "metadata")
-PAGE = 500
-LONGEST_ID = 512  # bytes; with a longer one OpenSearch refuses the whole request
-OBJECT = re.compile(r"anthem(_[0-9a-f]{8})?")  # names of what holds a model's fields
-ALL: dict[str, Any] = {"match_all": {}}
+BEIR_FIELDS = ("title", "text", "metadata")
+PRODUCTS_PER_PAGE = 500
+MAX_ID_BYTES = 512  # bytes; with a longer one OpenSearch refuses the whole request
+VECTOR_OBJECT_PATTERN = re.compile(r"anthem(_[0-9a-f]{8})?")  # names of what holds a model's fields
+MATCH_ALL: dict[str, Any] = {"match_all": {}}
 
 
-def read_body(fields: Sequence[str], names: Fields, query: Mapping[str, Any]) -> dict[str, Any]:
+def build_read_body(fields: Sequence[str], names: VectorFields, query: Mapping[str, Any]) -> dict[str, Any]:
     """Search body that reads products: their text, what their point was made from, their state; never a vector.
 
     Whether there is a vector is told by the name of the clause that found it.
@@ -47,45 +47,47 @@ def read_body(fields: Sequence[str], names: Fields, query: Mapping[str, Any]) ->
     }
 
 
-def has_vector(hit: Hit, names: Fields) -> bool:
+def has_vector(hit: IndexHit, names: VectorFields) -> bool:
     """Whether a product has a vector, of whatever model."""
     return names.vector in hit.get("matched_queries", ())
 
 
-def is_same(stored: Hit | None, document: Document, names: Fields, model: str, text: str) -> bool:
+def is_unchanged(
+    stored: IndexHit | None, document: ProductDocument, names: VectorFields, model: str, text: str
+) -> bool:
     """Whether what stands in the index is this very document, with its point of this model where it has words."""
     if stored is None:
         return False
     kept = stored["_source"]
-    rest = {key: value for key, value in kept.items() if not OBJECT.fullmatch(key)}
-    mine = _stored(kept, names)
-    made = mine.get("model") == model and mine.get("text_hash") == text_hash(text) and "vector" in mine
-    return rest == document.source and (made or not (mine or trigrams(text, 1)))
+    rest = {key: value for key, value in kept.items() if not VECTOR_OBJECT_PATTERN.fullmatch(key)}
+    mine = _vector_object(kept, names)
+    made = mine.get("model") == model and mine.get("text_hash") == hash_text(text) and "vector" in mine
+    return rest == document.source and (made or not (mine or extract_trigrams(text, 1)))
 
 
-def has_point(hit: Hit, names: Fields) -> bool:
+def has_vector_data(hit: IndexHit, names: VectorFields) -> bool:
     """Whether a product has a vector, or what was kept of one."""
-    return has_vector(hit, names) or bool(_stored(hit["_source"], names).get("model"))
+    return has_vector(hit, names) or bool(_vector_object(hit["_source"], names).get("model"))
 
 
-def is_current(hit: Hit, names: Fields, model: str, text: str) -> bool:
+def is_current(hit: IndexHit, names: VectorFields, model: str, text: str) -> bool:
     """Whether a product has a vector, and it was made by this model from this text."""
-    stored = _stored(hit["_source"], names)
-    made = stored.get("model") == model and stored.get("text_hash") == text_hash(text)
+    stored = _vector_object(hit["_source"], names)
+    made = stored.get("model") == model and stored.get("text_hash") == hash_text(text)
     return made and has_vector(hit, names)
 
 
-def _stored(source: Mapping[str, Any], names: Fields) -> Mapping[str, Any]:
+def _vector_object(source: Mapping[str, Any], names: VectorFields) -> Mapping[str, Any]:
     stored = source.get(names.name)
     return stored if isinstance(stored, dict) else {}
 
 
-def update_action(hit: Hit, document: Mapping[str, Any]) -> Action:
+def build_update_action(hit: IndexHit, document: Mapping[str, Any]) -> BulkAction:
     """Bulk action that merges a partial document into a hit, refused (409) where the product has changed since."""
-    return {**_address(hit, "update"), "_source": {"doc": dict(document)}}
+    return {**_action_header(hit, "update"), "_source": {"doc": dict(document)}}
 
 
-def _address(hit: Hit, kind: str) -> Action:
+def _action_header(hit: IndexHit, kind: str) -> BulkAction:
     routing = {"routing": hit["_routing"]} if "_routing" in hit else {}
     return {
         "_op_type": kind,
@@ -97,37 +99,37 @@ def _address(hit: Hit, kind: str) -> Action:
     }
 
 
-def index_action(index: str, identity: str, source: Mapping[str, Any]) -> Action:
+def build_index_action(index: str, identity: str, source: Mapping[str, Any]) -> BulkAction:
     """Bulk action that writes a whole product, in place of one of the same id."""
     return {"_op_type": "index", "_index": index, "_id": identity, "_source": dict(source)}
 
 
-def replace_action(hit: Hit, source: Mapping[str, Any]) -> Action:
+def build_replace_action(hit: IndexHit, source: Mapping[str, Any]) -> BulkAction:
     """Bulk action that writes a hit anew, refused (409) where the product has changed since; no pipeline runs."""
-    return {**_address(hit, "index"), "pipeline": "_none", "_source": dict(source)}
+    return {**_action_header(hit, "index"), "pipeline": "_none", "_source": dict(source)}
 
 
-def bad_id(identity: str) -> str | None:
+def invalid_id_reason(identity: str) -> str | None:
     """Why OpenSearch would refuse an id, and all that is sent with it; None for a good one."""
     size = len(identity.encode("utf-8", "surrogatepass"))
-    return None if 0 < size <= LONGEST_ID else f"its id has {size} bytes; 1 to {LONGEST_ID} were wanted"
+    return None if 0 < size <= MAX_ID_BYTES else f"its id has {size} bytes; 1 to {MAX_ID_BYTES} were wanted"
 
 
-def check_parts(fields: Sequence[str]) -> None:
+def check_beir_fields(fields: Sequence[str]) -> None:
     """Check that products of a BEIR corpus can have the fields.
 
     Raises:
         DataError: A field is none of theirs.
     """
-    unknown = [field for field in fields if field.split(".")[0] not in PARTS]
+    unknown = [field for field in fields if field.split(".")[0] not in BEIR_FIELDS]
     if unknown:
         raise DataError(
-            f"A product of a corpus has no field {', '.join(unknown)}; it has {', '.join(PARTS)}, "
+            f"A product of a corpus has no field {', '.join(unknown)}; it has {', '.join(BEIR_FIELDS)}, "
             "and what is below metadata, such as metadata.brand."
         )
 
 
-def check_found(fields: Sequence[str], documents: Iterable[Document], name: str) -> int:
+def check_fields_have_text(fields: Sequence[str], documents: Iterable[ProductDocument], name: str) -> int:
     """Check that each field has text in some product, and count the products.
 
     Raises:
@@ -137,7 +139,7 @@ def check_found(fields: Sequence[str], documents: Iterable[Document], name: str)
     for document in documents:
         number += 1
         if missing:
-            missing -= {field for field in missing if text_of(document.source, [field])}
+            missing -= {field for field in missing if product_text(document.source, [field])}
             known |= document.source.keys()
     if missing and number:
         raise DataError(
@@ -147,7 +149,7 @@ def check_found(fields: Sequence[str], documents: Iterable[Document], name: str)
     return number
 
 
-def source_of(product: Product) -> dict[str, Any]:
+def build_product_source(product: Product) -> dict[str, Any]:
     """Return the source of a product of a BEIR corpus, without what is empty."""
-    parts = zip(PARTS, (product.title, product.text, dict(product.metadata)), strict=True)
+    parts = zip(BEIR_FIELDS, (product.title, product.text, dict(product.metadata)), strict=True)
     return {name: value for name, value in parts if value}

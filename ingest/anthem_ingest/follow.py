@@ -11,34 +11,34 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from anthem_core.cluster import explained
 from anthem_core.errors import ClusterError
-from anthem_ingest import send
-from anthem_ingest.encode import Recipe
-from anthem_ingest.ingest import update
-from anthem_ingest.report import Tally
+from anthem_core.opensearch.connection import cluster_errors
+from anthem_ingest import index_io
+from anthem_ingest.encode import VectorBuilder
+from anthem_ingest.ingest import update_vectors
+from anthem_ingest.report import IngestTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from opensearchpy import OpenSearch
 
-    from anthem_core.encoder import Encoder
-    from anthem_ingest.actions import Hit
-    from anthem_ingest.ingest import Options
+    from anthem_core.encoding.encoder import Encoder
+    from anthem_ingest.actions import IndexHit
+    from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.report import IngestReport
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ShardCheckpoints:
     """How far an index has been read: the number of the last write to each shard, and which index it was."""
 
     uuid: str
     shards: dict[str, int]
 
 
-@explained()
-def checkpoints(client: OpenSearch, index: str) -> Seen:
+@cluster_errors()
+def read_checkpoints(client: OpenSearch, index: str) -> ShardCheckpoints:
     """Global checkpoint of each shard, as its primary knows it.
 
     Raises:
@@ -53,37 +53,44 @@ def checkpoints(client: OpenSearch, index: str) -> Seen:
     }
     if len(primaries) < len(found["shards"]):
         raise ClusterError(f"Index '{index}' has a shard without a primary; look at GET _cat/shards/{index}")
-    return Seen(found["uuid"], primaries)
+    return ShardCheckpoints(found["uuid"], primaries)
 
 
-@explained()
+@cluster_errors()
 def catch_up(
-    client: OpenSearch, index: str, encoder: Encoder, fields: Sequence[str], options: Options, seen: Seen
-) -> tuple[IngestReport, Seen]:
+    client: OpenSearch,
+    index: str,
+    encoder: Encoder,
+    fields: Sequence[str],
+    options: IngestOptions,
+    seen: ShardCheckpoints,
+) -> tuple[IngestReport, ShardCheckpoints]:
     """Give vectors to the products written since an index was seen, all where it is another now; how far that was.
 
     Raises:
         ClusterError: The cluster refuses or does not answer.
     """
-    now = checkpoints(client, index)
+    now = read_checkpoints(client, index)
     before = seen.shards if seen.uuid == now.uuid else {}
-    recipe, tally = Recipe(encoder, tuple(fields), options.names), Tally(dead=options.dead)
+    recipe, tally = VectorBuilder(encoder, tuple(fields), options.names), IngestTally(dead=options.dead)
     due = {shard: before.get(shard, -1) for shard, last in now.shards.items() if last > before.get(shard, -1)}
     if due:
-        send.refresh(client, index)
-        update(client, index, recipe, tally, rate=options.rate, pages=_written(client, index, recipe, due))
+        index_io.refresh_index(client, index)
+        update_vectors(client, index, recipe, tally, rate=options.rate, pages=_read_changes(client, index, recipe, due))
     return tally.report(), now
 
 
-def _written(client: OpenSearch, index: str, recipe: Recipe, since: dict[str, int]) -> Iterator[list[Hit]]:
+def _read_changes(
+    client: OpenSearch, index: str, recipe: VectorBuilder, since: dict[str, int]
+) -> Iterator[list[IndexHit]]:
     for shard, number in since.items():
-        part = send.Part({"range": {"_seq_no": {"gt": number}}}, preference=f"_shards:{shard}|_primary")
-        yield from send.pages(client, index, recipe.fields, recipe.names, part)
+        part = index_io.ReadScope({"range": {"_seq_no": {"gt": number}}}, preference=f"_shards:{shard}|_primary")
+        yield from index_io.read_product_pages(client, index, recipe.fields, recipe.names, part)
 
 
-def follow(
-    look: Callable[[Seen], tuple[IngestReport, Seen]],
-    seen: Seen,
+def follow_index(
+    look: Callable[[ShardCheckpoints], tuple[IngestReport, ShardCheckpoints]],
+    seen: ShardCheckpoints,
     interval: float,
     tell: Callable[[IngestReport | ClusterError], object],
 ) -> NoReturn:

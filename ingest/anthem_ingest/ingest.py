@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anthem_core.cluster import explained
 from anthem_core.errors import ClusterError
-from anthem_core.fields import Fields
-from anthem_core.versions import MAPPING_CHANGES
-from anthem_ingest import send
-from anthem_ingest.actions import ALL, Document, check_parts, source_of
-from anthem_ingest.encode import Recipe, Target, loads, updates
-from anthem_ingest.mapping import (
+from anthem_core.opensearch.connection import cluster_errors
+from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
+from anthem_ingest import index_io
+from anthem_ingest.actions import MATCH_ALL, ProductDocument, build_product_source, check_beir_fields
+from anthem_ingest.encode import LoadTarget, VectorBuilder, plan_loads, plan_updates
+from anthem_ingest.mapping import (  # fmt: skip
     BYTES_PER_COORDINATE,
-    Index,
-    check_fields,
+    IndexDescription,
+    build_missing_mapping,
+    build_new_index_body,
+    check_index_name,
+    check_index_writable,
     check_mapping_changes,
-    check_name,
     check_source,
-    check_writable,
-    missing_mapping,
-    new_index,
-    only_index,
-)  # fmt: skip
-from anthem_ingest.report import DeadLetters, IngestReport, Survey, Tally
+    check_text_fields,
+    parse_single_index,
+)
+from anthem_ingest.report import DeadLetters, IndexSurvey, IngestReport, IngestTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,70 +34,80 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from anthem_core.beir import Product
-    from anthem_core.bundle import Bundle
-    from anthem_core.encoder import Encoder
-    from anthem_ingest.actions import Hit
+    from anthem_core.encoding.bundle import Bundle
+    from anthem_core.encoding.encoder import Encoder
+    from anthem_ingest.actions import IndexHit
 
-NAMES = Fields()
-IDS = 10_000  # in one query; OpenSearch takes 65 536 terms
+DEFAULT_VECTOR_FIELDS = VectorFields()
+MAX_IDS_PER_QUERY = 10_000  # in one query; OpenSearch takes 65 536 terms
 
 
 @dataclass(frozen=True)
-class Options:
+class IngestOptions:
     """How an ingest goes about it: names of the fields, products a second at most, where failures are written."""
 
-    names: Fields = NAMES
+    names: VectorFields = DEFAULT_VECTOR_FIELDS
     rate: float | None = None
     dead: DeadLetters | None = None
 
 
-DEFAULT = Options()
+DEFAULT_OPTIONS = IngestOptions()
 
 
-def unwatched(_: int) -> None:
+def no_progress(_: int) -> None:
     """Progress that nobody watches."""
 
 
-@explained()
-def survey(
-    client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str] = ("title",), names: Fields = NAMES
-) -> Survey:
+@cluster_errors()
+def survey_index(
+    client: OpenSearch,
+    index: str,
+    bundle: Bundle,
+    fields: Sequence[str] = ("title",),
+    names: VectorFields = DEFAULT_VECTOR_FIELDS,
+) -> IndexSurvey:
     """Check that an index can take the points of a bundle, and count what there is to do; writes nothing.
 
     Raises:
         ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
     """
-    _to_update(client, index, bundle, fields, names)
+    _open_for_update(client, index, bundle, fields, names)
     with_point = {"exists": {"field": names.vector}}
     stale = {"bool": {"filter": [with_point], "must_not": [{"term": {names.model: bundle.model}}]}}
-    products, pointed, other = (send.count(client, index, query) for query in (ALL, with_point, stale))
-    return Survey(index, products, other, products - pointed, bytes_each(bundle))
+    products, pointed, other = (
+        index_io.count_products(client, index, query) for query in (MATCH_ALL, with_point, stale)
+    )
+    return IndexSurvey(index, products, other, products - pointed, bytes_per_vector(bundle))
 
 
-def bytes_each(bundle: Bundle) -> int:
+def bytes_per_vector(bundle: Bundle) -> int:
     """Size of one point in an index, about `13·(D+1)` bytes."""
     return BYTES_PER_COORDINATE * (bundle.dimension + 1)
 
 
-@explained()
-def prepare(client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str], names: Fields = NAMES) -> None:
+@cluster_errors()
+def prepare_index(
+    client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str], names: VectorFields = DEFAULT_VECTOR_FIELDS
+) -> None:
     """Check that an index can take the points of a bundle, and add the fields that it lacks.
 
     Raises:
         ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
     """
-    send.add_mapping(client, _to_update(client, index, bundle, fields, names), names, bundle.dimension)
+    index_io.add_missing_mapping(
+        client, _open_for_update(client, index, bundle, fields, names), names, bundle.dimension
+    )
 
 
-@explained()
+@cluster_errors()
 def ingest_index(
     client: OpenSearch,
     index: str,
     encoder: Encoder,
     *,
     fields: Sequence[str] = ("title",),
-    advance: Callable[[int], object] = unwatched,
-    options: Options = DEFAULT,
+    advance: Callable[[int], object] = no_progress,
+    options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IngestReport:
     """Give every product of an index its point, made from the text of `fields`; a current one is left alone.
 
@@ -107,28 +117,28 @@ def ingest_index(
     Raises:
         ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
     """
-    recipe, tally = Recipe(encoder, tuple(fields), options.names), Tally(dead=options.dead)
-    prepare(client, index, encoder.bundle, fields, options.names)
-    update(client, index, recipe, tally, advance=advance, rate=options.rate)
+    recipe, tally = VectorBuilder(encoder, tuple(fields), options.names), IngestTally(dead=options.dead)
+    prepare_index(client, index, encoder.bundle, fields, options.names)
+    update_vectors(client, index, recipe, tally, advance=advance, rate=options.rate)
     return tally.report()
 
 
-def update(
+def update_vectors(
     client: OpenSearch,
     index: str,
-    recipe: Recipe,
-    tally: Tally,
+    recipe: VectorBuilder,
+    tally: IngestTally,
     *,
-    advance: Callable[[int], object] = unwatched,
+    advance: Callable[[int], object] = no_progress,
     rate: float | None = None,
-    pages: Iterable[list[Hit]] | None = None,
+    pages: Iterable[list[IndexHit]] | None = None,
 ) -> None:
     """Write what is due of the products of an index, or of some pages of it; what changed meanwhile once more."""
-    pages = send.pages(client, index, recipe.fields, recipe.names) if pages is None else pages
-    actions = send.paced(updates(pages, recipe, tally, advance), rate)
-    send.write(client, actions, tally, send.CHANGED, chunk=send.chunk_at(rate))
-    _once_more(client, index, recipe, tally)
-    send.refresh(client, index)
+    pages = index_io.read_product_pages(client, index, recipe.fields, recipe.names) if pages is None else pages
+    actions = index_io.throttle(plan_updates(pages, recipe, tally, advance), rate)
+    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES, chunk=index_io.chunk_size_for_rate(rate))
+    _retry_changed(client, index, recipe, tally)
+    index_io.refresh_index(client, index)
 
 
 def load_products(
@@ -140,21 +150,21 @@ def load_products(
         ClusterError: The index is blocked, too old or has other such fields, or the cluster refuses.
         DataError: A field is none that a product of a corpus has.
     """
-    check_parts(fields)
-    documents = (Document(product.id, source_of(product)) for product in products)
+    check_beir_fields(fields)
+    documents = (ProductDocument(product.id, build_product_source(product)) for product in products)
     return load_documents(client, index, documents, encoder, fields=fields)
 
 
-@explained()
+@cluster_errors()
 def load_documents(
     client: OpenSearch,
     index: str,
-    documents: Iterable[Document],
+    documents: Iterable[ProductDocument],
     encoder: Encoder,
     *,
     fields: Sequence[str] = ("title",),
-    advance: Callable[[int], object] = unwatched,
-    options: Options = DEFAULT,
+    advance: Callable[[int], object] = no_progress,
+    options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IngestReport:
     """Write products and their points into an index, which is created where there is none.
 
@@ -163,61 +173,63 @@ def load_documents(
     Raises:
         ClusterError: The index is blocked, too old or has other such fields, or the cluster refuses.
     """
-    recipe, tally = Recipe(encoder, tuple(fields), options.names), Tally(dead=options.dead)
-    found = _to_write(client, index) or _created(client, index, encoder.bundle, options.names)
-    send.add_mapping(client, found, options.names, encoder.bundle.dimension)
-    target = Target(index, partial(send.stored, client, index))
-    actions = send.paced(loads(documents, recipe, tally, target, advance), options.rate)
-    send.write(client, actions, tally, frozenset(), chunk=send.chunk_at(options.rate))
-    send.refresh(client, index)
+    recipe, tally = VectorBuilder(encoder, tuple(fields), options.names), IngestTally(dead=options.dead)
+    found = _open_for_writing(client, index) or _create_index(client, index, encoder.bundle, options.names)
+    index_io.add_missing_mapping(client, found, options.names, encoder.bundle.dimension)
+    target = LoadTarget(index, partial(index_io.get_products, client, index))
+    actions = index_io.throttle(plan_loads(documents, recipe, tally, target, advance), options.rate)
+    index_io.write_actions(client, actions, tally, frozenset(), chunk=index_io.chunk_size_for_rate(options.rate))
+    index_io.refresh_index(client, index)
     return tally.report()
 
 
-def _once_more(client: OpenSearch, index: str, recipe: Recipe, tally: Tally) -> None:
+def _retry_changed(client: OpenSearch, index: str, recipe: VectorBuilder, tally: IngestTally) -> None:
     """Read and write again what changed or was refused meanwhile; what is gone by now is forgotten."""
     ids, tally.again, tally.without = tally.again, [], set()
     if not ids:
         return
-    send.refresh(client, index)  # a page shows a change only after a refresh
-    pages = _pages_of(client, index, recipe, ids)
-    send.write(client, updates(pages, recipe, tally, unwatched), tally, send.CHANGED)
+    index_io.refresh_index(client, index)  # a page shows a change only after a refresh
+    pages = _read_by_id(client, index, recipe, ids)
+    index_io.write_actions(client, plan_updates(pages, recipe, tally, no_progress), tally, index_io.CHANGED_STATUSES)
 
 
-def _pages_of(client: OpenSearch, index: str, recipe: Recipe, ids: Sequence[str]) -> Iterator[list[Hit]]:
-    for start in range(0, len(ids), IDS):
-        query = {"ids": {"values": ids[start : start + IDS]}}
-        yield from send.pages(client, index, recipe.fields, recipe.names, send.Part(query))
+def _read_by_id(client: OpenSearch, index: str, recipe: VectorBuilder, ids: Sequence[str]) -> Iterator[list[IndexHit]]:
+    for start in range(0, len(ids), MAX_IDS_PER_QUERY):
+        query = {"ids": {"values": ids[start : start + MAX_IDS_PER_QUERY]}}
+        yield from index_io.read_product_pages(client, index, recipe.fields, recipe.names, index_io.ReadScope(query))
 
 
-def _to_update(client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str], names: Fields) -> Index:
+def _open_for_update(
+    client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str], names: VectorFields
+) -> IndexDescription:
     """Return the index, checked for updates in place."""
-    found = _to_write(client, index)
+    found = _open_for_writing(client, index)
     if found is None:
         raise ClusterError(
             f"No index '{index}'. Name one that exists (GET _cat/indices), or load products from a file: "
             f"anthem ingest {index} --corpus FILE"
         )
     check_source(found)
-    check_fields(found, fields)
-    missing_mapping(found, names, bundle.dimension)
+    check_text_fields(found, fields)
+    build_missing_mapping(found, names, bundle.dimension)
     return found
 
 
-def _to_write(client: OpenSearch, index: str) -> Index | None:
+def _open_for_writing(client: OpenSearch, index: str) -> IndexDescription | None:
     """Return the index, checked for writing, None where there is none."""
-    check_name(index)
-    release = send.release(client)
-    answer = send.describe(client, index)
+    check_index_name(index)
+    release = index_io.read_release(client)
+    answer = index_io.describe_index(client, index)
     if answer is None:
         return None
-    found = only_index(answer, index)
-    check_writable(found)
+    found = parse_single_index(answer, index)
+    check_index_writable(found)
     if not os.environ.get("ANTHEM_ACCEPT_OUTAGES"):
         check_mapping_changes(found, release)
     return found
 
 
-def _created(client: OpenSearch, index: str, bundle: Bundle, names: Fields) -> Index:
-    knn = not send.release(client).has(MAPPING_CHANGES)
-    client.indices.create(index=index, body=new_index(names, bundle.dimension, knn=knn))
-    return only_index(client.indices.get(index=index), index)
+def _create_index(client: OpenSearch, index: str, bundle: Bundle, names: VectorFields) -> IndexDescription:
+    knn = not index_io.read_release(client).has(SAFE_MAPPING_CHANGES)
+    client.indices.create(index=index, body=build_new_index_body(names, bundle.dimension, knn=knn))
+    return parse_single_index(client.indices.get(index=index), index)

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
-from anthem_core.versions import MAPPING_CHANGES, PLAIN_VECTORS, Release
-from anthem_ingest.actions import OBJECT
+from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, VECTORS_WITHOUT_KNN_SETTING, Release
+from anthem_ingest.actions import VECTOR_OBJECT_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from anthem_core.fields import Fields
+    from anthem_core.opensearch.schema import VectorFields
 
 BYTES_PER_COORDINATE = 13  # of a point in an index, doc values and _source together; measured
 
-_OPENSEARCH_MASK = 0x08000000  # sets ids of OpenSearch versions apart from those of its ancestor
+_OPENSEARCH_VERSION_MASK = 0x08000000  # sets ids of OpenSearch versions apart from those of its ancestor
 # With index.knn a method is built in any case, and the default engine's native libraries may be absent.
-METHOD = {"name": "hnsw", "engine": "lucene", "space_type": "l2"}
+HNSW_METHOD = {"name": "hnsw", "engine": "lucene", "space_type": "l2"}
 
 
 @dataclass(frozen=True)
-class Index:
+class IndexDescription:
     """One index as the cluster describes it: concrete name, mappings, and its settings below `index`."""
 
     name: str
@@ -43,18 +43,18 @@ class Index:
     @property
     def takes_vectors(self) -> bool:
         """Whether a field for vectors can be added to the index."""
-        return self.knn or self.created.has(PLAIN_VECTORS)
+        return self.knn or self.created.has(VECTORS_WITHOUT_KNN_SETTING)
 
     @property
     def created(self) -> Release:
         """OpenSearch release that created the index, 0.0 for an ancestor of OpenSearch."""
         number = int(self.settings["version"]["created"])
-        release = number ^ _OPENSEARCH_MASK
+        release = number ^ _OPENSEARCH_VERSION_MASK
         numbers = release // 1_000_000, release // 10_000 % 100, release // 100 % 100
-        return Release(*numbers) if number & _OPENSEARCH_MASK else Release(0, 0)
+        return Release(*numbers) if number & _OPENSEARCH_VERSION_MASK else Release(0, 0)
 
 
-def check_name(index: str) -> None:
+def check_index_name(index: str) -> None:
     """Refuse a pattern, a list or a remote index: ingest writes to one index.
 
     Raises:
@@ -66,7 +66,7 @@ def check_name(index: str) -> None:
         )
 
 
-def only_index(answer: Mapping[str, Any], asked: str) -> Index:
+def parse_single_index(answer: Mapping[str, Any], asked: str) -> IndexDescription:
     """Return the one index that `GET /<asked>` described.
 
     Raises:
@@ -78,10 +78,10 @@ def only_index(answer: Mapping[str, Any], asked: str) -> Index:
             "Run ingest once for each of them."
         )
     ((name, body),) = answer.items()
-    return Index(name, body.get("mappings", {}), body.get("settings", {}).get("index", {}))
+    return IndexDescription(name, body.get("mappings", {}), body.get("settings", {}).get("index", {}))
 
 
-def check_writable(index: Index) -> None:
+def check_index_writable(index: IndexDescription) -> None:
     """Check that the index takes writes, and vectors.
 
     Raises:
@@ -99,24 +99,24 @@ def check_writable(index: Index) -> None:
         )
 
 
-def check_mapping_changes(index: Index, release: Release) -> None:
+def check_mapping_changes(index: IndexDescription, release: Release) -> None:
     """Check that an index that gets its first vectors will not lose its shards whenever its mapping changes.
 
     Raises:
         ClusterError: It would, and products with new fields change its mapping.
     """
     closed = str(index.mappings.get("dynamic")).lower() in {"false", "strict"}
-    if index.knn or closed or release.has(MAPPING_CHANGES) or objects(index.mappings):
+    if index.knn or closed or release.has(SAFE_MAPPING_CHANGES) or vector_objects(index.mappings):
         return
     raise ClusterError(
         f"Index '{index.name}' has no index.knn, on OpenSearch {release}: once it has vectors, each product with a new "
-        f"field would take all its shards out for a moment. Wanted: {MAPPING_CHANGES.since} or newer, where that is "
+        f"field would take all its shards out for a moment. Wanted: {SAFE_MAPPING_CHANGES.since} or newer, where that is "
         "mended (k-NN issue 2540). Upgrade, or load the products into an index with index.knn, or keep new fields out "
         f'of the mapping (PUT {index.name}/_mapping {{"dynamic": "false"}}), or accept it: ANTHEM_ACCEPT_OUTAGES=1'
     )
 
 
-def check_source(index: Index) -> None:
+def check_source(index: IndexDescription) -> None:
     """Check that an update in place loses nothing: OpenSearch rebuilds the whole product from its `_source`.
 
     Raises:
@@ -130,13 +130,13 @@ def check_source(index: Index) -> None:
         )
 
 
-def check_fields(index: Index, fields: Sequence[str]) -> None:
+def check_text_fields(index: IndexDescription, fields: Sequence[str]) -> None:
     """Check that documents can have the fields the text comes from.
 
     Raises:
         ClusterError: A field is unknown to the mapping, and so in no document.
     """
-    unknown = [field for field in fields if not _possible(index.mappings, field.split("."))]
+    unknown = [field for field in fields if not _can_hold_value(index.mappings, field.split("."))]
     if unknown:
         known = ", ".join(sorted(index.mappings.get("properties", {}))) or "none"
         raise ClusterError(
@@ -145,15 +145,15 @@ def check_fields(index: Index, fields: Sequence[str]) -> None:
         )
 
 
-def _possible(node: Mapping[str, Any], path: Sequence[str]) -> bool:
+def _can_hold_value(node: Mapping[str, Any], path: Sequence[str]) -> bool:
     if not path:
         return node.get("type") != "alias"
     if path[0] in node.get("properties", {}):
-        return _possible(node["properties"][path[0]], path[1:])
+        return _can_hold_value(node["properties"][path[0]], path[1:])
     return str(node.get("dynamic")) == "false" or node.get("enabled") is False or node.get("type") == "flat_object"
 
 
-def missing_mapping(index: Index, names: Fields, dimension: int) -> dict[str, Any] | None:
+def build_missing_mapping(index: IndexDescription, names: VectorFields, dimension: int) -> dict[str, Any] | None:
     """Mapping to add so that the index takes points of this dimension, or None where nothing is missing.
 
     Raises:
@@ -161,17 +161,17 @@ def missing_mapping(index: Index, names: Fields, dimension: int) -> dict[str, An
     """
     wanted = names.mapping(dimension)["properties"][names.name]["properties"]
     if index.knn:
-        wanted["vector"]["method"] = METHOD
+        wanted["vector"]["method"] = HNSW_METHOD
     parent = index.mappings.get("properties", {}).get(names.name, {})
-    _check_same(names.name, {"type": parent.get("type", "object")}, {"type": "object"}, index.name)
+    _check_compatible(names.name, {"type": parent.get("type", "object")}, {"type": "object"}, index.name)
     found = parent.get("properties", {})
     for name, field in wanted.items():
-        _check_same(f"{names.name}.{name}", found.get(name, field), field, index.name)
+        _check_compatible(f"{names.name}.{name}", found.get(name, field), field, index.name)
     missing = {name: field for name, field in wanted.items() if name not in found}
     return {"properties": {names.name: {"properties": missing}}} if missing else None
 
 
-def _check_same(path: str, found: Mapping[str, Any], wanted: Mapping[str, Any], index: str) -> None:
+def _check_compatible(path: str, found: Mapping[str, Any], wanted: Mapping[str, Any], index: str) -> None:
     keys = [key for key in ("type", "dimension") if found.get(key) != wanted.get(key)]
     if keys:
         have, want = (", ".join(f"{key} {side.get(key)}" for key in keys) for side in (found, wanted))
@@ -181,24 +181,25 @@ def _check_same(path: str, found: Mapping[str, Any], wanted: Mapping[str, Any], 
         )
 
 
-def objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
+def vector_objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the objects that hold a model's fields, `anthem` and `anthem_<first 8 of the model's id>`."""
     found = mappings.get("properties", {}).items()
     return tuple(
         name
         for name, body in found
-        if OBJECT.fullmatch(name) and body.get("properties", {}).get("vector", {}).get("type") == "knn_vector"
+        if VECTOR_OBJECT_PATTERN.fullmatch(name)
+        and body.get("properties", {}).get("vector", {}).get("type") == "knn_vector"
     )
 
 
-def with_graph(names: Fields, dimension: int) -> dict[str, Any]:
+def build_hnsw_properties(names: VectorFields, dimension: int) -> dict[str, Any]:
     """Properties of a model's object whose vectors get an HNSW graph, in an index with `index.knn`."""
     properties: dict[str, Any] = names.mapping(dimension)["properties"]
-    properties[names.name]["properties"]["vector"]["method"] = METHOD
+    properties[names.name]["properties"]["vector"]["method"] = HNSW_METHOD
     return properties
 
 
-def new_index(names: Fields, dimension: int, *, knn: bool = False) -> dict[str, Any]:
+def build_new_index_body(names: VectorFields, dimension: int, *, knn: bool = False) -> dict[str, Any]:
     """Body of a new index for products of a file: one shard, no replica, English text; with `knn`, HNSW graphs.
 
     Numbers that are none are left out of the index rather than the product with them.
@@ -211,7 +212,7 @@ def new_index(names: Fields, dimension: int, *, knn: bool = False) -> dict[str, 
         {f"{kind}_values": {"match_mapping_type": kind, "mapping": mapping, **paths.get(kind, {})}}
         for kind, mapping in kinds.items()
     ]
-    own = with_graph(names, dimension) if knn else names.mapping(dimension)["properties"]
+    own = build_hnsw_properties(names, dimension) if knn else names.mapping(dimension)["properties"]
     properties = {"title": english, "text": english, "metadata": {"type": "object"}}
     return {
         "settings": {"number_of_shards": 1, "number_of_replicas": 0} | ({"index.knn": True} if knn else {}),

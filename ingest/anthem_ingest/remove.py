@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import AuthorizationException, NotFoundError
 
-from anthem_core.cluster import explained
 from anthem_core.errors import ClusterError
-from anthem_ingest import send
-from anthem_ingest.actions import ALL, replace_action
-from anthem_ingest.mapping import check_name, check_source, check_writable, objects, only_index
-from anthem_ingest.report import Tally
+from anthem_core.opensearch.connection import cluster_errors
+from anthem_ingest import index_io
+from anthem_ingest.actions import MATCH_ALL, build_replace_action
+from anthem_ingest.mapping import (
+    check_index_name,
+    check_index_writable,
+    check_source,
+    parse_single_index,
+    vector_objects,
+)
+from anthem_ingest.report import IngestTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from opensearchpy import OpenSearch
 
-    from anthem_ingest.actions import Action, Hit
-    from anthem_ingest.ingest import Options
-    from anthem_ingest.mapping import Index
-    from anthem_ingest.report import Failure
+    from anthem_ingest.actions import BulkAction, IndexHit
+    from anthem_ingest.ingest import IngestOptions
+    from anthem_ingest.mapping import IndexDescription
+    from anthem_ingest.report import IngestFailure
 
-SCRIPTS = "anthem-"  # how the names of our stored scripts begin
+SCRIPT_NAME_PREFIX = "anthem-"  # how the names of our stored scripts begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Removal:
     written: int
     failed: int
     conflicts: int
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[IngestFailure, ...] = ()
     scripts: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     users: str = ""
@@ -70,73 +76,75 @@ class Removal:
         return "\n".join(lines)
 
 
-@explained()
-def removable(client: OpenSearch, index: str) -> tuple[tuple[str, ...], int]:
+@cluster_errors()
+def preview_removal(client: OpenSearch, index: str) -> tuple[tuple[str, ...], int]:
     """Objects of an index that hold vectors, and its number of products; writes nothing.
 
     Raises:
         ClusterError: The index is missing, blocked or does not keep the whole `_source`, or the cluster refuses.
     """
-    return objects(_found(client, index).mappings), send.count(client, index, ALL)
+    return vector_objects(_open_existing(client, index).mappings), index_io.count_products(client, index, MATCH_ALL)
 
 
-@explained()
+@cluster_errors()
 def remove_vectors(
-    client: OpenSearch, index: str, names: Sequence[str], advance: Callable[[int], object], options: Options
-) -> Tally:
+    client: OpenSearch, index: str, names: Sequence[str], advance: Callable[[int], object], options: IngestOptions
+) -> IngestTally:
     """Write products anew without the objects of these names; one that changes meanwhile is read once more.
 
     Raises:
         ClusterError: The index is missing, blocked or does not keep the whole `_source`, or the cluster refuses.
     """
-    _found(client, index)
-    tally = Tally(dead=options.dead)
+    _open_existing(client, index)
+    tally = IngestTally(dead=options.dead)
     if not names:
         return tally
-    _strip(client, index, names, ALL, tally, (advance, options.rate))
+    _write_without(client, index, names, MATCH_ALL, tally, (advance, options.rate))
     ids, tally.again = tally.again, []
     if ids:
-        send.refresh(client, index)
-        _strip(client, index, names, {"ids": {"values": ids}}, tally, (lambda _: None, options.rate))
-    send.refresh(client, index)
+        index_io.refresh_index(client, index)
+        _write_without(client, index, names, {"ids": {"values": ids}}, tally, (lambda _: None, options.rate))
+    index_io.refresh_index(client, index)
     return tally
 
 
-def _strip(
-    client: OpenSearch, index: str, names: Sequence[str], query: dict[str, Any], tally: Tally,
+def _write_without(
+    client: OpenSearch, index: str, names: Sequence[str], query: dict[str, Any], tally: IngestTally,
     pace: tuple[Callable[[int], object], float | None],
 ) -> None:  # fmt: skip
     advance, rate = pace
-    pages = send.read(client, index, {"query": query, "seq_no_primary_term": True})
-    actions = send.paced(stripped(pages, names, advance), rate)
-    send.write(client, actions, tally, send.CHANGED, chunk=send.chunk_at(rate))
+    pages = index_io.read_pages(client, index, {"query": query, "seq_no_primary_term": True})
+    actions = index_io.throttle(plan_removals(pages, names, advance), rate)
+    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES, chunk=index_io.chunk_size_for_rate(rate))
 
 
-def stripped(
-    pages: Iterable[Sequence[Hit]], names: Sequence[str], advance: Callable[[int], object]
-) -> Iterator[Action]:
+def plan_removals(
+    pages: Iterable[Sequence[IndexHit]], names: Sequence[str], advance: Callable[[int], object]
+) -> Iterator[BulkAction]:
     """Bulk actions for the hits that have an object of one of these names, to write them without."""
     for hits in pages:
         for hit in hits:
             source = {key: value for key, value in hit["_source"].items() if key not in names}
             if len(source) < len(hit["_source"]):
-                yield replace_action(hit, source)
+                yield build_replace_action(hit, source)
         advance(len(hits))
 
 
-@explained()
-def remove_all(client: OpenSearch, index: str, advance: Callable[[int], object], options: Options) -> Removal:
+@cluster_errors()
+def remove_from_index(
+    client: OpenSearch, index: str, advance: Callable[[int], object], options: IngestOptions
+) -> Removal:
     """Take values out of an index, and the scripts out of the cluster where no other index has vectors.
 
     Raises:
         ClusterError: The index is missing, blocked or does not keep the whole `_source`, or the cluster refuses.
     """
-    found = _found(client, index)
-    names = objects(found.mappings)
+    found = _open_existing(client, index)
+    names = vector_objects(found.mappings)
     tally = remove_vectors(client, index, names, advance, options)
     done = (index, names, tally.written, tally.failed, len(tally.again), tuple(tally.failures))
     try:
-        scripts, others = _scripts(client), _others(client, found.name)
+        scripts, others = _list_stored_scripts(client), _list_other_indices(client, found.name)
         if others or not scripts:
             return Removal(*done, kept=scripts, users=f"{', '.join(others)} may use them" if scripts else "")
         for name in scripts:
@@ -146,27 +154,27 @@ def remove_all(client: OpenSearch, index: str, advance: Callable[[int], object],
     return Removal(*done, scripts=scripts)
 
 
-def _scripts(client: OpenSearch) -> tuple[str, ...]:
+def _list_stored_scripts(client: OpenSearch) -> tuple[str, ...]:
     state = client.cluster.state(metric="metadata", params={"filter_path": "metadata.stored_scripts"})
-    return tuple(sorted(name for name in state.get("metadata", {}).get("stored_scripts", {}) if _ours(name)))
+    return tuple(sorted(name for name in state.get("metadata", {}).get("stored_scripts", {}) if _is_own_script(name)))
 
 
-def _ours(name: str) -> bool:
-    return name.startswith(SCRIPTS)
+def _is_own_script(name: str) -> bool:
+    return name.startswith(SCRIPT_NAME_PREFIX)
 
 
-def _others(client: OpenSearch, index: str) -> list[str]:
+def _list_other_indices(client: OpenSearch, index: str) -> list[str]:
     """Names of other indices with vectors of ours."""
     found = client.indices.get_field_mapping(fields="anthem*.vector", index="*")
     return sorted(name for name, body in found.items() if body.get("mappings") and name != index)
 
 
-def _found(client: OpenSearch, index: str) -> Index:
-    check_name(index)
+def _open_existing(client: OpenSearch, index: str) -> IndexDescription:
+    check_index_name(index)
     try:
-        found = only_index(client.indices.get(index=index), index)
+        found = parse_single_index(client.indices.get(index=index), index)
     except NotFoundError as error:
         raise ClusterError(f"No index '{index}'. Name one that exists: GET _cat/indices") from error
-    check_writable(found)
+    check_index_writable(found)
     check_source(found)
     return found

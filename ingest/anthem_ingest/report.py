@@ -7,21 +7,21 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.text import printable
+from anthem_core.console import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from typing import IO
 
-    from anthem_ingest.actions import Action
+    from anthem_ingest.actions import BulkAction
 
-COUNTS = ("written", "skipped", "empty", "failed", "conflicts")
-LISTED = 10  # failures named one by one; the rest is counted
+COUNT_FIELDS = ("written", "skipped", "empty", "failed", "conflicts")
+MAX_LISTED_FAILURES = 10  # failures named one by one; the rest is counted
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class IngestFailure:
     """One product that could not be written, and why."""
 
     id: str
@@ -50,12 +50,12 @@ class IngestReport:
     failed: int
     conflicts: int
     seconds: float
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[IngestFailure, ...] = ()
 
     def __add__(self, other: IngestReport) -> IngestReport:
         """Both together, as of runs at the same time: counts add up, the longer time stands."""
-        counts: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in COUNTS}
-        failures = (self.failures + other.failures)[:LISTED]
+        counts: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in COUNT_FIELDS}
+        failures = (self.failures + other.failures)[:MAX_LISTED_FAILURES]
         return IngestReport(**counts, seconds=max(self.seconds, other.seconds), failures=failures)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class IngestReport:
         return "\n".join(lines)
 
 
-NOTHING = IngestReport(0, 0, 0, 0, 0, 0.0)
+EMPTY_REPORT = IngestReport(0, 0, 0, 0, 0, 0.0)
 
 
 class DeadLetters:
@@ -99,7 +99,7 @@ class DeadLetters:
 
 
 @dataclass(slots=True)
-class Tally:
+class IngestTally:
     """The counts of a running ingest.
 
     `again` holds ids of products to read and write once more, `without` those of products sent without a point.
@@ -111,11 +111,11 @@ class Tally:
     failed: int = 0
     again: list[str] = field(default_factory=list)
     without: set[str] = field(default_factory=set)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[IngestFailure] = field(default_factory=list)
     dead: DeadLetters | None = None
     started: float = field(default_factory=time.perf_counter)
 
-    def marked(self, action: Action) -> Action:
+    def marked(self, action: BulkAction) -> BulkAction:
         """The same action, of which it is known that it brings no point."""
         self.without.add(action["_id"])
         return action
@@ -133,8 +133,8 @@ class Tally:
         self.failed += 1
         if self.dead:
             self.dead.add({"id": product, "reason": reason})
-        if len(self.failures) < LISTED:
-            self.failures.append(Failure(product, reason))
+        if len(self.failures) < MAX_LISTED_FAILURES:
+            self.failures.append(IngestFailure(product, reason))
 
     def report(self) -> IngestReport:
         """Counts so far, as a value."""
@@ -144,7 +144,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class IndexSurvey:
     """What an ingest will find, and what it will cost.
 
     Attributes:

@@ -8,44 +8,44 @@ from functools import lru_cache
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from anthem_core.bundle import load
-from anthem_core.cluster import connect, explained
-from anthem_core.encoder import Encoder
-from anthem_ingest import send
-from anthem_ingest.encode import Recipe
-from anthem_ingest.ingest import update
-from anthem_ingest.report import NOTHING, DeadLetters, IngestReport, Tally
+from anthem_core.encoding.bundle import load_bundle
+from anthem_core.encoding.encoder import Encoder
+from anthem_core.opensearch.connection import cluster_errors, connect
+from anthem_ingest import index_io
+from anthem_ingest.encode import VectorBuilder
+from anthem_ingest.ingest import update_vectors
+from anthem_ingest.report import EMPTY_REPORT, DeadLetters, IngestReport, IngestTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from anthem_core.fields import Fields
+    from anthem_core.opensearch.schema import VectorFields
 
-EACH = 4  # slices a process, so that the bar moves and no process waits long for the last
+SLICES_PER_PROCESS = 4  # slices a process, so that the bar moves and no process waits long for the last
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class SliceTask:
     """What a process has to know, as it can be sent to one."""
 
     index: str
     bundle: str
     fields: tuple[str, ...]
-    names: Fields
+    names: VectorFields
     dead: Path
     url: str | None = None
     rate: float | None = None
 
 
-def ingest_slices(share: Share, processes: int, advance: Callable[[int], object]) -> IngestReport:
+def ingest_in_slices(share: SliceTask, processes: int, advance: Callable[[int], object]) -> IngestReport:
     """Give an index, which has the mapping, its vectors by several processes; `advance` is told of each slice.
 
     Raises:
         ClusterError: The cluster refuses or does not answer.
     """
-    number = EACH * processes
-    report = NOTHING
+    number = SLICES_PER_PROCESS * processes
+    report = EMPTY_REPORT
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(ingest_slice, share, part, number) for part in range(number)]
         try:
@@ -59,17 +59,19 @@ def ingest_slices(share: Share, processes: int, advance: Callable[[int], object]
     return report
 
 
-@explained()
-def ingest_slice(share: Share, part: int, number: int) -> IngestReport:
+@cluster_errors()
+def ingest_slice(share: SliceTask, part: int, number: int) -> IngestReport:
     """Give one of `number` slices of an index its vectors."""
-    recipe = Recipe(_encoder(share.bundle), share.fields, share.names)
-    tally = Tally(dead=DeadLetters(share.dead, append=True))
+    recipe = VectorBuilder(_load_encoder(share.bundle), share.fields, share.names)
+    tally = IngestTally(dead=DeadLetters(share.dead, append=True))
     with connect(share.url, credentials=True) as client:
-        pages = send.pages(client, share.index, share.fields, share.names, send.Part(slice=(part, number)))
-        update(client, share.index, recipe, tally, rate=share.rate, pages=pages)
+        pages = index_io.read_product_pages(
+            client, share.index, share.fields, share.names, index_io.ReadScope(slice=(part, number))
+        )
+        update_vectors(client, share.index, recipe, tally, rate=share.rate, pages=pages)
     return tally.report()
 
 
 @lru_cache(maxsize=1)
-def _encoder(bundle: str) -> Encoder:
-    return Encoder(load(bundle))
+def _load_encoder(bundle: str) -> Encoder:
+    return Encoder(load_bundle(bundle))

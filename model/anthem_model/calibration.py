@@ -9,34 +9,36 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from anthem_core.fusion import Fusion
-from anthem_model.pseudo import pseudo_queries
-from anthem_model.shop import Judged, Shop
-from anthem_model.validation import pools, shown_ndcg
+from anthem_core.fusion import FusionWeights
+from anthem_model.data.pseudo_queries import sample_pseudo_queries
+from anthem_model.data.training_shop import JudgedQuery, TrainingShop
+from anthem_model.trainer.validation import build_pools, pool_ndcg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
-    from anthem_model.anthem import AnthemRanker
+    from anthem_model.anthem_ranker import AnthemRanker
 
-RATIOS = (0.0, *(round(0.01 * 1.8**step, 4) for step in range(12)))  # of a signal's weight to the lexical one
-PARTS = (0.5, 1.0, 2.0, 4.0)  # of the median lexical score, as half-saturation
-HALF = 10.0  # half-saturation of a lexical score where nothing matches
-CONTAINED = 0.93  # share of the relevant validation products that the default slack contains
-RELEVANT = 0.5  # gain from which a product counts as relevant
-SPREAD = 1.5  # standard deviation of the fused logit: wide enough to order, narrow enough for float32 near 1
-ENOUGH = 0.85  # of the largest gain
-CAREFUL = 1 / 3  # of it without attention: what one point a product gains in a shop it knows is no promise elsewhere
-MOST = 600  # validation queries a shop
-ALIKE = 0.3  # spread of the containment where nobody judged, of the lexical score's
-TITLES, ASKED = 4000, 300  # of a catalogue that nobody judged, titles and pseudo-queries
-SIGNALS = ("distance", "attention")
+WEIGHT_RATIOS = (0.0, *(round(0.01 * 1.8**step, 4) for step in range(12)))  # of a signal's weight to the lexical one
+HALF_SATURATION_FACTORS = (0.5, 1.0, 2.0, 4.0)  # of the median lexical score, as half-saturation
+DEFAULT_HALF_SATURATION = 10.0  # half-saturation of a lexical score where nothing matches
+CONTAINED_FRACTION = 0.93  # share of the relevant validation products that the default slack contains
+MIN_RELEVANT_GAIN = 0.5  # gain from which a product counts as relevant
+LOGIT_DEVIATION = 1.5  # standard deviation of the fused logit: wide enough to order, narrow enough for float32 near 1
+MIN_GAIN_FRACTION_WITH_ATTENTION = 0.85  # of the largest gain
+MIN_GAIN_FRACTION = (
+    1 / 3
+)  # of it without attention: what one point a product gains in a shop it knows is no promise elsewhere
+MAX_CALIBRATION_QUERIES = 600  # validation queries a shop
+CONTAINMENT_SPREAD_RATIO = 0.3  # spread of the containment where nobody judged, of the lexical score's
+MAX_UNJUDGED_TITLES, MAX_UNJUDGED_QUERIES = 4000, 300  # of a catalogue that nobody judged, titles and pseudo-queries
+MODEL_SIGNALS = ("distance", "attention")
 
 
 @dataclass(frozen=True)
-class Candidates:
+class ScoredPool:
     """A validation query's window and judged products: signals, gains, which are judged, which in the window."""
 
     lexical: Tensor
@@ -49,11 +51,11 @@ class Candidates:
 
 
 _ONE, _TRUE = torch.ones(1), torch.ones(1, dtype=torch.bool)
-_NOTHING = Candidates(_ONE, _ONE, 0 * _ONE, -_ONE, _ONE, _TRUE, _TRUE)  # where there are no words to ask for
+_EMPTY_POOL = ScoredPool(_ONE, _ONE, 0 * _ONE, -_ONE, _ONE, _TRUE, _TRUE)  # where there are no words to ask for
 
 
 @dataclass(frozen=True)
-class Weights:
+class FusionCandidate:
     """A fusion before it is scaled: the half-saturation, and weights where that of the lexical signal is 1.
 
     Attention is counted in standard deviations, so that a weight means the same in every model.
@@ -64,7 +66,7 @@ class Weights:
     attention: float
     deviation: float
 
-    def logit(self, one: Candidates) -> Tensor:
+    def logit(self, one: ScoredPool) -> Tensor:
         """Fused logit, `s/(s+h) − c·d + a·attention/σ`, `(N,)`."""
         lexical = one.lexical / (one.lexical + self.half)
         return lexical - self.containment * one.distance + self.attention / self.deviation * one.attention
@@ -75,41 +77,41 @@ class Calibration:
     """Slack of the containment, fusion without and with attention, and by shop what they gave on validation queries."""
 
     slack: float
-    fusion: Fusion
-    attentive: Fusion
+    fusion: FusionWeights
+    attentive: FusionWeights
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def calibrate(ranker: AnthemRanker, shops: Sequence[Shop]) -> Calibration:
+def calibrate(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> Calibration:
     """Choose slack and fusion on the shops' validation queries: what is enough in every shop, and harms none.
 
     Without judgments (a catalogue alone) pseudo-queries are asked, the titles that hold all their words are what the
     slack is to contain, and the signals spread alike.
     """
-    groups = {shop.name: list(_candidates(ranker, shop)) for shop in shops if shop.judged}
+    groups = {shop.name: list(_score_pools(ranker, shop)) for shop in shops if shop.judged}
     if not groups:
-        return _unjudged(ranker, shops)
-    slack = max(least_slack(group) for group in groups.values())
+        return _calibrate_unjudged(ranker, shops)
+    slack = max(fit_slack(group) for group in groups.values())
     every = list(groups.values())
-    two, three = fit(every, attention=False), fit(every, attention=True)
-    found = {name: quality(group, slack, two, three) for name, group in groups.items()}
-    return Calibration(slack, scaled(every, two), scaled(every, three), found)
+    two, three = choose_fusion(every, attention=False), choose_fusion(every, attention=True)
+    found = {name: validation_quality(group, slack, two, three) for name, group in groups.items()}
+    return Calibration(slack, scale_fusion(every, two), scale_fusion(every, three), found)
 
 
-def _unjudged(ranker: AnthemRanker, shops: Sequence[Shop]) -> Calibration:
-    asked = (list(_candidates(ranker, _asked(shop))) for shop in shops if shop.titles)
-    groups = [group for group in asked if group] or [[_NOTHING]]
-    two, three = (scaled(groups, alike(groups, attention=attention)) for attention in (False, True))
-    return Calibration(max(least_slack(group) for group in groups), two, three)
+def _calibrate_unjudged(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> Calibration:
+    asked = (list(_score_pools(ranker, _with_pseudo_queries(shop))) for shop in shops if shop.titles)
+    groups = [group for group in asked if group] or [[_EMPTY_POOL]]
+    two, three = (scale_fusion(groups, balance_spread(groups, attention=attention)) for attention in (False, True))
+    return Calibration(max(fit_slack(group) for group in groups), two, three)
 
 
-def least_slack(group: Sequence[Candidates]) -> float:
+def fit_slack(group: Sequence[ScoredPool]) -> float:
     """Smallest slack that contains the wanted share of a shop's relevant products; 0 where none is relevant."""
-    beyond = _excess(group, relevant=True)
-    return float(torch.quantile(beyond, CONTAINED)) if len(beyond) else 0.0
+    beyond = _judged_excess(group, relevant=True)
+    return float(torch.quantile(beyond, CONTAINED_FRACTION)) if len(beyond) else 0.0
 
 
-def fit(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
+def choose_fusion(groups: Sequence[Sequence[ScoredPool]], *, attention: bool) -> FusionCandidate:
     """The most lexical weights that gain nearly the most over lexical alone, in the shop that gains least.
 
     Weight 0 for a signal gains nothing anywhere, so on these queries no shop is worse off than before. Shops are not
@@ -118,68 +120,70 @@ def fit(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
     order.
     """
     every = [one for group in groups for one in group]
-    middle = _middle(every)
-    deviation = _deviation(torch.cat([one.attention for one in every]))
-    before = [_standing(group, [one.lexical for one in group]) for group in groups]
-    ratios = RATIOS if attention else (0.0,)
+    middle = _median_score(every)
+    deviation = _standard_deviation(torch.cat([one.attention for one in every]))
+    before = [_ndcg_sum(group, [one.lexical for one in group]) for group in groups]
+    ratios = WEIGHT_RATIOS if attention else (0.0,)
     tried = [
-        Weights(middle * share, containment, looked, deviation)
-        for share, containment, looked in product(PARTS, RATIOS, ratios)
+        FusionCandidate(middle * share, containment, looked, deviation)
+        for share, containment, looked in product(HALF_SATURATION_FACTORS, WEIGHT_RATIOS, ratios)
     ]
-    gains = [_least_gain(groups, before, weights) for weights in tried]
-    wanted = (ENOUGH if attention else CAREFUL) * max(gains)
+    gains = [_smallest_gain(groups, before, weights) for weights in tried]
+    wanted = (MIN_GAIN_FRACTION_WITH_ATTENTION if attention else MIN_GAIN_FRACTION) * max(gains)
     enough = [weights for weights, gain in zip(tried, gains, strict=True) if gain >= wanted]
-    return min(enough, key=lambda weights: _influence(every, weights))
+    return min(enough, key=lambda weights: _model_influence(every, weights))
 
 
-def alike(groups: Sequence[Sequence[Candidates]], *, attention: bool) -> Weights:
+def balance_spread(groups: Sequence[Sequence[ScoredPool]], *, attention: bool) -> FusionCandidate:
     """Weights by which attention spreads candidates as far as the lexical score does, and containment .3 of that."""
     every = [one for group in groups for one in group]
-    half = _middle(every)
-    lexical = _deviation(torch.cat([one.lexical / (one.lexical + half) for one in every]))
-    distance, attended = (_deviation(torch.cat([getattr(one, name) for one in every])) for name in SIGNALS)
-    return Weights(half, ALIKE * lexical / distance, lexical if attention else 0.0, attended)
+    half = _median_score(every)
+    lexical = _standard_deviation(torch.cat([one.lexical / (one.lexical + half) for one in every]))
+    distance, attended = (
+        _standard_deviation(torch.cat([getattr(one, name) for one in every])) for name in MODEL_SIGNALS
+    )
+    return FusionCandidate(half, CONTAINMENT_SPREAD_RATIO * lexical / distance, lexical if attention else 0.0, attended)
 
 
-def _middle(every: Sequence[Candidates]) -> float:
+def _median_score(every: Sequence[ScoredPool]) -> float:
     """Median lexical score of what matches at all."""
     matching = torch.cat([one.lexical[one.lexical > 0] for one in every])
-    return float(matching.median()) if len(matching) else HALF
+    return float(matching.median()) if len(matching) else DEFAULT_HALF_SATURATION
 
 
-def _asked(shop: Shop) -> Shop:
+def _with_pseudo_queries(shop: TrainingShop) -> TrainingShop:
     """A shop's titles, or some thousands of them, asked for by words of their own; relevant is what holds them all."""
     chance = Random(0)
-    some = Shop(shop.name, chance.sample(shop.titles, min(len(shop.titles), TITLES)), [])
-    asked = ((text, some.holding(text)) for text in pseudo_queries(some.titles, chance, ASKED))
-    return replace(some, judged=[Judged(text, tuple(rows), (1.0,) * len(rows)) for text, rows in asked])
+    some = TrainingShop(shop.name, chance.sample(shop.titles, min(len(shop.titles), MAX_UNJUDGED_TITLES)), [])
+    asked = ((text, some.holding(text)) for text in sample_pseudo_queries(some.titles, chance, MAX_UNJUDGED_QUERIES))
+    return replace(some, judged=[JudgedQuery(text, tuple(rows), (1.0,) * len(rows)) for text, rows in asked])
 
 
-def _influence(every: Sequence[Candidates], weights: Weights) -> float:
+def _model_influence(every: Sequence[ScoredPool], weights: FusionCandidate) -> float:
     """How far the other signals spread the candidates, in terms of how far the lexical one does."""
-    lexical = _deviation(torch.cat([one.lexical / (one.lexical + weights.half) for one in every]))
-    distance = _deviation(torch.cat([one.distance for one in every]))
+    lexical = _standard_deviation(torch.cat([one.lexical / (one.lexical + weights.half) for one in every]))
+    distance = _standard_deviation(torch.cat([one.distance for one in every]))
     return (weights.attention + distance * weights.containment) / lexical
 
 
-def _least_gain(groups: Sequence[Sequence[Candidates]], before: Sequence[float], weights: Weights) -> float:
-    after = [_standing(group, [weights.logit(one) for one in group]) for group in groups]
+def _smallest_gain(groups: Sequence[Sequence[ScoredPool]], before: Sequence[float], weights: FusionCandidate) -> float:
+    after = [_ndcg_sum(group, [weights.logit(one) for one in group]) for group in groups]
     return min(then - first for then, first in zip(after, before, strict=True))
 
 
-def _standing(group: Sequence[Candidates], scores: Sequence[Tensor]) -> float:
+def _ndcg_sum(group: Sequence[ScoredPool], scores: Sequence[Tensor]) -> float:
     """Sum of nDCG@10 over the judged products and over the lexical window."""
-    return sum(shown_ndcg(group, scores, part) for part in ("judged", "window"))
+    return sum(pool_ndcg(group, scores, part) for part in ("judged", "window"))
 
 
-def scaled(groups: Sequence[Sequence[Candidates]], weights: Weights) -> Fusion:
+def scale_fusion(groups: Sequence[Sequence[ScoredPool]], weights: FusionCandidate) -> FusionWeights:
     """Weights of the same order, whose logits spread as wide as wanted around 0."""
     every = [one for group in groups for one in group]
     logits = torch.cat([weights.logit(one) for one in every])
-    scale = SPREAD / _deviation(logits)
-    distance, attention = (float(torch.cat([getattr(one, name) for one in every]).median()) for name in SIGNALS)
+    scale = LOGIT_DEVIATION / _standard_deviation(logits)
+    distance, attention = (float(torch.cat([getattr(one, name) for one in every]).median()) for name in MODEL_SIGNALS)
     attentive = weights.attention > 0
-    return Fusion(
+    return FusionWeights(
         -scale * float(logits.median()),
         scale,
         scale * weights.containment,
@@ -190,22 +194,24 @@ def scaled(groups: Sequence[Sequence[Candidates]], weights: Weights) -> Fusion:
     )
 
 
-def _deviation(values: Tensor) -> float:
+def _standard_deviation(values: Tensor) -> float:
     """Standard deviation; 1 where values do not differ, as of one alone."""
     found = float(values.std()) if len(values) > 1 else 0.0
     return found if found > 1e-6 else 1.0
 
 
-def _candidates(ranker: AnthemRanker, shop: Shop) -> Iterator[Candidates]:
+def _score_pools(ranker: AnthemRanker, shop: TrainingShop) -> Iterator[ScoredPool]:
     points = ranker.points(shop.titles)
-    for one in pools(shop, MOST):
+    for one in build_pools(shop, MAX_CALIBRATION_QUERIES):
         if not one.rows:  # asked for by nobody's judgment, and by no word but stop words
             continue
         found = ranker.signals(one.text, [shop.titles[row] for row in one.rows], points[one.rows])
-        yield Candidates(one.lexical, *found, one.gains, one.judged, one.window)
+        yield ScoredPool(one.lexical, *found, one.gains, one.judged, one.window)
 
 
-def quality(group: Sequence[Candidates], slack: float, two: Weights, three: Weights) -> dict[str, float]:
+def validation_quality(
+    group: Sequence[ScoredPool], slack: float, two: FusionCandidate, three: FusionCandidate
+) -> dict[str, float]:
     """What a calibration gives on the queries it was chosen on: nDCG@10 of judged pool and window, shares contained."""
     orders = {
         "lexical": [one.lexical for one in group],
@@ -215,19 +221,19 @@ def quality(group: Sequence[Candidates], slack: float, two: Weights, three: Weig
         "fused_with_attention": [three.logit(one) for one in group],
     }
     found = {
-        f"{shown}_{name}": shown_ndcg(group, scores, part)
+        f"{shown}_{name}": pool_ndcg(group, scores, part)
         for shown, part in (("pool", "judged"), ("window", "window"))
         for name, scores in orders.items()
     }
-    found["relevant_contained"] = _share(_excess(group, relevant=True) <= slack)
-    found["irrelevant_contained"] = _share(_excess(group, relevant=False) <= slack)
+    found["relevant_contained"] = _true_fraction(_judged_excess(group, relevant=True) <= slack)
+    found["irrelevant_contained"] = _true_fraction(_judged_excess(group, relevant=False) <= slack)
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def _excess(group: Sequence[Candidates], *, relevant: bool) -> Tensor:
+def _judged_excess(group: Sequence[ScoredPool], *, relevant: bool) -> Tensor:
     """Excess of all judged products of one kind."""
-    return torch.cat([one.excess[one.judged & ((one.gains >= RELEVANT) == relevant)] for one in group])
+    return torch.cat([one.excess[one.judged & ((one.gains >= MIN_RELEVANT_GAIN) == relevant)] for one in group])
 
 
-def _share(flags: Tensor) -> float:
+def _true_fraction(flags: Tensor) -> float:
     return float(flags.float().mean()) if len(flags) else 0.0

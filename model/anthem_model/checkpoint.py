@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import DataError
-from anthem_core.fusion import Fusion
-from anthem_core.text import Vocabulary
+from anthem_core.files import atomic_write
+from anthem_core.fusion import FusionWeights
 from anthem_model.calibration import Calibration
-from anthem_model.files import whole
-from anthem_model.network import Anthem, Shape
+from anthem_model.nn.layers import ModelShape
+from anthem_model.nn.network import Anthem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 3
+CHECKPOINT_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -31,21 +32,21 @@ class Checkpoint:
     quality: dict[str, Any] = field(default_factory=dict)
 
 
-def save(checkpoint: Checkpoint, path: Path) -> None:
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint file; one that stood there is replaced when the new one is whole.
 
     Raises:
         DataError: The file cannot be written.
     """
     beside = path.with_name(f".{path.name}.part")
-    with whole(path, beside):
+    with atomic_write(path, beside):
         torch.save(_to_dict(checkpoint), beside)
 
 
 def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:
     vocabulary = checkpoint.vocabulary
     return {
-        "anthem_checkpoint": FORMAT,
+        "anthem_checkpoint": CHECKPOINT_FORMAT,
         "shape": checkpoint.model.shape.to_dict(),
         "state": checkpoint.model.state_dict(),
         "trigrams": list(vocabulary.known),
@@ -58,7 +59,7 @@ def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def load(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file.
 
     Raises:
@@ -70,19 +71,19 @@ def load(path: Path) -> Checkpoint:
         return _from_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises classes of pickle, zipfile and its own
         raise DataError(
-            f"{path} is no whole checkpoint of format {FORMAT} ({type(error).__name__} while reading it). "
+            f"{path} is no whole checkpoint of format {CHECKPOINT_FORMAT} ({type(error).__name__} while reading it). "
             "Train again: anthem train DATA --output CHECKPOINT"
         ) from error
 
 
 def _from_dict(values: dict[str, Any]) -> Checkpoint:
-    if values["anthem_checkpoint"] != FORMAT:
+    if values["anthem_checkpoint"] != CHECKPOINT_FORMAT:
         raise ValueError(f"format {values['anthem_checkpoint']}")
-    model = Anthem(Shape(**values["shape"]))
+    model = Anthem(ModelShape(**values["shape"]))
     model.load_state_dict(values["state"])
     model.eval()
     calibration = Calibration(
-        values["slack"], Fusion.from_dict(values["fusion"]), Fusion.from_dict(values["attentive"])
+        values["slack"], FusionWeights.from_dict(values["fusion"]), FusionWeights.from_dict(values["attentive"])
     )
     vocabulary = Vocabulary(tuple(values["trigrams"]), *values["text"])
     return Checkpoint(model, vocabulary, calibration, values["trained_on"], values["quality"])

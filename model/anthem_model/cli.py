@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from anthem_core.console import emit, ends_cleanly, err, json_option
+from anthem_core.console import handle_errors, json_option, print_result, stderr
 from anthem_core.errors import require_extra
 
 
@@ -43,7 +43,7 @@ from anthem_core.errors import require_extra
     "--share", "shares", multiple=True, type=click.IntRange(1), help="How often each DATA is drawn; repeatable."
 )
 @json_option
-@ends_cleanly
+@handle_errors
 def train(  # noqa: PLR0913 (an argument an option)
     *,
     data: tuple[Path, ...],
@@ -73,12 +73,12 @@ def train(  # noqa: PLR0913 (an argument an option)
         raise click.UsageError(f"{len(shares)} times --share for {len(data)} folders; give one for each, or none.")
     needed = ("torch", "geoopt", "bm25s", "Stemmer", *(("sentence_transformers",) if teacher else ()))
     require_extra("train", *needed)
-    from anthem_model.course import Pace
-    from anthem_model.run import run
-    from anthem_model.training import Plan
+    from anthem_model.pipeline import train_from_folders
+    from anthem_model.trainer.loop import TrainingSchedule
+    from anthem_model.trainer.training import TrainingPlan
 
-    pace = Pace(steps=steps, seconds=60 * minutes, every=max(1, min(250, steps // 4)))
-    plan = Plan(seed=seed, pace=pace, threads=threads, shares=shares)
-    quality = run(data, output, plan, teacher)
-    err.print(f"Next: anthem export {output} BUNDLE")
-    emit({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)
+    pace = TrainingSchedule(steps=steps, seconds=60 * minutes, every=max(1, min(250, steps // 4)))
+    plan = TrainingPlan(seed=seed, pace=pace, threads=threads, shares=shares)
+    quality = train_from_folders(data, output, plan, teacher)
+    stderr.print(f"Next: anthem export {output} BUNDLE")
+    print_result({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from anthem_model.losses import listwise
+from anthem_model.trainer.losses import listwise_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from anthem_model.lists import Lists
+    from anthem_model.data.batches import ListBatch
 
 
-class Ranker(nn.Module):
+class TrainableRanker(nn.Module):
     """A model that scores titles for queries, trained by the order of lists; it reads texts its own way."""
 
     @abstractmethod
     def scores(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
         """Scores `(B, C)` of `titles[candidates[b, c]]` for `queries[b]`; candidates `(B, C)` int64."""
 
-    def loss(self, lists: Lists) -> Tensor:
+    def loss(self, lists: ListBatch) -> Tensor:
         """Listwise cross-entropy of a batch of lists."""
         logits = self.scores(lists.queries, lists.titles, lists.candidates)
-        return listwise(logits, lists.gains, lists.gains >= 0)
+        return listwise_loss(logits, lists.gains, lists.gains >= 0)
 
     def groups(self, rate: float) -> list[dict[str, Any]]:
         """Parameter groups for the optimiser, RiemannianAdam, which is Adam where a parameter is Euclidean."""

@@ -9,31 +9,29 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from anthem_core.bundle import load
-from anthem_core.cluster import connect, explained
-from anthem_core.console import emit, ends_cleanly, json_option
-from anthem_core.encoder import Encoder
+from anthem_core.console import handle_errors, json_option, print_result, printable
+from anthem_core.encoding.bundle import load_bundle
+from anthem_core.encoding.encoder import Encoder
+from anthem_core.encoding.query_operators import split_phrases, unite_queries
 from anthem_core.errors import ClusterError
-from anthem_core.sets import either, phrases
-from anthem_core.text import printable
+from anthem_core.opensearch.connection import cluster_errors, connect
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.explain import attention, explain
-from anthem_plugin.fields import fields_of
-from anthem_plugin.modes import Filter, Mode
-from anthem_plugin.release import fitting
-from anthem_plugin.rewrite import WINDOW, value_at
-from anthem_plugin.steps import no_vectors
+from anthem_plugin.modes import DEFAULT_WINDOW, Filter, ModeName
+from anthem_plugin.rewriter.query_text import value_at_path
+from anthem_plugin.search.discovery import adapt_to_release, fields_of
+from anthem_plugin.search.explain import explain_hit, strongest_attention
+from anthem_plugin.search.request import no_vectors_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opensearchpy import OpenSearch
 
-    from anthem_core.containment import Query
-    from anthem_core.fields import Fields
-    from anthem_core.text import Vocabulary
-    from anthem_plugin.scoring import Scoring
-    from anthem_plugin.steps import Response
+    from anthem_core.encoding.tokenizer import Vocabulary
+    from anthem_core.geometry.regions import EncodedQuery
+    from anthem_core.opensearch.schema import VectorFields
+    from anthem_plugin.scoring.params import ScoringParams
+    from anthem_plugin.search.request import Response
 
 # Both searches ask the same copies of the shards: another copy may break ties another way.
 _PREFERENCE = "anthem"
@@ -49,7 +47,7 @@ _STRONGEST = 5  # entities and intersections that are shown
 @click.option(
     "--rerank",
     "mode",
-    type=click.Choice(get_args(Mode)),
+    type=click.Choice(get_args(ModeName)),
     default="cluster",
     show_default=True,
     help="cluster: rerank by a script there; client: in this process; filter: leave out what is not contained; "
@@ -63,7 +61,7 @@ _STRONGEST = 5  # entities and intersections that are shown
 @click.option(
     "--window",
     type=click.IntRange(1, 10_000),
-    default=WINDOW,
+    default=DEFAULT_WINDOW,
     show_default=True,
     help="Lexical hits that are reranked; in cluster mode on every shard.",
 )
@@ -72,13 +70,13 @@ _STRONGEST = 5  # entities and intersections that are shown
     help="The cluster, signed in to as docs/permissions.md says; else OPENSEARCH_URL, else the local node.",
 )
 @json_option
-@ends_cleanly
+@handle_errors
 def search(  # noqa: PLR0913 (an argument an option)
     *,
     index: str,
     query: str,
     bundle: str,
-    mode: Mode,
+    mode: ModeName,
     slack: float | None,
     explaining: bool,
     operators: bool,
@@ -101,10 +99,10 @@ def search(  # noqa: PLR0913 (an argument an option)
       anthem search products 'fire tv' --rerank filter --slack 0.2
     """
     how = _how(mode, slack)
-    loaded = load(bundle)
+    loaded = load_bundle(bundle)
     body = {"query": {"match": {field: {"query": query}}}, "size": size}
-    with closing(connect(url, credentials=True)) as cluster, explained():
-        encoder = Encoder(fitting(cluster, loaded))
+    with closing(connect(url, credentials=True)) as cluster, cluster_errors():
+        encoder = Encoder(adapt_to_release(cluster, loaded))
         fields = fields_of(cluster, index, loaded.model)
         client = AnthemClient(cluster, encoder, fields=fields, text_fields=(field,))
         shown = [field, fields.model, fields.vector] if explaining else [field]
@@ -119,13 +117,13 @@ def search(  # noqa: PLR0913 (an argument an option)
     result: dict[str, Any] = {"index": index, "query": query, **after["anthem"], **told}
     result["hits"] = rows(before, after, field)
     if explaining:
-        texts = phrases(query) if operators else [query]
+        texts = split_phrases(query) if operators else [query]
         asked = {text: found for text in texts if (found := encoder.query(text)) is not None}
         _explain(result, after, asked, client.scoring, encoder.bundle.vocabulary)
-    emit(result, as_text(result), as_json=as_json)
+    print_result(result, as_text(result), as_json=as_json)
 
 
-def _how(mode: Mode, slack: float | None) -> Mode | Filter:
+def _how(mode: ModeName, slack: float | None) -> ModeName | Filter:
     if slack is None:
         return mode
     if mode != "filter":
@@ -135,9 +133,9 @@ def _how(mode: Mode, slack: float | None) -> Mode | Filter:
     return Filter(slack)
 
 
-def _told(after: Response, cluster: OpenSearch, index: str, bundle: str, fields: Fields) -> dict[str, str | None]:
+def _told(after: Response, cluster: OpenSearch, index: str, bundle: str, fields: VectorFields) -> dict[str, str | None]:
     """Reason and note; where vectors are wanting, with a command that names the bundle and spares another model's."""
-    said, plain = {"reason": after["anthem"]["reason"], "note": note(after, index)}, no_vectors(index)
+    said, plain = {"reason": after["anthem"]["reason"], "note": note(after, index)}, no_vectors_reason(index)
     if not any(text and plain in text for text in said.values()):
         return said
     others = cluster.count(index=index, body={"query": {"exists": {"field": fields.vector}}})["count"]
@@ -149,7 +147,7 @@ def note(after: Response, index: str) -> str | None:
     """What is odd about hits that were reranked: that attention alone did it, for want of vectors."""
     found = after["anthem"]
     vectors = not found["reranked"] or "containment" in found["signals"]
-    return None if vectors else f"reranked by attention alone: {no_vectors(index)}"
+    return None if vectors else f"reranked by attention alone: {no_vectors_reason(index)}"
 
 
 def _check_field(cluster: OpenSearch, index: str, field: str) -> None:
@@ -172,7 +170,7 @@ def rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
     result = []
     for rank, hit in enumerate(after["hits"]["hits"], start=1):
         was, lexical = former.get(_key(hit), (None, None))
-        row = {"rank": rank, "before": was, "id": hit["_id"], "title": value_at(hit.get("_source", {}), field)}
+        row = {"rank": rank, "before": was, "id": hit["_id"], "title": value_at_path(hit.get("_source", {}), field)}
         result.append(row | {"score": hit["_score"], "lexical": lexical})
     return result
 
@@ -206,15 +204,19 @@ def _key(hit: dict[str, Any]) -> tuple[str, str]:
 
 
 def _explain(
-    result: dict[str, Any], after: Response, asked: Mapping[str, Query], scoring: Scoring, vocabulary: Vocabulary
+    result: dict[str, Any],
+    after: Response,
+    asked: Mapping[str, EncodedQuery],
+    scoring: ScoringParams,
+    vocabulary: Vocabulary,
 ) -> None:
-    query = either(asked.values())
+    query = unite_queries(asked.values())
     if query is None:
         return
-    strongest = [pair for text, one in asked.items() for pair in attention(one, text, vocabulary)]
+    strongest = [pair for text, one in asked.items() for pair in strongest_attention(one, text, vocabulary)]
     result["attention"] = sorted(strongest, key=lambda pair: -pair[1])[:_STRONGEST]
     for row, hit in zip(result["hits"], after["hits"]["hits"], strict=True):
-        explanation = explain(hit, query, scoring)
+        explanation = explain_hit(hit, query, scoring)
         row["explanation"] = explanation and explanation.to_dict()
 
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from anthem_plugin.course import Reranker
-from anthem_plugin.modes import Filter, Mode, Retrieve
-from anthem_plugin.rewrite import WINDOW
-from anthem_plugin.steps import Course, Request, Response, Send, Work
+from anthem_plugin.modes import DEFAULT_WINDOW, Filter, ModeName, Retrieve
+from anthem_plugin.search.flow import SearchFlow
+from anthem_plugin.search.request import ComputeStep, Response, SearchRequest, SendStep, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opensearchpy import AsyncOpenSearch, OpenSearch
 
-    from anthem_core.containment import Region
-    from anthem_core.encoder import Encoder
-    from anthem_core.fields import Fields
-    from anthem_plugin.breaker import Breaker
-    from anthem_plugin.scoring import Scoring
+    from anthem_core.encoding.encoder import Encoder
+    from anthem_core.geometry.regions import Region
+    from anthem_core.opensearch.schema import VectorFields
+    from anthem_plugin.scoring.params import ScoringParams
+    from anthem_plugin.search.circuit_breaker import CircuitBreaker
 
-__all__ = ["AnthemClient", "AsyncAnthemClient", "Filter", "Mode", "Response", "Retrieve"]
+__all__ = ["AnthemClient", "AsyncAnthemClient", "Filter", "ModeName", "Response", "Retrieve"]
 
 T = TypeVar("T")
 
@@ -34,15 +33,15 @@ class _Client:
         client: Any,  # noqa: ANN401 (each of the two names its own)
         encoder: Encoder,
         *,
-        fields: Fields | None = None,
+        fields: VectorFields | None = None,
         query_path: str | None = None,
         text_fields: Sequence[str] = ("title",),
         budget_ms: float | None = None,
         cache: int = 1024,
-        breaker: Breaker | None = None,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         self._client = client
-        self._reranker = Reranker(
+        self._reranker = SearchFlow(
             encoder,
             fields=fields,
             query_path=query_path,
@@ -53,7 +52,7 @@ class _Client:
         )
 
     @property
-    def scoring(self) -> Scoring:
+    def scoring(self) -> ScoringParams:
         """What hits are scored by."""
         return self._reranker.scoring
 
@@ -69,21 +68,21 @@ class _Client:
         index: str | None,
         body: Mapping[str, Any],
         query_text: str | None,
-        mode: Mode | Filter | Retrieve,
+        mode: ModeName | Filter | Retrieve,
         window: int,
         options: dict[str, Any],
         **asked: Any,  # noqa: ANN401 (`operators` and `region`)
-    ) -> Course[Response]:
+    ) -> Steps[Response]:
         if isinstance(mode, Filter):
             mode, asked["filter"] = "filter", mode
         elif isinstance(mode, Retrieve):
             mode, asked["retrieve"] = "retrieve", mode
-        elif mode not in get_args(Mode):
-            raise ValueError(f"mode is {mode!r}; one of {', '.join(get_args(Mode))} was wanted")
+        elif mode not in get_args(ModeName):
+            raise ValueError(f"mode is {mode!r}; one of {', '.join(get_args(ModeName))} was wanted")
         if window < 1:
             raise ValueError(f"window is {window}; 1 or more was wanted")
         timeout = self._client.transport.kwargs.get("timeout", 10)  # opensearch-py's own where none was given
-        return self._reranker.search(Request(index, body, options, timeout, query_text, mode, window, **asked))
+        return self._reranker.search(SearchRequest(index, body, options, timeout, query_text, mode, window, **asked))
 
 
 class AnthemClient(_Client):
@@ -108,8 +107,8 @@ class AnthemClient(_Client):
         body: Mapping[str, Any],
         *,
         query_text: str | None = None,
-        mode: Mode | Filter | Retrieve = "cluster",
-        window: int = WINDOW,
+        mode: ModeName | Filter | Retrieve = "cluster",
+        window: int = DEFAULT_WINDOW,
         operators: bool = False,
         region: Region | None = None,
         **options: object,
@@ -135,7 +134,7 @@ class AnthemClient(_Client):
             self._course(index, body, query_text, mode, window, options, operators=operators, region=region)
         )
 
-    def _follow(self, course: Course[T]) -> T:
+    def _follow(self, course: Steps[T]) -> T:
         """Do each step of a course, tell it the answer or the failure, and return what it ends with."""
         try:
             step = next(course)
@@ -150,8 +149,8 @@ class AnthemClient(_Client):
             result: T = end.value
             return result
 
-    def _do(self, step: Send | Work) -> Any:  # noqa: ANN401 (what opensearch-py answers)
-        if isinstance(step, Work):
+    def _do(self, step: SendStep | ComputeStep) -> Any:  # noqa: ANN401 (what opensearch-py answers)
+        if isinstance(step, ComputeStep):
             return step.run()
         return getattr(self._client, step.method)(**step.arguments)
 
@@ -170,8 +169,8 @@ class AsyncAnthemClient(_Client):
         body: Mapping[str, Any],
         *,
         query_text: str | None = None,
-        mode: Mode | Filter | Retrieve = "cluster",
-        window: int = WINDOW,
+        mode: ModeName | Filter | Retrieve = "cluster",
+        window: int = DEFAULT_WINDOW,
         operators: bool = False,
         region: Region | None = None,
         **options: object,
@@ -186,7 +185,7 @@ class AsyncAnthemClient(_Client):
             self._course(index, body, query_text, mode, window, options, operators=operators, region=region)
         )
 
-    async def _follow(self, course: Course[T]) -> T:
+    async def _follow(self, course: Steps[T]) -> T:
         """As `AnthemClient._follow`, awaiting each step."""
         try:
             step = next(course)
@@ -201,7 +200,7 @@ class AsyncAnthemClient(_Client):
             result: T = end.value
             return result
 
-    async def _do(self, step: Send | Work) -> Any:  # noqa: ANN401 (what opensearch-py answers)
-        if isinstance(step, Work):
+    async def _do(self, step: SendStep | ComputeStep) -> Any:  # noqa: ANN401 (what opensearch-py answers)
+        if isinstance(step, ComputeStep):
             return await asyncio.to_thread(step.run)
         return await getattr(self._client, step.method)(**step.arguments)

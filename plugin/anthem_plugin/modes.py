@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Mode: TypeAlias = Literal["cluster", "client", "filter", "retrieve", "none"]
 
-LIMIT = 50_000
-NEAREST = 50
-MOST_NEAREST = 1000
-DEEPER = 3  # times k: HNSW orders by the Euclidean distance of coordinates, which is not that of the space
+from math import isfinite
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ModeName: TypeAlias = Literal["cluster", "client", "filter", "retrieve", "none"]
+
+FILTER_MATCH_LIMIT = 50_000
+DEFAULT_NEIGHBOURS = 50
+MAX_NEIGHBOURS = 1000
+HNSW_OVERFETCH = 3  # times k: HNSW orders by the Euclidean distance of coordinates, which is not that of the space
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class Filter:
 
     slack: float | None = None
     unknown: bool = True
-    limit: int = LIMIT
+    limit: int = FILTER_MATCH_LIMIT
 
     def __post_init__(self) -> None:
         if self.slack is not None and not isfinite(self.slack):
@@ -49,11 +55,14 @@ class Retrieve:
         ValueError: `k` is not within 1 and 1,000, or the filter is empty.
     """
 
-    k: int = NEAREST
+    k: int = DEFAULT_NEIGHBOURS
     filter: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k <= MOST_NEAREST:
-            raise ValueError(f"k is {self.k}; 1 to {MOST_NEAREST:,} was wanted")
+        if not 1 <= self.k <= MAX_NEIGHBOURS:
+            raise ValueError(f"k is {self.k}; 1 to {MAX_NEIGHBOURS:,} was wanted")
         if self.filter is not None and not self.filter:
             raise ValueError("filter is {}; a query clause was wanted, or none")
+
+
+DEFAULT_WINDOW = 100

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from anthem_core.bundle import load
-from anthem_core.containment import query_distance
-from anthem_core.encoder import Encoder
+from anthem_core.encoding.bundle import load_bundle
+from anthem_core.encoding.encoder import Encoder
+from anthem_core.geometry.regions import query_distance
 
 TITLES = ["fire tv stick 4k", "kindle paperwhite case", "Kühlschrank weiß", "red ceramic teapot", ""]
 QUERIES = ["fire tv", "fire", "telvision", "kindle case", "Kühlschrank"]
@@ -15,7 +15,7 @@ QUERIES = ["fire tv", "fire", "telvision", "kindle case", "Kühlschrank"]
 
 def main() -> None:
     """Encode a few texts and keep a few numbers of each."""
-    bundle = load("general")
+    bundle = load_bundle("general")
     encoder = Encoder(bundle)
     points = encoder.products(TITLES)
     queries = {}

@@ -8,17 +8,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from anthem_core.encoder import Encoder
-from anthem_plugin.service import encode, health, metrics, reranking, rewriting
-from anthem_plugin.service.common import Refusal, Service
-from anthem_plugin.service.guard import Guard
-from anthem_plugin.service.settings import Settings
+from anthem_core.encoding.encoder import Encoder
+from anthem_plugin.service import encode, health, metrics, rerank, rewrite
+from anthem_plugin.service.context import ServiceContext
+from anthem_plugin.service.guard import RequestGuard
+from anthem_plugin.service.models import ErrorResponse
+from anthem_plugin.service.settings import ServiceSettings
 
 _DESCRIPTION = """Hyperbolic reranking of product search for an OpenSearch cluster that already works.
 
 A request holds at most {0.documents:,} documents and {0.bytes:,} bytes; of a text {0.characters:,} characters are read.
 """
-_REFUSALS: dict[int | str, str] = {
+_ERROR_DESCRIPTIONS: dict[int | str, str] = {
     401: "The request shows no key, or none of the service.",
     413: "The request has more bytes than one may have.",
     422: "The request was refused; the answer says why.",
@@ -27,46 +28,48 @@ _REFUSALS: dict[int | str, str] = {
 }
 
 
-def create_app(encoder: Encoder, settings: Settings | None = None) -> FastAPI:
+def create_app(encoder: Encoder, settings: ServiceSettings | None = None) -> FastAPI:
     """The service around an encoder, its graphs warm.
 
     Raises:
         BundleError: The bundle has no weights for lexical + containment, or its attention graph cannot be used.
     """
-    service = Service.of(encoder, settings or Settings())
+    service = ServiceContext.of(encoder, settings or ServiceSettings())
     app = FastAPI(
         title="ANTHEM Search",
         description=_DESCRIPTION.format(service.settings),
         version=version("anthem-search"),
-        responses={status: {"model": Refusal, "description": why} for status, why in _REFUSALS.items()},
-        exception_handlers={RequestValidationError: _refuse, HTTPException: _refuse_unreadable},
+        responses={status: {"model": ErrorResponse, "description": why} for status, why in _ERROR_DESCRIPTIONS.items()},
+        exception_handlers={RequestValidationError: _refuse_invalid, HTTPException: _refuse_unreadable},
     )
     for router in (
-        reranking.routes(service),
-        rewriting.routes(service),
+        rerank.routes(service),
+        rewrite.routes(service),
         encode.routes(service),
         health.routes(service),
         metrics.routes(service.metrics),
     ):
         app.include_router(router)
-    app.add_middleware(Guard, settings=service.settings, metrics=service.metrics)
+    app.add_middleware(RequestGuard, settings=service.settings, metrics=service.metrics)
     return app
 
 
-async def _refuse(_: Request, error: RequestValidationError) -> Response:
+async def _refuse_invalid(_: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return _refusal(f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}.")
+        return _unprocessable_response(f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}.")
     where = ".".join(str(part) for part in first["loc"][1:]) or "The body"
-    return _refusal(f"{where}: {first['msg'].removeprefix('Value error, ')}.")
+    return _unprocessable_response(f"{where}: {first['msg'].removeprefix('Value error, ')}.")
 
 
 async def _refuse_unreadable(request: Request, error: HTTPException) -> Response:
     """Answer as for any bad input where FastAPI found bytes that no JSON parser takes, which it calls a 400."""
     if error.status_code == 400:
-        return _refusal("The body is not JSON in UTF-8 that can be read: check its encoding, its nesting, its numbers.")
+        return _unprocessable_response(
+            "The body is not JSON in UTF-8 that can be read: check its encoding, its nesting, its numbers."
+        )
     return await http_exception_handler(request, error)
 
 
-def _refusal(sentence: str) -> Response:
-    return JSONResponse(Refusal(detail=sentence).model_dump(), status_code=422)
+def _unprocessable_response(sentence: str) -> Response:
+    return JSONResponse(ErrorResponse(detail=sentence).model_dump(), status_code=422)

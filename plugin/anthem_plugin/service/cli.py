@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import emit, ends_cleanly, json_option
+from anthem_core.console import handle_errors, json_option, print_result
 from anthem_core.errors import AnthemError, DataError
-from anthem_plugin.service.settings import Settings
+from anthem_plugin.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from click.decorators import FC
 
-    from anthem_plugin.service.server import Server
+    from anthem_plugin.service.server import AnthemServer
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def _limit(flag: str, setting: str, kind: click.IntRange | click.FloatRange, says: str) -> Callable[[FC], FC]:
-    return click.option(flag, setting, type=kind, default=getattr(Settings, setting), show_default=True, help=says)
+def _limit_option(flag: str, setting: str, kind: click.IntRange | click.FloatRange, says: str) -> Callable[[FC], FC]:
+    return click.option(
+        flag, setting, type=kind, default=getattr(ServiceSettings, setting), show_default=True, help=says
+    )
 
 
 @click.command()
@@ -42,23 +44,25 @@ def _limit(flag: str, setting: str, kind: click.IntRange | click.FloatRange, say
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
 )
-@click.option("--api-keys", type=_FILE, help="File of keys, one a line; callers show one: Authorization: Bearer KEY.")
-@click.option("--certificate", type=_FILE, help="Certificate chain in PEM, to be asked by HTTPS.")
-@click.option("--private-key", type=_FILE, help="Private key of the certificate, in PEM.")
-@_limit("--concurrency", "concurrency", click.IntRange(1), "Requests at once; more get 503.")
-@_limit("--timeout", "timeout", click.FloatRange(0.001), "Seconds to read and answer one.")
-@_limit("--cache", "cache", click.IntRange(0), "Encoded queries that are kept.")
-@_limit("--max-documents", "documents", click.IntRange(1), "Documents in one request.")
-@_limit(
+@click.option(
+    "--api-keys", type=_EXISTING_FILE, help="File of keys, one a line; callers show one: Authorization: Bearer KEY."
+)
+@click.option("--certificate", type=_EXISTING_FILE, help="Certificate chain in PEM, to be asked by HTTPS.")
+@click.option("--private-key", type=_EXISTING_FILE, help="Private key of the certificate, in PEM.")
+@_limit_option("--concurrency", "concurrency", click.IntRange(1), "Requests at once; more get 503.")
+@_limit_option("--timeout", "timeout", click.FloatRange(0.001), "Seconds to read and answer one.")
+@_limit_option("--cache", "cache", click.IntRange(0), "Encoded queries that are kept.")
+@_limit_option("--max-documents", "documents", click.IntRange(1), "Documents in one request.")
+@_limit_option(
     "--max-characters",
     "characters",
     click.IntRange(1),
     "Characters of one text; more are passed over by the reranker, refused by the encoders.",
 )
-@_limit("--max-bytes", "bytes", click.IntRange(1), "Bytes of one request.")
+@_limit_option("--max-bytes", "bytes", click.IntRange(1), "Bytes of one request.")
 @click.option("--log-texts", is_flag=True, help="Log queries and products; without it no text is ever logged.")
 @json_option
-@ends_cleanly
+@handle_errors
 def serve(  # noqa: PLR0913 (an argument an option)
     *,
     bundle: str,
@@ -87,36 +91,41 @@ def serve(  # noqa: PLR0913 (an argument an option)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if private_key and not certificate:
         raise click.UsageError("--private-key needs --certificate; without both the service speaks plain HTTP.")
-    from anthem_plugin.service.server import show_texts
+    from anthem_plugin.service.server import enable_text_log
 
-    settings = Settings(read_keys(api_keys) if api_keys else (), **limits)
-    server = _server(bundle, settings, (host, port), (certificate, private_key), as_json=as_json)
+    settings = ServiceSettings(read_api_keys(api_keys) if api_keys else (), **limits)
+    server = _build_server(bundle, settings, (host, port), (certificate, private_key), as_json=as_json)
     _store_script()
     if log_texts:
-        show_texts()
+        enable_text_log()
     with suppress(KeyboardInterrupt, SystemExit):
         server.run()
     if not server.started:
         raise AnthemError(f"The service cannot listen on {host}, port {port}, as said above; give another --port.")
 
 
-def _server(
-    bundle: str, settings: Settings, address: tuple[str, int], tls: tuple[Path | None, Path | None], *, as_json: bool
-) -> Server:
-    from anthem_core.bundle import load
-    from anthem_core.encoder import Encoder
+def _build_server(
+    bundle: str,
+    settings: ServiceSettings,
+    address: tuple[str, int],
+    tls: tuple[Path | None, Path | None],
+    *,
+    as_json: bool,
+) -> AnthemServer:
+    from anthem_core.encoding.bundle import load_bundle
+    from anthem_core.encoding.encoder import Encoder
     from anthem_plugin.service.app import create_app
-    from anthem_plugin.service.server import Server, configured
+    from anthem_plugin.service.server import AnthemServer, build_uvicorn_config
 
-    app, (host, port) = create_app(Encoder(loaded := load(bundle)), settings), address
+    app, (host, port) = create_app(Encoder(loaded := load_bundle(bundle)), settings), address
 
     def listening(taken: int) -> None:
         said = {"host": host, "port": taken, "model": loaded.model}
-        emit(said, f"Serving model {loaded.model} on {host}, port {taken}", as_json=as_json)
+        print_result(said, f"Serving model {loaded.model} on {host}, port {taken}", as_json=as_json)
         if not settings.keys and not _is_loopback(host):
             click.echo(f"Without --api-keys whoever reaches {host} may use the service.", err=True)
 
-    return Server(configured(app, host, port, *tls), listening)
+    return AnthemServer(build_uvicorn_config(app, host, port, *tls), listening)
 
 
 def _is_loopback(host: str) -> bool:
@@ -126,7 +135,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def read_keys(path: Path) -> tuple[str, ...]:
+def read_api_keys(path: Path) -> tuple[str, ...]:
     """Keys of a file, one a line, blank lines left out.
 
     Raises:
@@ -139,11 +148,11 @@ def read_keys(path: Path) -> tuple[str, ...]:
 
 
 def _store_script() -> None:
-    from anthem_core.cluster import connect, explained
-    from anthem_plugin.painless import CONTEXT, put_script_body, script_id
+    from anthem_core.opensearch.connection import cluster_errors, connect
+    from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 
     try:
-        with closing(connect(timeout=5)) as cluster, explained():
-            cluster.put_script(id=script_id(), body=put_script_body(), context=CONTEXT)
+        with closing(connect(timeout=5)) as cluster, cluster_errors():
+            cluster.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
     except AnthemError as error:
         click.echo(f"The script {script_id()} that rewritten searches call was not stored: {error}", err=True)

@@ -11,20 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anthem_plugin.service.common import Refusal
-from anthem_plugin.service.metrics import Metrics
-from anthem_plugin.service.settings import Settings
+from anthem_plugin.service.metrics import ServiceMetrics
+from anthem_plugin.service.models import ErrorResponse
+from anthem_plugin.service.settings import ServiceSettings
 
-FREE = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # these tell nothing that a key protects
-UNBOUNDED = FREE | {"/metrics"}  # and a service at its limit must still say so
+PUBLIC_PATHS = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # these tell nothing that a key protects
+UNLIMITED_PATHS = PUBLIC_PATHS | {"/metrics"}  # and a service at its limit must still say so
 
 _log = logging.getLogger("uvicorn.error")
 
 
-class Guard:
+class RequestGuard:
     """An application around another that lets through only what may be answered, and bounds how long that takes."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
         self._app = app
         self._settings = settings
         self._metrics = metrics
@@ -41,7 +41,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["guard"], answer, started = self, _Answer(send), time.perf_counter()
+        scope["guard"], answer, started = self, _ResponseSender(send), time.perf_counter()
         try:
             await self._answer(scope, receive, answer)
         finally:
@@ -49,17 +49,19 @@ class Guard:
             self._metrics.requests.labels(path, answer.status).inc()
             self._metrics.seconds.labels(path).observe(time.perf_counter() - started)
 
-    async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    async def _answer(self, scope: Scope, receive: Receive, answer: "_ResponseSender") -> None:
         path = scope["path"]
-        if path not in FREE and not self._admits(scope["headers"]):
-            refusal = _refusal(401, "A key is needed: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"})
+        if path not in PUBLIC_PATHS and not self._admits(scope["headers"]):
+            refusal = _error_response(
+                401, "A key is needed: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"}
+            )
             await refusal(scope, receive, answer)
-        elif path in UNBOUNDED:
+        elif path in UNLIMITED_PATHS:
             await self._app(scope, receive, answer)
         elif self.full:
-            await _refusal(503, f"{self._busy} requests are under way; ask again in a moment.", {"Retry-After": "1"})(
-                scope, receive, answer
-            )
+            await _error_response(
+                503, f"{self._busy} requests are under way; ask again in a moment.", {"Retry-After": "1"}
+            )(scope, receive, answer)
         else:
             await self._bounded(scope, receive, answer)
 
@@ -67,10 +69,10 @@ class Guard:
         shown = next((value for name, value in headers if name == b"authorization"), b"")
         return not self._keys or any(compare_digest(shown, key) for key in self._keys)
 
-    async def _bounded(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    async def _bounded(self, scope: Scope, receive: Receive, answer: "_ResponseSender") -> None:
         """Answer within the time-out; what a thread still computes then counts as under way until it ends."""
-        inner, seconds = _Answer(answer), self._settings.timeout
-        body = _within(_until(receive, inner, seconds), self._settings.bytes)
+        inner, seconds = _ResponseSender(answer), self._settings.timeout
+        body = _receive_up_to(_receive_before_timeout(receive, inner, seconds), self._settings.bytes)
         task = asyncio.ensure_future(self._app(scope, body, inner))
         self._count(1)
         task.add_done_callback(lambda _: self._count(-1))
@@ -84,7 +86,7 @@ class Guard:
             place = traceback.extract_tb(fault.__traceback__)[-1]
             _log.error("%s in %s, line %s", type(fault).__name__, place.filename, place.lineno)
         if inner.closed:
-            refusal = _refusal(500, "The service failed.") if fault else _late(seconds)
+            refusal = _error_response(500, "The service failed.") if fault else _timeout_response(seconds)
             await refusal(scope, receive, answer)
 
     def _count(self, step: int) -> None:
@@ -92,7 +94,7 @@ class Guard:
         self._metrics.busy.set(self._busy)
 
 
-class _Answer:
+class _ResponseSender:
     """Where an answer goes, with its status once it has begun; a closed one takes nothing more."""
 
     def __init__(self, send: Send) -> None:
@@ -108,7 +110,7 @@ class _Answer:
         await self._send(message)
 
 
-def _until(receive: Receive, answer: _Answer, seconds: float) -> Receive:
+def _receive_before_timeout(receive: Receive, answer: _ResponseSender, seconds: float) -> Receive:
     """Messages of a request that come in time; then it reads as if the caller had gone, and the answer is closed."""
     deadline = asyncio.get_running_loop().time() + seconds
 
@@ -123,7 +125,7 @@ def _until(receive: Receive, answer: _Answer, seconds: float) -> Receive:
     return message
 
 
-def _within(receive: Receive, most: int) -> Receive:
+def _receive_up_to(receive: Receive, most: int) -> Receive:
     """Messages of a request, as long as its body has no more bytes than it may."""
     read = 0
 
@@ -138,9 +140,9 @@ def _within(receive: Receive, most: int) -> Receive:
     return message
 
 
-def _late(seconds: float) -> JSONResponse:
-    return _refusal(503, f"The request was not read and answered within {seconds:g} s.")
+def _timeout_response(seconds: float) -> JSONResponse:
+    return _error_response(503, f"The request was not read and answered within {seconds:g} s.")
 
 
-def _refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(Refusal(detail=sentence).model_dump(), status, headers)
+def _error_response(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(ErrorResponse(detail=sentence).model_dump(), status, headers)

@@ -6,10 +6,10 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from anthem_plugin.service.common import Service
+from anthem_plugin.service.context import ServiceContext
 
 
-class Health(BaseModel):
+class HealthResponse(BaseModel):
     """State of the service."""
 
     status: Literal["ok"] = Field(description="The bundle is loaded and requests are answered.")
@@ -17,27 +17,27 @@ class Health(BaseModel):
     version: str = Field(description="Version of anthem-search.")
 
 
-class Readiness(BaseModel):
+class ReadinessResponse(BaseModel):
     """Whether the service takes more work."""
 
     status: Literal["ready", "busy"] = Field(description="Busy, with status 503, where as many requests run as may.")
 
 
-def routes(service: Service) -> APIRouter:
+def routes(service: ServiceContext) -> APIRouter:
     """The checks of a service."""
     router = APIRouter(tags=["health"])
-    state = Health(status="ok", model=service.encoder.bundle.model, version=version("anthem-search"))
+    state = HealthResponse(status="ok", model=service.encoder.bundle.model, version=version("anthem-search"))
 
     @router.get("/health")
-    def health() -> Health:
+    def health() -> HealthResponse:
         """Say that the service answers, with which model and in which version."""
         return state
 
-    @router.get("/ready", responses={503: {"model": Readiness}})
-    def ready(request: Request, response: Response) -> Readiness:
+    @router.get("/ready", responses={503: {"model": ReadinessResponse}})
+    def ready(request: Request, response: Response) -> ReadinessResponse:
         """Say whether the service takes more work; its graphs are warm before it listens."""
         busy = request.scope["guard"].full
         response.status_code = 503 if busy else 200
-        return Readiness(status="busy" if busy else "ready")
+        return ReadinessResponse(status="busy" if busy else "ready")
 
     return router

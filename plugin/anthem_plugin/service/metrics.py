@@ -8,10 +8,10 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_DURATION_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Metrics:
+class ServiceMetrics:
     """The counters of one service, in a registry of their own."""
 
     def __init__(self) -> None:
@@ -19,7 +19,11 @@ class Metrics:
         ProcessCollector(registry=known)
         self.requests = Counter("anthem_requests", "Requests answered.", ["path", "status"], registry=known)
         self.seconds = Histogram(
-            "anthem_request_seconds", "Time to the end of an answer.", ["path"], buckets=_SECONDS, registry=known
+            "anthem_request_seconds",
+            "Time to the end of an answer.",
+            ["path"],
+            buckets=_DURATION_BUCKETS_SECONDS,
+            registry=known,
         )
         self.busy = Gauge("anthem_busy_requests", "Requests under way, also those given up as late.", registry=known)
         self.documents = Counter("anthem_documents", "Documents scored and products encoded.", registry=known)
@@ -27,10 +31,10 @@ class Metrics:
 
     def watch(self, cache_info: Callable[[], tuple[int, int, int | None, int]]) -> None:
         """Show the hits and misses of a cache of queries, as `cache_info` of an LRU cache has them."""
-        self.registry.register(_Cache(cache_info))
+        self.registry.register(_QueryCacheCollector(cache_info))
 
 
-class _Cache(Collector):
+class _QueryCacheCollector(Collector):
     def __init__(self, cache_info: Callable[[], tuple[int, int, int | None, int]]) -> None:
         self._cache_info = cache_info
 
@@ -43,7 +47,7 @@ class _Cache(Collector):
         yield shown
 
 
-def routes(metrics: Metrics) -> APIRouter:
+def routes(metrics: ServiceMetrics) -> APIRouter:
     """The endpoint that Prometheus asks."""
     router = APIRouter(tags=["health"])
 

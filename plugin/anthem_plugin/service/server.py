@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from anthem_core.errors import DataError
-from anthem_plugin.service.common import texts_log
+from anthem_plugin.service.context import text_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-GRACE = 5  # seconds for requests under way when the service is told to end; Docker kills after 10
+SHUTDOWN_GRACE_SECONDS = 5  # seconds for requests under way when the service is told to end; Docker kills after 10
 
 
-class Server(uvicorn.Server):
+class AnthemServer(uvicorn.Server):
     """A server that calls back with its port once it listens."""
 
     def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
             self._listening(self.servers[0].sockets[0].getsockname()[1])
 
 
-def configured(
+def build_uvicorn_config(
     app: ASGIApp, host: str, port: int, certificate: Path | None = None, private_key: Path | None = None
 ) -> uvicorn.Config:
     """Configuration of the server, its certificate read.
@@ -49,7 +49,7 @@ def configured(
         port=port,
         access_log=False,  # it would hold whatever a caller puts into a URL
         ws="none",
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
         ssl_certfile=certificate,
         ssl_keyfile=private_key,
     )
@@ -63,9 +63,9 @@ def configured(
     return config
 
 
-def show_texts() -> None:
+def enable_text_log() -> None:
     """Let the texts of requests into the log, on standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    texts_log.addHandler(handler)
-    texts_log.setLevel(logging.INFO)
+    text_logger.addHandler(handler)
+    text_logger.setLevel(logging.INFO)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServiceSettings:
     """What whoever runs the service decides.
 
     Keys that callers must show, requests at once, seconds for one, encoded queries that are kept; of one request the

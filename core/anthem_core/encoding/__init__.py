@@ -1,0 +1,1 @@
+"""From text to geometry: the tokenizer, the bundle, its encoders and its attention graph."""

@@ -1,0 +1,68 @@
+"""What the requests of this distribution take: the permissions of OpenSearch's security plugin, a request at a time.
+
+Found by having a node log every action that a request starts: the plugin asks for the permission of that name.
+"""
+
+from __future__ import annotations
+
+# By method and path; INDEX stands for the name of an index, and what follows the path is left out.
+PERMISSIONS: dict[str, tuple[str, ...]] = {
+    "GET /": ("cluster:monitor/main",),
+    "GET /INDEX": ("indices:admin/get",),
+    "HEAD /INDEX": ("indices:admin/get",),
+    "PUT /INDEX": ("indices:admin/create",),
+    "DELETE /INDEX": ("indices:admin/delete",),
+    "PUT /INDEX/_mapping": ("indices:admin/mapping/put",),
+    "GET /INDEX/_mapping/field": ("indices:admin/mappings/fields/get*",),
+    "GET /INDEX/_alias": ("indices:admin/aliases/get",),
+    "POST /_aliases": ("indices:admin/aliases",),
+    "GET /INDEX/_stats": ("indices:monitor/stats",),
+    "POST /INDEX/_refresh": ("indices:admin/refresh*",),
+    "POST /INDEX/_count": ("indices:data/read/search",),
+    "POST /INDEX/_search": ("indices:data/read/search",),
+    "POST /_search": ("indices:data/read/search",),
+    "POST /INDEX/_search/point_in_time": ("indices:data/read/point_in_time/create",),
+    "DELETE /_search/point_in_time": ("indices:data/read/point_in_time/delete",),
+    "POST /_search/scroll": ("indices:data/read/scroll",),
+    "DELETE /_search/scroll": ("indices:data/read/scroll/clear",),
+    "POST /INDEX/_mget": ("indices:data/read/mget", "indices:data/read/mget*"),
+    "POST /_bulk": ("indices:data/write/bulk", "indices:data/write/bulk*"),
+    "POST /_bulk index": ("indices:data/write/index",),  # by what is to be done to a product
+    "POST /_bulk update": ("indices:data/write/update",),
+    "POST /_bulk delete": ("indices:data/write/delete",),
+    "PUT /_scripts": ("cluster:admin/script/put",),
+    "GET /_scripts": ("cluster:admin/script/get",),
+    "DELETE /_scripts": ("cluster:admin/script/delete",),
+    "GET /_cluster/state": ("cluster:monitor/state",),
+    "GET /_cluster/settings": ("cluster:monitor/state",),
+    "GET /_cluster/health": ("cluster:monitor/health",),
+    "GET /_nodes/plugins": ("cluster:monitor/nodes/info",),
+    "GET /_nodes/stats": ("cluster:monitor/nodes/stats",),
+    "GET /_cat/allocation": ("cluster:monitor/state", "cluster:monitor/nodes/stats"),
+}
+
+# These are asked for the cluster as a whole, whatever their names say; all others of `indices:` for an index.
+_CLUSTER_WIDE_INDEX_ACTIONS = frozenset(
+    ("indices:data/read/mget", "indices:data/read/scroll", "indices:data/read/scroll/clear", "indices:data/write/bulk")
+)
+
+
+def match_request(method: str, path: str) -> str | None:
+    """Key of a request in `PERMISSIONS`, None where it is none of ours."""
+    first, *rest = path.strip("/").split("/")
+    asked = f"{method} /{'/'.join(['INDEX' if first and not first.startswith('_') else first, *rest])}"
+    found = [key for key in PERMISSIONS if asked == key or (asked.startswith(f"{key}/") and key != "GET /")]
+    return max(found, key=len, default=None)
+
+
+def is_cluster_permission(permission: str) -> bool:
+    """Whether a permission belongs under `cluster_permissions` of a role, rather than to its indices."""
+    return permission.startswith("cluster:") or permission in _CLUSTER_WIDE_INDEX_ACTIONS
+
+
+def permission_advice(method: str, path: str) -> str:
+    """What to ask for where the cluster forbids a request."""
+    asked = match_request(method, path)
+    if asked is None:
+        return "Ask for the permission it names."
+    return f"{method} {path} takes {', '.join(PERMISSIONS[asked])}; docs/permissions.md has roles with that."

@@ -1,0 +1,1 @@
+"""Training data: prepared datasets, batches, pseudo-queries and BM25."""

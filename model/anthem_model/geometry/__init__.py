@@ -1,0 +1,1 @@
+"""The geometry in torch, the twin of `anthem_core.geometry`."""

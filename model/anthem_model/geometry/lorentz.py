@@ -1,0 +1,87 @@
+"""The Lorentz model of hyperbolic space, curvature −1, in torch; the numpy twin is `anthem_core.geometry.lorentz`.
+
+Roots are taken of `max(r², EPSILON)`: the root of zero has no gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-12
+DIST_SMOOTHING = 1e-2  # keeps the distance of two points smooth, and exact in float32, where they meet
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Lorentz inner product, `<a,b> = −a0·b0 + as·bs`; shapes `(..., D+1)` to `(...)`."""
+    return (a[..., 1:] * b[..., 1:]).sum(-1) - a[..., 0] * b[..., 0]
+
+
+def pairwise_inner(points: Tensor) -> Tensor:
+    """Lorentz inner products of all pairs, `<x_i,x_j>`; shapes `(..., N, D+1)` to `(..., N, N)`."""
+    time, space = points[..., :1], points[..., 1:]
+    return space @ space.transpose(-1, -2) - time @ time.transpose(-1, -2)
+
+
+def lift(space: Tensor) -> Tensor:
+    """Point above space coordinates, `x0 = sqrt(1 + |xs|²)`; shapes `(..., D)` to `(..., D+1)`."""
+    time = torch.sqrt(1 + space.square().sum(-1, keepdim=True))
+    return torch.cat([time, space], dim=-1)
+
+
+def expmap0(tangent: Tensor) -> Tensor:
+    """Exponential map at the origin, `xs = (sinh|v| / |v|)·v`; shapes `(..., D)` to `(..., D+1)`."""
+    radius = norm(tangent)
+    return lift(tangent * (torch.sinh(radius) / radius))
+
+
+def logmap0(point: Tensor) -> Tensor:
+    """Logarithmic map at the origin, `v = (arcsinh|xs| / |xs|)·xs`; shapes `(..., D+1)` to `(..., D)`."""
+    length = norm(point[..., 1:])
+    return point[..., 1:] * (torch.asinh(length) / length)
+
+
+def boost(centre: Tensor, point: Tensor) -> Tensor:
+    """Boost that moves the centre to the origin: `ys = xs − ((x0 + y0) / (1 + c0))·cs`, `y0 = −<c,x>`; `(..., D+1)`."""
+    time = -inner(centre, point).unsqueeze(-1)
+    return lift(point[..., 1:] - (point[..., :1] + time) / (1 + centre[..., :1]) * centre[..., 1:])
+
+
+def logmap(centre: Tensor, point: Tensor) -> Tensor:
+    """Tangent coordinates of a point as seen from a centre, `z = log0(boost(c, x))`; `(..., D+1)` to `(..., D)`."""
+    return logmap0(boost(centre, point))
+
+
+def pairwise_logmap(centres: Tensor, points: Tensor) -> Tensor:
+    """Every point as seen from every centre, like `seen_from`; `(B,K,D+1)` and `(N,D+1)` to `(B,N,K,D)`."""
+    spaces = points[:, 1:]
+    time = centres[..., :1] * points[:, 0] - centres[..., 1:] @ spaces.T
+    along = (points[:, 0] + time) / (1 + centres[..., :1])
+    seen = spaces[:, None] - along.transpose(1, 2).unsqueeze(-1) * centres[:, None, :, 1:]
+    length = norm(seen)
+    return seen * (torch.asinh(length) / length)
+
+
+def pairwise_dist(centres: Tensor, points: Tensor) -> Tensor:
+    """Distances of all pairs, `arccosh(y)`, `y = max(−<c,x>, 1) + ε`; `(B,T,D+1)` and `(B,M,D+1)` to `(B,T,M)`."""
+    mirrored = torch.cat([centres[..., :1], -centres[..., 1:]], dim=-1)
+    inner_product = (mirrored @ points.transpose(-1, -2)).clamp_min(1) + DIST_SMOOTHING
+    # Not `acosh`, which ONNX Runtime computes number by number.
+    return torch.log(inner_product + torch.sqrt(inner_product * inner_product - 1))
+
+
+def midpoint(weighted: Tensor) -> Tensor:
+    """Lorentz centroid of a weighted sum of points, `m / sqrt(−<m,m>)`; shapes `(..., D+1)` to `(..., D+1)`."""
+    length = torch.sqrt((-inner(weighted, weighted)).clamp_min(EPSILON)).unsqueeze(-1)
+    return weighted / length
+
+
+def bounded(tangent: Tensor, radius: float) -> Tensor:
+    """Tangent vector shortened smoothly to below a radius, `R·tanh(|v|/R)·v/|v|`; shapes `(..., D)` to `(..., D)`."""
+    length = norm(tangent)
+    return tangent * (radius * torch.tanh(length / radius) / length)
+
+
+def norm(vector: Tensor) -> Tensor:
+    """Euclidean length with a gradient everywhere, `sqrt(max(|v|², ε))`; shapes `(..., D)` to `(..., 1)`."""
+    return torch.sqrt(vector.square().sum(-1, keepdim=True).clamp_min(EPSILON))

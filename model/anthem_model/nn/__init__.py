@@ -1,0 +1,1 @@
+"""The network: encoders and the attention grid as torch modules."""

@@ -1,0 +1,1 @@
+"""The training loop: losses, schedule, validation, resuming and query sizes."""

@@ -1,0 +1,1 @@
+"""The query rewriter, pure functions: search body in, search body out."""

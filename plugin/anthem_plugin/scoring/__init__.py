@@ -1,0 +1,1 @@
+"""Scores of products: the Painless script and its numpy twin, with the parameters they share."""

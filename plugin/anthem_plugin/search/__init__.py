@@ -1,0 +1,1 @@
+"""One search of a client, from the request to the reranked response."""

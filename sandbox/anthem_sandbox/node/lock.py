@@ -1,0 +1,47 @@
+"""The lock: every file the local node is made of, by coordinate and SHA-256."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+
+from anthem_sandbox.node.releases import DEFAULT_RELEASE
+
+DEFAULT_VERSION = DEFAULT_RELEASE.version
+KNN_FOLDER = "plugins/opensearch-knn"
+
+
+@dataclass(frozen=True, order=True)
+class Artifact:
+    """One file of a Maven repository, and the folders of the node's home it belongs into."""
+
+    group: str
+    artifact: str
+    version: str
+    packaging: str
+    sha256: str
+    size: int
+    into: tuple[str, ...]
+
+    @property
+    def filename(self) -> str:
+        """Name of the file in the repository, in the cache and in the home."""
+        return f"{self.artifact}-{self.version}.{self.packaging}"
+
+    @property
+    def coordinate(self) -> str:
+        """`group:artifact:version`, as Maven writes it."""
+        return f"{self.group}:{self.artifact}:{self.version}"
+
+
+def load_lock(version: str = DEFAULT_VERSION) -> tuple[Artifact, ...]:
+    """Read the lock file of a release that this version of the package was tested with."""
+    rows = json.loads((files(__package__) / "locks" / f"{version}.json").read_text(encoding="utf-8"))["artifacts"]
+    return tuple(Artifact(**{**row, "into": tuple(row["into"])}) for row in rows)
+
+
+def format_lock(artifacts: tuple[Artifact, ...], version: str = DEFAULT_VERSION) -> str:
+    """Text of a lock file, one artifact a line, so that a change of version is a readable diff."""
+    rows = ",\n".join("    " + json.dumps(asdict(artifact)) for artifact in sorted(artifacts))
+    return f'{{\n  "opensearch": "{version}",\n  "artifacts": [\n{rows}\n  ]\n}}\n'
