@@ -1,4 +1,4 @@
-"""What the attention score costs: milliseconds for a hundred titles from text, one thread.
+"""Time of the attention score: milliseconds for 100 titles, starting from text, in one thread.
 
 python bench/attention.py --bundle general
 """
@@ -24,36 +24,41 @@ if TYPE_CHECKING:
 
 TIMED_CALLS = 300
 TITLES_PER_CALL = 100
+QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 
 
 @click.command()
-@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or one that ships.")
+@click.option(
+    "--bundle",
+    default="general",
+    show_default=True,
+    help="Folder of a bundle, or the name of the one that is included.",
+)
 @json_option
 @handle_errors
 def main(*, bundle: str, as_json: bool) -> None:
-    """Time queries against a hundred titles of each data set; a quiet machine is wanted.
+    """Time the attention score of 100 titles on each data set. Run it on an idle machine.
 
     Example: python bench/attention.py --bundle general
     """
-    attention = AttentionScorer(load_bundle(bundle))
-    found = {name: time_calls(attention, read_dataset(benchmark_data_folder() / name)) for name in TRAINING_MINUTES}
-    shown = "\n".join(f"{name}: median {one['p50']} ms, {one['p10']} to {one['p90']}" for name, one in found.items())
-    print_result({"machine": describe_machine(), "ms": found}, f"{shown}\n{describe_machine()}", as_json=as_json)
+    scorer = AttentionScorer(load_bundle(bundle))
+    machine = describe_machine()
+    timings = {name: time_calls(scorer, read_dataset(benchmark_data_folder() / name)) for name in TRAINING_MINUTES}
+    lines = [f"{name}: median {ms['p50']} ms, {ms['p10']} to {ms['p90']} ms" for name, ms in timings.items()]
+    print_result({"machine": machine, "ms": timings}, "\n".join([*lines, machine]), as_json=as_json)
 
 
-def time_calls(attention: AttentionScorer, dataset: Dataset) -> dict[str, float]:
-    """Milliseconds of a call by the clock: 10 %, half and 90 % of the calls take no more."""
-    chance = random.Random(0)
+def time_calls(scorer: AttentionScorer, dataset: Dataset) -> dict[str, float]:
+    """Wall-clock milliseconds per call: 10 %, 50 % and 90 % quantile over calls with random queries and titles."""
+    generator = random.Random(0)
     titles, queries = [product.title for product in dataset.products.values()], list(dataset.queries.values())
-    taken = []
+    milliseconds = []
     for _ in range(TIMED_CALLS):
-        some, query = chance.sample(titles, TITLES_PER_CALL), chance.choice(queries)
+        sample, query = generator.sample(titles, TITLES_PER_CALL), generator.choice(queries)
         started = time.perf_counter()
-        attention.scores(query, some)
-        taken.append(1000 * (time.perf_counter() - started))
-    return {
-        name: round(float(np.quantile(taken, share)), 2) for name, share in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9))
-    }
+        scorer.score_titles(query, sample)
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    return {name: round(float(np.quantile(milliseconds, share)), 2) for name, share in QUANTILES.items()}
 
 
 if __name__ == "__main__":

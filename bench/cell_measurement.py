@@ -1,4 +1,4 @@
-"""TODO: one line on what this module does."""
+"""Measurement of one cell: train its model, then measure quality, size and speed on the candidates of `dev`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import time
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -16,24 +16,25 @@ from anthem_evaluation.measure import describe_machine
 from anthem_model.anthem_ranker import AnthemRanker
 from anthem_model.data.training_shop import ShopSplit
 from anthem_model.initialisation.teacher import Teacher, embed_shop
-from anthem_model.trainer.loop import train_within_budget as train
+from anthem_model.trainer.loop import train_within_budget
 from anthem_model.trainer.training import TrainingPlan, build_initialised_ranker
-from candidates import RANKING_TASKS, SPLIT_SEED, lexical_run, load_splits, prepare_training_parts
+from candidates import RANKING_TASKS, SPLIT_SEED, WINDOW_SIZE, lexical_run, load_splits, prepare_training_parts
+from cells import RUNS_FOLDER, TEACHER_STARTED_MODELS, UNTRAINED_MODELS, benchmark_data_folder, pack_values
 from fusion_fit import fit_fusion
-from rankers.bi_encoder import SentenceBiEncoder, find_packaged_minilm
-from rankers.registry import RANKER_BUILDERS
-from runs import (
+from model_runs import (
     fused_run,
     measure_run,
     median_milliseconds,
     model_run,
-    score_candidates,
+    score_all_candidates,
     shipped_bundle_runs,
     standardised_sum_run,
 )
+from rankers.bi_encoder import SentenceBiEncoder, find_packaged_minilm
+from rankers.registry import RANKER_BUILDERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from anthem_core.beir import Dataset
     from anthem_evaluation.runs import Run
@@ -41,41 +42,29 @@ if TYPE_CHECKING:
     from anthem_model.initialisation.teacher import TeacherVectors
     from anthem_model.ranker import TrainableRanker
     from candidates import CandidateScores, CandidateSplit
-
-from cells import (
-    RUNS_FOLDER,
-    TEACHER_STARTED_MODELS,
-    UNTRAINED_MODELS,
-    BenchmarkCell,
-    benchmark_data_folder,
-    pack_values,
-)
+    from cells import BenchmarkCell
 
 TIMED_QUERIES = 21
-SINGLE_SIGNALS = ("attention", "containment")
+SINGLE_SIGNALS: tuple[Literal["attention", "containment"], ...] = ("attention", "containment")
 
 
 def measure_cell(cell: BenchmarkCell) -> dict[str, Any]:
-    """Train and measure one cell: a line for the results."""
+    """Train and measure one cell in one thread; returns its line of results."""
     torch.set_num_threads(1)
     dataset = read_dataset(benchmark_data_folder() / cell.data)
     parts = prepare_training_parts(dataset, cell.data)
-    split = load_splits(dataset, parts, RUNS_FOLDER / f"{cell.data}.json.gz")
+    splits = load_splits(dataset, parts, RUNS_FOLDER / f"{cell.data}.json.gz")
     started = time.process_time()
     ranker = train_model(cell, parts)
-    spent = time.process_time() - started
-    line = (
-        asdict(cell)
-        | {"seconds": round(spent), "machine": describe_machine()}
-        | _measure_cost(ranker, dataset, split["dev"])
-    )
-    return line | _measure_quality(cell, ranker, split, dataset)
+    seconds = round(time.process_time() - started)
+    settings = asdict(cell) | {"seconds": seconds, "machine": describe_machine()}
+    return settings | _measure_cost(ranker, dataset, splits["dev"]) | _measure_quality(cell, ranker, splits, dataset)
 
 
 def train_model(cell: BenchmarkCell, parts: ShopSplit) -> TrainableRanker | None:
-    """The ranker of a cell, trained where it is to be; None for what OpenSearch computes.
+    """Build and, unless the model is used as it is, train the ranker of a cell; None if OpenSearch computes the scores.
 
-    Building it is part of the budget.
+    The budget of CPU minutes includes building the ranker.
     """
     torch.manual_seed(cell.seed)
     if cell.model in ("random", "bm25", "bm25_trigrams", "general"):
@@ -84,105 +73,116 @@ def train_model(cell: BenchmarkCell, parts: ShopSplit) -> TrainableRanker | None
         return SentenceBiEncoder(find_packaged_minilm())
     if cell.model == "anthem_unseen":
         parts = _drop_judgments(parts)
-    titles, queries = parts.learn.titles, [query.text for query in parts.learn.judged]
-    # What a teacher reads is read once for all seeds, and no part of the budget.
-    taught = _read_teacher_vectors(parts.learn) if cell.model in TEACHER_STARTED_MODELS else None
-    began = time.process_time()
-    ranker = (
-        build_initialised_ranker(titles, queries, TrainingPlan(), taught)
-        if taught
-        else RANKER_BUILDERS[cell.model](titles, queries)
-    )
-    left = 60 * cell.minutes - (time.process_time() - began)
-    return train(ranker, parts, left, cell.seed)
+    titles, queries = parts.train.titles, [query.text for query in parts.train.judged_queries]
+    # The teacher's vectors are computed once for all seeds and are not part of the budget.
+    vectors = _read_teacher_vectors(parts.train) if cell.model in TEACHER_STARTED_MODELS else None
+    started = time.process_time()
+    if vectors:
+        ranker: TrainableRanker = build_initialised_ranker(titles, queries, TrainingPlan(), vectors)
+    else:
+        ranker = RANKER_BUILDERS[cell.model](titles, queries)
+    remaining_seconds = 60 * cell.minutes - (time.process_time() - started)
+    return train_within_budget(ranker, parts, remaining_seconds, cell.seed)
 
 
 def _drop_judgments(parts: ShopSplit) -> ShopSplit:
-    """The titles alone."""
-    return ShopSplit(*(replace(shop, judged=[]) for shop in (parts.learn, parts.validate)))
+    """Keep only the titles."""
+    return ShopSplit(*(replace(shop, judged_queries=[]) for shop in (parts.train, parts.validation)))
 
 
 def _read_teacher_vectors(shop: TrainingShop) -> tuple[list[str], TeacherVectors]:
-    """Texts of a shop and what all-MiniLM-L6-v2 makes of them."""
+    """Texts of a catalogue and the vectors of all-MiniLM-L6-v2 for them."""
     return embed_shop(shop, Teacher(find_packaged_minilm(), RUNS_FOLDER / "teacher"), random.Random(SPLIT_SEED))
 
 
 def _measure_cost(ranker: TrainableRanker | None, dataset: Dataset, dev: CandidateSplit) -> dict[str, Any]:
-    """Parameters, megabytes as float32, and CPU milliseconds for a hundred candidates from text."""
+    """Number of parameters, megabytes as float32, and CPU milliseconds for 100 candidates, starting from text."""
     if ranker is None:
         return {}
     ranker.eval()
-    full = [name for name, found in dev.found.items() if len(found.window) == 100] or list(dev.found)
-    chosen = [full[place % len(full)] for place in range(TIMED_QUERIES)]
-    calls = [(dev.queries[name], [dataset.products[one].title for one in dev.found[name].window]) for name in chosen]
-    parameters = sum(one.numel() for one in ranker.parameters())
-    milliseconds = median_milliseconds(ranker.rank, calls)
+    windows = {query: list(candidates.window) for query, candidates in dev.candidates.items()}
+    queries = [query for query, window in windows.items() if len(window) == WINDOW_SIZE] or list(windows)
+    sample = [queries[number % len(queries)] for number in range(TIMED_QUERIES)]
+    calls = [(dev.queries[query], [dataset.products[product].title for product in windows[query]]) for query in sample]
+    parameters = sum(parameter.numel() for parameter in ranker.parameters())
+    milliseconds = median_milliseconds(ranker.score_titles, calls)
     return {"parameters": parameters, "megabytes": round(4e-6 * parameters, 2), "ms_per_100": round(milliseconds, 2)}
 
 
 def _measure_quality(
-    cell: BenchmarkCell, ranker: TrainableRanker | None, split: dict[str, CandidateSplit], dataset: Dataset
+    cell: BenchmarkCell, ranker: TrainableRanker | None, splits: Mapping[str, CandidateSplit], dataset: Dataset
 ) -> dict[str, Any]:
-    scores = partial(_score_split, cell.model, ranker, dataset)
+    """Fusion weights, mean measures and packed values per query, the last two by "task/way"."""
+    score = partial(_score_split, cell.model, ranker, dataset)
     weights: dict[str, float] = {}
     if cell.model == "general":
-        runs = shipped_bundle_runs(dataset, split["dev"])
+        runs = shipped_bundle_runs(dataset, splits["dev"])
     else:
-        runs, weights = build_runs(cell.model, scores, split)
+        runs, weights = build_runs(cell.model, score, splits)
     if isinstance(ranker, AnthemRanker):
-        runs |= _build_single_signal_runs(cell.model, ranker, scores, split)
-    qrels = split["dev"].qrels
-    found = {f"{task}/{way}": measure_run(run, qrels) for (task, way), run in runs.items()}
-    means = {key: {name: round(float(np.mean(v)), 4) for name, v in values.items()} for key, values in found.items()}
-    packed = {key: {name: pack_values(v) for name, v in values.items()} for key, values in found.items()}
+        runs |= _build_single_signal_runs(cell.model, ranker, score, splits)
+    qrels = splits["dev"].qrels
+    measured = {f"{task}/{way}": measure_run(run, qrels) for (task, way), run in runs.items()}
+    means = {
+        key: {name: round(float(np.mean(values)), 4) for name, values in measures.items()}
+        for key, measures in measured.items()
+    }
+    packed = {
+        key: {name: pack_values(values) for name, values in measures.items()} for key, measures in measured.items()
+    }
     return {"weights": weights, "mean": means, "per_query": packed}
 
 
 def _build_single_signal_runs(
     model: str,
     ranker: AnthemRanker,
-    scores: Callable[[CandidateSplit], CandidateScores],
-    split: dict[str, CandidateSplit],
+    score: Callable[[CandidateSplit], CandidateScores],
+    splits: Mapping[str, CandidateSplit],
 ) -> dict[tuple[str, str], Run]:
-    """Runs by each of ANTHEM's signals without the other, alone and fused."""
+    """Runs of ANTHEM with only one of its two signals, alone and fused with BM25."""
     runs: dict[tuple[str, str], Run] = {}
-    for only in SINGLE_SIGNALS:
-        ranker.only = only
-        found, _ = build_runs(model, scores, split)
-        runs |= {(task, f"{only}_{way}"): run for (task, way), run in found.items()}
-    ranker.only = None
+    for signal in SINGLE_SIGNALS:
+        ranker.only_signal = signal
+        signal_runs, _ = build_runs(model, score, splits)
+        runs |= {(task, f"{signal}_{way}"): run for (task, way), run in signal_runs.items()}
+    ranker.only_signal = None
     return runs
 
 
 def _score_split(
     model: str, ranker: TrainableRanker | None, dataset: Dataset, split: CandidateSplit
 ) -> CandidateScores:
+    """Scores of a model for every candidate of a split."""
     if ranker is not None:
-        return score_candidates(ranker, split, {product.id: product.title for product in dataset.products.values()})
+        return score_all_candidates(ranker, split, {product.id: product.title for product in dataset.products.values()})
     if model == "random":
-        chance = random.Random(0)
-        return {name: {one: chance.random() for one in found.products} for name, found in split.found.items()}
+        generator = random.Random(0)
+        return {
+            query: {product: generator.random() for product in candidates.product_ids}
+            for query, candidates in split.candidates.items()
+        }
     if model == "bm25_trigrams":
-        return {name: found.trigrams for name, found in split.found.items()}
-    return {name: found.window | found.judged for name, found in split.found.items()}
+        return {query: candidates.trigrams for query, candidates in split.candidates.items()}
+    return {query: candidates.window | candidates.judged for query, candidates in split.candidates.items()}
 
 
 def build_runs(
-    model: str, scores: Callable[[CandidateSplit], CandidateScores], split: dict[str, CandidateSplit]
+    model: str, score: Callable[[CandidateSplit], CandidateScores], splits: Mapping[str, CandidateSplit]
 ) -> tuple[dict[tuple[str, str], Run], dict[str, float]]:
-    """Runs of `dev` by task and way, alone and fused, and the fusion's weights; BM25 is fused with nothing.
+    """Runs of `dev` by (task, way), alone and fused with BM25, and the fitted fusion weights.
 
-    What never saw a judgment has none to fit weights on: equal parts of both, standardised.
+    BM25 itself is not fused. `anthem_unseen` has no judgments to fit weights on, so it is fused as a sum of
+    standardised scores.
     """
-    dev = split["dev"]
+    dev = splits["dev"]
     if model == "bm25":
         return {(task, "alone"): lexical_run(dev, task) for task in RANKING_TASKS}, {}
-    given = scores(dev)
+    scores = score(dev)
     if model == "bm25_minilm":
-        return {(task, "alone"): standardised_sum_run(dev, given, task) for task in RANKING_TASKS}, {}
-    runs = {(task, "alone"): model_run(dev, given, task) for task in RANKING_TASKS}
+        return {(task, "alone"): standardised_sum_run(dev, scores, task) for task in RANKING_TASKS}, {}
+    runs = {(task, "alone"): model_run(dev, scores, task) for task in RANKING_TASKS}
     if model == "anthem_unseen":
-        return runs | {(task, "fused"): standardised_sum_run(dev, given, task) for task in RANKING_TASKS}, {}
-    weights = fit_fusion(split["validation"], scores(split["validation"]))
-    runs |= {(task, "fused"): fused_run(dev, given, task, weights) for task in RANKING_TASKS}
-    return runs, {name: round(value, 4) for name, value in asdict(weights).items()}
+        return runs | {(task, "fused"): standardised_sum_run(dev, scores, task) for task in RANKING_TASKS}, {}
+    fusion = fit_fusion(splits["validation"], score(splits["validation"]))
+    runs |= {(task, "fused"): fused_run(dev, scores, task, fusion) for task in RANKING_TASKS}
+    return runs, {name: round(value, 4) for name, value in asdict(fusion).items()}

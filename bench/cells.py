@@ -1,4 +1,4 @@
-"""Cells of the comparison, (data set, model, seed): what has been measured, what is missing, and how one is filled."""
+"""The cells of the comparison (data set, model, seed), and the file that holds their results."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from rankers.registry import RANKER_BUILDERS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 RESULTS_FILE = REPOSITORY_ROOT / "bench" / "results" / "quality.jsonl"
 RUNS_FOLDER = REPOSITORY_ROOT / "runs" / "quality"
-TRAINING_MINUTES = {"home_depot": 3.0, "esci": 1.0, "crowdflower": 1.0}
+TRAINING_MINUTES = {"home_depot": 3.0, "esci": 1.0, "crowdflower": 1.0}  # CPU minutes by data set
 UNTRAINED_MODELS = ("random", "bm25", "bm25_trigrams", "minilm", "bm25_minilm", "general")
-TEACHER_STARTED_MODELS = (
-    "anthem_taught",
-    "anthem_unseen",
-)  # started by a teacher: with judgments, and from the catalogue alone
+# Both start from a teacher's vectors: the first learns from judgments as well, the second only from titles.
+TEACHER_STARTED_MODELS = ("anthem_taught", "anthem_unseen")
 MODEL_NAMES = (*UNTRAINED_MODELS, *RANKER_BUILDERS, *TEACHER_STARTED_MODELS)
 
 
 @dataclass(frozen=True)
 class BenchmarkCell:
-    """What is trained on what from which seed, and for how many CPU minutes; 0 for what is not trained."""
+    """A model, the data set and seed it is trained with, and its CPU minutes of training (0 if it is not trained).
+
+    The field names are keys of bench/results/quality.jsonl.
+    """
 
     data: str
     model: str
@@ -41,52 +41,52 @@ class BenchmarkCell:
 
 
 def list_cells(
-    data: Iterable[str], models: Iterable[str], seeds: int, minutes: float | None = None
+    datasets: Iterable[str], models: Iterable[str], seeds: int, minutes: float | None = None
 ) -> list[BenchmarkCell]:
-    """All cells of a comparison; what is not trained has one seed."""
-    names = list(models)
+    """List all cells of a comparison; a model that is not trained has one seed."""
+    model_names = list(models)
     return [
-        BenchmarkCell(one, name, seed, 0.0 if name in UNTRAINED_MODELS else (minutes or TRAINING_MINUTES[one]))
-        for one in data
-        for name in names
-        for seed in range(1 if name in UNTRAINED_MODELS else seeds)
+        BenchmarkCell(data, model, seed, 0.0 if model in UNTRAINED_MODELS else (minutes or TRAINING_MINUTES[data]))
+        for data in datasets
+        for model in model_names
+        for seed in range(1 if model in UNTRAINED_MODELS else seeds)
     ]
 
 
-def list_missing_cells(wanted: Iterable[BenchmarkCell], lines: Iterable[dict[str, Any]]) -> list[BenchmarkCell]:
-    """The cells of which no line tells with the same settings."""
-    known = {cell_of_line(line) for line in lines}
-    return [cell for cell in wanted if cell not in known]
+def list_missing_cells(cells: Iterable[BenchmarkCell], lines: Iterable[dict[str, Any]]) -> list[BenchmarkCell]:
+    """List the cells that have no line with the same settings."""
+    measured = {cell_of_line(line) for line in lines}
+    return [cell for cell in cells if cell not in measured]
 
 
 def cell_of_line(line: dict[str, Any]) -> BenchmarkCell:
-    """The cell of a line."""
+    """Return the cell that a line of results belongs to."""
     return BenchmarkCell(**{name: line[name] for name in ("data", "model", "seed", "minutes")})
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """Lines of a results file, none where there is no file."""
+    """Read the lines of a results file; an empty list if the file does not exist."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def append_result(line: dict[str, Any], path: Path) -> None:
-    """Add one line to a results file."""
+    """Append one line to a results file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def pack_values(values: Iterable[float]) -> str:
-    """Values in [0, 1] in ten-thousandths, as text a seventh the size of a list."""
-    whole = np.rint(10_000 * np.fromiter(values, float)).astype("<u2")
-    return base64.b85encode(zlib.compress(whole.tobytes(), 9)).decode()
+    """Pack values in [0, 1], rounded to four decimals, into text: about a seventh of the size of a JSON list."""
+    ten_thousandths = np.rint(10_000 * np.fromiter(values, float)).astype("<u2")
+    return base64.b85encode(zlib.compress(ten_thousandths.tobytes(), 9)).decode()
 
 
 def unpack_values(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The values of `pack`."""
+    """Unpack the values of `pack_values`."""
     return np.frombuffer(zlib.decompress(base64.b85decode(text)), "<u2") / 10_000
 
 
 def benchmark_data_folder() -> Path:
-    """Where the data sets lie: `ANTHEM_DATA`, else beside the repository."""
+    """Folder of the data sets: `ANTHEM_DATA`; defaults to shared/data next to the repository."""
     return Path(os.environ.get("ANTHEM_DATA", REPOSITORY_ROOT.parent / "shared" / "data"))

@@ -1,4 +1,4 @@
-"""TODO: one line on what this module does."""
+"""Fusion of a model's score with the BM25 score, and its weights, fitted on held-out queries."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from candidates import RANKING_TASKS, lexical_run
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from candidates import CandidateSplit
-
-from candidates import RANKING_TASKS, CandidateScores, lexical_run
+    from candidates import CandidateScores, CandidateSplit
 
 Array: TypeAlias = "npt.NDArray[np.float64]"
-MODEL_WEIGHT_GRID = (0.0, *(0.02 * 1.5**step for step in range(16)))
-HALF_SATURATION_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the median lexical score, as half-saturation
+
+MODEL_WEIGHT_GRID = (0.0, *(0.02 * 1.5**exponent for exponent in range(16)))
+HALF_SATURATION_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # times the median BM25 score
 NDCG_CUTOFF = 10
 
 
 @dataclass(frozen=True)
 class FittedFusion:
-    """Fused logit: `s/(s+half) + weight·(m − mean)/deviation`, s the lexical score and m the model's."""
+    """Weights of the fused logit `s/(s + half) + weight·(m − mean)/deviation`; s: BM25 score, m: score of the model.
+
+    The field names are keys of `weights` in bench/results/quality.jsonl.
+    """
 
     half: float
     weight: float
@@ -32,64 +36,64 @@ class FittedFusion:
     deviation: float
 
 
-def fused_logits(lexical: Sequence[float] | Array, model: Sequence[float] | Array, weights: FittedFusion) -> Array:
-    """Fused logits of every candidate, `s/(s+h) + w·(m − mean)/deviation`."""
-    word, other = np.asarray(lexical, float), np.asarray(model, float)
-    return word / (word + weights.half) + weights.weight * (other - weights.mean) / weights.deviation
+def fused_logits(lexical: Sequence[float] | Array, model: Sequence[float] | Array, fusion: FittedFusion) -> Array:
+    """Fuse BM25 scores and scores of a model, elementwise; any shape."""
+    bm25, scores = np.asarray(lexical, float), np.asarray(model, float)
+    return bm25 / (bm25 + fusion.half) + fusion.weight * (scores - fusion.mean) / fusion.deviation
 
 
 def fit_fusion(split: CandidateSplit, scores: CandidateScores) -> FittedFusion:
-    """Weights with the best mean nDCG@10 over both tasks of the held-out queries; weight 0 is the lexical order."""
-    every = np.array([value for pool in scores.values() for value in pool.values()])
-    words = np.array([s for found in split.found.values() for s in (*found.judged.values(), *found.window.values())])
-    middle = float(np.median(words[words > 0])) if (words > 0).any() else 1.0
-    mean, deviation = float(every.mean()), float(every.std()) or 1.0
-    tried = [
-        FittedFusion(middle * part, weight, mean, deviation)
+    """Find the weights with the best nDCG@10, summed over both tasks, by grid search; weight 0 is BM25's own order."""
+    model = np.array([score for candidates in scores.values() for score in candidates.values()])
+    bm25 = np.array([s for item in split.candidates.values() for s in (*item.judged.values(), *item.window.values())])
+    median = float(np.median(bm25[bm25 > 0])) if (bm25 > 0).any() else 1.0
+    mean, deviation = float(model.mean()), float(model.std()) or 1.0
+    grid = [
+        FittedFusion(median * factor, weight, mean, deviation)
         for weight in MODEL_WEIGHT_GRID
-        for part in HALF_SATURATION_FACTORS
+        for factor in HALF_SATURATION_FACTORS
     ]
-    grids = [_task_arrays(split, scores, task) for task in RANKING_TASKS]
-    return max(tried, key=lambda one: sum(_mean_ndcg_at_10(grid, one) for grid in grids))
+    tasks = [_task_arrays(split, scores, task) for task in RANKING_TASKS]
+    return max(grid, key=lambda fusion: sum(_mean_ndcg_at_10(task, fusion) for task in tasks))
 
 
 @dataclass(frozen=True)
 class _TaskArrays:
-    """A task as arrays `(Q, C)`, padded with −∞, and each query's best possible `DCG@10`, `(Q,)`."""
+    """One task as arrays `(Q, C)`, and the best possible DCG@10 of each query, `(Q,)`; `model` is padded with −∞."""
 
     lexical: Array
     model: Array
     grades: Array
-    best: Array
+    ideal_dcg: Array
 
 
 def _task_arrays(split: CandidateSplit, scores: CandidateScores, task: str) -> _TaskArrays:
     pools = lexical_run(split, task)
-    grades = [[max(0, split.qrels[name].get(one, 0)) for one in pool] for name, pool in pools.items()]
+    grades = [[max(0, split.qrels[query].get(product, 0)) for product in pool] for query, pool in pools.items()]
     ideal = [sorted((max(0, grade) for grade in judged.values()), reverse=True) for judged in split.qrels.values()]
-    model = [[scores[name][one] for one in pool] for name, pool in pools.items()]
-    words = [list(pool.values()) for pool in pools.values()]
+    model = [[scores[query][product] for product in pool] for query, pool in pools.items()]
+    lexical = [list(pool.values()) for pool in pools.values()]
     return _TaskArrays(
-        _pad_rows(words, 0), _pad_rows(model, -np.inf), _pad_rows(grades, 0), _dcg_at_10(_pad_rows(ideal, 0))
+        _pad_rows(lexical, 0), _pad_rows(model, -np.inf), _pad_rows(grades, 0), _dcg_at_10(_pad_rows(ideal, 0))
     )
 
 
-def _pad_rows(rows: Sequence[Sequence[float]], filler: float) -> Array:
+def _pad_rows(rows: Sequence[Sequence[float]], padding: float) -> Array:
     width = max(NDCG_CUTOFF, *(len(row) for row in rows))
-    return np.array([[*row, *[filler] * (width - len(row))] for row in rows], float)
+    return np.array([[*row, *[padding] * (width - len(row))] for row in rows], float)
 
 
 def _dcg_at_10(grades: Array) -> Array:
     """`Σ grade_i / log2(i + 1)` of the first ten, `(Q, C)` to `(Q,)`."""
-    found: Array = grades[:, :NDCG_CUTOFF] @ (1 / np.log2(np.arange(NDCG_CUTOFF) + 2))
-    return found
+    dcg: Array = grades[:, :NDCG_CUTOFF] @ (1 / np.log2(np.arange(NDCG_CUTOFF) + 2))
+    return dcg
 
 
-def _mean_ndcg_at_10(grid: _TaskArrays, weights: FittedFusion) -> float:
-    """Mean nDCG@10 of a task."""
-    # Weight 0 times −∞ is no number, and what only fills a row must stay behind everything.
-    filled = np.isneginf(grid.model)
-    logits = np.where(filled, -np.inf, fused_logits(grid.lexical, np.where(filled, 0, grid.model), weights))
+def _mean_ndcg_at_10(task: _TaskArrays, fusion: FittedFusion) -> float:
+    """Mean nDCG@10 over the queries of a task; a query without a relevant product counts as 0."""
+    # Weight 0 times −∞ would be NaN, and padding must stay behind every candidate.
+    padding = np.isneginf(task.model)
+    logits = np.where(padding, -np.inf, fused_logits(task.lexical, np.where(padding, 0, task.model), fusion))
     order = np.argsort(-logits, axis=1, kind="stable")
-    found = _dcg_at_10(np.take_along_axis(grid.grades, order, axis=1))
-    return float(np.mean(np.divide(found, grid.best, out=np.zeros_like(found), where=grid.best > 0)))
+    dcg = _dcg_at_10(np.take_along_axis(task.grades, order, axis=1))
+    return float(np.mean(np.divide(dcg, task.ideal_dcg, out=np.zeros_like(dcg), where=task.ideal_dcg > 0)))

@@ -1,9 +1,9 @@
-"""Load: clients that ask the search client and the service as fast as they are answered, and what that costs.
+"""Load test of the search client and the service: closed-loop clients, each of which repeats requests without a pause.
 
-python bench/load.py                                  64 clients for 60 s on each
+python bench/load.py                                  64 clients for 60 s per load
 python bench/load.py --clients 8 --seconds 5 --json
 
-Every answer is compared with the one that the same question got when nobody else asked.
+Every answer is compared with the answer that the same request got without load.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from anthem_core.encoding.encoder import Encoder
 from anthem_evaluation.measure import describe_machine
 from anthem_ingest.ingest import load_products
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.options import ClientOptions
 from anthem_sandbox.catalogue import generate_catalogue
 from anthem_sandbox.node import cluster_for_tests
 
@@ -44,35 +45,36 @@ if TYPE_CHECKING:
 
     from anthem_core.beir import Dataset
 
-    Ask: TypeAlias = Callable[[int], Hashable]
+    # Sends the request with this number and returns the answer in a form that can be compared.
+    SendRequest: TypeAlias = Callable[[int], Hashable]
 
-INDEX = "anthem-load"
-SHOP = 2_000
-DOCUMENTS = 50
-FLAT = 6.0  # MB a minute over the last two thirds of a minute: what 100 answers a second leak at 1 KB each
-SERVE = [sys.executable, "-c", "from anthem_plugin.service.cli import serve; serve()"]
+LOAD_INDEX = "anthem-load"
+CATALOGUE_SIZE = 2_000  # products
+DOCUMENTS_PER_RERANK = 50
+MAX_MB_PER_MINUTE = 6.0  # growth over the last two thirds of a minute: 100 answers per second that leak 1 KB each
+SERVE_COMMAND = [sys.executable, "-c", "from anthem_plugin.service.cli import serve; serve()"]
 
 
 class RefusedError(Exception):
-    """The service has as many requests under way as it may, and says when to come back."""
+    """The service is at its concurrency limit, and answered 503 with the time to wait."""
 
 
-class WrongError(Exception):
-    """An answer is not the one that the same question got when nobody else asked."""
+class WrongAnswerError(Exception):
+    """An answer differs from the one that the same request got without load."""
 
 
 @dataclass(frozen=True)
-class Load:
-    """Clients, each of which asks again as soon as it is answered; for how long, and how many questions there are."""
+class LoadSettings:
+    """Number of concurrent clients, duration of a load, and number of different requests."""
 
     clients: int = 64
     seconds: float = 60.0
-    questions: int = 100
+    requests: int = 100
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a load; `errors` counts all that was neither the right answer nor a refusal."""
+class LoadResult:
+    """Result of one load; `errors` counts everything except correct answers and refusals. `--json` prints it."""
 
     name: str
     clients: int
@@ -89,63 +91,78 @@ class Outcome:
     mb_per_minute: float
 
 
-def press(name: str, ask: Ask, load: Load, pid: int) -> Outcome:
-    """Let all clients ask at once, and compare, time and count what they get; `pid` is the process that serves."""
-    expected = [ask(number) for number in range(load.questions)]
-    end = time.perf_counter() + load.seconds
-    clients = range(load.clients)
-    with watched(pid) as memory, ThreadPoolExecutor(load.clients) as threads:
+def run_load(name: str, send: SendRequest, settings: LoadSettings, pid: int) -> LoadResult:
+    """Run all clients at once, and compare, time and count their answers.
+
+    Args:
+        name: Name of the load.
+        send: Sends one request.
+        settings: Number of clients and requests, and the duration.
+        pid: Process whose memory is measured.
+    """
+    expected = [send(number) for number in range(settings.requests)]
+    deadline = time.perf_counter() + settings.seconds
+    first_requests = [client * settings.requests // settings.clients for client in range(settings.clients)]
+    with sample_memory(pid) as memory, ThreadPoolExecutor(settings.clients) as threads:
         started = time.perf_counter()
-        told = list(
-            threads.map(lambda place: asked(ask, expected, place * load.questions // load.clients, end), clients)
-        )
+        answers = list(threads.map(lambda first: run_client(send, expected, first, deadline), first_requests))
         seconds = time.perf_counter() - started
-    return outcome(name, load.clients, seconds, [one for some in told for one in some], memory)
+    return summarise(name, settings.clients, seconds, [answer for client in answers for answer in client], memory)
 
 
-def asked(ask: Ask, expected: Sequence[Hashable], first: int, end: float) -> list[tuple[str, float]]:
-    """Ask question after question until the end; for each what came of it, `""` where it was right, and its ms."""
-    told = []
+def run_client(send: SendRequest, expected: Sequence[Hashable], first: int, deadline: float) -> list[tuple[str, float]]:
+    """Send requests until the deadline; returns (fault, milliseconds) per request, where a correct answer has `""`."""
+    answers = []
     for number in count(first):
         started = time.perf_counter()
-        if started >= end:
+        if started >= deadline:
             break
-        fault = verdict(ask, number % len(expected), expected[number % len(expected)])
-        told.append((fault, (time.perf_counter() - started) * 1000))
+        fault = find_fault(send, number % len(expected), expected[number % len(expected)])
+        answers.append((fault, (time.perf_counter() - started) * 1000))
         if fault == RefusedError.__name__:
-            time.sleep(max(0.0, min(1.0, end - time.perf_counter())))  # as `Retry-After: 1` asks for
-    return told
+            time.sleep(max(0.0, min(1.0, deadline - time.perf_counter())))  # `Retry-After: 1`
+    return answers
 
 
-def verdict(ask: Ask, number: int, expected: Hashable) -> str:
-    """Ask one question; nothing where the answer is the expected one, else what is wrong."""
+def find_fault(send: SendRequest, number: int, expected: Hashable) -> str:
+    """Send one request; returns what is wrong with the answer, or an empty string if it is the expected one."""
     try:
-        answer = ask(number)
+        answer = send(number)
     except RefusedError:
         return RefusedError.__name__
-    except Exception as error:  # noqa: BLE001 (whatever a caller would see is counted)
+    except Exception as error:  # noqa: BLE001 (every error that a caller would see is counted)
         return f"{type(error).__name__}: {error}"[:200]
-    return "" if answer == expected else WrongError.__name__
+    return "" if answer == expected else WrongAnswerError.__name__
 
 
-def outcome(
-    name: str, clients: int, seconds: float, told: Sequence[tuple[str, float]], memory: Sequence[tuple[float, float]]
-) -> Outcome:
-    """Counts, quantiles of the right answers, and the slope of the memory."""
-    right = [ms for fault, ms in told if not fault] or [float("nan")]
-    faults = Counter(fault for fault, _ in told if fault)
+def summarise(
+    name: str, clients: int, seconds: float, answers: Sequence[tuple[str, float]], memory: Sequence[tuple[float, float]]
+) -> LoadResult:
+    """Counts, quantiles of the correct answers' times, and the growth of the memory."""
+    correct_ms = [ms for fault, ms in answers if not fault] or [float("nan")]
+    faults = Counter(fault for fault, _ in answers if fault)
     refused = faults.pop(RefusedError.__name__, 0)
-    p50, p95, p99 = (round(float(value), 1) for value in np.quantile(right, (0.5, 0.95, 0.99)))
-    answers = len(told) - refused - faults.total()
-    first, last = round(memory[0][1], 1), round(memory[-1][1], 1)
-    return Outcome(
-        name, clients, round(seconds, 1), answers, round(answers / seconds, 1), p50, p95, p99, refused, dict(faults),
-        first, last, round(slope(memory), 2),
-    )  # fmt: skip
+    p50, p95, p99 = (round(float(value), 1) for value in np.quantile(correct_ms, (0.5, 0.95, 0.99)))
+    correct = len(answers) - refused - faults.total()
+    return LoadResult(
+        name=name,
+        clients=clients,
+        seconds=round(seconds, 1),
+        answers=correct,
+        per_second=round(correct / seconds, 1),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        refused=refused,
+        errors=dict(faults),
+        first_mb=round(memory[0][1], 1),
+        last_mb=round(memory[-1][1], 1),
+        mb_per_minute=round(fit_growth(memory), 2),
+    )
 
 
-def slope(memory: Sequence[tuple[float, float]]) -> float:
-    """MB a minute by least squares over the last two thirds of samples `(seconds, MB)`; 0 where they are too few."""
+def fit_growth(memory: Sequence[tuple[float, float]]) -> float:
+    """MB per minute, by least squares over the last two thirds of the samples (seconds, MB); 0 for fewer than three."""
     later: npt.NDArray[np.float64] = np.array(memory[len(memory) // 3 :])
     if len(later) < 3:
         return 0.0
@@ -153,169 +170,176 @@ def slope(memory: Sequence[tuple[float, float]]) -> float:
 
 
 @contextmanager
-def watched(pid: int, every: float = 1.0) -> Iterator[list[tuple[float, float]]]:
-    """Samples `(seconds, MB)` of the memory of a process, taken as long as this lasts."""
-    samples, done, started = [(0.0, resident(pid))], Event(), time.perf_counter()
+def sample_memory(pid: int, interval: float = 1.0) -> Iterator[list[tuple[float, float]]]:
+    """Yield a list that grows by one sample (seconds, MB) of a process's memory per interval."""
+    samples, done, started = [(0.0, resident_megabytes(pid))], Event(), time.perf_counter()
 
-    def watch() -> None:
-        while not done.wait(every):
-            samples.append((time.perf_counter() - started, resident(pid)))
+    def sample() -> None:
+        while not done.wait(interval):
+            samples.append((time.perf_counter() - started, resident_megabytes(pid)))
 
-    watcher = Thread(target=watch)
-    watcher.start()
+    sampler = Thread(target=sample)
+    sampler.start()
     try:
         yield samples
     finally:
         done.set()
-        watcher.join()
+        sampler.join()
 
 
-def resident(pid: int) -> float:
-    """Memory of a process that is not swapped out, in MB; 0 where it is gone."""
-    told = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
-    return int(told.stdout or 0) / 1024
+def resident_megabytes(pid: int) -> float:
+    """Resident memory of a process in MB; 0 if it has ended."""
+    ps = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    return int(ps.stdout or 0) / 1024
 
 
-def body_of(text: str, size: int = 20) -> dict[str, Any]:
-    """Body of a plain search for titles."""
+def build_body(text: str, size: int = 20) -> dict[str, Any]:
+    """Body of a plain title search."""
     return {"query": {"match": {"title": {"query": text}}}, "size": size, "_source": ["title"]}
 
 
-def searching(anthem: AnthemClient, queries: Sequence[str], mode: Literal["cluster", "client"]) -> Ask:
-    """Asks the search client; an answer is the way it was ranked and the ids in their order."""
+def search_requests(anthem: AnthemClient, queries: Sequence[str], mode: Literal["cluster", "client"]) -> SendRequest:
+    """Requests to the search client; an answer is the mode that ranked it and the ids in order."""
 
-    def ask(number: int) -> Hashable:
-        found = anthem.search(INDEX, body_of(queries[number]), mode=mode)
-        return found["anthem"]["mode"], tuple(hit["_id"] for hit in found["hits"]["hits"])
+    def send(number: int) -> Hashable:
+        response = anthem.search(LOAD_INDEX, build_body(queries[number]), mode=mode)
+        return response["anthem"]["mode"], tuple(hit["_id"] for hit in response["hits"]["hits"])
 
-    return ask
+    return send
 
 
-def reranking(http: httpx.Client, queries: Sequence[str], titles: Sequence[str]) -> Ask:
-    """Asks `/v1/rerank`; an answer is the documents in their order, with their scores."""
+def rerank_requests(http: httpx.Client, queries: Sequence[str], titles: Sequence[str]) -> SendRequest:
+    """Requests to `/v1/rerank`; an answer is the documents in order, with their scores."""
 
-    def ask(number: int) -> Hashable:
-        some = [titles[(number * 7 + place) % len(titles)] for place in range(DOCUMENTS)]
-        results = posted(http, "/v1/rerank", {"query": queries[number], "documents": some})["results"]
+    def send(number: int) -> Hashable:
+        documents = [titles[(number * 7 + offset) % len(titles)] for offset in range(DOCUMENTS_PER_RERANK)]
+        results = post(http, "/v1/rerank", {"query": queries[number], "documents": documents})["results"]
         return tuple((result["index"], result["relevance_score"]) for result in results)
 
-    return ask
+    return send
 
 
-def rewriting(http: httpx.Client, queries: Sequence[str]) -> Ask:
-    """Asks `/rewrite`; an answer is the body to send."""
-    return lambda number: json.dumps(posted(http, "/rewrite", {"body": body_of(queries[number])}))
+def rewrite_requests(http: httpx.Client, queries: Sequence[str]) -> SendRequest:
+    """Requests to `/rewrite`; an answer is the rewritten body."""
+    return lambda number: json.dumps(post(http, "/rewrite", {"body": build_body(queries[number])}))
 
 
-def posted(http: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Answer of the service.
+def post(http: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Send a request to the service, and return the answer.
 
     Raises:
-        RefusedError: It is full, and says so as it should: 503, when to come back, and a sentence.
-        httpx.HTTPStatusError: Any other status than 200.
+        RefusedError: The service is at its limit, and answered as specified: 503, `Retry-After` and an explanation.
+        httpx.HTTPStatusError: The status is any other than 200.
     """
-    answer = http.post(path, json=body)
-    if answer.status_code == 503 and answer.headers.get("Retry-After") and "under way" in answer.json()["detail"]:
+    response = http.post(path, json=body)
+    is_refusal = response.status_code == 503 and response.headers.get("Retry-After")
+    if is_refusal and "in progress" in response.json()["detail"]:
         raise RefusedError
-    answer.raise_for_status()
-    found: dict[str, Any] = answer.json()
-    return found
+    response.raise_for_status()
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 @contextmanager
-def serving(url: str, concurrency: int, clients: int) -> Iterator[tuple[int, httpx.Client]]:
-    """Run `anthem serve` beside a cluster; its process number and a client with a connection for each of `clients`."""
+def run_service(url: str, concurrency: int, clients: int) -> Iterator[tuple[int, httpx.Client]]:
+    """Run `anthem serve` for a cluster; yields its process number and an HTTP client with a connection per client."""
     with NamedTemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [*SERVE, "--port", "0", "--concurrency", str(concurrency)],
+            [*SERVE_COMMAND, "--port", "0", "--concurrency", str(concurrency)],
             stdout=log, stderr=log, env=os.environ | {"OPENSEARCH_URL": url},
         )  # fmt: skip
         try:
             limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-            with httpx.Client(base_url=address(process, log.name), limits=limits, timeout=60) as http:
+            with httpx.Client(base_url=wait_for_url(process, log.name), limits=limits, timeout=60) as http:
                 yield process.pid, http
         finally:
             process.terminate()
             process.wait(30)
 
 
-def address(process: subprocess.Popen[bytes], log: str, seconds: float = 60) -> str:
-    """Where a service says it listens, once it does.
+def wait_for_url(process: subprocess.Popen[bytes], log_path: str, seconds: float = 60) -> str:
+    """Wait until a service logs the URL at which it listens, and return the URL.
 
     Raises:
-        RuntimeError: It ended, or did not say so in time.
+        RuntimeError: The service ended, or did not log its URL in time.
     """
-    end = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < end:
-        with open(log, encoding="utf-8") as said:  # noqa: PTH123 (a name that tempfile gives)
-            if found := re.search(r"http://127\.0\.0\.1:\d+", text := said.read()):
-                return found[0]
+    deadline, output = time.monotonic() + seconds, ""
+    while process.poll() is None and time.monotonic() < deadline:
+        with open(log_path, encoding="utf-8") as log:  # noqa: PTH123 (tempfile returns the path as a string)
+            output = log.read()
+        if match := re.search(r"http://127\.0\.0\.1:\d+", output):
+            return match[0]
         time.sleep(0.05)
-    raise RuntimeError(f"anthem serve does not listen: {text}")
+    raise RuntimeError(f"anthem serve does not listen: {output}")
 
 
-def on_clients(url: str, data: Dataset, encoder: Encoder, load: Load) -> Iterator[Outcome]:
-    """Load on the search client in both modes; the process that serves is this one."""
-    queries = list(data.queries.values())
-    with OpenSearch(hosts=[url], timeout=60, pool_maxsize=load.clients) as opensearch:
-        opensearch.indices.delete(index=INDEX, ignore_unavailable=True)
-        load_products(opensearch, INDEX, data.products.values(), encoder)
-        anthem = AnthemClient(opensearch, encoder, cache=0)  # every query is encoded, as new ones are
-        yield press("search, cluster", searching(anthem, queries, "cluster"), load, os.getpid())
-        yield press("search, client", searching(anthem, queries, "client"), load, os.getpid())
-        opensearch.indices.delete(index=INDEX)
+def load_search_client(url: str, dataset: Dataset, encoder: Encoder, settings: LoadSettings) -> Iterator[LoadResult]:
+    """Loads on the search client in both modes, which runs in this process."""
+    queries = list(dataset.queries.values())
+    with OpenSearch(hosts=[url], timeout=60, pool_maxsize=settings.clients) as opensearch:
+        opensearch.indices.delete(index=LOAD_INDEX, ignore_unavailable=True)
+        load_products(opensearch, LOAD_INDEX, dataset.products.values(), encoder)
+        anthem = AnthemClient(opensearch, encoder, ClientOptions(cache_size=0))  # encode every query, as if it were new
+        yield run_load("search, cluster", search_requests(anthem, queries, "cluster"), settings, os.getpid())
+        yield run_load("search, client", search_requests(anthem, queries, "client"), settings, os.getpid())
+        opensearch.indices.delete(index=LOAD_INDEX)
 
 
-def on_service(url: str, data: Dataset, load: Load) -> Iterator[Outcome]:
-    """Load on the service, with room for all clients and then with room for an eighth of them."""
-    queries, titles = list(data.queries.values()), [product.title for product in data.products.values()]
-    # A client may ask again before the request it was just answered counts as done.
-    with serving(url, 2 * load.clients, load.clients) as (pid, http):
-        yield press("/v1/rerank", reranking(http, queries, titles), load, pid)
-        yield press("/rewrite", rewriting(http, queries), load, pid)
-    room = max(1, load.clients // 8)
-    with serving(url, room, load.clients) as (pid, http):
-        yield press(f"/v1/rerank, room for {room}", reranking(http, queries, titles), load, pid)
+def load_service(url: str, dataset: Dataset, settings: LoadSettings) -> Iterator[LoadResult]:
+    """Loads on the service: with capacity for all clients, and then with capacity for one eighth of them."""
+    queries, titles = list(dataset.queries.values()), [product.title for product in dataset.products.values()]
+    # A client may send a request before the service has stopped counting its previous one.
+    with run_service(url, 2 * settings.clients, settings.clients) as (pid, http):
+        yield run_load("/v1/rerank", rerank_requests(http, queries, titles), settings, pid)
+        yield run_load("/rewrite", rewrite_requests(http, queries), settings, pid)
+    capacity = max(1, settings.clients // 8)
+    with run_service(url, capacity, settings.clients) as (pid, http):
+        yield run_load(f"/v1/rerank, room for {capacity}", rerank_requests(http, queries, titles), settings, pid)
 
 
-def as_text(outcomes: Sequence[Outcome]) -> str:
-    """A markdown table, a row a load."""
-    head = (
-        "| load | clients | s | answers | a second | p50 ms | p95 ms | p99 ms | refused | errors | MB | MB a minute |"
-    )
+def format_table(results: Sequence[LoadResult]) -> str:
+    """A markdown table with one row per load."""
+    header = "| load | clients | s | answers | answers/s | p50 ms | p95 ms | p99 ms | refused | errors | MB | MB/min |"
     rows = [
-        f"| {one.name} | {one.clients} | {one.seconds:.0f} | {one.answers:,} | {one.per_second:,.0f} | {one.p50_ms} | "
-        f"{one.p95_ms} | {one.p99_ms} | {one.refused:,} | {sum(one.errors.values())} | "
-        f"{one.first_mb:.0f} to {one.last_mb:.0f} | {one.mb_per_minute:+.1f} |"
-        for one in outcomes
+        f"| {result.name} | {result.clients} | {result.seconds:.0f} | {result.answers:,} | {result.per_second:,.0f} | "
+        f"{result.p50_ms} | {result.p95_ms} | {result.p99_ms} | {result.refused:,} | {sum(result.errors.values())} | "
+        f"{result.first_mb:.0f} to {result.last_mb:.0f} | {result.mb_per_minute:+.1f} |"
+        for result in results
     ]
-    return "\n".join([head, "|---|" + "---:|" * 11, *rows])
+    return "\n".join([header, "|---|" + "---:|" * 11, *rows])
 
 
 @click.command()
-@click.option("--clients", type=click.IntRange(1, 256), default=64, show_default=True, help="Clients at once.")
 @click.option(
-    "--seconds", type=click.FloatRange(0.1, 600), default=60.0, show_default=True, help="For each of the five loads."
+    "--clients", type=click.IntRange(1, 256), default=64, show_default=True, help="Number of concurrent clients."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 600),
+    default=60.0,
+    show_default=True,
+    help="Duration of each of the five loads.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def main(clients: int, seconds: float, *, as_json: bool) -> None:
-    """Put load on the search client and the service, on the loopback address, and say what came of it.
+    """Run five loads on the search client and the service, on the loopback address, and report the results.
 
-    The cluster is ANTHEM_TEST_URL, else one in Docker, else a local node; an index `anthem-load` is made and removed.
-    Exit code 1: something but right answers and clean refusals came, or memory grew faster than 6 MB a minute.
+    The cluster is ANTHEM_TEST_URL if set, else one in Docker, else a local node. The index `anthem-load` is created
+    and deleted. Exit code 1: a load had errors or wrong answers, or memory grew by more than 6 MB per minute.
 
     Example: python bench/load.py --clients 8 --seconds 5
     """
-    load, data, encoder = Load(clients, seconds), generate_catalogue(products=SHOP), Encoder(load_bundle("general"))
-    outcomes = []
+    settings, dataset = LoadSettings(clients, seconds), generate_catalogue(products=CATALOGUE_SIZE)
+    encoder = Encoder(load_bundle("general"))
+    results = []
     with cluster_for_tests() as url:
-        for loads in (on_clients(url, data, encoder, load), on_service(url, data, load)):
-            for one in loads:
-                stderr.print(one)
-                outcomes.append(one)
-    value = {"machine": describe_machine(), "loads": [asdict(one) for one in outcomes]}
-    print_result(value, f"{describe_machine()}\n\n{as_text(outcomes)}", as_json=as_json)
-    sys.exit(any(one.errors or one.mb_per_minute > FLAT for one in outcomes))
+        for loads in (load_search_client(url, dataset, encoder, settings), load_service(url, dataset, settings)):
+            for result in loads:
+                stderr.print(result)
+                results.append(result)
+    report = {"machine": describe_machine(), "loads": [asdict(result) for result in results]}
+    print_result(report, f"{describe_machine()}\n\n{format_table(results)}", as_json=as_json)
+    sys.exit(any(result.errors or result.mb_per_minute > MAX_MB_PER_MINUTE for result in results))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The comparison: every model trained alike on every data set, and measured on the same candidates of OpenSearch.
+"""The comparison: every model trained under the same conditions, and measured on the same candidates from OpenSearch.
 
 python bench/quality.py run --data esci --model knrm --seed 0
 python bench/quality.py run --all --seeds 3
-python bench/quality.py table
+python bench/quality.py table > docs/quality-tables.md
 """
 
 from __future__ import annotations
@@ -28,63 +28,77 @@ from cells import (
 from tables import render_tables
 
 results_option = click.option(
-    "--results", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS_FILE, help="File with a line a cell."
+    "--results",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=RESULTS_FILE,
+    help="JSONL file with one line per cell; defaults to bench/results/quality.jsonl.",
 )
 
 
 @click.group()
 def main() -> None:
-    """Train and measure cells (data set, model, seed), and print what is known of them.
+    """Train and measure the cells (data set, model, seed) of the comparison, and print the tables.
 
     Example: python bench/quality.py run --all --seeds 3
     """
 
 
 @main.command()
-@click.option("--data", multiple=True, type=click.Choice(list(TRAINING_MINUTES)), help="Data set; all if left out.")
-@click.option("--model", multiple=True, type=click.Choice(MODEL_NAMES), help="Model; all if left out.")
-@click.option("--seed", type=click.IntRange(0), help="This seed alone.")
-@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="So many seeds from 0.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="CPU minutes of training, if not the usual.")
-@click.option("--all", "every", is_flag=True, help="All data sets and models; those that are done are skipped.")
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Choice(list(TRAINING_MINUTES)),
+    help="Data set; defaults to all, may be repeated.",
+)
+@click.option("--model", multiple=True, type=click.Choice(MODEL_NAMES), help="Model; defaults to all, may be repeated.")
+@click.option("--seed", type=click.IntRange(0), help="Run only this seed.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Number of seeds, starting at 0.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="CPU minutes of training; defaults to 3 for home_depot and 1 for the others.",
+)
+@click.option("--all", "all_cells", is_flag=True, help="Run all data sets and models.")
 @results_option
 @json_option
 @handle_errors
-def run(  # noqa: PLR0913 (an argument an option)
+def run(  # noqa: PLR0913 (one argument per option)
     *,
     data: tuple[str, ...],
     model: tuple[str, ...],
     seed: int | None,
     seeds: int,
     minutes: float | None,
-    every: bool,
+    all_cells: bool,
     results: Path,
     as_json: bool,
 ) -> None:
-    """Fill the cells that are missing, each in a process of its own; exit code 0 when all are there.
+    """Measure the cells that are missing from the results, each in its own process.
+
+    Cells that already have a line with the same settings are skipped. Exit code 0: all cells have a line.
 
     \b
     Example:
       python bench/quality.py run --data esci --model knrm --seed 0
       python bench/quality.py run --all --seeds 3
     """
-    if not (every or data or model):
-        raise click.UsageError("Name --data or --model, or say --all.")
-    wanted = list_cells(data or TRAINING_MINUTES, model or MODEL_NAMES, seeds if seed is None else seed + 1, minutes)
-    chosen = [cell for cell in wanted if seed is None or cell.minutes == 0 or cell.seed == seed]
-    todo = list_missing_cells(chosen, read_results(results))
-    with progress("cells", len(todo)) as advance:
-        for cell in todo:
+    if not (all_cells or data or model):
+        raise click.UsageError("No cell selected. Pass --data, --model or --all.")
+    cells = list_cells(data or TRAINING_MINUTES, model or MODEL_NAMES, seeds if seed is None else seed + 1, minutes)
+    selected = [cell for cell in cells if seed is None or cell.minutes == 0 or cell.seed == seed]
+    missing = list_missing_cells(selected, read_results(results))
+    with progress("cells", len(missing)) as advance:
+        for cell in missing:
             stderr.print(f"{cell.data}, {cell.model}, seed {cell.seed}")
             _measure_in_subprocess(cell, results)
             advance(1)
-    done = {"cells": len(chosen), "filled": len(todo), "results": str(results)}
-    print_result(done, f"{len(todo)} of {len(chosen)} cells filled, in {results}", as_json=as_json)
+    summary = {"cells": len(selected), "filled": len(missing), "results": str(results)}
+    print_result(summary, f"measured {len(missing)} of {len(selected)} cells: {results}", as_json=as_json)
 
 
 def _measure_in_subprocess(cell: BenchmarkCell, results: Path) -> None:
-    words = [cell.data, cell.model, str(cell.seed), str(cell.minutes), str(results)]
-    subprocess.run([sys.executable, __file__, "fill", *words], check=True)
+    arguments = [cell.data, cell.model, str(cell.seed), str(cell.minutes), str(results)]
+    subprocess.run([sys.executable, __file__, "fill", *arguments], check=True)
 
 
 @main.command("fill", hidden=True)
@@ -95,7 +109,7 @@ def _measure_in_subprocess(cell: BenchmarkCell, results: Path) -> None:
 @click.argument("results", type=click.Path(path_type=Path))
 @handle_errors
 def fill_cell(data: str, model: str, seed: int, minutes: float, results: Path) -> None:
-    """Fill one cell in this process.
+    """Measure one cell in this process and append its line to the results.
 
     Example: python bench/quality.py fill esci knrm 0 2 results.jsonl
     """
@@ -103,14 +117,14 @@ def fill_cell(data: str, model: str, seed: int, minutes: float, results: Path) -
 
 
 @main.command("table")
-@click.option("--against", default="anthem", show_default=True, help="Model the others are tested against.")
+@click.option("--against", default="anthem", show_default=True, help="Model that the others are tested against.")
 @results_option
 @json_option
 @handle_errors
 def print_tables(*, against: str, results: Path, as_json: bool) -> None:
-    """Print the tables in markdown; a star marks a difference with p < 0.05.
+    """Print the tables in Markdown; a star marks a difference with p < 0.05.
 
-    Example: python bench/quality.py table > results.md
+    Example: python bench/quality.py table > docs/quality-tables.md
     """
     lines = read_results(results)
     means = [{name: value for name, value in line.items() if name != "per_query"} for line in lines]

@@ -1,8 +1,9 @@
-"""Fixtures of the whole suite: the bundle that ships, and one real OpenSearch for all that needs it."""
+"""Fixtures of the whole suite: the shipped bundle, and one real OpenSearch for every test that needs it."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -26,87 +27,96 @@ from anthem_core.encoding.bundle import (
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.fusion import FusionWeights
 
-# The machines this runs on are shared: a slow example is no failure, and a failure must repeat.
+# Tests run on shared machines: a slow example must not fail, and a failure must be reproducible.
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("proof", settings.get_profile("suite"), max_examples=2000, derandomize=False)
 settings.load_profile("suite")
 
-FIGURES = pytest.StashKey[list[str]]()
+RECORDED_FIGURES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser):
-    """`--proof` runs loads, kills, fuzz and clusters in full; without it they are short."""
-    parser.addoption("--proof", action="store_true", help="loads, kills, fuzz and clusters in full (make proof)")
+    """Add `--proof`, which runs the load, kill, fuzz and cluster tests in full; without it they are short."""
+    parser.addoption("--proof", action="store_true", help="run load, kill, fuzz and cluster tests in full (make proof)")
 
 
 def pytest_configure(config):
-    """The full form of the property tests draws 2,000 examples of each, others every time."""
+    """With `--proof`, property tests draw 2,000 examples each, different ones in every run."""
     if config.getoption("--proof"):
         settings.load_profile("proof")
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Figures that tests measured, one JSON object a line; no test depends on one."""
-    for line in config.stash.get(FIGURES, []):
+    """Print the figures that tests recorded, one JSON object per line. No test depends on them."""
+    for line in config.stash.get(RECORDED_FIGURES, []):
         terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def accept_outages():
+    """With ANTHEM_ACCEPT_OUTAGES, which only the commands read, ingest from Python accepts outages too (make proof)."""
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get("ANTHEM_ACCEPT_OUTAGES"):
+            patch.setattr("anthem_ingest.ingest.check_mapping_changes", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="session")
 def proof(pytestconfig):
-    """Whether the full forms are asked for."""
+    """Whether `--proof` is set."""
     return pytestconfig.getoption("--proof")
 
 
 @pytest.fixture(scope="session")
-def measured(pytestconfig):
-    """Takes a name and figures, which are shown when all tests are done."""
-    lines = pytestconfig.stash.setdefault(FIGURES, [])
+def record_figures(pytestconfig):
+    """Function that records a name and figures, which are printed after all tests."""
+    lines = pytestconfig.stash.setdefault(RECORDED_FIGURES, [])
     return lambda name, **figures: lines.append(json.dumps({"measured": name, **figures}))
 
 
 @pytest.fixture(scope="session")
 def bundle():
-    """The bundle in the repository."""
+    """The bundle `general` in the repository."""
     return load_bundle("general")
 
 
 @pytest.fixture(scope="session")
 def encoder(bundle):
-    """Both encoders of the bundle in the repository."""
+    """Encoder of the bundle `general`."""
     return Encoder(bundle)
 
 
 @pytest.fixture(scope="session")
-def with_attention():
-    """Makes a copy of a bundle, without the attention graph it may have, with this one and with weights for it."""
+def add_attention():
+    """Function that copies a bundle to a folder, with the given attention graph and fusion weights for it."""
 
-    def make(bundle, folder, graph=Path(__file__).parent / "golden" / ATTENTION_GRAPH):
+    def copy_with_attention(bundle, folder, graph=Path(__file__).parent / "golden" / ATTENTION_GRAPH):
         for name in REQUIRED_FILES:
             shutil.copy(bundle.path / name, folder / name)
         shutil.copy(graph, folder / ATTENTION_GRAPH)
-        two = FusionWeights(bias=0.5, lexical=4.0, containment=2.0, half_saturation=3.0, median_distance=0.7)
-        weights = {LEXICAL_CONTAINMENT: two, ALL_SIGNALS: replace(two, attention=6.0, median_attention=0.6)}
-        model = compute_model_id(folder, bundle.vocabulary.rules())
-        save_manifest(replace(bundle, path=folder, model=model, fusion=weights))
+        weights = FusionWeights(bias=0.5, lexical=4.0, containment=2.0, half_saturation=3.0, median_distance=0.7)
+        fusion = {LEXICAL_CONTAINMENT: weights, ALL_SIGNALS: replace(weights, attention=6.0, median_attention=0.6)}
+        model_id = compute_model_id(folder, bundle.vocabulary.rules())
+        save_manifest(replace(bundle, path=folder, model_id=model_id, fusion=fusion))
         return load_bundle(folder)
 
-    return make
+    return copy_with_attention
 
 
 @pytest.fixture(scope="session")
-def attentive(bundle, with_attention, tmp_path_factory):
-    """Encoder of a bundle with an attention graph, a small one of random weights (tests/golden/attention.py)."""
-    return Encoder(with_attention(bundle, tmp_path_factory.mktemp("attentive")))
+def attention_encoder(bundle, add_attention, tmp_path_factory):
+    """Encoder of a bundle with a small attention graph of random weights (tests/golden/attention.py)."""
+    return Encoder(add_attention(bundle, tmp_path_factory.mktemp("attention_encoder")))
 
 
 @pytest.fixture(scope="session")
-def until():
-    """Waits for the first true value a function returns."""
+def wait_until():
+    """Function that calls a condition until it returns a true value, and returns that value."""
 
-    def wait(found, seconds=60):
-        end = time.monotonic() + seconds
-        while not (value := found()):
-            assert time.monotonic() < end, f"nothing after {seconds} s"
+    def wait(condition, seconds=60):
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"the condition is still false after {seconds} s"
             time.sleep(0.02)
         return value
 
@@ -114,8 +124,8 @@ def until():
 
 
 @pytest.fixture(scope="session")
-def serving(until):
-    """Runs the service around an encoder on the loopback address; gives an HTTP client of it."""
+def run_service(wait_until):
+    """Context manager that runs the service with an encoder on the loopback address; yields an HTTP client."""
     import httpx
     import uvicorn
 
@@ -127,7 +137,7 @@ def serving(until):
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
-            until(lambda: server.started)
+            wait_until(lambda: server.started)
             port = server.servers[0].sockets[0].getsockname()[1]
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
                 yield http
@@ -140,7 +150,7 @@ def serving(until):
 
 @pytest.fixture(scope="session")
 def cluster():
-    """URL of a real OpenSearch: ANTHEM_TEST_URL, then Docker, then the local node."""
+    """URL of a real OpenSearch: `ANTHEM_TEST_URL` if set, else Docker, else the local node."""
     from anthem_sandbox.node import cluster_for_tests
 
     with cluster_for_tests() as url:
@@ -158,7 +168,7 @@ def client(cluster):
 
 @pytest.fixture
 def index(client):
-    """Name of an index of this test's own, deleted afterwards."""
+    """Name for an index of one test, deleted afterwards."""
     name = f"test-{uuid.uuid4().hex}"
     yield name
     client.indices.delete(index=f"{name}*", ignore_unavailable=True)

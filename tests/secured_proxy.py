@@ -1,6 +1,6 @@
-"""A secured cluster as its clients meet it, before a real node: TLS of a private CA, a sign-in, requests it forbids.
+"""A secured cluster in front of a real node: TLS with a private CA, authentication, and forbidden requests.
 
-Who tests with it takes the fixtures at its end by name.
+Tests that use it import the fixtures at its end by name.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ UNAUTHORIZED = (401, {"error": "Unauthorized"})
 NO_SIGNATURE = (403, {"message": "The request signature we calculated does not match the signature you provided."})
 SECRET = "xylophone:ä@/"
 TITLES = ["fire tv stick", "fire pit", "kindle paperwhite", "tv stand"]
-OURS = ("content-type",)  # what of a request is for the node
+FORWARDED_HEADERS = ("content-type",)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request as it came."""
+class ProxyRequest:
+    """A request as the proxy received it."""
 
     method: str
     target: str
@@ -43,95 +43,95 @@ class Asked:
 
     @property
     def path(self):
-        """Its path."""
+        """The path, without the query string."""
         return self.target.partition("?")[0]
 
 
-def kinds(named, body):
-    """What a bulk request does to products."""
-    lines = map(json.loads, body.splitlines()) if named == "POST /_bulk" else iter(())
+def bulk_actions(key, body):
+    """Keys in `PERMISSIONS` of the actions in a bulk request."""
+    lines = map(json.loads, body.splitlines()) if key == "POST /_bulk" else iter(())
     for line in lines:
-        kind = next(iter(line))
-        if kind != "delete":
+        action = next(iter(line))
+        if action != "delete":
             next(lines)
-        yield f"{named} {kind}"
+        yield f"{key} {action}"
 
 
 @dataclass
 class Proxy:
-    """Where it is, whom it refuses, what it forbids, and the requests it has seen by their names in `PERMISSIONS`."""
+    """URL of the proxy, whom it refuses, what it forbids, and the requests it has received, by key in `PERMISSIONS`."""
 
     url: str = ""
-    refusal: object = lambda _: None
-    forbids: tuple = ()
-    seen: list = field(default_factory=list)
+    authenticate: object = lambda _: None
+    forbidden: tuple = ()
+    received: list = field(default_factory=list)
 
-    def answer(self, asked, node):
-        """Status and body for a request."""
-        named = match_request(asked.method, asked.path)
-        self.seen += [named or f"{asked.method} {asked.path}", *kinds(named, asked.body)]
-        if refused := self.refusal(asked):
-            return refused[0], json.dumps(refused[1]).encode()
-        if named is None or named in self.forbids:
-            reason = f"no permissions for [{PERMISSIONS.get(named, '?')[0]}] and User [name=shop]"
+    def respond(self, request, node):
+        """Status and body of the response to a request."""
+        key = match_request(request.method, request.path)
+        self.received += [key or f"{request.method} {request.path}", *bulk_actions(key, request.body)]
+        if refusal := self.authenticate(request):
+            return refusal[0], json.dumps(refusal[1]).encode()
+        if key is None or key in self.forbidden:
+            reason = f"no permissions for [{PERMISSIONS.get(key, '?')[0]}] and User [name=shop]"
             return 403, json.dumps({"error": {"type": "security_exception", "reason": reason}, "status": 403}).encode()
-        headers = {name: asked.headers[name] for name in OURS if name in asked.headers}
-        found = node.request(asked.method, asked.target, content=asked.body, headers=headers)
-        return found.status_code, found.content
+        headers = {name: request.headers[name] for name in FORWARDED_HEADERS if name in request.headers}
+        response = node.request(request.method, request.target, content=request.body, headers=headers)
+        return response.status_code, response.content
 
 
-def header(value):
-    """Demands this header `Authorization`."""
-    return lambda asked: None if asked.headers.get("authorization") == value else UNAUTHORIZED
+def require_header(value):
+    """Require this `Authorization` header."""
+    return lambda request: None if request.headers.get("authorization") == value else UNAUTHORIZED
 
 
-def password(user, secret):
-    """Demands this user and password."""
-    return header("Basic " + b64encode(f"{user}:{secret}".encode()).decode())
+def require_password(user, secret):
+    """Require this user and password."""
+    return require_header("Basic " + b64encode(f"{user}:{secret}".encode()).decode())
 
 
-def signature(key, secret, region, service):
-    """Demands a signature of AWS, made once more over the request as it came."""
+def require_signature(key, secret, region, service):
+    """Require an AWS signature, which is computed again from the request as received."""
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    def refused(asked):
-        shown = asked.headers.get("authorization", "")
-        names = re.search(r"SignedHeaders=([^,]+)", shown)
-        if not names or asked.headers["x-amz-content-sha256"] != hashlib.sha256(asked.body).hexdigest():
+    def authenticate(request):
+        authorization = request.headers.get("authorization", "")
+        names = re.search(r"SignedHeaders=([^,]+)", authorization)
+        if not names or request.headers["x-amz-content-sha256"] != hashlib.sha256(request.body).hexdigest():
             return NO_SIGNATURE
-        pairs = parse_qsl(asked.target.partition("?")[2], keep_blank_values=True)
+        pairs = parse_qsl(request.target.partition("?")[2], keep_blank_values=True)
         query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(pairs))
-        signed = {name: asked.headers[name] for name in names[1].split(";")}
-        again = AWSRequest(asked.method, f"https://{signed['host']}{asked.path}?{query}", signed, asked.body)
-        again.context["timestamp"] = asked.headers["x-amz-date"]
+        headers = {name: request.headers[name] for name in names[1].split(";")}
+        copy = AWSRequest(request.method, f"https://{headers['host']}{request.path}?{query}", headers, request.body)
+        copy.context["timestamp"] = request.headers["x-amz-date"]
         signer = SigV4Auth(Credentials(key, secret), service, region)
-        expected = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
-        whole = f"Credential={signer.scope(again)}, SignedHeaders={names[1]}, Signature={expected}"
-        return None if shown == f"AWS4-HMAC-SHA256 {whole}" else NO_SIGNATURE
+        signature = signer.signature(signer.string_to_sign(copy, signer.canonical_request(copy)), copy)
+        expected = f"Credential={signer.scope(copy)}, SignedHeaders={names[1]}, Signature={signature}"
+        return None if authorization == f"AWS4-HMAC-SHA256 {expected}" else NO_SIGNATURE
 
-    return refused
+    return authenticate
 
 
-class Server(ThreadingHTTPServer):
-    """A server that says nothing of clients that do not trust it."""
+class QuietServer(ThreadingHTTPServer):
+    """A server that does not log errors of clients that do not trust it."""
 
     def handle_error(self, *_):
-        """Say nothing."""
+        """Do not log."""
 
 
-def handler(proxy, node):
-    """Class that answers requests."""
+def request_handler(proxy, node):
+    """Class that handles the requests to a proxy."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            """Answer."""
+            """Send the proxy's response."""
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status, content = proxy.answer(Asked(self.command, self.path, headers, body), node)
+            status, content = proxy.respond(ProxyRequest(self.command, self.path, headers, body), node)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -142,23 +142,23 @@ def handler(proxy, node):
         do_POST = do_PUT = do_DELETE = do_HEAD = do_GET  # noqa: N815
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Do not log."""
 
     return Handler
 
 
 @contextmanager
-def secured(cluster, authority, *, name="127.0.0.1", certificates=False, **demands):
-    """A proxy before a cluster, with a certificate for `name`; with `certificates` it demands one of its clients."""
+def secured(cluster, authority, *, name="127.0.0.1", client_certificates=False, **rules):
+    """A proxy in front of a cluster, with a certificate for `name`; it may require client certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
-    if certificates:
+    if client_certificates:
         context.verify_mode = ssl.CERT_REQUIRED
         authority.configure_trust(context)
-    proxy = Proxy(**demands)
+    proxy = Proxy(**rules)
     with (
         httpx.Client(base_url=cluster, timeout=60) as node,
-        Server(("127.0.0.1", 0), handler(proxy, node)) as server,
+        QuietServer(("127.0.0.1", 0), request_handler(proxy, node)) as server,
     ):
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         proxy.url = f"https://127.0.0.1:{server.server_port}"
@@ -173,30 +173,30 @@ def secured(cluster, authority, *, name="127.0.0.1", certificates=False, **deman
 
 @pytest.fixture(scope="module")
 def authority():
-    """A CA that nobody knows."""
+    """A private CA."""
     return trustme.CA()
 
 
 @pytest.fixture
 def settings(monkeypatch, authority, tmp_path):
-    """Sets the settings of a sign-in, and no others; our CA's certificate is one unless it is left out."""
+    """Function that sets the connection settings and removes all others; the private CA is trusted by default."""
     monkeypatch.chdir(tmp_path)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
 
-    def put(url, **named):
+    def apply(url, **variables):
         for name in [name for name in os.environ if name.startswith(("OPENSEARCH_", "AWS_"))]:
             monkeypatch.delenv(name)
-        named = {"OPENSEARCH_URL": url, "OPENSEARCH_CA": "ca.pem"} | named
-        for name, value in named.items():
+        variables = {"OPENSEARCH_URL": url, "OPENSEARCH_CA": "ca.pem"} | variables
+        for name, value in variables.items():
             if value is not None:
                 monkeypatch.setenv(name, str(value))
 
-    return put
+    return apply
 
 
 @pytest.fixture
 def products(client, index):
-    """An index of some products."""
+    """An index with a few products."""
     properties = {"title": {"type": "text"}}
     body = {"settings": {"number_of_replicas": 0}, "mappings": {"dynamic": "false", "properties": properties}}
     client.indices.create(index=index, body=body)
@@ -206,24 +206,24 @@ def products(client, index):
 
 
 @pytest.fixture
-def shop(client, encoder, bundle, with_attention, products, monkeypatch, tmp_path):
-    """What a scenario needs: an index, a way around the proxy, a second bundle."""
+def shop(client, encoder, bundle, add_attention, products, monkeypatch, tmp_path):
+    """What a scenario needs: an index, a client that bypasses the proxy, a second bundle."""
     (other := tmp_path / "other").mkdir()
-    with_attention(bundle, other)
+    add_attention(bundle, other)
     return SimpleNamespace(index=products, client=client, other=other, patch=monkeypatch,
-                           point=lambda: ingest_index(client, products, encoder))  # fmt: skip
+                           ingest=lambda: ingest_index(client, products, encoder))  # fmt: skip
 
 
-def run(*words):
-    """A whole command; what it printed, both ways, holds no secret."""
+def run_command(*words):
+    """Run an `anthem` command; nothing it prints may contain the secret."""
     result = CliRunner().invoke(main, [str(word) for word in words])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert SECRET not in result.output
     return result
 
 
-def done(*words):
-    """What a command that ends well prints."""
-    result = run(*words, "--json")
+def command_result(*words):
+    """JSON that a successful command prints."""
+    result = run_command(*words, "--json")
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)

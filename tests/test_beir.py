@@ -1,4 +1,4 @@
-"""Laws of BEIR folders: what is written is read back, and what is damaged is skipped, counted and named."""
+"""BEIR folders: what is written is read back, and bad lines are skipped, counted and reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ metadata = st.dictionaries(
 
 @st.composite
 def datasets(draw):
-    """Small datasets with any characters that a line of JSON or qrels can hold."""
+    """Small datasets with any characters that a line of JSON or qrels can contain."""
     products = {
         name: Product(name, draw(words), draw(texts), draw(metadata)) for name in draw(st.sets(ids, max_size=5))
     }
@@ -36,13 +36,13 @@ def datasets(draw):
     )
     qrels = st.dictionaries(st.sampled_from(sorted(queries)), judged) if queries else st.just({})
     splits = draw(st.dictionaries(st.sampled_from(["train", "dev", "test.cold"]), qrels))
-    asked = {name: found for name in queries if (found := draw(metadata))}
-    return Dataset(products, queries, splits, query_metadata=asked)
+    query_metadata = {name: values for name in queries if (values := draw(metadata))}
+    return Dataset(products, queries, splits, query_metadata=query_metadata)
 
 
 @given(datasets())
 def test_what_is_written_is_read_back(dataset):
-    """Reading what was written gives the same dataset, whatever characters are in it."""
+    """Writing and reading gives the same dataset, whatever characters it contains."""
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(dataset, Path(folder))
         assert read_dataset(Path(folder)) == dataset
@@ -50,7 +50,7 @@ def test_what_is_written_is_read_back(dataset):
 
 @given(datasets())
 def test_the_same_dataset_gives_the_same_bytes(dataset):
-    """Writing twice gives the same bytes, with no time of writing in them."""
+    """Writing twice gives the same bytes, without a timestamp."""
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
         for folder in (one, two):
             write_dataset(dataset, Path(folder))
@@ -60,7 +60,7 @@ def test_the_same_dataset_gives_the_same_bytes(dataset):
 
 
 def good_lines():
-    """The lines of a folder in which nothing is wrong."""
+    """The lines of a folder without errors."""
     corpus = [json.dumps({"_id": f"p{n}", "title": f"sofa {n}"}).encode() for n in range(LINES)]
     queries = [json.dumps({"_id": f"q{n}", "text": f"sofa {n}"}).encode() for n in range(LINES)]
     rows = [b"query-id\tcorpus-id\tscore", *(f"q{n}\tp{n}\t2".encode() for n in range(LINES))]
@@ -79,9 +79,9 @@ BAD = [
     ("corpus.jsonl", b'{"_id": "x", "title": ""}', "no title"),
     ("corpus.jsonl", b'{"_id": "x", "title": " \\u2028 "}', "no title"),
     ("corpus.jsonl", b'{"_id": "x"}', "no title"),
-    ("corpus.jsonl", b'{"_id": "x", "title": 7}', "title is no string"),
-    ("corpus.jsonl", b'{"_id": "x", "title": "sofa", "metadata": []}', "metadata is no object"),
-    ("corpus.jsonl", b'{"_id": "x", "title": "half a \\ud83d"}', "half a surrogate pair"),
+    ("corpus.jsonl", b'{"_id": "x", "title": 7}', "title is not a string"),
+    ("corpus.jsonl", b'{"_id": "x", "title": "sofa", "metadata": []}', "metadata is not an object"),
+    ("corpus.jsonl", b'{"_id": "x", "title": "half a \\ud83d"}', "contains a lone surrogate"),
     ("corpus.jsonl", b'{"_id": "x", "title": "sofa"', "not JSON"),
     ("corpus.jsonl", b"[" * 100_000, "not JSON"),
     ("corpus.jsonl", b'["x", "sofa"]', "not a JSON object"),
@@ -95,9 +95,9 @@ BAD = [
     ("queries.jsonl", b'{"_id": "q3", "text": "sofa"}', "duplicate id 'q3'"),
     ("qrels/dev.tsv", b"q1\tnowhere\t1", "unknown product 'nowhere'"),
     ("qrels/dev.tsv", b"nobody\tp1\t1", "unknown query 'nobody'"),
-    ("qrels/dev.tsv", b"q1\tp2\t1.5", "grade '1.5' is no integer"),
-    ("qrels/dev.tsv", b"q1\tp2\t", "grade '' is no integer"),
-    ("qrels/dev.tsv", "q1\tp2\t٣".encode(), "is no integer"),
+    ("qrels/dev.tsv", b"q1\tp2\t1.5", "grade '1.5' is not an integer"),
+    ("qrels/dev.tsv", b"q1\tp2\t", "grade '' is not an integer"),
+    ("qrels/dev.tsv", "q1\tp2\t٣".encode(), "is not an integer"),
     ("qrels/dev.tsv", b"q1\tp2", "2 of 3 columns"),
     ("qrels/dev.tsv", b"q1 p2 1", "1 of 3 columns"),
     ("qrels/dev.tsv", b"q3\tp3\t1", "'p3' is judged twice for 'q3'"),
@@ -106,48 +106,48 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "bad", "reason"), BAD)
-def test_a_bad_line_is_skipped_and_named(tmp_path, name, bad, reason):
-    """One bad line in many is a problem with its file, line and reason, and everything else is read."""
+def test_a_bad_line_is_skipped_and_reported(tmp_path, name, bad, reason):
+    """One bad line among many is reported with its file, line and reason, and everything else is read."""
     lines = good_lines()
     clean = read_dataset(folder_of(tmp_path / "clean", lines))
     lines[name].insert(100, bad)
     dataset = read_dataset(folder_of(tmp_path / "bad", lines))
-    assert [(problem.file, problem.line) for problem in dataset.problems] == [(name, 101)]
-    assert reason in str(dataset.problems[0])
+    assert [(skipped.file, skipped.line) for skipped in dataset.skipped_lines] == [(name, 101)]
+    assert reason in str(dataset.skipped_lines[0])
     assert (dataset.products, dataset.queries, dataset.qrels) == (clean.products, clean.queries, clean.qrels)
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/dev.tsv"])
-def test_one_percent_is_borne_and_more_is_not(tmp_path, name):
-    """Of 200 lines two may be bad; a third stops, and the error names lines, reason and cure."""
+def test_up_to_one_percent_may_be_bad(tmp_path, name):
+    """Of 200 lines two may be bad; a third is an error that names the lines, the reason and what to do."""
     lines = good_lines()
     start = 1 if name.endswith(".tsv") else 0
     lines[name][start : start + 2] = [b"{", b"{"]
-    if name.endswith(".jsonl"):  # what the lost lines were is judged no more
+    if name.endswith(".jsonl"):  # judgments of the lost lines would be bad too
         lines["qrels/dev.tsv"][1:3] = []
-    assert len(read_dataset(folder_of(tmp_path, lines)).problems) == 2
+    assert len(read_dataset(folder_of(tmp_path, lines)).skipped_lines) == 2
     lines[name][start + 2] = b"{"
     (tmp_path / name).write_bytes(b"\n".join(lines[name]))
     with pytest.raises(
-        DataError, match=rf"3 of 200 lines of {name} cannot be used.*{name}:{start + 1}: .*Mend"
+        DataError, match=rf"3 of 200 lines of {name} cannot be used.*{name}:{start + 1}: .*Fix"
     ) as error:
         read_dataset(tmp_path)
     assert error.value.exit_code == 4
 
 
-def test_a_problem_reads_as_file_line_and_reason():
-    """A problem prints as compilers print theirs."""
+def test_a_skipped_line_is_printed_as_file_line_and_reason():
+    """The format is that of compiler messages."""
     assert str(SkippedLine("queries.jsonl", 17, "no text")) == "queries.jsonl:17: no text"
 
 
 def test_a_corpus_alone_is_a_dataset(tmp_path):
-    """Queries and qrels may be absent."""
+    """Queries and qrels may be missing."""
     (tmp_path / "corpus.jsonl").write_text('{"_id": 7, "title": "sofa"}')
     assert read_dataset(tmp_path) == Dataset({"7": Product("7", "sofa")})
 
 
-def test_byte_order_mark_carriage_returns_and_blank_lines_do_no_harm(tmp_path):
-    """A file that a spreadsheet or an editor has touched reads as before."""
+def test_byte_order_mark_carriage_returns_and_blank_lines_are_ignored(tmp_path):
+    """A file saved by a spreadsheet or an editor reads the same."""
     plain = folder_of(tmp_path, good_lines())
     expected = read_dataset(plain)
     for name, lines in good_lines().items():
@@ -156,7 +156,7 @@ def test_byte_order_mark_carriage_returns_and_blank_lines_do_no_harm(tmp_path):
 
 
 def test_qrels_columns_are_found_by_name(tmp_path):
-    """The header says where the columns stand; others beside them are left alone."""
+    """The header gives the order of the columns; additional columns are ignored."""
     lines = good_lines()
     lines["qrels/dev.tsv"] = [b"score\tnote\tcorpus-id\tquery-id", b"3\tgood\tp1\tq2"]
     assert read_dataset(folder_of(tmp_path, lines)).qrels == {"dev": {"q2": {"p1": 3}}}
@@ -164,21 +164,21 @@ def test_qrels_columns_are_found_by_name(tmp_path):
 
 @pytest.mark.parametrize("header", [b"q0\tp0\t2", b"query-id,corpus-id,score", b"query-id\tscore", b""])
 def test_qrels_without_their_header_are_refused(tmp_path, header):
-    """A header that lacks a column is refused by name, so that no judgment is taken for one."""
+    """A missing column in the header is an error, so that no judgment is mistaken for a header."""
     lines = good_lines() | {"qrels/dev.tsv": [header]}
     with pytest.raises(DataError, match=r"qrels/dev.tsv:1: .*query-id, corpus-id, score"):
         read_dataset(folder_of(tmp_path, lines))
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_missing_and_ambiguous_files_are_reported(tmp_path):
     """A missing folder, a missing corpus and two corpora each say what was found and what to do."""
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match=r"nowhere is not a folder\. Expected .* Check the path"):
         read_dataset(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"No corpus.jsonl or corpus.jsonl.gz"):
+    with pytest.raises(DataError, match=r"has no corpus.jsonl or corpus.jsonl.gz\. Add one"):
         read_dataset(tmp_path)
     for name in ("corpus.jsonl", "corpus.jsonl.gz"):
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match="keep the one"):
+    with pytest.raises(DataError, match="Keep only one"):
         read_dataset(tmp_path)
 
 
@@ -186,19 +186,19 @@ def test_what_is_not_there_is_named(tmp_path):
     "damage", [lambda packed: packed[:-20], lambda packed: b"sofa" + packed, lambda _: b"\x1f\x8b"]
 )
 def test_a_damaged_gzip_file_is_refused(tmp_path, damage):
-    """A cut, foreign or empty gzip file ends in a DataError that names it."""
+    """A truncated, foreign or empty gzip file is a DataError that names it."""
     path = tmp_path / "corpus.jsonl.gz"
     path.write_bytes(damage(gzip.compress(b"\n".join(good_lines()["corpus.jsonl"]))))
     with pytest.raises(DataError, match=r"corpus.jsonl.gz cannot be read"):
         list(read_products(path))
 
 
-def test_products_stream_with_their_problems(tmp_path):
-    """Products come one by one, before the file has been read to its end, and problems gather beside them."""
+def test_products_are_streamed(tmp_path):
+    """Products come one by one, before the file has been read to its end; skipped lines are collected on the way."""
     path = tmp_path / "products.jsonl"
     path.write_bytes(b"\n".join([b"{", *good_lines()["corpus.jsonl"]]))
-    problems: list[SkippedLine] = []
-    stream = read_products(path, problems)
+    skipped_lines: list[SkippedLine] = []
+    stream = read_products(path, skipped_lines)
     assert next(stream).id == "p0"
-    assert [str(problem)[:16] for problem in problems] == ["products.jsonl:1"]
+    assert [str(skipped)[:16] for skipped in skipped_lines] == ["products.jsonl:1"]
     assert len(list(stream)) == LINES - 1

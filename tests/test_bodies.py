@@ -1,6 +1,6 @@
-"""What becomes of each kind of search, on a real node; docs/search-bodies.md holds the table this file makes.
+"""Every kind of search in every mode, on a real node.
 
-`python tests/test_bodies.py` prints the table.
+docs/search-bodies.md contains the tables that `python tests/test_bodies.py` prints.
 """
 
 import itertools
@@ -14,7 +14,8 @@ import pytest
 
 from anthem_core.geometry.lorentz import lift
 from anthem_core.opensearch.schema import VectorFields
-from anthem_plugin.client import AnthemClient, Filter
+from anthem_plugin.client import AnthemClient
+from anthem_plugin.modes import Filter
 from anthem_plugin.rewriter.rescore import build_rescore_body
 from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON, OWN_RESCORE_REASON
 from anthem_plugin.scoring.painless import build_score_script
@@ -28,40 +29,40 @@ BRANDS, TRAITS, NOUNS = ["acme", "globex", "stark"], ["red"], ["fire tv", "tv", 
 TITLES = [" ".join(words) for words in itertools.product(BRANDS, TRAITS, NOUNS)]
 MATCH = {"match": {"title": "fire tv"}}
 PLAIN = {"query": MATCH}
-AT_ONCE = "OpenSearch refuses `{}` beside a rescore"
-SORTS = "the body sorts by something else than `_score`"
-ITSELF = "a `{}` query ranks by itself; it is left as it is"
-OUTSIDE = "`{}` stands outside the body; it belongs into it"
-NO_VECTORS = "no product among the hits has a vector of this model: anthem ingest {index}-bare"
+NO_RESCORE_WITH = "OpenSearch does not allow `{}` together with a rescore"
+NOT_BY_SCORE = "the body does not sort by `_score` alone"
+OWN_RANKING = "a `{}` query defines its own ranking"
+PASSED_AS_OPTION = "`{}` was passed as an option; put it into the body"
+NO_VECTORS = "no product among the hits has a vector of this model; run: anthem ingest {index}-bare"
 NO_GRAPH = (
-    "{index}-flat has no HNSW graph of its vectors, which retrieving needs: "
-    "search {index}-flat-ann, the copy that `anthem ingest {index}-flat --ann` makes"
+    "{index}-flat has no HNSW graph of its vectors, which retrieve mode needs: "
+    "search {index}-flat-ann, the copy that `anthem ingest {index}-flat --ann` creates"
 )
 NO_HITS = "there are no hits to rerank"
 MODES = ("cluster", "client", "filter", "retrieve")
-DONE = {"cluster": "reranked", "client": "reranked", "filter": "filtered", "retrieve": "retrieved"}
+APPLIED = {"cluster": "reranked", "client": "reranked", "filter": "filtered", "retrieve": "retrieved"}
 YES = None
 
 
 class Note(str):
-    """What a search says that was reranked all the same."""
+    """Reason of a search to which the mode was applied all the same."""
 
     __slots__ = ()
 
 
 def case(body, cluster=YES, client=YES, filter_=YES, retrieve=YES, **options):
-    """A search, options of the request, and what each mode says to it; YES where it does what it is for."""
+    """A search, the options of its request, and the reason that each mode gives; YES where the mode is applied."""
     return body, options, dict(zip(MODES, (cluster, client, filter_, retrieve), strict=True))
 
 
-def left(why, **options):
-    """What every mode says alike."""
-    return {**dict.fromkeys(("cluster", "client", "filter_", "retrieve"), why), **options}
+def in_all_modes(reason, **options):
+    """The same reason for every mode."""
+    return {**dict.fromkeys(("cluster", "client", "filter_", "retrieve"), reason), **options}
 
 
-def rescored(why):
-    """What all modes say that rescore."""
-    return dict.fromkeys(("cluster", "client", "retrieve"), why)
+def in_rescoring_modes(reason):
+    """The same reason for every mode that rescores."""
+    return dict.fromkeys(("cluster", "client", "retrieve"), reason)
 
 
 QUERIES = {
@@ -70,96 +71,98 @@ QUERIES = {
     "`bool` with `filter`, `should`, `must_not`": case(
         {"query": {"bool": {"must": MATCH, "filter": {"term": {"brand": "acme"}}, "should": {"term": {"price": 3}},
                             "must_not": {"term": {"price": 9}}}}}),
-    "`bool` of filters alone": case({"query": {"bool": {"filter": {"term": {"brand": "acme"}}}}}),
+    "`bool` with filters only": case({"query": {"bool": {"filter": {"term": {"brand": "acme"}}}}}),
     "`dis_max`": case({"query": {"dis_max": {"queries": [MATCH, {"match": {"text": "fire tv"}}]}}}),
     "`function_score`": case(
         {"query": {"function_score": {"query": MATCH, "field_value_factor": {"field": "price", "missing": 1}}}}),
-    "`script_score` of the caller's own": case(
+    "`script_score`": case(
         {"query": {"script_score": {"query": MATCH, "script": {"source": "_score + 1"}}}}),
     "`query_string`": case({"query": {"query_string": {"query": "fire tv", "default_field": "title"}}}),
-    "`query_string` that names fields": case(
+    "`query_string` with field names": case(
         {"query": {"query_string": {"query": "title:fire OR title:tv"}}}, retrieve=INSEPARABLE_FILTERS_REASON),
     "`simple_query_string`": case({"query": {"simple_query_string": {"query": "fire tv", "fields": ["title"]}}}),
-    "`match` of other words than the text": case({"query": {"match": {"title": "red"}}}, retrieve=INSEPARABLE_FILTERS_REASON),
+    "`match` of another text": case({"query": {"match": {"title": "red"}}}, retrieve=INSEPARABLE_FILTERS_REASON),
     "`constant_score`": case({"query": {"constant_score": {"filter": MATCH}}}),
     "`match_all`": case({"query": {"match_all": {}}}),
-    "`knn`": case({"query": {"knn": {"v": {"vector": [1, 0], "k": 3}}}}, **left(ITSELF.format("knn"))),
-    "no query": case({"size": 3}, **left("the body has no query")),
+    "`knn`": case({"query": {"knn": {"v": {"vector": [1, 0], "k": 3}}}}, **in_all_modes(OWN_RANKING.format("knn"))),
+    "no query": case({"size": 3}, **in_all_modes("the body has no query")),
 }  # fmt: skip
 KEYS = {
     "`from`, `size`": case(PLAIN | {"from": 2, "size": 3}),
-    "`size: 0`": case(PLAIN | {"size": 0}, **rescored(NO_HITS) | {"client": "the body asks for no hits"}),
-    "`from` beyond the hits": case(
-        PLAIN | {"from": 500}, **rescored(NO_HITS),
-        filter_=Note("the filter leaves {kept} products, and the page begins beyond the last of them")),
+    "`size: 0`": case(PLAIN | {"size": 0}, **in_rescoring_modes(NO_HITS) | {"client": "the body requests no hits"}),
+    "`from` after the last hit": case(
+        PLAIN | {"from": 500}, **in_rescoring_modes(NO_HITS),
+        filter_=Note("{kept} products pass the filter, and the page starts after the last of them")),
     "`aggs`": case(PLAIN | {"aggs": {"brands": {"terms": {"field": "brand"}}}}),
     "`highlight`": case(PLAIN | {"highlight": {"fields": {"title": {}}}}),
     "`_source` filters": case(PLAIN | {"_source": {"includes": ["t*"], "excludes": ["text"]}}),
     "`_source: false`": case(PLAIN | {"_source": False}),
     "`_source.excludes` with a wildcard that covers the vector": case(
         PLAIN | {"_source": {"excludes": ["*.vector"]}},
-        client="a wildcard in `_source.excludes` keeps `anthem.vector` from the client"),
+        client="a wildcard in `_source.excludes` hides `anthem.vector` from the client"),
     "`stored_fields: _none_`": case(
-        PLAIN | {"stored_fields": "_none_"}, client="`stored_fields: _none_` keeps the vectors from the client"),
+        PLAIN | {"stored_fields": "_none_"}, client="`stored_fields: _none_` hides the vectors from the client"),
     "`docvalue_fields`, `fields`, `script_fields`": case(
         PLAIN | {"docvalue_fields": ["brand"], "fields": ["title"], "script_fields": {"one": {"script": "1"}}}),
     "`sort` by `_score`": case(PLAIN | {"sort": ["_score"]}),
-    "`sort` by a field": case(PLAIN | {"sort": ["price"]}, **rescored(SORTS)),
+    "`sort` by a field": case(PLAIN | {"sort": ["price"]}, **in_rescoring_modes(NOT_BY_SCORE)),
     "`search_after`": case(
-        PLAIN | {"sort": [{"price": "asc"}], "search_after": [3]}, **rescored(AT_ONCE.format("search_after"))),
+        PLAIN | {"sort": [{"price": "asc"}], "search_after": [3]},
+        **in_rescoring_modes(NO_RESCORE_WITH.format("search_after"))),
     "`collapse`": case(
-        PLAIN | {"collapse": {"field": "brand"}}, **rescored(AT_ONCE.format("collapse")) | {"client": YES}),
+        PLAIN | {"collapse": {"field": "brand"}},
+        **in_rescoring_modes(NO_RESCORE_WITH.format("collapse")) | {"client": YES}),
     "`post_filter`": case(PLAIN | {"post_filter": {"term": {"brand": "acme"}}}),
     "`min_score`": case(PLAIN | {"min_score": 0.01}),
     "`explain`": case(PLAIN | {"explain": True}),
     "`profile`": case(PLAIN | {"profile": True}),
-    "`rescore` of the caller's own": case(
+    "`rescore`": case(
         PLAIN | {"rescore": {"window_size": 5, "query": {"rescore_query": {"match": {"title": "red"}}}}},
-        client="the body has a `rescore` of its own, which changes the scores the client ranks by; use cluster mode",
+        client="the body already has a `rescore`, which changes the scores that client mode ranks by; use cluster mode",
         retrieve=OWN_RESCORE_REASON),
     "`suggest`": case(PLAIN | {"suggest": {"one": {"text": "fier", "term": {"field": "title"}}}}),
     "`track_total_hits: false`": case(PLAIN | {"track_total_hits": False}),
     "`terminate_after`": case(PLAIN | {"terminate_after": 100}),
     "`timeout`": case(PLAIN | {"timeout": "5s"}),
-    "PIT": case(PLAIN | {"pit": {"id": "{pit}", "keep_alive": "1m"}}, index=None),
+    "`pit` (point in time)": case(PLAIN | {"pit": {"id": "{pit}", "keep_alive": "1m"}}, index=None),
 }  # fmt: skip
 REQUESTS = {
     "alias": case(PLAIN, index="{index}-alias"),
-    "index pattern, one index without vectors": case(PLAIN | {"size": 50}, index="{index},{index}-b*"),
+    "index pattern that includes an index without vectors": case(PLAIN | {"size": 50}, index="{index},{index}-b*"),
     "index without vectors": case(PLAIN, NO_VECTORS, YES, NO_VECTORS, NO_VECTORS, index="{index}-bare"),
-    "index whose vectors have no graph": case(PLAIN, retrieve=NO_GRAPH, index="{index}-flat"),
+    "index without an HNSW graph": case(PLAIN, retrieve=NO_GRAPH, index="{index}-flat"),
     "`preference`, `routing`": case(PLAIN, preference="_local", routing="x"),
     "`filter_path` with `_shards`": case(
-        PLAIN, client="`filter_path` may keep from the client what it ranks by", filter_path="_shards,hits"),
-    "`size`, `sort`, `_source` in the URL": case(PLAIN, **left(OUTSIDE.format("size"), size=3)),
-    "`scroll`": case(PLAIN, **left(OUTSIDE.format("scroll"), scroll="1m")),
+        PLAIN, client="`filter_path` may remove what the client ranks by", filter_path="_shards,hits"),
+    "`size`, `sort`, `_source` as URL parameters": case(PLAIN, **in_all_modes(PASSED_AS_OPTION.format("size"), size=3)),
+    "`scroll`": case(PLAIN, **in_all_modes(PASSED_AS_OPTION.format("scroll"), scroll="1m")),
 }  # fmt: skip
 TABLES = {"Query": QUERIES, "Key of the body": KEYS, "Request": REQUESTS}
 CASES = {name: case for cases in TABLES.values() for name, case in cases.items()}
 
 
-def table():
+def tables():
     """The tables of docs/search-bodies.md."""
     lines = []
     for title, cases in TABLES.items():
         lines += [f"| {title} | {' | '.join(f'`{mode}`' for mode in MODES)} |", f"|{'---|' * 5}"]
-        for name, (_, _, said) in cases.items():
-            lines.append(f"| {name} | {' | '.join(told(mode, said[mode]) for mode in MODES)} |")
+        for name, (_, _, reasons) in cases.items():
+            lines.append(f"| {name} | {' | '.join(cell(mode, reasons[mode]) for mode in MODES)} |")
         lines.append("")
     return "\n".join(lines)
 
 
-def told(mode, why):
-    """What the table says of one mode."""
-    if why is YES:
-        return DONE[mode]
-    plain = re.sub(r"\{index\}(-\w+)?", "INDEX", why).replace("{kept}", "12")
-    return f"{DONE[mode]}; {plain}" if isinstance(why, Note) else f"left alone: {plain}"
+def cell(mode, reason):
+    """Cell of the table for one mode."""
+    if reason is YES:
+        return APPLIED[mode]
+    text = re.sub(r"\{index\}(-\w+)?", "INDEX", reason).replace("{kept}", "12")
+    return f"{APPLIED[mode]}; {text}" if isinstance(reason, Note) else f"unchanged: {text}"
 
 
 @pytest.fixture(scope="module")
-def shop(client, encoder):
-    """A shop whose vectors have a graph, an alias of it, one without a graph, one without vectors, a point in time."""
+def names(client, encoder):
+    """An index with an HNSW graph, its alias and point in time, one without a graph, and one without vectors."""
     name = f"test-bodies-{uuid.uuid4().hex}"
     graph = {"name": "hnsw", "engine": "lucene", "space_type": "l2"}
     properties = {"title": {"type": "text"}, "text": {"type": "text"}, "brand": {"type": "keyword"}}
@@ -168,17 +171,17 @@ def shop(client, encoder):
     vectors = VectorFields().mapping(encoder.bundle.dimension)["properties"]
     flat |= json.loads(json.dumps(vectors))
     vectors["anthem"]["properties"]["vector"]["method"] = graph
-    for index, fields, built in (
+    for index, fields, has_graph in (
         (name, plain | vectors, True),
         (f"{name}-bare", plain, True),
         (f"{name}-flat", flat, False),
     ):
-        settings = {"number_of_shards": 1} | ({"index.knn": True} if built else {})
+        settings = {"number_of_shards": 1} | ({"index.knn": True} if has_graph else {})
         client.indices.create(index=index, body={"settings": settings, "mappings": {"properties": fields}})
-    for number, (title, point) in enumerate(zip(TITLES, encoder.products(TITLES), strict=True)):
+    for number, (title, point) in enumerate(zip(TITLES, encoder.encode_products(TITLES), strict=True)):
         product = {"title": title, "text": f"a {title}", "brand": title.split()[0], "price": number}
         client.index(index=f"{name}-bare", body=product)
-        product |= VectorFields().document(point, encoder.bundle.model, title)
+        product |= VectorFields().document(point, encoder.bundle.model_id, title)
         client.index(index=f"{name}-flat", body=product)
         client.index(index=name, id=str(number), body=product | {"v": [number, 1]}, routing="x")
     client.indices.put_alias(index=name, name=f"{name}-alias")
@@ -191,29 +194,34 @@ def shop(client, encoder):
 
 @pytest.fixture(scope="module")
 def slack(encoder):
-    """A slack within which all but one of the nine products lie."""
-    points = lift(encoder.products(TITLES)[:, 1:].astype(np.float64))
-    return float(np.sort(to_float64(encoder.query("fire tv")).excess(points))[7:].mean())
+    """A slack that all products but one are within."""
+    points = lift(encoder.encode_products(TITLES)[:, 1:].astype(np.float64))
+    return float(np.sort(to_float64(encoder.encode_query("fire tv")).excess(points))[7:].mean())
 
 
-def filled(value, shop):
-    """A case with the names of this run."""
+def fill_in(value, names):
+    """A case with the index names of this run filled in."""
     text = json.dumps(value)
-    for key, name in shop.items():
+    for key, name in names.items():
         text = text.replace(f"{{{key}}}", name)
     return json.loads(text)
 
 
-def kept(response):
-    """What reranking may not change: products and all they bring, scores and order aside, totals, everything beside."""
-    beside = {key: response.get(key) for key in ("aggregations", "suggest", "terminated_early")}
-    return sorted(hits_of(response)), response["hits"].get("total"), beside
+def invariants(response):
+    """Parts of a response that reranking must not change: the set of products, totals, aggregations and suggestions."""
+    others = {key: response.get(key) for key in ("aggregations", "suggest", "terminated_early")}
+    return sorted(hits_without_scores(response)), response["hits"].get("total"), others
 
 
-def hits_of(response):
-    """Products and all they bring, in order, without their scores."""
-    aside = {"_score", "_explanation"}
-    hits = [{key: value for key, value in hit.items() if key not in aside} for hit in response["hits"]["hits"]]
+def ids(response):
+    """Ids of the hits, in order."""
+    return [hit["_id"] for hit in response["hits"]["hits"]]
+
+
+def hits_without_scores(response):
+    """Hits in order, as JSON without their scores."""
+    ignored = {"_score", "_explanation"}
+    hits = [{key: value for key, value in hit.items() if key not in ignored} for hit in response["hits"]["hits"]]
     for hit in hits:
         hit.get("_source", {}).pop("anthem", None)
         if "sort" in hit:
@@ -223,102 +231,102 @@ def hits_of(response):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CASES)
-def test_each_kind_of_search(client, encoder, shop, slack, name, mode):
-    """Each is reranked, filtered, retrieved or left alone as the table says; all that is no part of it stays."""
-    body, options, said = CASES[name]
-    body, options, reason = filled([body, {"index": "{index}"} | options, said[mode]], shop | {"kept": "8"})
-    how = Filter(slack) if mode == "filter" else mode
-    found = AnthemClient(client, encoder).search(body=body, query_text="fire tv", mode=how, **options)
+def test_each_kind_of_search(client, encoder, names, slack, name, mode):
+    """Each mode is applied or gives the reason in the table, and everything else in the response is unchanged."""
+    body, options, reasons = CASES[name]
+    body, options, reason = fill_in([body, {"index": "{index}"} | options, reasons[mode]], names | {"kept": "8"})
+    mode_option = Filter(slack) if mode == "filter" else mode
+    response = AnthemClient(client, encoder).search(body=body, query_text="fire tv", mode=mode_option, **options)
     plain = client.search(body=body, **options)
-    done = said[mode] is YES or isinstance(said[mode], Note)
-    assert (found["anthem"]["reason"], found["anthem"]["reranked"]) == (reason, done)
-    if not done:
-        assert kept(found) == kept(plain)
+    is_applied = reasons[mode] is YES or isinstance(reasons[mode], Note)
+    assert (response["anthem"]["reason"], response["anthem"]["reranked"]) == (reason, is_applied)
+    if not is_applied:
+        assert invariants(response) == invariants(plain)
     elif mode == "filter":
-        check_filtered(found, plain, body)
+        check_filtered(response, plain, body)
     elif mode == "retrieve":
-        check_retrieved(found, plain, body)
+        check_retrieved(response, plain, body)
     else:
-        # A page in the middle of another order has other products on it.
-        assert body.get("from") or kept(found) == kept(plain)
-        assert len(found["hits"]["hits"]) == len(plain["hits"]["hits"])
+        # A later page of a different order has different products.
+        assert body.get("from") or invariants(response) == invariants(plain)
+        assert len(response["hits"]["hits"]) == len(plain["hits"]["hits"])
 
 
-def check_filtered(found, plain, body):
-    """Where a page holds all, the filter leaves some of the products in the caller's own order, and drops some."""
-    shown, before = hits_of(found), hits_of(plain)
+def check_filtered(response, plain, body):
+    """On a page that has room for all products, the filter drops one and keeps the caller's order."""
+    shown, before = hits_without_scores(response), hits_without_scores(plain)
     if not body.keys() & {"size", "stored_fields"} and len(before) == len(TITLES):
         assert shown == [hit for hit in before if hit in shown]
         assert len(shown) == 8
     assert len(shown) <= len(before)
-    assert found.get("suggest") == plain.get("suggest")
+    assert response.get("suggest") == plain.get("suggest")
 
 
-def check_retrieved(found, plain, body):
-    """Where a page holds all, no product the words find is lost, and none comes in that a filter forbids."""
-    shown, before = hits_of(found), hits_of(plain)
+def check_retrieved(response, plain, body):
+    """On a page that has room for all products, no lexical hit is lost, and every product matches the filters."""
+    shown, before = hits_without_scores(response), hits_without_scores(plain)
     assert len(shown) >= len(before)
     if not body.keys() & {"from", "highlight"}:
         assert set(before) <= set(shown)
     if "filter" in body["query"].get("bool", {}) or "post_filter" in body:
-        assert all(hit["_source"]["brand"] == "acme" for hit in found["hits"]["hits"])
-    assert found.get("suggest") == plain.get("suggest")
+        assert all(hit["_source"]["brand"] == "acme" for hit in response["hits"]["hits"])
+    assert response.get("suggest") == plain.get("suggest")
 
 
 @pytest.mark.parametrize("name", ["`match`", "`bool` with `filter`, `should`, `must_not`", "`function_score`", "alias"])
-def test_what_is_reranked_is_in_another_order(client, encoder, shop, name):
-    """A search the table calls reranked has scores of the reranker, between 1 and 2, in falling order."""
-    body, options = filled([CASES[name][0], {"index": "{index}"} | CASES[name][1]], shop)
-    found = AnthemClient(client, encoder).search(body=body, query_text="fire tv", **options)
-    scores = [hit["_score"] for hit in found["hits"]["hits"]]
+def test_reranked_searches_have_new_scores(client, encoder, names, name):
+    """A reranked search has scores between 1 and 2 in descending order."""
+    body, options = fill_in([CASES[name][0], {"index": "{index}"} | CASES[name][1]], names)
+    response = AnthemClient(client, encoder).search(body=body, query_text="fire tv", **options)
+    scores = [hit["_score"] for hit in response["hits"]["hits"]]
     assert all(1 <= score <= 2.01 for score in scores)
     assert scores == sorted(scores, reverse=True)
 
 
-def test_a_template_is_rendered_first(client, encoder, shop):
-    """A search template is reranked once the cluster has rendered it: the body that comes of it is any other body."""
+def test_a_rendered_template_is_reranked(client, encoder, names):
+    """A rendered search template is reranked like any other body."""
     source = {"query": {"match": {"title": "{{words}}"}}, "size": 3}
     rendered = client.render_search_template(body={"source": source, "params": {"words": "fire tv"}})
-    found = AnthemClient(client, encoder).search(shop["index"], rendered["template_output"])
-    assert found["anthem"]["reranked"]
-    assert len(found["hits"]["hits"]) == 3
+    response = AnthemClient(client, encoder).search(names["index"], rendered["template_output"])
+    assert response["anthem"]["reranked"]
+    assert len(response["hits"]["hits"]) == 3
 
 
-def test_the_rewriter_serves_msearch(client, encoder, shop):
-    """Bodies of a multi-search are rewritten one by one, and answered as if each were sent alone."""
+def test_the_rewriter_serves_msearch(client, encoder, names):
+    """Rewritten bodies in a multi-search get the same results as in single searches."""
     bodies = []
 
-    class Noting(type(client)):
-        """A client that keeps the bodies it sends."""
+    class RecordingClient(type(client)):
+        """A client that records the bodies it sends."""
 
-        def search(self, **asked):
-            """Keep the body, then search."""
-            bodies.append(asked["body"])
-            return super().search(**asked)
+        def search(self, **arguments):
+            """Record the body, then search."""
+            bodies.append(arguments["body"])
+            return super().search(**arguments)
 
-    with Noting(hosts=client.transport.hosts) as noting:
-        alone = [AnthemClient(noting, encoder).search(shop["index"], {"query": {"match": {"title": word}}})
+    with RecordingClient(hosts=client.transport.hosts) as recording:
+        single = [AnthemClient(recording, encoder).search(names["index"], {"query": {"match": {"title": word}}})
                  for word in ("fire", "tv")]  # fmt: skip
-    lines = [line for body in bodies for line in ({"index": shop["index"]}, body)]
+    lines = [line for body in bodies for line in ({"index": names["index"]}, body)]
     together = client.msearch(body=lines)["responses"]
-    for one, other in zip(together, alone, strict=True):
-        assert [hit["_id"] for hit in one["hits"]["hits"]] == [hit["_id"] for hit in other["hits"]["hits"]]
+    for response, expected in zip(together, single, strict=True):
+        assert ids(response) == ids(expected)
 
 
-def test_a_script_without_a_model_keeps_the_lexical_order(client, encoder, shop):
-    """A rewritten body whose `model` nobody filled in, as when a pipeline's service is away, ranks as the plain one."""
+def test_a_script_without_a_model_keeps_the_lexical_order(client, encoder, names):
+    """A rewritten body with an empty `model`, as a pipeline sends it if the service fails, keeps the lexical order."""
     body = {"query": {"match": {"title": "acme red pit"}}}
-    script = build_score_script(encoder.query("fire tv"), ScoringParams.of(encoder.bundle))
+    script = build_score_script(encoder.encode_query("fire tv"), ScoringParams.from_bundle(encoder.bundle))
     script["params"]["model"] = ""
-    plain, found = (
-        client.search(index=shop["index"], body=one) for one in (body, build_rescore_body(body, script).body)
+    plain, response = (
+        client.search(index=names["index"], body=sent) for sent in (body, build_rescore_body(body, script).body)
     )
-    assert [hit["_id"] for hit in found["hits"]["hits"]] == [hit["_id"] for hit in plain["hits"]["hits"]]
-    assert found["hits"]["hits"][0]["_score"] > 1
+    assert ids(response) == ids(plain)
+    assert response["hits"]["hits"][0]["_score"] > 1
 
 
-def test_the_calls_of_the_pipeline_are_json_and_name_what_the_service_has():
-    """Every call in docs/opensearch-pipeline.md is sound JSON, and every endpoint in it is one of the service."""
+def test_the_documented_pipeline_calls_are_valid():
+    """Every call in docs/opensearch-pipeline.md is valid JSON, and its URLs are endpoints of the service."""
     text = PIPELINE.read_text(encoding="utf-8")
     calls = re.findall(r"```json\n(?:PUT|POST) [^\n]*\n(.*?)```", text, re.DOTALL)
     assert len(calls) == 8
@@ -326,10 +334,10 @@ def test_the_calls_of_the_pipeline_are_json_and_name_what_the_service_has():
     assert [url.partition(":8080")[2] for url in urls] == ["/v1/rerank", "/encode/query"]
 
 
-def test_the_document_holds_the_table():
-    """docs/search-bodies.md says what these tests hold true."""
-    assert table() in DOCUMENT.read_text(encoding="utf-8")
+def test_the_document_contains_the_tables():
+    """docs/search-bodies.md contains the tables of these tests."""
+    assert tables() in DOCUMENT.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":
-    print(table())  # noqa: T201
+    print(tables())  # noqa: T201

@@ -1,4 +1,4 @@
-"""A bundle is a value, checked when it is loaded: every kind of damage is named, with what to do about it."""
+"""A bundle is checked when it is loaded: the error names every kind of damage, with what to do about it."""
 
 import json
 import re
@@ -33,117 +33,153 @@ from anthem_core.fusion import FusionWeights
 
 @pytest.fixture
 def folder(bundle, tmp_path):
-    """A copy of the bundle that ships, free to be damaged."""
+    """A copy of the shipped bundle that a test may damage."""
     return Path(shutil.copytree(bundle.path, tmp_path / "copy"))
 
 
-def manifest(folder, **changes):
-    """Rewrite entries of the manifest; an entry of None is taken out."""
+def change_manifest(folder, **changes):
+    """Change entries of the manifest; an entry of None is removed."""
     values = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8")) | changes
-    kept = {name: value for name, value in values.items() if value is not None}
-    (folder / MANIFEST_FILE).write_text(json.dumps(kept), encoding="utf-8")
+    remaining = {name: value for name, value in values.items() if value is not None}
+    (folder / MANIFEST_FILE).write_text(json.dumps(remaining), encoding="utf-8")
 
 
-def flip(path):
+def flip_bit(path):
     """Change one bit in the middle of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
-def cut(path):
-    """Leave half of a file."""
+def truncate(path):
+    """Cut a file in half."""
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
 
 
-def spell(folder, name, value):
-    """Write a number of the manifest in a way that Python would not."""
+def write_literal(folder, name, value):
+    """Write a number of the manifest in a form that Python's json does not write."""
     text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
     (folder / MANIFEST_FILE).write_text(re.sub(rf'"{name}": [^,]*', f'"{name}": {value}', text), encoding="utf-8")
 
 
-def text_rules(folder, **changes):
-    """Change rules of the text in the manifest."""
+def change_rules(folder, **changes):
+    """Change tokenizer rules in the manifest."""
     rules = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["text"]
-    manifest(folder, text=rules | changes)
+    change_manifest(folder, text=rules | changes)
 
 
 def swap_graph(folder):
-    """Put the product encoder in the place of the query encoder, with sums to match."""
+    """Replace the query encoder by the product encoder, with matching checksums."""
     bundle = load_bundle(folder)
     shutil.copy(folder / PRODUCT_GRAPH, folder / QUERY_GRAPH)
     save_manifest(bundle)
 
 
-# How a bundle is damaged: what the message names as found, as wanted, and as the cure.
-AGAIN = "anthem export"
+# By kind of damage: the function that causes it, a pattern for what the message says, and what it says to do.
+RECOVERY = "anthem export"
 DAMAGE = {
-    "no manifest": (lambda folder: (folder / MANIFEST_FILE).unlink(), "has no manifest.json", AGAIN),
-    "manifest cut": (lambda folder: cut(folder / MANIFEST_FILE), "is not JSON", AGAIN),
-    "manifest no text": (lambda folder: (folder / MANIFEST_FILE).write_bytes(b"\xff\xfe{"), "is not JSON", AGAIN),
-    "manifest no object": (
+    "no manifest": (lambda folder: (folder / MANIFEST_FILE).unlink(), "has no manifest.json", RECOVERY),
+    "manifest truncated": (lambda folder: truncate(folder / MANIFEST_FILE), "is not JSON", RECOVERY),
+    "manifest not text": (lambda folder: (folder / MANIFEST_FILE).write_bytes(b"\xff\xfe{"), "is not JSON", RECOVERY),
+    "manifest not an object": (
         lambda folder: (folder / MANIFEST_FILE).write_text("[]"),
         "has format None",
         "Is this an ANTHEM",
     ),
-    "foreign manifest": (lambda folder: manifest(folder, format="keras"), "has format 'keras'; format 1", "Is this an"),
+    "foreign manifest": (
+        lambda folder: change_manifest(folder, format="keras"),
+        "has format 'keras'; expected format 1",
+        "Is this an",
+    ),
     "newer": (
-        lambda folder: manifest(folder, format=BUNDLE_FORMAT + 1),
+        lambda folder: change_manifest(folder, format=BUNDLE_FORMAT + 1),
         f"format {BUNDLE_FORMAT + 1}; .* up to {BUNDLE_FORMAT}",
         "Upgrade",
     ),
-    "no sums": (lambda folder: manifest(folder, sha256=None), "SHA-256 .* the manifest says None", AGAIN),
-    "another model": (lambda folder: manifest(folder, model="0" * 16), "make model .* the manifest says 0000", AGAIN),
-    "swapped graph": (swap_graph, "make model .*, the manifest says", AGAIN),
-    "other text rules": (
-        lambda folder: text_rules(folder, gram=4),
-        r"other text rules \(\{'gram': 4\}\)",
+    "no checksums": (
+        lambda folder: change_manifest(folder, sha256=None),
+        "SHA-256 .* the manifest says None",
+        RECOVERY,
+    ),
+    "another model": (
+        lambda folder: change_manifest(folder, model="0" * 16),
+        "have model id .* the manifest says 0000",
+        RECOVERY,
+    ),
+    "swapped graph": (swap_graph, "have model id .*, the manifest says", RECOVERY),
+    "other tokenizer rules": (
+        lambda folder: change_rules(folder, gram=4),
+        r"other tokenizer rules \(\{'gram': 4\}\)",
         "Export again",
     ),
-    "other hash": (lambda folder: text_rules(folder, bucket_hash="md5"), "'bucket_hash': 'md5'", "Export again"),
-    "other buckets": (lambda folder: text_rules(folder, buckets=7), "make model .*, the manifest says", AGAIN),
-    "other limit": (lambda folder: text_rules(folder, query_limit=7), "make model .*, the manifest says", AGAIN),
-    "no radius": (
-        lambda folder: manifest(folder, radius=None),
-        "'radius'.* where a complete manifest was wanted",
-        AGAIN,
+    "other hash": (lambda folder: change_rules(folder, bucket_hash="md5"), "'bucket_hash': 'md5'", "Export again"),
+    "other buckets": (lambda folder: change_rules(folder, buckets=7), "have model id .*, the manifest says", RECOVERY),
+    "other limit": (
+        lambda folder: change_rules(folder, query_limit=7),
+        "have model id .*, the manifest says",
+        RECOVERY,
     ),
-    "no text": (lambda folder: manifest(folder, text=None), "'text'.* where a complete manifest was wanted", AGAIN),
-    "no number": (lambda folder: manifest(folder, gamma="much"), "gamma 'much'; a number between 0 and 1 was", AGAIN),
-    "format true": (lambda folder: manifest(folder, format=True), "has format True; format 1", "Is this an ANTHEM"),
+    "no radius": (
+        lambda folder: change_manifest(folder, radius=None),
+        "'radius'.*; expected a complete manifest",
+        RECOVERY,
+    ),
+    "no text": (lambda folder: change_manifest(folder, text=None), "'text'.*; expected a complete manifest", RECOVERY),
+    "not a number": (
+        lambda folder: change_manifest(folder, gamma="much"),
+        "gamma 'much'; expected a number between 0 and 1",
+        RECOVERY,
+    ),
+    "format true": (
+        lambda folder: change_manifest(folder, format=True),
+        "has format True; expected format 1",
+        "Is this an ANTHEM",
+    ),
     "nested deeply": (
         lambda folder: (folder / MANIFEST_FILE).write_text("[" * 200_000 + "]" * 200_000),
         "is not JSON",
-        AGAIN,
+        RECOVERY,
     ),
-    "NaN": (lambda folder: spell(folder, "slack", "NaN"), "is not JSON .*NaN", AGAIN),
-    "Infinity": (lambda folder: spell(folder, "radius", "Infinity"), "is not JSON .*Infinity", AGAIN),
-    "too large for a float": (lambda folder: spell(folder, "radius", "1e999"), "radius inf; .*at most 10 was", AGAIN),
-    "a huge dimension": (lambda folder: spell(folder, "dimension", "1e999"), "dimension inf; a whole number", AGAIN),
-    "a huge whole number": (lambda folder: spell(folder, "radius", "1" + "0" * 400), "radius 1000.*at most 10", AGAIN),
+    "NaN": (lambda folder: write_literal(folder, "slack", "NaN"), "is not JSON .*NaN", RECOVERY),
+    "Infinity": (lambda folder: write_literal(folder, "radius", "Infinity"), "is not JSON .*Infinity", RECOVERY),
+    "too large for a float": (
+        lambda folder: write_literal(folder, "radius", "1e999"),
+        "radius inf; expected .*at most 10",
+        RECOVERY,
+    ),
+    "a huge dimension": (
+        lambda folder: write_literal(folder, "dimension", "1e999"),
+        "dimension inf; expected a whole number",
+        RECOVERY,
+    ),
+    "a huge whole number": (
+        lambda folder: write_literal(folder, "radius", "1" + "0" * 400),
+        "radius 1000.*at most 10",
+        RECOVERY,
+    ),
     "foreign fusion": (
-        lambda folder: manifest(folder, fusion={LEXICAL_CONTAINMENT: {"magic": 1}}),
-        "magic.* where a complete manifest",
-        AGAIN,
+        lambda folder: change_manifest(folder, fusion={LEXICAL_CONTAINMENT: {"magic": 1}}),
+        "magic.*; expected a complete manifest",
+        RECOVERY,
     ),
     **{
-        f"no {name}": (lambda folder, name=name: (folder / name).unlink(), f"lacks {name}", AGAIN)
+        f"no {name}": (lambda folder, name=name: (folder / name).unlink(), f"{name} is missing", RECOVERY)
         for name in REQUIRED_FILES
     },
     **{
-        f"{name} flipped": (
-            lambda folder, name=name: flip(folder / name),
+        f"{name} with a flipped bit": (
+            lambda folder, name=name: flip_bit(folder / name),
             f"{name} has SHA-256 .*, the manifest says",
-            AGAIN,
+            RECOVERY,
         )
         for name in REQUIRED_FILES
     },
     **{
-        f"{name} cut": (
-            lambda folder, name=name: cut(folder / name),
+        f"{name} truncated": (
+            lambda folder, name=name: truncate(folder / name),
             f"{name} has SHA-256 .*, the manifest says",
-            AGAIN,
+            RECOVERY,
         )
         for name in REQUIRED_FILES
     },
@@ -151,24 +187,24 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_named_with_its_cure(folder, kind):
-    """A damaged, foreign or newer bundle is refused: the message says where, what was found and wanted, what to do."""
-    damage, found, cure = DAMAGE[kind]
+def test_damage_is_reported(folder, kind):
+    """A damaged, foreign or newer bundle is refused: the message says where, what was found, what to do."""
+    damage, pattern, advice = DAMAGE[kind]
     damage(folder)
     with pytest.raises(BundleError) as caught:
         load_bundle(folder)
     message = str(caught.value)
-    assert re.search(found, message)
-    assert cure in message
+    assert re.search(pattern, message)
+    assert advice in message
     assert str(folder) in message
 
 
 @pytest.mark.parametrize(
     "name", sorted({"model", "dimension", "hyperboloids", "radius", "gamma", "slack", "text", "fusion"})
 )
-def test_every_entry_is_needed(folder, name):
-    """A manifest that lacks an entry is incomplete, and the message names the entry."""
-    manifest(folder, **{name: None})
+def test_every_entry_is_required(folder, name):
+    """If a manifest lacks an entry, the message names it."""
+    change_manifest(folder, **{name: None})
     with pytest.raises(BundleError, match=f"'{name}'"):
         load_bundle(folder)
 
@@ -183,10 +219,10 @@ def test_every_entry_is_needed(folder, name):
         ("hyperboloids", 9),
     ],
 )
-def test_a_number_out_of_range_is_named(folder, name, value):
-    """A number the formulas cannot work with is refused by name, with what was found and wanted and the cure."""
-    manifest(folder, **{name: value})
-    with pytest.raises(BundleError, match=rf"has {name} .*; a .*number .* was wanted\. .*{AGAIN}"):
+def test_a_number_out_of_range_is_refused(folder, name, value):
+    """If the formulas cannot use a number, the message names it, what was expected, and what to do."""
+    change_manifest(folder, **{name: value})
+    with pytest.raises(BundleError, match=rf"has {name} .*; expected a .*number .*\. .*{RECOVERY}"):
         load_bundle(folder)
 
 
@@ -202,25 +238,25 @@ def test_a_number_out_of_range_is_named(folder, name, value):
         ),
     ],
 )
-def test_a_weight_out_of_range_is_named(folder, name, value):
-    """A fusion weight that is negative, absurd or no number is refused by name."""
+def test_a_weight_out_of_range_is_refused(folder, name, value):
+    """If a fusion weight is negative, absurdly large or not a number, the message names it."""
     weights = FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0).to_dict() | {name: value}
-    manifest(folder, fusion={LEXICAL_CONTAINMENT: weights})
-    with pytest.raises(BundleError, match=rf"has {name} .*; a number .* was wanted\. .*{AGAIN}"):
+    change_manifest(folder, fusion={LEXICAL_CONTAINMENT: weights})
+    with pytest.raises(BundleError, match=rf"has {name} .*; expected a number .*\. .*{RECOVERY}"):
         load_bundle(folder)
 
 
 @pytest.mark.parametrize("name", ["buckets", "query_limit", "title_limit"])
 @pytest.mark.parametrize("value", [0, -1, True, "48", 2**40])
-def test_a_size_of_the_vocabulary_out_of_range_is_named(folder, name, value):
-    """No bucket, or no trigram of a text, is refused before anything divides by it."""
-    text_rules(folder, **{name: value})
-    with pytest.raises(BundleError, match=f"has {name} .*; a whole number from 1"):
+def test_a_vocabulary_size_out_of_range_is_refused(folder, name, value):
+    """Zero buckets or a limit of zero trigrams is refused before anything divides by it."""
+    change_rules(folder, **{name: value})
+    with pytest.raises(BundleError, match=f"has {name} .*; expected a whole number from 1"):
         load_bundle(folder)
 
 
 def test_a_name_that_is_too_long():
-    """A name no file system takes is a BundleError, and the message does not repeat all of it."""
+    """A name too long for a file system is a BundleError, and the message shortens it."""
     with pytest.raises(BundleError, match=r"cannot be read .*anthem export") as caught:
         load_bundle("x" * 5000)
     assert len(str(caught.value)) < 300
@@ -228,25 +264,25 @@ def test_a_name_that_is_too_long():
 
 @pytest.mark.parametrize(("name", "value"), [("hyperboloids", 3), ("dimension", 63)])
 def test_a_graph_of_another_shape_is_refused(folder, name, value):
-    """A manifest that promises another number of hyperboloids or dimensions than the graphs give is refused."""
-    manifest(folder, **{name: value})
-    with pytest.raises(BundleError, match=rf"manifest says .*{value}.* were wanted; the graph gives .*anthem export"):
+    """A manifest is refused if its number of hyperboloids or dimensions differs from that of the graphs."""
+    change_manifest(folder, **{name: value})
+    with pytest.raises(BundleError, match=rf"has shape .*manifest says .*{value}.* was expected\..*anthem export"):
         Encoder(load_bundle(folder))
 
 
-def test_no_such_bundle():
-    """A name that is neither a folder nor shipped is refused with the names that are."""
-    with pytest.raises(BundleError, match=r"No bundle 'no-such'.*general.*anthem export"):
+def test_an_unknown_bundle():
+    """For a name that is neither a folder nor a shipped bundle, the message lists the shipped ones."""
+    with pytest.raises(BundleError, match=r"Bundle 'no-such' not found\. .*anthem export.*general"):
         load_bundle("no-such")
 
 
 def test_a_copy_is_the_same_bundle(bundle, folder):
-    """A bundle may be moved: its copy is equal in all but its path."""
+    """A copy of a bundle is equal except for its path."""
     assert replace(load_bundle(folder), path=bundle.path) == bundle
 
 
 def test_saving_and_loading_gives_the_same(folder):
-    """Load undoes save_manifest."""
+    """Load reads back what save_manifest wrote."""
     bundle = replace(
         load_bundle(folder), slack=0.25, trained_on=["ein Käse"], quality={"ndcg": 0.5}, versions={"numpy": "2"}
     )
@@ -254,33 +290,33 @@ def test_saving_and_loading_gives_the_same(folder):
     assert load_bundle(folder) == bundle
 
 
-def test_fusion_keeps_the_model_id(folder):
-    """Other fusion weights, slack or quality make no other model: vectors do not become stale."""
+def test_fusion_does_not_change_the_model_id(folder):
+    """Other fusion weights, slack or quality keep the model id, so that stored vectors do not become stale."""
     bundle = load_bundle(folder)
     tuned = replace(
         bundle, slack=9.0, fusion={LEXICAL_CONTAINMENT: FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0)}, quality={"x": 1}
     )
     save_manifest(tuned)
-    assert load_bundle(folder).model == bundle.model
+    assert load_bundle(folder).model_id == bundle.model_id
     assert load_bundle(folder).fusion != bundle.fusion
 
 
 @pytest.mark.parametrize("name", REQUIRED_FILES)
-def test_graphs_and_vocabulary_make_the_model_id(folder, name):
-    """Any other graph or vocabulary makes another model."""
+def test_graphs_and_vocabulary_determine_the_model_id(folder, name):
+    """Any change to a graph or the vocabulary changes the model id."""
     bundle = load_bundle(folder)
-    flip(folder / name)
-    assert compute_model_id(folder, bundle.vocabulary.rules()) != bundle.model
+    flip_bit(folder / name)
+    assert compute_model_id(folder, bundle.vocabulary.rules()) != bundle.model_id
 
 
-def test_text_rules_make_the_model_id(folder):
-    """Any other text rule makes another model."""
+def test_tokenizer_rules_determine_the_model_id(folder):
+    """Any change to a tokenizer rule changes the model id."""
     rules = load_bundle(folder).vocabulary.rules()
     ids = {compute_model_id(folder, rules | {name: "other"}) for name in rules} | {compute_model_id(folder, rules)}
     assert len(ids) == len(rules) + 1
 
 
-def test_the_shipped_one_loads_from_anywhere(bundle, tmp_path, monkeypatch):
+def test_the_shipped_bundle_loads_from_anywhere(bundle, tmp_path, monkeypatch):
     """`general` is found by name from any working directory, and its manifest states the format read."""
     monkeypatch.chdir(tmp_path)
     assert load_bundle("general") == bundle
@@ -288,38 +324,40 @@ def test_the_shipped_one_loads_from_anywhere(bundle, tmp_path, monkeypatch):
     assert bundle.path.is_absolute()
 
 
-def test_numbers_of_the_shipped_bundle_make_sense(bundle):
+def test_numbers_of_the_shipped_bundle_are_plausible(bundle):
     """Radius and limits are positive, 0 < gamma < 1, at most 8 hyperboloids, and fusion weights are not negative."""
     assert bundle.radius > 0
     assert 0 < bundle.gamma < 1
     assert 1 <= bundle.hyperboloids <= 8
     fusion = bundle.fusion[LEXICAL_CONTAINMENT]
     assert min(fusion.lexical, fusion.containment, fusion.half_saturation, fusion.median_distance) >= 0
-    assert bundle.bytes == sum((bundle.path / name).stat().st_size for name in list_bundle_files(bundle.path))
-    assert bundle.object_name == f"anthem_{bundle.model[:8]}"
+    assert bundle.size_bytes == sum((bundle.path / name).stat().st_size for name in list_bundle_files(bundle.path))
+    assert bundle.object_name == f"anthem_{bundle.model_id[:8]}"
 
 
 def test_a_graph_onnxruntime_cannot_read(folder):
-    """A whole bundle whose graph no runtime understands is a BundleError that names file, runtime and cure."""
+    """If ONNX Runtime cannot read a graph, the BundleError names the file, the runtime and what to do."""
     bundle = load_bundle(folder)
-    (folder / QUERY_GRAPH).write_bytes(b"no graph")
-    save_manifest(replace(bundle, model=compute_model_id(folder, bundle.vocabulary.rules())))
-    sound = load_bundle(folder)
-    with pytest.raises(BundleError, match=r"query_encoder.onnx: ONNX Runtime .* cannot read it .* Export again"):
-        Encoder(sound)
+    (folder / QUERY_GRAPH).write_bytes(b"not a graph")
+    save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.vocabulary.rules())))
+    unreadable = load_bundle(folder)
+    with pytest.raises(
+        BundleError, match=r"query_encoder.onnx: ONNX Runtime .* cannot read this graph .* Export it again"
+    ):
+        Encoder(unreadable)
 
 
-def test_a_graph_that_is_not_there(tmp_path):
+def test_a_missing_graph(tmp_path):
     """A missing graph is a BundleError too."""
-    with pytest.raises(BundleError, match="cannot read it"):
+    with pytest.raises(BundleError, match="cannot read this graph"):
         open_session(tmp_path / "none.onnx")
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=())), max_size=20))
 def test_vocabulary_survives_its_file(tmp_path_factory, texts):
-    """The trigrams of any texts, written and read, are the same: none holds a line break."""
+    """The trigrams of any texts are the same after writing and reading: none contains a line break."""
     folder = tmp_path_factory.mktemp("vocabulary")
-    vocabulary = build_vocabulary(texts, 100, 7, least=1)
+    vocabulary = build_vocabulary(texts, 100, 7, min_count=1)
     write_vocabulary(vocabulary, folder)
-    read = (folder / TRIGRAMS_FILE).read_text(encoding="utf-8").split("\n")[:-1]
-    assert tuple(read) == vocabulary.known
+    trigrams = (folder / TRIGRAMS_FILE).read_text(encoding="utf-8").split("\n")[:-1]
+    assert tuple(trigrams) == vocabulary.trigrams

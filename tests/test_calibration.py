@@ -1,4 +1,4 @@
-"""Laws of what is chosen on the validation part: slack, and the fusion of two signals and of three."""
+"""Calibration on validation queries: the slack, and the fusion of two and of three signals."""
 
 import math
 import random
@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 from anthem_model.anthem_ranker import AnthemRanker
 from anthem_model.calibration import (
     CONTAINED_FRACTION,
+    CONTAINMENT_SPREAD_RATIO,
     LOGIT_DEVIATION,
     WEIGHT_RATIOS,
     ScoredPool,
@@ -33,36 +34,41 @@ from anthem_model.nn.layers import ModelShape
 from anthem_model.nn.network import Anthem
 from anthem_model.trainer.validation import mean_ndcg
 
-torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
+torch.set_num_threads(1)  # for tiny tensors, more threads are slower
 
-both = pytest.mark.parametrize("attention", [False, True], ids=["two signals", "three signals"])
+both_fusions = pytest.mark.parametrize("attention", [False, True], ids=["two signals", "three signals"])
 TITLES = [f"{colour} {thing}" for colour in ("red", "blue", "green") for thing in ("teapot", "kettle", "mug", "lamp")]
 VOCABULARY = Vocabulary(("#re", "red"), buckets=47)
 
 
-def candidates(seed, count=30):
-    """Made-up candidates in which all three signals help."""
+def build_pool(seed, count=30):
+    """A pool in which all three signals correlate with relevance."""
     rng = torch.Generator().manual_seed(seed)
     gains = torch.randint(0, 2, (count,), generator=rng).float()
     noise = torch.randn(3, count, generator=rng)
     lexical = (5 + 3 * gains + 2 * noise[0]).clamp_min(0.1)
     distance = (3 - gains + 0.7 * noise[1]).clamp_min(0)
-    every = torch.ones(count, dtype=torch.bool)
-    return ScoredPool(lexical, distance, distance - 1, 7 * gains + 5 * noise[2] - 20, gains, every, every)
+    flags = torch.ones(count, dtype=torch.bool)
+    return ScoredPool(lexical, distance, distance - 1, 7 * gains + 5 * noise[2] - 20, gains, flags, flags)
 
 
-HELPS = [candidates(seed) for seed in range(6)]
+HELPFUL = [build_pool(seed) for seed in range(6)]
 
 
-def misleading(seeds, name):
-    """Candidates of which one signal is the wrong way round."""
-    return [replace(one, **{name: -getattr(one, name)}) for one in map(candidates, seeds)]
+def build_misleading_pools(seeds, signal):
+    """Pools in which one signal has the wrong sign."""
+    return [replace(pool, **{signal: -getattr(pool, signal)}) for pool in map(build_pool, seeds)]
 
 
-@both
-def test_every_signal_that_helps_gets_weight(attention):
-    """Where all signals help all get a positive weight; attention that is not asked for gets none."""
-    fusion = scale_fusion([HELPS], choose_fusion([HELPS], attention=attention))
+def join_pools(pools):
+    """All candidates of some pools in one."""
+    return ScoredPool(*(torch.cat([getattr(pool, field.name) for pool in pools]) for field in fields(ScoredPool)))
+
+
+@both_fusions
+def test_every_helpful_signal_has_weight(attention):
+    """If all signals help, all have a positive weight; attention has none in the fusion of two signals."""
+    fusion = scale_fusion([HELPFUL], choose_fusion([HELPFUL], attention=attention))
     assert fusion.lexical > 0
     assert fusion.containment > 0
     assert fusion.half_saturation > 0
@@ -70,93 +76,90 @@ def test_every_signal_that_helps_gets_weight(attention):
     assert all(np.isfinite(list(fusion.to_dict().values())))
 
 
-@both
+@both_fusions
 def test_medians_are_those_of_the_signals(attention):
-    """What stands for a missing signal is the median of it; a signal without weight needs none."""
-    fusion = scale_fusion([HELPS], choose_fusion([HELPS], attention=attention))
-    every = joined(HELPS)
-    assert fusion.median_distance == pytest.approx(float(every.distance.median()))
-    assert fusion.median_attention == pytest.approx(float(every.attention.median()) if attention else 0)
+    """The replacement of a missing signal is its median, and 0 for attention without a weight."""
+    fusion = scale_fusion([HELPFUL], choose_fusion([HELPFUL], attention=attention))
+    joined = join_pools(HELPFUL)
+    assert fusion.median_distance == pytest.approx(float(joined.distance.median()))
+    assert fusion.median_attention == pytest.approx(float(joined.attention.median()) if attention else 0)
 
 
-@both
-@pytest.mark.parametrize("name", ["distance", "attention"])
-def test_a_signal_that_misleads_gets_no_weight(name, attention):
-    """A distance that rises with relevance, or an attention that falls with it, gets no weight or the least."""
-    weights = choose_fusion([misleading(range(6), name)], attention=attention)
-    wrong, right = (weights.containment, weights.attention)[:: 1 if name == "distance" else -1]
-    assert wrong in WEIGHT_RATIOS[:2]
-    assert right >= 0
-    assert scale_fusion([HELPS], weights).lexical > 0
+@both_fusions
+@pytest.mark.parametrize("signal", ["distance", "attention"])
+def test_a_misleading_signal_has_no_weight(signal, attention):
+    """A signal with the wrong sign has no weight or the smallest one."""
+    candidate = choose_fusion([build_misleading_pools(range(6), signal)], attention=attention)
+    weights = {"distance": candidate.containment, "attention": candidate.attention}
+    assert weights.pop(signal) in WEIGHT_RATIOS[:2]
+    assert min(weights.values()) >= 0
+    assert scale_fusion([HELPFUL], candidate).lexical > 0
 
 
-@both
-@pytest.mark.parametrize("name", ["distance", "attention"])
-def test_the_fusion_leaves_no_shop_worse_than_lexical(name, attention):
-    """Fitted on a shop where a signal helps and one where it misleads, fused is nowhere behind lexical."""
-    groups = [HELPS, misleading(range(6, 12), name)]
-    weights = choose_fusion(groups, attention=attention)
+@both_fusions
+@pytest.mark.parametrize("signal", ["distance", "attention"])
+def test_fusion_is_not_worse_than_lexical_in_any_shop(signal, attention):
+    """With a shop in which a signal helps and one in which it misleads, both have at least the lexical nDCG."""
+    groups = [HELPFUL, build_misleading_pools(range(6, 12), signal)]
+    candidate = choose_fusion(groups, attention=attention)
     fused = "fused_with_attention" if attention else "fused"
-    for group in groups:
-        found = validation_quality(group, 0.0, weights, weights)
-        before = found["pool_lexical"] + found["window_lexical"]
-        assert found[f"pool_{fused}"] + found[f"window_{fused}"] >= before - 1e-3
+    for pools in groups:
+        quality = validation_quality(pools, 0.0, candidate, candidate)
+        lexical = quality["pool_lexical"] + quality["window_lexical"]
+        assert quality[f"pool_{fused}"] + quality[f"window_{fused}"] >= lexical - 1e-3
 
 
-def test_a_third_signal_takes_nothing_away():
-    """The three signals' fusion gains no less in the shop that gains least than that of two."""
-    groups = [HELPS, misleading(range(6, 12), "distance")]
+def test_three_signals_are_not_worse_than_two():
+    """The smallest gain of any shop is not smaller with three signals than with two."""
+    groups = [HELPFUL, build_misleading_pools(range(6, 12), "distance")]
     two, three = choose_fusion(groups, attention=False), choose_fusion(groups, attention=True)
-    least = {}
-    for name in ("fused", "fused_with_attention"):
-        found = [validation_quality(group, 0.0, two, three) for group in groups]
-        least[name] = min(one[f"pool_{name}"] - one["pool_lexical"] for one in found)
-    assert least["fused_with_attention"] >= least["fused"] - 1e-4
+    qualities = [validation_quality(pools, 0.0, two, three) for pools in groups]
+    gains = {
+        name: min(quality[f"pool_{name}"] - quality["pool_lexical"] for quality in qualities)
+        for name in ("fused", "fused_with_attention")
+    }
+    assert gains["fused_with_attention"] >= gains["fused"] - 1e-4
 
 
-def joined(group):
-    """All candidates of a group as one."""
-    return ScoredPool(*(torch.cat([getattr(one, field.name) for one in group]) for field in fields(ScoredPool)))
-
-
-@both
-def test_the_fused_logit_is_spread_around_0(attention):
-    """Scaling centres the served logit on its median, widens it to a set spread, and keeps the order."""
-    weights, every = choose_fusion([HELPS], attention=attention), joined(HELPS)
-    fusion = scale_fusion([HELPS], weights)
-    lexical, distance, looked = (
-        getattr(every, name).numpy().astype(float) for name in ("lexical", "distance", "attention")
+@both_fusions
+def test_the_fused_logit_is_centred_and_scaled(attention):
+    """Scaling gives the served logit a median of 0 and a fixed deviation, and keeps the order."""
+    candidate, joined = choose_fusion([HELPFUL], attention=attention), join_pools(HELPFUL)
+    fusion = scale_fusion([HELPFUL], candidate)
+    lexical, distance, attention_scores = (
+        getattr(joined, name).numpy().astype(float) for name in ("lexical", "distance", "attention")
     )
-    served = fuse(lexical, distance, fusion, looked)
-    logit = np.log(served / (1 - served))
+    scores = fuse(lexical, distance, fusion, attention_scores)
+    logit = np.log(scores / (1 - scores))
     assert np.median(logit) == pytest.approx(0, abs=0.05)
     assert logit.std(ddof=1) == pytest.approx(LOGIT_DEVIATION, abs=1e-2)
-    raw = weights.logit(every).numpy()
-    assert np.corrcoef(logit, raw)[0, 1] == pytest.approx(1, abs=1e-4)
+    unscaled = candidate.logit(joined).numpy()
+    assert np.corrcoef(logit, unscaled)[0, 1] == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
 def test_the_unit_of_attention_does_not_matter(factor):
-    """Attention in another unit gives the same fused order and the same spread."""
-    other = [replace(one, attention=factor * one.attention) for one in HELPS]
-    found, wanted = (choose_fusion([group], attention=True) for group in (other, HELPS))
-    assert found.attention == wanted.attention
-    torch.testing.assert_close(found.logit(other[0]), wanted.logit(HELPS[0]), atol=1e-3, rtol=1e-3)
+    """Attention in another unit gives the same weight and the same fused logit."""
+    rescaled = [replace(pool, attention=factor * pool.attention) for pool in HELPFUL]
+    found, expected = (choose_fusion([pools], attention=True) for pools in (rescaled, HELPFUL))
+    assert found.attention == expected.attention
+    torch.testing.assert_close(found.logit(rescaled[0]), expected.logit(HELPFUL[0]), atol=1e-3, rtol=1e-3)
 
 
-def test_ndcg_is_that_of_ir_measures():
-    """The validation's nDCG@10 is the one ir-measures computes."""
-    pairs = [(str(q), str(p), one) for q, one in enumerate(HELPS) for p in range(len(one.gains))]
-    qrels = [ir_measures.Qrel(q, p, int(one.gains[int(p)])) for q, p, one in pairs]
-    run = [ir_measures.ScoredDoc(q, p, float(one.lexical[int(p)])) for q, p, one in pairs]
-    wanted = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10]
-    assert mean_ndcg([one.gains for one in HELPS], [one.lexical for one in HELPS]) == pytest.approx(wanted, abs=1e-6)
+def test_mean_ndcg_equals_ir_measures():
+    """The nDCG@10 of validation is that of ir-measures."""
+    pairs = [(str(q), str(p), pool) for q, pool in enumerate(HELPFUL) for p in range(len(pool.gains))]
+    qrels = [ir_measures.Qrel(q, p, int(pool.gains[int(p)])) for q, p, pool in pairs]
+    run = [ir_measures.ScoredDoc(q, p, float(pool.lexical[int(p)])) for q, p, pool in pairs]
+    expected = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10]
+    ndcg = mean_ndcg([pool.gains for pool in HELPFUL], [pool.lexical for pool in HELPFUL])
+    assert ndcg == pytest.approx(expected, abs=1e-6)
 
 
-def test_what_is_not_shown_is_missed():
-    """A relevant product of score −∞ takes no place, and the ideal order still has it."""
-    gains, score = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([-math.inf, 2.0, 1.0])
-    assert mean_ndcg([gains], [score]) == pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3)))
+def test_products_that_are_not_ranked_are_missed():
+    """A relevant product with score −∞ takes no rank, but the ideal order contains it."""
+    gains, scores = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([-math.inf, 2.0, 1.0])
+    assert mean_ndcg([gains], [scores]) == pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3)))
 
 
 @pytest.fixture(scope="module")
@@ -166,34 +169,34 @@ def ranker():
     return AnthemRanker(VOCABULARY, Anthem(ModelShape(ids=len(VOCABULARY), dimension=8, grid=8))).eval()
 
 
-def shop(gain=1.0):
-    """A shop whose validation queries are titles, each with a product that matches and one that does not."""
-    judged = [JudgedQuery(title, (row, (row + 1) % len(TITLES)), (gain, 0.0)) for row, title in enumerate(TITLES)]
-    return TrainingShop("tiny", TITLES, judged)
+def build_shop(gain=1.0):
+    """A shop whose queries are its titles, each with one relevant and one irrelevant product."""
+    queries = [JudgedQuery(title, (row, (row + 1) % len(TITLES)), (gain, 0.0)) for row, title in enumerate(TITLES)]
+    return TrainingShop("tiny", TITLES, queries)
 
 
-def test_the_slack_contains_the_share_wanted(ranker):
-    """At the calibrated slack 93 of 100 relevant validation products are contained, and weights are not negative."""
-    found = calibrate(ranker, [shop()])
-    relevant = found.quality["tiny"]["relevant_contained"]
-    assert CONTAINED_FRACTION - 1 / len(TITLES) <= relevant <= CONTAINED_FRACTION + 1 / len(TITLES)
-    for fusion in (found.fusion, found.attentive):
+def test_the_slack_contains_the_required_fraction(ranker):
+    """The calibrated slack contains 93 % of the relevant validation products, and no weight is negative."""
+    calibration = calibrate(ranker, [build_shop()])
+    contained = calibration.quality["tiny"]["relevant_contained"]
+    assert CONTAINED_FRACTION - 1 / len(TITLES) <= contained <= CONTAINED_FRACTION + 1 / len(TITLES)
+    for fusion in (calibration.fusion, calibration.attention_fusion):
         assert min(fusion.lexical, fusion.containment, fusion.attention) >= 0
-    assert found.fusion.attention == 0
+    assert calibration.fusion.attention == 0
 
 
 def test_a_shop_without_judgments_changes_nothing(ranker):
-    """Calibration twice, and with a shop beside that has no judgments, gives the same numbers."""
-    wanted = calibrate(ranker, [shop()])
-    assert calibrate(ranker, [TrainingShop("other", TITLES, []), shop()]) == wanted
+    """Calibration is reproducible, and a shop without judgments is ignored if another one has some."""
+    expected = calibrate(ranker, [build_shop()])
+    assert calibrate(ranker, [TrainingShop("other", TITLES, []), build_shop()]) == expected
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "shop",
     [
-        replace(shop(), judged=[]),
-        shop(gain=0.0),
-        replace(shop(), judged=[replace(judged, text="zzzz") for judged in shop().judged]),
+        replace(build_shop(), judged_queries=[]),
+        build_shop(gain=0.0),
+        replace(build_shop(), judged_queries=[replace(query, text="zzzz") for query in build_shop().judged_queries]),
         TrainingShop("one", ["red mug"], [JudgedQuery("red", (0,), (1.0,))]),
         TrainingShop("one", ["red mug"], []),
         TrainingShop("stop words", ["the of", "and"], []),
@@ -211,37 +214,40 @@ def test_a_shop_without_judgments_changes_nothing(ranker):
         "no titles",
     ],
 )
-def test_an_odd_shop_ends_in_numbers(ranker, odd):
-    """Whatever a validation part lacks, slack and weights are numbers, and the lexical score counts."""
-    found = calibrate(ranker, [odd])
-    for fusion in (found.fusion, found.attentive):
-        assert all(np.isfinite([found.slack, *fusion.to_dict().values()]))
+def test_an_unusual_shop_gives_finite_weights(ranker, shop):
+    """Whatever a shop lacks, slack and weights are finite, and the lexical score has weight."""
+    calibration = calibrate(ranker, [shop])
+    for fusion in (calibration.fusion, calibration.attention_fusion):
+        assert all(np.isfinite([calibration.slack, *fusion.to_dict().values()]))
         assert fusion.lexical > 0
 
 
-def test_a_catalogue_alone_contains_what_holds_the_words(ranker):
-    """Without judgments the slack lets 93 of 100 titles in where all their words are asked for; all signals weigh."""
-    alone = replace(shop(), judged=[])
-    found = calibrate(ranker, [alone])
-    inside = [
-        float(one)
+def test_calibration_without_judgments(ranker):
+    """Without judgments, the slack contains 93 % of the titles with all query words, and all signals have weight."""
+    shop = replace(build_shop(), judged_queries=[])
+    calibration = calibrate(ranker, [shop])
+    excess = [
+        float(value)
         for query in sample_pseudo_queries(TITLES, random.Random(1), 100)
-        for one in ranker.signals(query, TITLES, ranker.points(TITLES)).excess[alone.holding(query)]
+        for value in ranker.compute_signals(query, TITLES, ranker.encode_titles(TITLES)).excess[
+            shop.rows_containing(query)
+        ]
     ]
-    assert found.slack > 0
-    assert np.mean(np.array(inside) <= found.slack) == pytest.approx(CONTAINED_FRACTION, abs=0.1)
-    assert found.quality == {}
-    assert min(found.fusion.containment, found.attentive.containment, found.attentive.attention) > 0
-    assert found.fusion.attention == 0
+    assert calibration.slack > 0
+    assert np.mean(np.array(excess) <= calibration.slack) == pytest.approx(CONTAINED_FRACTION, abs=0.1)
+    assert calibration.quality == {}
+    with_attention = calibration.attention_fusion
+    assert min(calibration.fusion.containment, with_attention.containment, with_attention.attention) > 0
+    assert calibration.fusion.attention == 0
 
 
-@both
-def test_signals_spread_alike_where_nobody_judged(attention):
-    """Attention spreads the candidates as far as the lexical score does, containment so and so much of that."""
-    weights = balance_spread([HELPS], attention=attention)
-    lexical, distance, attended = (
-        torch.cat([getattr(one, name) for one in HELPS]) for name in ("lexical", "distance", "attention")
-    )
-    spread = (lexical / (lexical + weights.half)).std()
-    torch.testing.assert_close(weights.containment * distance.std(), 0.3 * spread)
-    torch.testing.assert_close(weights.attention / weights.deviation * attended.std(), spread * attention)
+@both_fusions
+def test_spreads_are_balanced_without_judgments(attention):
+    """Attention spreads the candidates as far as the lexical score, and containment .3 of that."""
+    candidate = balance_spread([HELPFUL], attention=attention)
+    joined = join_pools(HELPFUL)
+    spread = (joined.lexical / (joined.lexical + candidate.half_saturation)).std()
+    assert CONTAINMENT_SPREAD_RATIO == 0.3
+    torch.testing.assert_close(candidate.containment * joined.distance.std(), 0.3 * spread)
+    attention_weight = candidate.attention / candidate.attention_deviation
+    torch.testing.assert_close(attention_weight * joined.attention.std(), spread * attention)

@@ -1,4 +1,4 @@
-"""The `anthem` command: commands found by entry point, one way to print, exit codes by kind of error."""
+"""The `anthem` command: entry points, printing results, and exit codes by kind of error."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from anthem_core.cli import COMMAND_ORDER, main
 from anthem_core.console import handle_errors, json_option, print_result, progress
 from anthem_core.errors import AnthemError, ExtraError, require_extra
 
-KINDS = [AnthemError, *AnthemError.__subclasses__()]
+ERROR_CLASSES = [AnthemError, *AnthemError.__subclasses__()]
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def runner():
     return CliRunner()
 
 
-def test_the_version_is_the_distributions(runner):
-    """`anthem --version` prints the version that is installed."""
+def test_the_version_is_the_installed_one(runner):
+    """`anthem --version` prints the version of the installed distribution."""
     assert runner.invoke(main, ["--version"]).stdout == f"anthem, version {version('anthem-search')}\n"
 
 
-def test_help_lists_the_commands_in_the_order_they_are_met(runner):
-    """The main commands come in the order of use, all others after them by name."""
+def test_help_lists_the_commands_in_the_order_of_use(runner):
+    """The known commands come in the order of use, all others after them by name."""
     shown = main.list_commands(click.Context(main))
     known = [name for name in shown if name in COMMAND_ORDER]
     assert known == [name for name in COMMAND_ORDER if name in shown]
@@ -41,29 +41,29 @@ def test_help_lists_the_commands_in_the_order_they_are_met(runner):
 
 @pytest.mark.parametrize("words", [["no-such-command"], ["search"], ["search", "--no-such-option"]])
 def test_a_wrong_command_line_exits_2(runner, words):
-    """What click cannot make sense of ends in exit code 2, with nothing on standard output."""
+    """A usage error ends with exit code 2 and nothing on standard output."""
     result = runner.invoke(main, words)
     assert result.exit_code == 2
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_error_ends_in_its_exit_code(runner, kind):
-    """An AnthemError of a command becomes its message on standard error and the exit code of its class."""
+@pytest.mark.parametrize("kind", ERROR_CLASSES)
+def test_every_error_has_its_exit_code(runner, kind):
+    """An AnthemError ends a command with its message on standard error and the exit code of its class."""
 
     @click.command()
     @handle_errors
     def failing():
-        raise kind("found this, wanted that, do so")
+        raise kind("found this, expected that, do so")
 
     result = runner.invoke(failing)
     assert result.exit_code == kind.exit_code
-    assert result.stderr == "Error: found this, wanted that, do so\n"
+    assert result.stderr == "Error: found this, expected that, do so\n"
     assert result.stdout == ""
 
 
 def test_other_errors_are_not_hidden(runner):
-    """An error that is our own fault keeps its traceback."""
+    """Any other exception is a bug and keeps its traceback."""
 
     @click.command()
     @handle_errors
@@ -73,17 +73,17 @@ def test_other_errors_are_not_hidden(runner):
     assert isinstance(runner.invoke(failing).exception, ZeroDivisionError)
 
 
-def test_exit_codes_are_those_documented():
-    """The tree in the module's docstring names every class with its exit code, and each code once; 2 is click's."""
+def test_exit_codes_are_documented():
+    """The tree in the module's docstring gives every class its exit code; no code is used twice, and 2 is click's."""
     documented = dict(re.findall(r"(\w+Error) +exit (\d)", errors.__doc__))
-    assert documented == {kind.__name__: str(kind.exit_code) for kind in KINDS}
-    codes = [kind.exit_code for kind in KINDS]
+    assert documented == {kind.__name__: str(kind.exit_code) for kind in ERROR_CLASSES}
+    codes = [kind.exit_code for kind in ERROR_CLASSES]
     assert len(set(codes)) == len(codes)
     assert 2 not in codes
 
 
 def test_json_is_one_object_on_standard_output(runner):
-    """With --json there is one line of JSON and nothing else, letters as they are; without, the text."""
+    """With --json a command prints one line of JSON and nothing else, without escaped letters; otherwise text."""
 
     @click.command()
     @json_option
@@ -100,13 +100,13 @@ def test_json_is_one_object_on_standard_output(runner):
 
 
 def test_json_holds_no_nan():
-    """A value that JSON does not know is an error of ours, never printed."""
+    """A value that JSON cannot represent is a bug and is never printed."""
     with pytest.raises(ValueError, match="JSON"):
         print_result({"value": float("nan")}, "", as_json=True)
 
 
-def test_a_missing_extra_is_named_with_its_cure():
-    """A module that is not installed is an ExtraError that names module, extra and command; one that is, nothing."""
+def test_a_missing_extra_is_reported():
+    """If a module is not installed, the ExtraError names the module, the extra and how to install it."""
     require_extra("train", "json")
-    with pytest.raises(ExtraError, match=r"no_such_module not found.*'train'.*pip install 'anthem-search\[train\]'"):
+    with pytest.raises(ExtraError, match=r"no_such_module not found.*'train'.*pip install '\.\[train\]'"):
         require_extra("train", "json", "no_such_module")

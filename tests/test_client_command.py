@@ -1,53 +1,54 @@
-"""`anthem search` on indices without vectors, and with titles that garble a terminal."""
+"""`anthem search` on indices without vectors, and with titles that contain control characters."""
 
 import json
 import urllib.request
 
 import pytest
-import small_shop
+import small_index
 from click.testing import CliRunner
 
 from anthem_plugin.cli import search
 
-ODD = "fire tv \\u001b[2J x\\ud800y"  # as it stands in the JSON of a product
+UNPRINTABLE_TITLE = "fire tv \\u001b[2J x\\ud800y"  # as JSON escapes
 
 pytestmark = pytest.mark.node
 
 
-index, bare = small_shop.index, small_shop.bare
+index, foreign_index = small_index.index, small_index.foreign_index
 
 
 @pytest.fixture
 def run(cluster, encoder):
-    """Runs `anthem search`."""
-    return lambda *asked: CliRunner().invoke(
-        search, ["--bundle", str(encoder.bundle.path), *asked, "--url", cluster], catch_exceptions=False
+    """Function that runs `anthem search`."""
+    return lambda *arguments: CliRunner().invoke(
+        search, ["--bundle", str(encoder.bundle.path), *arguments, "--url", cluster], catch_exceptions=False
     )
 
 
 @pytest.mark.parametrize("explaining", [[], ["--explain"]])
-def test_the_command_says_that_there_are_no_vectors(run, index, bare, explaining):
-    """Where no hit has a vector `anthem search` shows the plain search and names the cure."""
-    text, reranked = (run(name, "fire tv", *explaining).stdout for name in (bare, index))
-    assert f"not reranked: no product among the hits has a vector of this model: anthem ingest {bare}" in text
+def test_missing_vectors_are_reported(run, index, foreign_index, explaining):
+    """If no hit has a vector, `anthem search` shows the plain search and the command that adds vectors."""
+    text, reranked = (run(name, "fire tv", *explaining).stdout for name in (foreign_index, index))
+    reason = f"no product among the hits has a vector of this model; run: anthem ingest {foreign_index}"
+    assert f"not reranked: {reason}" in text
     assert "reranked (cluster)" in reranked
     assert "Note" not in text + reranked
 
 
-def test_the_command_notes_that_attention_alone_reranked(run, attentive, bare):
-    """Reranked without vectors, by attention, is reranked, and the note says what is missing."""
-    text = run(bare, "fire tv", "--rerank", "client", "--bundle", str(attentive.bundle.path)).stdout
+def test_reranking_by_attention_alone_is_noted(run, attention_encoder, foreign_index):
+    """A search reranked by attention alone counts as reranked, and a note says that vectors are missing."""
+    text = run(foreign_index, "fire tv", "--rerank", "client", "--bundle", str(attention_encoder.bundle.path)).stdout
     assert "reranked (client)" in text
     assert "Note: reranked by attention alone: no product among the hits has a vector" in text
 
 
-def test_titles_that_garble_are_shown_harmlessly(run, cluster, client, index):
-    """A stored title with an escape sequence and half a character is one plain line, and sound JSON."""
-    body = f'{{"title": "{ODD}"}}'.encode()
+def test_control_characters_in_titles_are_removed(run, cluster, client, index):
+    """A title with an escape sequence and a lone surrogate is printed on one harmless line, and as valid JSON."""
+    body = f'{{"title": "{UNPRINTABLE_TITLE}"}}'.encode()
     path, headers = f"{cluster}/{index}/_doc/odd?refresh=true", {"Content-Type": "application/json"}
     with urllib.request.urlopen(urllib.request.Request(path, body, headers, method="PUT")):
-        text, found = run(index, "fire tv").stdout, json.loads(run(index, "fire tv", "--json").stdout)
+        text, result = run(index, "fire tv").stdout, json.loads(run(index, "fire tv", "--json").stdout)
     client.delete(index=index, id="odd", refresh=True)
     assert "fire tv [2J xy" in text
     assert "\x1b" not in text
-    assert [hit["title"] for hit in found["hits"] if hit["id"] == "odd"] == ["fire tv \x1b[2J x?y"]
+    assert [hit["title"] for hit in result["hits"] if hit["id"] == "odd"] == ["fire tv \x1b[2J x?y"]

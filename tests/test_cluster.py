@@ -1,4 +1,4 @@
-"""The way to a cluster: settings from the environment, and refusals in plain words, from a server on loopback."""
+"""Connecting to a cluster: settings from the environment and error messages, against a server on loopback."""
 
 import json
 import os
@@ -27,14 +27,14 @@ from anthem_plugin.search.discovery import adapt_to_release
 
 
 @contextmanager
-def answering(status, body):
-    """A server that gives every request the same answer; yields its URL and the headers it was sent."""
-    seen = []
+def fixed_response(status, body):
+    """A server that gives every request the same response; yields its URL and the headers of the requests."""
+    headers = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            """Answer."""
-            seen.append({name.lower(): value for name, value in self.headers.items()})
+            """Send the response."""
+            headers.append({name.lower(): value for name, value in self.headers.items()})
             content = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -43,20 +43,20 @@ def answering(status, body):
             self.wfile.write(content)
 
         def log_message(self, *_args):
-            """Say nothing."""
+            """Do not log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", seen
+            yield f"http://127.0.0.1:{server.server_port}", headers
         finally:
             server.shutdown()
             thread.join()
 
 
 @pytest.mark.parametrize(
-    ("status", "wanted"),
+    ("status", "message"),
     [
         (401, r"refused the sign-in \(401\)\. No user, key or signature was sent: set OPENSEARCH_USER"),
         (403, r"forbids this \(403\): no permissions for \[x\]"),
@@ -64,12 +64,12 @@ def answering(status, body):
         (400, r"answered 400: no permissions for \[x\]"),
     ],
 )
-def test_a_refusal_is_explained(status, wanted):
+def test_an_error_response_is_explained(status, message):
     """Each status becomes a ClusterError with its reason and what to do."""
     with (
-        answering(status, {"error": {"reason": "no permissions for [x]"}, "status": status}) as (url, _),
+        fixed_response(status, {"error": {"reason": "no permissions for [x]"}, "status": status}) as (url, _),
         connect(url) as client,
-        pytest.raises(ClusterError, match=wanted),
+        pytest.raises(ClusterError, match=message),
         cluster_errors(),
     ):
         client.indices.get(index="products")
@@ -86,31 +86,31 @@ def test_a_cluster_that_does_not_answer():
 
 
 def test_the_environment_names_cluster_and_user(monkeypatch):
-    """OPENSEARCH_URL is asked where no URL is given, signed in with OPENSEARCH_USER and OPENSEARCH_PASSWORD."""
-    with answering(200, {"version": {"number": "3.6.0"}}) as (url, seen):
+    """Without a URL, OPENSEARCH_URL is used, with OPENSEARCH_USER and OPENSEARCH_PASSWORD."""
+    with fixed_response(200, {"version": {"number": "3.6.0"}}) as (url, headers):
         monkeypatch.setenv("OPENSEARCH_URL", url)
         monkeypatch.setenv("OPENSEARCH_USER", "shop")
         monkeypatch.setenv("OPENSEARCH_PASSWORD", "secret")
         with connect() as client:
             assert client.info()["version"]["number"] == "3.6.0"
-    assert seen[0]["authorization"].startswith("Basic ")
+    assert headers[0]["authorization"].startswith("Basic ")
 
 
-def test_a_url_given_beats_the_environment(monkeypatch):
-    """The URL of the call is the one that is asked, without sign-in where no user is named."""
+def test_a_given_url_overrides_the_environment(monkeypatch):
+    """A URL in the call is used instead of OPENSEARCH_URL, without credentials if no user is named."""
     monkeypatch.delenv("OPENSEARCH_USER", raising=False)
     monkeypatch.setenv("OPENSEARCH_URL", "http://127.0.0.1:9")
-    with answering(200, {}) as (url, seen), connect(url) as client:
+    with fixed_response(200, {}) as (url, headers), connect(url) as client:
         client.info()
-    assert "authorization" not in seen[0]
+    assert "authorization" not in headers[0]
 
 
 def test_of_several_addresses_one_is_enough():
-    """Addresses joined by commas are all of one cluster: where one does not answer the next is asked."""
-    with answering(200, {}) as (url, seen), connect(f"http://127.0.0.1:9, {url}") as client:
+    """Addresses joined by commas belong to one cluster: if one does not answer, the next one is tried."""
+    with fixed_response(200, {}) as (url, headers), connect(f"http://127.0.0.1:9, {url}") as client:
         for _ in range(3):
             client.info()
-    assert len(seen) == 3
+    assert len(headers) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_of_several_addresses_one_is_enough():
     [",", " ", "https://u:s3cr3t@a:9200,https://b:9200", "https://a:9200,https://u:s3cr3t@b:9200",
      "http://a:9200,https://b:9200", "http://admin:12,s3cr3t@host:9200"],
 )  # fmt: skip
-def test_addresses_that_cannot_be_meant_together(url):
-    """None, users of their own, or TLS at some alone: refused before anything is sent, and no password is shown."""
-    with pytest.raises(ClusterError, match="wanted: ") as refused:
+def test_inconsistent_addresses_are_refused(url):
+    """No address, users in the addresses, or TLS for only some: refused before sending, and no password is shown."""
+    with pytest.raises(ClusterError, match=r"expected (one|addresses)") as refused:
         connect(url, credentials=True)
     assert "s3cr3t" not in str(refused.value)
 
@@ -129,59 +129,62 @@ def test_addresses_that_cannot_be_meant_together(url):
     ("status", "number", "factor"),
     [(200, "3.6.0", 1.0), (200, "2.19.1", 2.2), (200, "1.3.0", 1.0), (403, "2.19.1", 1.0)],
 )
-def test_a_bundle_fits_the_scores_of_the_release(bundle, status, number, factor):
-    """Before 3.0 half-saturations are those of scores 2.2 times as large; who does not say changes nothing."""
+def test_a_bundle_is_adapted_to_the_release(bundle, status, number, factor):
+    """Before 3.0 half-saturations are 2.2 times as large; an unknown release changes nothing."""
     info = {"version": {"number": number, "distribution": "opensearch"}}
-    with answering(status, info) as (url, _), connect(url) as client:
-        found = adapt_to_release(client, bundle)
+    with fixed_response(status, info) as (url, _), connect(url) as client:
+        adapted = adapt_to_release(client, bundle)
     for signals, fusion in bundle.fusion.items():
-        wanted = replace(fusion, half_saturation=fusion.half_saturation * factor)
-        assert found.fusion[signals] == wanted
+        assert adapted.fusion[signals] == replace(fusion, half_saturation=fusion.half_saturation * factor)
 
 
-SET = {"USER": "shop", "PASSWORD": "s3cr3t"}
+BASIC_AUTH = {"USER": "shop", "PASSWORD": "s3cr3t"}
 AWS = {"AWS_REGION": "eu-central-1"}
 
 
 @pytest.mark.parametrize(
-    ("url", "found", "wanted"),
+    ("url", "variables", "message"),
     [
-        ("https://x", {"USER": "shop"}, "OPENSEARCH_USER is set and OPENSEARCH_PASSWORD is not"),
-        ("https://x", {"PASSWORD": "s3cr3t"}, "OPENSEARCH_PASSWORD is set and OPENSEARCH_USER is not"),
-        ("https://x", {"KEY": "key.pem"}, "OPENSEARCH_KEY is set and OPENSEARCH_CERT is not"),
-        ("https://x", {"AWS_SERVICE": "es"}, "OPENSEARCH_AWS_SERVICE is set and OPENSEARCH_AWS_REGION is not"),
-        ("https://x", SET | {"API_KEY": "s3cr3t"}, "OPENSEARCH_USER and OPENSEARCH_API_KEY are set; one way"),
-        ("https://x", SET | AWS, "OPENSEARCH_USER and OPENSEARCH_AWS_REGION are set; one way"),
-        ("https://a:s3cr3t@x", SET, "OPENSEARCH_USER and a user in the address are set; one way"),
-        ("https://s3cr3t@x", {}, r"address https://…@x names a user and no password"),
-        ("https://a:s3cr3t/@x:y", {}, "The address cannot be used; wanted: an address like"),
-        ("https://x", {"API_KEY": "s3cr3t\n\tx"}, "OPENSEARCH_API_KEY holds characters that no key has"),
-        ("https://x", AWS | {"AWS_SERVICE": "s3"}, "OPENSEARCH_AWS_SERVICE is 's3'; wanted: es or aoss"),
-        ("https://x", AWS, "there are no AWS credentials; wanted: AWS_ACCESS_KEY_ID"),
-        ("http://x", {"CA": "ca.pem"}, "OPENSEARCH_CA set, and http://x is no https:// address"),
+        ("https://x", {"USER": "shop"}, "OPENSEARCH_USER is set but OPENSEARCH_PASSWORD is not"),
+        ("https://x", {"PASSWORD": "s3cr3t"}, "OPENSEARCH_PASSWORD is set but OPENSEARCH_USER is not"),
+        ("https://x", {"KEY": "key.pem"}, "OPENSEARCH_KEY is set but OPENSEARCH_CERT is not"),
+        ("https://x", {"AWS_SERVICE": "es"}, "OPENSEARCH_AWS_SERVICE is set but OPENSEARCH_AWS_REGION is not"),
+        (
+            "https://x",
+            BASIC_AUTH | {"API_KEY": "s3cr3t"},
+            "OPENSEARCH_USER and OPENSEARCH_API_KEY are set; expected one way",
+        ),
+        ("https://x", BASIC_AUTH | AWS, "OPENSEARCH_USER and OPENSEARCH_AWS_REGION are set; expected one way"),
+        ("https://a:s3cr3t@x", BASIC_AUTH, "OPENSEARCH_USER and a user in the address are set; expected one way"),
+        ("https://s3cr3t@x", {}, r"address https://…@x lacks the user or the password"),
+        ("https://a:s3cr3t/@x:y", {}, "The address cannot be used; expected an address like"),
+        ("https://x", {"API_KEY": "s3cr3t\n\tx"}, "OPENSEARCH_API_KEY contains control or non-ASCII characters"),
+        ("https://x", AWS | {"AWS_SERVICE": "s3"}, "OPENSEARCH_AWS_SERVICE is 's3'; expected es or aoss"),
+        ("https://x", AWS, "no AWS credentials were found; expected AWS_ACCESS_KEY_ID"),
+        ("http://x", {"CA": "ca.pem"}, "OPENSEARCH_CA set, but http://x is not an https:// address"),
         ("https://x", {"CA": "no.pem"}, "OPENSEARCH_CA=no.pem cannot be used: .*No such file"),
-        ("https://x", {"CA": "empty.pem"}, "OPENSEARCH_CA=empty.pem cannot be used: .*Wanted: a file in PEM format"),
+        ("https://x", {"CA": "empty.pem"}, "OPENSEARCH_CA=empty.pem cannot be used: .*Expected a file in PEM format"),
         ("https://x", {"CERT": "locked.pem"}, "OPENSEARCH_CERT=locked.pem cannot be used: .*without a passphrase"),
     ],
 )
-def test_settings_that_contradict_each_other(monkeypatch, tmp_path, url, found, wanted):
-    """Before anything is sent the message says what is wrong with the settings, and never shows a secret."""
+def test_contradictory_settings_are_refused(monkeypatch, tmp_path, url, variables, message):
+    """Before anything is sent, the message says what is wrong with the settings, and shows no secret."""
     monkeypatch.chdir(tmp_path)
     Path("empty.pem").touch()
-    lock(Path("locked.pem"))
+    write_locked_certificate(Path("locked.pem"))
     for name in [name for name in os.environ if name.startswith(("AWS_", "OPENSEARCH_"))]:
         monkeypatch.delenv(name)
     for name, value in {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path), "OPENSEARCH_URL": url}.items():
         monkeypatch.setenv(name, value)
-    for name, value in found.items():
+    for name, value in variables.items():
         monkeypatch.setenv(f"OPENSEARCH_{name}", value)
-    with pytest.raises(ClusterError, match=wanted) as raised:
+    with pytest.raises(ClusterError, match=message) as raised:
         connect()
     assert "s3cr3t" not in str(raised.value)
 
 
-def lock(path):
-    """A certificate whose key has a passphrase."""
+def write_locked_certificate(path):
+    """Write a certificate whose key has a passphrase."""
     leaf = trustme.CA().issue_cert("shop.example")
     key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
     locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"s3cr3t"))
@@ -189,16 +192,16 @@ def lock(path):
 
 
 def test_aws_needs_an_extra(monkeypatch):
-    """Where boto3 is missing the message names the extra that brings it."""
+    """If boto3 is missing, the message names the extra that provides it."""
     monkeypatch.setenv("OPENSEARCH_URL", "https://x")
     monkeypatch.setenv("OPENSEARCH_AWS_REGION", "eu-central-1")
     monkeypatch.setattr("anthem_core.errors.find_spec", lambda _: None)
-    with pytest.raises(ExtraError, match=r"boto3 not found.*pip install 'anthem-search\[aws\]'"):
+    with pytest.raises(ExtraError, match=r"boto3 not found.*pip install '\.\[aws\]'"):
         connect()
 
 
 @pytest.mark.parametrize(
-    ("found", "sent"),
+    ("variables", "header"),
     [
         ({"API_KEY": "os_abc"}, "ApiKey os_abc"),
         ({"API_KEY": "Bearer a.b.c\n"}, "Bearer a.b.c"),
@@ -206,25 +209,25 @@ def test_aws_needs_an_extra(monkeypatch):
         ({"AWS_REGION": "eu-central-1", "AWS_SERVICE": "aoss"}, "AWS4-HMAC-SHA256 Credential=AKID/"),
     ],
 )
-def test_the_header_that_signs_in(monkeypatch, found, sent):
-    """A key goes as `ApiKey` unless it names its scheme, a password in UTF-8, a signature with its service."""
+def test_the_authorization_header(monkeypatch, variables, header):
+    """A key is sent as `ApiKey` unless it has a scheme, a password as UTF-8, a signature with its service."""
     for name, value in {"ACCESS_KEY_ID": "AKID", "SECRET_ACCESS_KEY": "s3cr3t", "SESSION_TOKEN": "token"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    with answering(200, {}) as (url, seen):
+    with fixed_response(200, {}) as (url, headers):
         monkeypatch.setenv("OPENSEARCH_URL", url)
-        for name, value in found.items():
+        for name, value in variables.items():
             monkeypatch.setenv(f"OPENSEARCH_{name}", value)
         with connect() as client:
             client.info()
-            assert sent.strip() not in repr(client.transport.kwargs)
-    assert seen[0]["authorization"].startswith(sent)
-    assert (seen[0].get("x-amz-security-token") == "token") == ("AWS_SERVICE" in found)
-    assert ("/eu-central-1/aoss/aws4_request" in seen[0]["authorization"]) == ("AWS_SERVICE" in found)
+            assert header.strip() not in repr(client.transport.kwargs)
+    assert headers[0]["authorization"].startswith(header)
+    assert (headers[0].get("x-amz-security-token") == "token") == ("AWS_SERVICE" in variables)
+    assert ("/eu-central-1/aoss/aws4_request" in headers[0]["authorization"]) == ("AWS_SERVICE" in variables)
 
 
 @pytest.mark.parametrize("name", [name for name in PERMISSIONS if name.count(" ") == 1])
-def test_every_forbidden_request_is_named_with_what_it_takes(name):
-    """Whatever index or script a request is about, it is found in the table, and its permissions are in the message."""
+def test_a_forbidden_request_is_explained_with_its_permissions(name):
+    """A request for any index or script is found in the table, and its permissions are in the message."""
     method, path = name.split()
     path = path.replace("INDEX", "products*")
     assert match_request(method, path) == name
@@ -234,42 +237,42 @@ def test_every_forbidden_request_is_named_with_what_it_takes(name):
 
 
 @pytest.mark.parametrize("credentials", [True, False])
-def test_credentials_go_where_the_user_sends_them(monkeypatch, credentials):
-    """A URL given by code gets no sign-in, though the environment holds one; a URL the user named does."""
+def test_credentials_are_sent_only_where_the_user_wants(monkeypatch, credentials):
+    """A URL given by code gets no credentials from the environment; one that the user named does."""
     monkeypatch.setenv("OPENSEARCH_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("OPENSEARCH_USER", "shop")
     monkeypatch.setenv("OPENSEARCH_PASSWORD", "secret")
-    with answering(200, {}) as (url, seen), connect(url, credentials=credentials) as client:
+    with fixed_response(200, {}) as (url, headers), connect(url, credentials=credentials) as client:
         client.info()
-    assert ("authorization" in seen[0]) == credentials
+    assert ("authorization" in headers[0]) == credentials
 
 
 @pytest.mark.parametrize("credentials", [True, False])
 def test_the_local_node_gets_no_credentials(monkeypatch, credentials):
-    """Without a cluster named, no sign-in is sent to whoever listens on this machine, and no CA is read."""
+    """Without a named cluster, no credentials are sent to the local node, and no CA is read."""
     monkeypatch.delenv("OPENSEARCH_URL", raising=False)
     monkeypatch.setenv("OPENSEARCH_USER", "shop")
     monkeypatch.setenv("OPENSEARCH_PASSWORD", "secret")
     monkeypatch.setenv("OPENSEARCH_CA", "/no/such/file.pem")
-    with answering(200, {}) as (url, seen):
+    with fixed_response(200, {}) as (url, headers):
         monkeypatch.setattr(connection, "_local_node", lambda: url)
         with connect(credentials=credentials) as client:
             client.info()
-    assert "authorization" not in seen[0]
+    assert "authorization" not in headers[0]
 
 
-def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
-    """Where no local node can be, for want of a home, the message says which variable to set."""
+def test_a_missing_home_folder_is_reported(monkeypatch):
+    """If the user has no home folder for a local node, the message says which variable to set."""
     for name in ("OPENSEARCH_URL", "ANTHEM_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.geteuid", lambda: 4242)
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
-    with pytest.raises(NodeError, match=r"user 4242 has no home folder; set ANTHEM_CACHE"):
+    with pytest.raises(NodeError, match=r"user 4242 has no home folder\. Set ANTHEM_CACHE"):
         connect()
 
 
 @pytest.mark.parametrize(
-    ("info", "wanted"),
+    ("info", "reason"),
     [
         ({"error": {"reason": "outer", "caused_by": {"reason": "inner"}}}, "inner"),
         (
@@ -283,17 +286,17 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
         ),
         ({"error": {"root_cause": [{"reason": "root"}]}}, "root"),
         ({"error": "just words"}, "just words"),
-        ("no JSON", "kind"),
+        ("not JSON", "kind"),
         ({"error": {"type": "odd"}}, "odd"),
     ],
 )
-def test_the_innermost_reason_is_given(info, wanted):
-    """The reason deepest in the answer is the one that helps; an answer without one is shown as it is."""
-    assert wanted in error_reason(TransportError(400, "kind", info))
+def test_the_innermost_reason_is_given(info, reason):
+    """The innermost reason of an error is reported; an error without a reason is shown unchanged."""
+    assert reason in error_reason(TransportError(400, "kind", info))
 
 
 @pytest.mark.node
-def test_a_real_cluster_refuses_in_plain_words(client, index):
-    """A real node that lacks an index says so, and which."""
+def test_a_missing_index_is_explained(client, index):
+    """The error of a real node about a missing index names the index."""
     with pytest.raises(ClusterError, match=rf"Not found \(404\): no such index \[{index}\]"), cluster_errors():
         client.search(index=index)

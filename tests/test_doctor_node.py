@@ -1,4 +1,4 @@
-"""Laws of `anthem doctor` on a real node: it finds what is broken, changes nothing, and its commands mend."""
+"""`anthem doctor` on a real node: it finds what is broken, changes nothing, and its commands fix the faults."""
 
 import json
 import shlex
@@ -25,13 +25,13 @@ from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body
 pytestmark = pytest.mark.node
 
 TITLES = ["acme red fire tv", "globex fire tv", "stark fire pit", "fire tv stand", "blue lamp", "?!"]
-# What other tests, the machine and time decide: never a fault here, but a warning perhaps.
-ELSEWHERE = {"deleted", "disk", "compilations"}
+# Depend on other tests, the machine and time: never a fault here, but perhaps a warning.
+UNSTABLE_CHECKS = {"deleted", "disk", "compilations"}
 COMMANDS = {"ingest": ingest, "search": search, "remove": remove, "doctor": doctor}
 
 
-def fill(client, index, **settings):
-    """Make a shop without vectors."""
+def create_index(client, index, **settings):
+    """Create an index of the titles, without vectors."""
     mappings = {"dynamic": "strict", "properties": {"title": {"type": "text"}}}
     settings = {"number_of_shards": 1, "number_of_replicas": 0} | settings
     client.indices.create(index=index, body={"settings": settings, "mappings": mappings})
@@ -40,10 +40,10 @@ def fill(client, index, **settings):
 
 
 @pytest.fixture(scope="module")
-def shop(client, encoder):
-    """A shop in which all is well, and is again after each test."""
+def healthy_index(client, encoder):
+    """Name of an index without faults, to which each test returns it."""
     name = f"test-doctor-{uuid.uuid4().hex}"
-    fill(client, name)
+    create_index(client, name)
     ingest_index(client, name, encoder)
     client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
     yield name
@@ -52,218 +52,238 @@ def shop(client, encoder):
 
 @pytest.fixture
 def examine(client, cluster, bundle, encoder, tmp_path, monkeypatch):
-    """Examines an index; gives the findings that are not well and of this index's making, or all."""
-    monkeypatch.chdir(tmp_path)  # where ingest leaves dead letters
+    """Function that examines an index and returns the findings that are not ok and stable, or all."""
+    monkeypatch.chdir(tmp_path)  # ingest writes dead letters to the working directory
 
-    def run(index, *, model=encoder, every=False):
-        asked = DoctorTarget(index, model.bundle, str(bundle.path), url=cluster)
-        found = Examination(client, asked, model, tmp_path / "history.jsonl").findings()
-        return [one for one in found if every or (one.level != "ok" and one.check not in ELSEWHERE)]
+    def run(index, *, model=encoder, everything=False):
+        target = DoctorTarget(index, model.bundle, str(bundle.path), url=cluster)
+        findings = Examination(client, target, model, tmp_path / "history.jsonl").run()
+        return [
+            finding
+            for finding in findings
+            if everything or (finding.level != "ok" and finding.check not in UNSTABLE_CHECKS)
+        ]
 
     return run
 
 
-def run(client, line):
-    """Do what a line of a finding says: a command of ours, or a request."""
+def run_line(client, line):
+    """Run one line of a finding's command: an `anthem` command or a request."""
     if line.startswith("anthem "):
         _, name, *words = shlex.split(line, comments=True)
-        done = CliRunner().invoke(COMMANDS[name], [*words, *(["--yes"] if name == "remove" else [])])
-        assert done.exit_code == 0, done.output
+        result = CliRunner().invoke(COMMANDS[name], [*words, *(["--yes"] if name == "remove" else [])])
+        assert result.exit_code == 0, result.output
     else:
         method, path, *body = line.split(" ", 2)
         client.transport.perform_request(method, path, body=json.loads(body[0]) if body else None)
 
 
-def mend(client, findings):
-    """Run all that the findings say."""
+def fix(client, findings):
+    """Run the commands of all findings."""
     assert findings
     for finding in findings:
         for line in finding.command.splitlines():
-            run(client, line)
+            run_line(client, line)
 
 
-def state(client, index):
-    """All that a doctor could change: what the cluster knows, and what is in the index."""
-    known = client.cluster.state(metric="metadata")["metadata"]
-    kept = {key: value for key, value in known.items() if key not in {"version", "cluster_coordination"}}
-    return kept, client.indices.stats(index=index)["indices"][index]["primaries"]["indexing"]["index_total"]
+def read_state(client, index):
+    """Everything a doctor could change: the cluster's metadata, and the number of writes to the index."""
+    metadata = client.cluster.state(metric="metadata")["metadata"]
+    stable = {key: value for key, value in metadata.items() if key not in {"version", "cluster_coordination"}}
+    return stable, client.indices.stats(index=index)["indices"][index]["primaries"]["indexing"]["index_total"]
 
 
-def test_a_shop_in_which_all_is_well(client, cluster, shop, tmp_path):
-    """The command ends in 0, says of each check that it is well, and changes nothing, the history apart."""
-    before = state(client, shop)
-    words = [shop, "--url", cluster, "--history", str(tmp_path / "history"), "--json"]
-    done = CliRunner().invoke(doctor, words)
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert (found["healthy"], found["faults"]) == (True, 0), found
-    assert {one["check"] for one in found["findings"] if one["level"] == "warning"} <= ELSEWHERE
-    checks = {one["check"]: one["found"] for one in found["findings"]}
+def test_a_healthy_index(client, cluster, healthy_index, tmp_path):
+    """The command exits with 0, finds every check ok, and changes nothing but the history."""
+    before = read_state(client, healthy_index)
+    words = [healthy_index, "--url", cluster, "--history", str(tmp_path / "history"), "--json"]
+    result = CliRunner().invoke(doctor, words)
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert (value["healthy"], value["faults"]) == (True, 0), value
+    assert {finding["check"] for finding in value["findings"] if finding["level"] == "warning"} <= UNSTABLE_CHECKS
+    checks = {finding["check"]: finding["found"] for finding in value["findings"]}
     assert "5 of 6 products" in checks["coverage"]
     assert {"search cluster", "search client", "search filter", "search retrieve", "loss"} <= checks.keys()
-    assert state(client, shop) == before
+    assert read_state(client, healthy_index) == before
     (line,) = (tmp_path / "history").read_text().splitlines()
-    assert json.loads(line).items() >= {"index": shop, "products": 6, "with_vector": 5}.items()
+    assert json.loads(line).items() >= {"index": healthy_index, "products": 6, "with_vector": 5}.items()
 
 
-def without_vectors(client, index):
-    """An index without vectors, in a cluster without our script."""
+def remove_vectors_and_script(client, index):
+    """Replace the index by one without vectors, and delete the stored script."""
     client.indices.delete(index=index)
     client.delete_script(id=script_id())
-    fill(client, index)
+    create_index(client, index)
 
 
-def a_feed(client, index):
-    """A feed that writes whole documents."""
+def write_whole_documents(client, index):
+    """Write whole documents, as a feed does, which erases their vectors."""
     for number in range(2):
         client.index(index=index, id=str(number), body={"title": TITLES[number]}, refresh=True)
 
 
-def a_new_title(client, index):
-    """A title that changes in place."""
+def change_a_title(client, index):
+    """Change a title in place."""
     client.update(index=index, id="3", body={"doc": {"title": "green sofa"}}, refresh=True)
 
 
-def a_block(client, index):
-    """What a full disk does."""
+def block_writes(client, index):
+    """Block writes, as a full disk does."""
     client.indices.put_settings(index=index, body={"index.blocks.read_only_allow_delete": True})
 
 
-def an_edited_script(client, _):
-    """Somebody edits the script."""
+def change_the_script(client, _):
+    """Overwrite the stored script."""
     client.put_script(
         id=script_id(), body={"script": {"lang": "painless", "source": "return 1.0;"}}, context=SCRIPT_CONTEXT
     )
 
 
-def another_vector(client, index):
-    """A vector that is not what the model makes, under its id."""
+def swap_a_vector(client, index):
+    """Give a product the vector of another one, under the same model id."""
     vector = client.get(index=index, id="0")["_source"]["anthem"]["vector"]
     client.update(index=index, id="1", body={"doc": {"anthem": {"vector": vector}}}, refresh=True)
 
 
-def a_closed_index(client, index):
-    """Somebody closes the index."""
+def close_the_index(client, index):
+    """Close the index."""
     client.indices.close(index=index)
 
 
 @pytest.mark.parametrize(
-    ("breaks", "checks"),
-    [(without_vectors, {"mapping", "coverage", "script", "search cluster", "search filter"}), (a_feed, {"coverage"}),
-     (a_new_title, {"text"}), (a_block, {"blocks"}), (an_edited_script, {"script"}),
-     (another_vector, {"points"}), (a_closed_index, {"index"})],
+    ("damage", "checks"),
+    [(remove_vectors_and_script, {"mapping", "coverage", "script", "search cluster", "search filter"}),
+     (write_whole_documents, {"coverage"}), (change_a_title, {"text"}), (block_writes, {"blocks"}),
+     (change_the_script, {"script"}), (swap_a_vector, {"points"}), (close_the_index, {"index"})],
 )  # fmt: skip
-def test_the_command_of_each_fault_mends_it(client, shop, examine, breaks, checks):
-    """What is broken is found under its name, and once the printed commands have been run, nothing is any more."""
-    breaks(client, shop)
-    found = examine(shop)
-    assert {one.check for one in found} == checks
-    mend(client, [one for one in found if not one.check.startswith("search")])
-    client.indices.refresh(index=shop)
-    assert examine(shop) == []
+def test_the_command_of_each_fault_fixes_it(client, healthy_index, examine, damage, checks):
+    """Damage is found by its check, and after the printed commands have run there is no finding left."""
+    damage(client, healthy_index)
+    findings = examine(healthy_index)
+    assert {finding.check for finding in findings} == checks
+    fix(client, [finding for finding in findings if not finding.check.startswith("search")])
+    client.indices.refresh(index=healthy_index)
+    assert examine(healthy_index) == []
 
 
-def test_deleted_documents(client, shop, examine):
-    """Many replaced documents are a warning; the cluster takes its request, whatever it can merge by now."""
+def test_deleted_documents(client, healthy_index, examine):
+    """Many replaced documents are a warning; the cluster accepts its request, whether or not it can merge yet."""
     for _ in range(2):
-        client.update(index=shop, id="5", body={"doc": {"title": "?"}}, refresh=True)
-        client.update(index=shop, id="5", body={"doc": {"title": "?!"}}, refresh=True)
-    (found,) = [one for one in examine(shop, every=True) if one.check == "deleted"]
-    assert found.level == "warning"
-    mend(client, [found])
+        client.update(index=healthy_index, id="5", body={"doc": {"title": "?"}}, refresh=True)
+        client.update(index=healthy_index, id="5", body={"doc": {"title": "?!"}}, refresh=True)
+    (finding,) = [finding for finding in examine(healthy_index, everything=True) if finding.check == "deleted"]
+    assert finding.level == "warning"
+    fix(client, [finding])
 
 
-def test_aliases_and_patterns(client, shop, examine):
-    """Behind an alias or a pattern each index is examined, and a name that means none is a fault."""
-    client.indices.put_alias(index=shop, name=f"{shop}-alias")
-    assert examine(f"{shop}-alias") == []
-    client.indices.delete_alias(index=shop, name=f"{shop}-alias")
-    fill(client, f"{shop}-2")
-    for name in (f"{shop}*", f"{shop},{shop}-2"):
-        found = [one for one in examine(name) if one.check == "coverage"]
-        assert [(one.level, one.found.split(":")[0]) for one in found] == [("fault", f"{shop}-2")]
-    for name in (f"{shop}-none", f"{shop}-none*", "", "A<"):
-        assert [(one.check, one.level) for one in examine(name)] == [("index", "fault")]
+def test_aliases_and_patterns(client, healthy_index, examine):
+    """Every index behind an alias or a pattern is examined, and a name that matches none is a fault."""
+    client.indices.put_alias(index=healthy_index, name=f"{healthy_index}-alias")
+    assert examine(f"{healthy_index}-alias") == []
+    client.indices.delete_alias(index=healthy_index, name=f"{healthy_index}-alias")
+    create_index(client, f"{healthy_index}-2")
+    for name in (f"{healthy_index}*", f"{healthy_index},{healthy_index}-2"):
+        findings = [finding for finding in examine(name) if finding.check == "coverage"]
+        levels = [(finding.level, finding.found.split(":")[0]) for finding in findings]
+        assert levels == [("fault", f"{healthy_index}-2")]
+    for name in (f"{healthy_index}-none", f"{healthy_index}-none*", "", "A<"):
+        assert [(finding.check, finding.level) for finding in examine(name)] == [("index", "fault")]
 
 
-def test_another_model(client, shop, encoder, examine):
-    """Vectors of another model are none of this one; the command puts this one's beside, and aliases say whose turn."""
-    other = Encoder(replace(encoder.bundle, model="0123abcd" + encoder.bundle.model[8:]))
-    (coverage,) = [one for one in examine(shop, model=other) if one.check == "coverage"]
+def test_another_model(client, healthy_index, encoder, examine):
+    """Vectors of another model do not count; the command adds this model's, and aliases decide which is current."""
+    other = Encoder(replace(encoder.bundle, model_id="0123abcd" + encoder.bundle.model_id[8:]))
+    (coverage,) = [finding for finding in examine(healthy_index, model=other) if finding.check == "coverage"]
     assert (coverage.level, "--beside" in coverage.command) == ("fault", True)
-    names = VectorFields("anthem_0123abcd")
-    client.indices.put_mapping(index=shop, body=names.mapping(encoder.bundle.dimension))
-    ingest_index(client, shop, other, options=IngestOptions(names=names))
-    client.indices.put_mapping(index=shop, body=build_alias_mapping(names))
-    assert examine(shop, model=other) == []
-    found = examine(shop)
-    assert [one.check for one in found] == ["aliases"]
-    mend(client, found)
-    assert examine(shop) == []
-    assert [one.check for one in examine(shop, model=other)] == ["aliases"]
+    fields = VectorFields("anthem_0123abcd")
+    client.indices.put_mapping(index=healthy_index, body=fields.mapping(encoder.bundle.dimension))
+    ingest_index(client, healthy_index, other, options=IngestOptions(fields))
+    client.indices.put_mapping(index=healthy_index, body=build_alias_mapping(fields))
+    assert examine(healthy_index, model=other) == []
+    findings = examine(healthy_index)
+    assert [finding.check for finding in findings] == ["aliases"]
+    fix(client, findings)
+    assert examine(healthy_index) == []
+    assert [finding.check for finding in examine(healthy_index, model=other)] == ["aliases"]
 
 
 def test_graphs_and_shards(client, index, encoder, examine):
-    """In an index with graphs `retrieve` is tried too, and on several shards nothing is lost either."""
-    fill(client, index, **{"index.knn": True, "number_of_shards": 3})
+    """In an index with graphs `retrieve` is tried too, and nothing is lost on several shards."""
+    create_index(client, index, **{"index.knn": True, "number_of_shards": 3})
     ingest_index(client, index, encoder)
     client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
-    found = examine(index, every=True)
-    assert {one.check for one in found if one.level != "ok"} <= ELSEWHERE
-    tried = {one.check: one.found for one in found}
-    assert "not tried" not in tried["search retrieve"]
-    assert "Lucene" in tried["engine"]
-    assert "100 × 3" in tried["shards"]
+    findings = examine(index, everything=True)
+    assert {finding.check for finding in findings if finding.level != "ok"} <= UNSTABLE_CHECKS
+    checks = {finding.check: finding.found for finding in findings}
+    assert "not tried" not in checks["search retrieve"]
+    assert "Lucene" in checks["engine"]
+    assert "100 × 3" in checks["shards"]
 
 
-def test_what_a_feed_erases_a_day(client, shop, bundle, examine, tmp_path):
-    """With an earlier run in the history, what was lost since is told as a share of the products a day."""
-    key = {"cluster": client.info()["cluster_uuid"], "index": shop, "model": bundle.model}
+def test_the_loss_per_day(client, healthy_index, bundle, examine, tmp_path):
+    """If the history has an earlier run, the vectors lost since are reported as a share of the products per day."""
+    key = {"cluster": client.info()["cluster_uuid"], "index": healthy_index, "model": bundle.model_id}
     append_run(tmp_path / "history.jsonl", key, CoverageRun(datetime.now(UTC) - timedelta(days=2), 6, 5))
-    a_feed(client, shop)
-    coverage, found = examine(shop)
-    mend(client, [coverage])
-    assert found.level == "warning"
-    assert "16.67% of the products a day, by 2 runs in 2.0 days" in found.found
+    write_whole_documents(client, healthy_index)
+    coverage, loss = examine(healthy_index)
+    fix(client, [coverage])
+    assert loss.level == "warning"
+    assert "16.67% of the products lose their vector per day (2 runs in 2.0 days" in loss.found
 
 
 def test_a_cluster_that_does_not_answer(bundle, encoder, tmp_path):
-    """Of a cluster that is away only that is said; there is no history of it."""
-    with connect("http://127.0.0.1:9") as away:
-        asked = DoctorTarget("shop", bundle)
-        (found,) = Examination(away, asked, encoder, tmp_path / "history").findings()
-    assert (found.check, found.level) == ("cluster", "fault")
+    """The only finding is that the cluster does not answer, and the history gets no line."""
+    with connect("http://127.0.0.1:9") as unreachable:
+        (finding,) = Examination(unreachable, DoctorTarget("products", bundle), encoder, tmp_path / "history").run()
+    assert (finding.check, finding.level) == ("cluster", "fault")
     assert not (tmp_path / "history").exists()
 
 
 @pytest.mark.parametrize(("pipeline", "calls"), [("rerank", 5), ("ml-inference", 5)])
-def test_the_calls_of_a_pipeline_are_filled_in(cluster, shop, pipeline, calls):
-    """`--pipeline` prints calls with index, field and service filled in, and names the plugins that are missing."""
-    words = [shop, "--url", cluster, "--pipeline", pipeline, "--service", "http://10.0.0.7:81", "--field", "name"]
-    told = json.loads(CliRunner().invoke(doctor, [*words, "--json"]).stdout)
-    assert len(told["calls"]) == calls
-    assert "opensearch-ml" in told["missing_plugins"]
-    assert told["calls"][-1]["path"].startswith(f"/{shop}/_search?")
-    assert told["calls"][-1]["body"]["query"] == {"match": {"name": {"query": "fire tv"}}}
-    shown = CliRunner().invoke(doctor, words).stdout
-    assert shown.startswith("PUT /_cluster/settings\n{")
-    assert "http://10.0.0.7:81/" in shown
+def test_the_calls_of_a_pipeline_are_filled_in(cluster, healthy_index, pipeline, calls):
+    """`--pipeline` prints calls with index, field and service filled in, and names the missing plugins."""
+    words = [healthy_index, "--url", cluster, "--pipeline", pipeline]
+    words += ["--service", "http://10.0.0.7:81", "--field", "name"]
+    value = json.loads(CliRunner().invoke(doctor, [*words, "--json"]).stdout)
+    assert len(value["calls"]) == calls
+    assert "opensearch-ml" in value["missing_plugins"]
+    assert value["calls"][-1]["path"].startswith(f"/{healthy_index}/_search?")
+    assert value["calls"][-1]["body"]["query"] == {"match": {"name": {"query": "fire tv"}}}
+    text = CliRunner().invoke(doctor, words).stdout
+    assert text.startswith("PUT /_cluster/settings\n{")
+    assert "http://10.0.0.7:81/" in text
 
 
-def test_a_history_that_cannot_be_written(cluster, shop, tmp_path):
-    """The examination goes on without a history, and says so."""
+def test_the_default_fields_are_those_that_were_ingested(client, cluster, index, tmp_path):
+    """Without `--field` the text is compared by the fields that ingest recorded in the index."""
+    mappings = {"properties": {"name": {"type": "text"}, "brand": {"type": "text"}}}
+    client.indices.create(index=index, body={"mappings": mappings})
+    client.index(index=index, id="1", body={"name": "fire tv", "brand": "acme"}, refresh=True)
+    words = [index, "--url", cluster, "--field", "name", "--field", "brand"]
+    assert CliRunner().invoke(ingest, words).exit_code == 0
+    client.indices.refresh(index=index)
+    words = [index, "--url", cluster, "--history", str(tmp_path / "history"), "--json"]
+    value = json.loads(CliRunner().invoke(doctor, words).stdout)
+    checks = {finding["check"]: finding for finding in value["findings"]}
+    assert checks["fields"]["found"].endswith("has name, brand")
+    assert checks["text"]["level"] == "ok"
+
+
+def test_a_history_that_cannot_be_written(cluster, healthy_index, tmp_path):
+    """The examination continues without a history, with a warning."""
     (tmp_path / "file").touch()
-    words = [shop, "--url", cluster, "--history", str(tmp_path / "file" / "history"), "--json"]
-    done = CliRunner().invoke(doctor, words)
-    assert done.exit_code == 0
-    (found,) = [one for one in json.loads(done.stdout)["findings"] if one["check"] == "loss"]
-    assert found["level"] == "warning"
+    words = [healthy_index, "--url", cluster, "--history", str(tmp_path / "file" / "history"), "--json"]
+    result = CliRunner().invoke(doctor, words)
+    assert result.exit_code == 0
+    (finding,) = [finding for finding in json.loads(result.stdout)["findings"] if finding["check"] == "loss"]
+    assert finding["level"] == "warning"
 
 
-def test_an_index_that_is_not_there_ends_in_1(cluster, tmp_path):
-    """A fault is an exit code, for people and programs alike."""
+def test_a_missing_index_exits_with_1(cluster, tmp_path):
+    """A fault sets the exit code."""
     words = [f"test-{uuid.uuid4().hex}", "--url", cluster, "--history", str(tmp_path / "history")]
-    done = CliRunner().invoke(doctor, words)
-    assert done.exit_code == 1
-    assert "1 fault" in done.stdout
-    assert "there is no index" in done.stdout
+    result = CliRunner().invoke(doctor, words)
+    assert result.exit_code == 1
+    assert "1 fault" in result.stdout
+    assert "not found" in result.stdout

@@ -1,4 +1,4 @@
-"""Laws of what `anthem doctor` makes of products, of earlier runs and of trial searches; no cluster is needed."""
+"""Checks of `anthem doctor` on vectors, histories and trial searches, without a cluster."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,71 +11,74 @@ from hypothesis import strategies as st
 
 from anthem_core.geometry.lorentz import expmap0
 from anthem_core.opensearch.schema import VectorFields
-from anthem_doctor.checks import searches as searches_checks
-from anthem_doctor.checks import vectors as vectors_checks
-from anthem_doctor.checks.vectors import VectorCounts
-from anthem_doctor.findings import DoctorTarget, UnavailableFact
-from anthem_doctor.history import CoverageRun, append_run, check_loss, default_history_file, loss_per_day, read_runs
+from anthem_doctor.checks.coverage import check_coverage, check_loss
+from anthem_doctor.checks.searches import check_searches, find_loss
+from anthem_doctor.checks.vectors import check_points, check_texts
+from anthem_doctor.facts import TrialSearch, UnavailableFact, VectorCounts
+from anthem_doctor.findings import DoctorTarget
+from anthem_doctor.history import CoverageRun, append_run, default_history_file, loss_per_day, read_runs
+from anthem_doctor.probe import find_skipped_modes
 from anthem_plugin.modes import FILTER_MATCH_LIMIT
 
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LEVELS = ("ok", "warning", "fault")
 
 
 @pytest.fixture(scope="module")
-def asked(bundle):
-    """The index `shop`, examined for the bundle that ships."""
-    return DoctorTarget("shop", bundle)
+def target(bundle):
+    """The index `products`, examined for the bundle `general`."""
+    return DoctorTarget("products", bundle)
 
 
-def level(findings):
+def worst_level(findings):
     """The worst level of some findings."""
-    return max((found.level for found in findings), key=LEVELS.index, default="ok")
+    return max((finding.level for finding in findings), key=LEVELS.index, default="ok")
 
 
 def hits(*titles):
-    """Products as a search finds them."""
+    """Products as hits of a search."""
     return [{"_id": str(number), "_source": {"title": title}} for number, title in enumerate(titles)]
 
 
 @given(st.lists(st.integers(0, 50), min_size=3, max_size=3).map(sorted), st.booleans())
-def test_coverage(bundle, numbers, mute):
-    """All is well when each product with words has a vector of this model; not one of them, and it is a fault."""
-    mine, pointed, products = numbers
-    bare = hits("?!" if mute else "tv") if pointed < products else []
-    (found,) = vectors_checks.check_coverage(
-        DoctorTarget("shop", bundle), "shop", VectorCounts(products, pointed, mine), bare
-    )
-    needed = pointed > mine or (pointed < products and not mute)
-    assert found.level == ("ok" if not needed else "warning" if mine else "fault")
-    assert ("--beside" in found.command) == (needed and pointed > 0 and not mine), "another model's vectors are spared"
+def test_coverage(bundle, numbers, wordless):
+    """All is ok if every product with words has a vector of this model; if none has, that is a fault."""
+    of_model, with_vector, products = numbers
+    sample = hits("?!" if wordless else "tv") if with_vector < products else []
+    counts = VectorCounts(products, with_vector, of_model)
+    (finding,) = check_coverage(DoctorTarget("products", bundle), "products", counts, sample)
+    lacking = with_vector > of_model or (with_vector < products and not wordless)
+    assert finding.level == ("ok" if not lacking else "warning" if of_model else "fault")
+    keeps_other_vectors = "--beside" in finding.command
+    assert keeps_other_vectors == (lacking and with_vector > 0 and not of_model)
 
 
 @pytest.fixture(scope="module")
 def sample(encoder):
     """Products with the vectors that ingest gives them."""
-    made = hits("red fire tv", "blue lamp", "shoe")
-    for hit, point in zip(made, encoder.products([hit["_source"]["title"] for hit in made]), strict=True):
-        hit["_source"] |= VectorFields().document(point, encoder.bundle.model, hit["_source"]["title"])
-    return made
+    products = hits("red fire tv", "blue lamp", "shoe")
+    points = encoder.encode_products([hit["_source"]["title"] for hit in products])
+    for hit, point in zip(products, points, strict=True):
+        hit["_source"] |= VectorFields().document(point, encoder.bundle.model_id, hit["_source"]["title"])
+    return products
 
 
-def changed(sample, number, **stored):
-    """A sample in which one product has something else stored."""
+def with_change(sample, number, **stored):
+    """The sample with other stored values for one product."""
     source = sample[number]["_source"]
-    new = sample[number] | {"_source": source | {"anthem": source["anthem"] | stored}}
-    return [*sample[:number], new, *sample[number + 1 :]]
+    changed = sample[number] | {"_source": source | {"anthem": source["anthem"] | stored}}
+    return [*sample[:number], changed, *sample[number + 1 :]]
 
 
-def test_a_point_beyond_the_radius_is_found(asked, encoder, sample):
-    """A vector on the sheet, but further out than the encoders put any, is a fault though its text differs."""
-    far = np.zeros(asked.bundle.dimension)
-    far[0] = asked.bundle.radius
-    within, beyond = (changed(sample, 0, vector=expmap0(far * by).tolist(), text_hash="x") for by in (1.0, 1.02))
-    judged = [
-        list(vectors_checks.check_points(asked, "shop", some, VectorFields(), encoder)) for some in (within, beyond)
+def test_a_point_beyond_the_radius_is_found(target, encoder, sample):
+    """A vector on the hyperboloid but outside the bundle's radius is a fault, although its text has changed."""
+    tangent = np.zeros(target.bundle.dimension)
+    tangent[0] = target.bundle.radius
+    samples = [
+        with_change(sample, 0, vector=expmap0(tangent * factor).tolist(), text_hash="x") for factor in (1.0, 1.02)
     ]
-    assert [one.level for (one,) in judged] == ["ok", "fault"]
+    findings = [list(check_points(target, "products", hits, VectorFields(), encoder)) for hits in samples]
+    assert [finding.level for (finding,) in findings] == ["ok", "fault"]
 
 
 @pytest.mark.parametrize(
@@ -83,82 +86,82 @@ def test_a_point_beyond_the_radius_is_found(asked, encoder, sample):
     [lambda vector, _: (np.array(vector) / np.linalg.norm(vector)).tolist(),
      lambda _, dimension: expmap0(np.full(dimension, 0.01)).tolist(),
      lambda _, dimension: expmap0(np.full(dimension, 1.0)).tolist(), lambda *_: None],
-    ids=["cosine", "another point", "too far out", "none"],
+    ids=["normalised", "another point", "too far out", "missing"],
 )  # fmt: skip
 @pytest.mark.parametrize("number", [0, 2])
-def test_one_bad_vector_is_found(asked, encoder, sample, spoil, number):
-    """Sound points are well; one that is normalised, another's, too far out or hidden is a fault."""
+def test_one_bad_vector_is_found(target, encoder, sample, spoil, number):
+    """Valid points are ok; a vector that is normalised, of another text, too far out or missing is a fault."""
     vector = spoil(sample[number]["_source"]["anthem"]["vector"], encoder.bundle.dimension)
-    bad = changed(sample, number, vector=vector)
-    assert level(vectors_checks.check_points(asked, "shop", sample, VectorFields(), encoder)) == "ok"
-    assert level(vectors_checks.check_points(asked, "shop", bad, VectorFields(), encoder)) == "fault"
+    bad = with_change(sample, number, vector=vector)
+    assert worst_level(check_points(target, "products", sample, VectorFields(), encoder)) == "ok"
+    assert worst_level(check_points(target, "products", bad, VectorFields(), encoder)) == "fault"
 
 
-def test_a_text_that_changed_is_found(asked, sample):
-    """A product whose text has another hash is a warning that names it; all of them, and the fields are in doubt."""
-    assert level(vectors_checks.check_texts(asked, "shop", sample, VectorFields())) == "ok"
-    (one,) = vectors_checks.check_texts(asked, "shop", changed(sample, 1, text_hash="0" * 16), VectorFields())
-    assert (one.level, "such as 1" in one.found, "--field" in one.wanted) == ("warning", True, False)
-    (every,) = vectors_checks.check_texts(
-        replace(asked, fields=("title", "text")), "shop", changed(sample, 1), VectorFields()
-    )
-    assert every.level == "ok", "a field without text adds nothing"
-    (every,) = vectors_checks.check_texts(replace(asked, fields=("name",)), "shop", sample, VectorFields())
-    assert "--field" in every.wanted
+def test_a_changed_text_is_found(target, sample):
+    """A changed text is a warning that names a product; if all changed, the warning asks for the fields."""
+    assert worst_level(check_texts(target, "products", sample, VectorFields())) == "ok"
+    (finding,) = check_texts(target, "products", with_change(sample, 1, text_hash="0" * 16), VectorFields())
+    assert (finding.level, "such as 1" in finding.found, "--field" in finding.expected) == ("warning", True, False)
+    two_fields = replace(target, text_fields=("title", "text"))
+    (finding,) = check_texts(two_fields, "products", with_change(sample, 1), VectorFields())
+    assert finding.level == "ok", "a field without text adds nothing"
+    (finding,) = check_texts(replace(target, text_fields=("name",)), "products", sample, VectorFields())
+    assert "--field" in finding.expected
 
 
-runs = st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 100), st.integers(0, 100)), max_size=8).map(
-    lambda made: [
-        CoverageRun(NOW + timedelta(seconds=at), number, min(number, some)) for at, number, some in sorted(made)
+coverage_runs = st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 100), st.integers(0, 100)), max_size=8).map(
+    lambda rows: [
+        CoverageRun(NOON + timedelta(seconds=seconds), products, min(products, with_vector))
+        for seconds, products, with_vector in sorted(rows)
     ]
 )
 
 
-@given(runs, runs, st.sampled_from(["", "{", "[]", '{"time": 1}', "null\x00"]))
-def test_a_history_is_read_as_it_was_written(tmp_path_factory, mine, others, torn):
-    """Runs come back in their order, those of another index or model stay apart, and a torn line costs no other."""
+@given(coverage_runs, coverage_runs, st.sampled_from(["", "{", "[]", '{"time": 1}', "null\x00"]))
+def test_a_history_is_read_as_it_was_written(tmp_path_factory, runs, other_runs, damaged_line):
+    """Runs keep their order, runs of another model are not returned, and damaged lines are skipped."""
     file = tmp_path_factory.mktemp("history") / "deep" / "doctor.jsonl"
-    key, other = {"index": "shop", "model": "a"}, {"index": "shop", "model": "b"}
+    key, other_key = {"index": "products", "model": "a"}, {"index": "products", "model": "b"}
     assert read_runs(file, key) == []
-    for number in range(max(len(mine), len(others))):
-        for name, some in ((key, mine), (other, others)):
-            for run in some[number : number + 1]:
-                append_run(file, name, run)
+    for number in range(max(len(runs), len(other_runs))):
+        for run_key, series in ((key, runs), (other_key, other_runs)):
+            for run in series[number : number + 1]:
+                append_run(file, run_key, run)
         with file.open("a") as lines:
-            lines.write(torn + "\n")
-    assert read_runs(file, key) == mine
-    assert read_runs(file, other) == others
+            lines.write(damaged_line + "\n")
+    assert read_runs(file, key) == runs
+    assert read_runs(file, other_key) == other_runs
 
 
-@given(runs)
-def test_what_is_lost_a_day(some):
-    """A loss is told from an hour on; it is never negative, 0 where coverage never falls, and all falls add up."""
-    lost = loss_per_day(some)
-    if not some or some[-1].time - some[0].time < timedelta(hours=1):
+@given(coverage_runs)
+def test_loss_per_day(runs):
+    """The loss is known from an hour on, never negative, 0 if coverage never falls, and otherwise the sum of falls."""
+    lost = loss_per_day(runs)
+    if not runs or runs[-1].time - runs[0].time < timedelta(hours=1):
         assert lost is None
         return
-    falls = [max(0, before.share - after.share) for before, after in pairwise(some)]
-    days = (some[-1].time - some[0].time).total_seconds() / 86400
+    falls = [max(0, earlier.coverage - later.coverage) for earlier, later in pairwise(runs)]
+    days = (runs[-1].time - runs[0].time).total_seconds() / 86400
     assert lost == pytest.approx(sum(falls) / days)
     assert (lost > 0) == any(falls)
-    slower = [replace(run, time=NOW + 2 * (run.time - NOW)) for run in some]
-    assert loss_per_day(slower) == pytest.approx(lost / 2)
+    half_as_fast = [replace(run, time=NOON + 2 * (run.time - NOON)) for run in runs]
+    assert loss_per_day(half_as_fast) == pytest.approx(lost / 2)
 
 
-def test_a_loss_is_a_warning(asked, tmp_path):
-    """No history is said and no fault; a fall of coverage is a warning that shows how to follow the feed."""
-    before, now = CoverageRun(NOW - timedelta(days=2), 100, 100), CoverageRun(NOW, 100, 90)
-    (first,) = check_loss(asked, [now], tmp_path)
+def test_a_loss_is_a_warning(target, tmp_path):
+    """A first run is ok; a fall of coverage is a warning with the command that follows the feed."""
+    earlier, latest = CoverageRun(NOON - timedelta(days=2), 100, 100), CoverageRun(NOON, 100, 90)
+    (first,) = check_loss(target, [latest], tmp_path)
     assert (first.level, "10 products" in first.found) == ("ok", True)
-    (fallen,) = check_loss(asked, [before, now], tmp_path)
-    assert (fallen.level, "5.00% of the products a day" in fallen.found) == ("warning", True)
-    assert fallen.command == "anthem ingest shop --follow --bundle general"
-    (risen,) = check_loss(asked, [replace(before, vectors=80), now], tmp_path)
+    (fallen,) = check_loss(target, [earlier, latest], tmp_path)
+    assert (fallen.level, "5.00% of the products lose their vector per day" in fallen.found) == ("warning", True)
+    assert fallen.command == "anthem ingest products --follow --bundle general"
+    (risen,) = check_loss(target, [replace(earlier, with_vector=80), latest], tmp_path)
     assert risen.level == "ok"
 
 
-def test_the_history_is_where_programs_keep_their_state(monkeypatch, tmp_path):
-    """`XDG_STATE_HOME` is taken where it is set, the usual folder else."""
+def test_the_default_history_file(monkeypatch, tmp_path):
+    """`XDG_STATE_HOME` is used if it is set, otherwise the usual folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert default_history_file() == tmp_path / "anthem" / "doctor.jsonl"
     monkeypatch.delenv("XDG_STATE_HOME")
@@ -166,57 +169,54 @@ def test_the_history_is_where_programs_keep_their_state(monkeypatch, tmp_path):
     assert default_history_file() == tmp_path / ".local" / "state" / "anthem" / "doctor.jsonl"
 
 
-def answer(ids, total=None, shards=1, failed=0, **more):
-    """A response with these hits."""
-    found = [{"_index": "shop", "_id": product} for product in ids]
+def response(ids, total=None, shards=1, failed=0, **extra):
+    """A search response with these hits."""
+    hits = [{"_index": "products", "_id": product} for product in ids]
     total = {"value": len(ids) if total is None else total}
-    return {"hits": {"hits": found, "total": total}, "_shards": {"total": shards, "failed": failed}, "took": 1, **more}
+    return {"hits": {"hits": hits, "total": total}, "_shards": {"total": shards, "failed": failed}, "took": 1, **extra}
 
 
 @pytest.mark.parametrize(
-    ("mode", "ranked", "shards", "fine"),
-    [("cluster", answer("cba"), 1, True), ("cluster", answer("abd"), 1, False), ("cluster", answer("ab"), 1, False),
-     ("cluster", answer("cba", failed=1), 1, False), ("client", answer("cba", 4), 1, False),
-     ("client", answer("cba", anthem={"reranked": False, "reason": "why"}), 1, False),
-     ("filter", answer("a"), 1, True), ("filter", answer("abcd"), 1, False),
-     ("retrieve", answer("dabc"), 1, True), ("retrieve", answer("a"), 1, False)],
+    ("mode", "reranked", "shards", "ok"),
+    [("cluster", response("cba"), 1, True), ("cluster", response("abd"), 1, False),
+     ("cluster", response("ab"), 1, False), ("cluster", response("cba", failed=1), 1, False),
+     ("client", response("cba", 4), 1, False),
+     ("client", response("cba", anthem={"reranked": False, "reason": "why"}), 1, False),
+     ("filter", response("a"), 1, True), ("filter", response("abcd"), 1, False),
+     ("retrieve", response("dabc"), 1, True), ("retrieve", response("a"), 1, False)],
 )  # fmt: skip
-def test_what_a_mode_loses(asked, mode, ranked, shards, fine):
-    """Cluster and client find the same, a filter no more, retrieve no less; anything else is a fault."""
-    trial = searches_checks.TrialSearch("tv", answer("abc", shards=shards), {mode: ranked}, {"retrieve": "no graph"})
-    first, second = searches_checks.check_searches(asked, trial)
-    assert (first.check, first.level) == (f"search {mode}", "ok" if fine else "fault")
+def test_what_a_mode_loses(target, mode, reranked, shards, ok):
+    """Cluster and client mode must match the same products, filter no more, retrieve no fewer."""
+    trial = TrialSearch("tv", response("abc", shards=shards), {mode: reranked}, {"retrieve": "no graph"})
+    first, second = check_searches(target, trial)
+    assert (first.check, first.level) == (f"search {mode}", "ok" if ok else "fault")
     assert (second.level, second.found) == ("ok", "not tried: no graph")
 
 
 def test_pages_of_several_shards_may_differ():
-    """Where more match than the page holds, several shards may show others; where all are shown they may not."""
-    long = answer("abc", 9, shards=2)
-    assert searches_checks.lost_hits("cluster", long, answer("dbc", 9, shards=2)) is None
-    assert searches_checks.lost_hits("cluster", answer("abc", shards=2), answer("dbc", shards=2))
-    assert searches_checks.lost_hits("cluster", answer("abc", 9), answer("dbc", 9))
+    """If more products match than the page holds, several shards may return other hits; otherwise they may not."""
+    plain = response("abc", 9, shards=2)
+    assert find_loss("cluster", plain, response("dbc", 9, shards=2)) is None
+    assert find_loss("cluster", response("abc", shards=2), response("dbc", shards=2))
+    assert find_loss("cluster", response("abc", 9), response("dbc", 9))
 
 
 @pytest.mark.parametrize(
-    ("found", "graphs", "untried"),
-    [
-        (3, True, []),
-        (3, False, ["retrieve"]),
-        (FILTER_MATCH_LIMIT, True, []),
-        (FILTER_MATCH_LIMIT + 1, False, ["retrieve", "filter"]),
-    ],
-)
-def test_what_is_not_tried(found, graphs, untried):
-    """Nothing is retrieved without graphs, and nothing filtered where the script would run on too much."""
-    assert list(searches_checks.skipped_modes(answer("abc", found), graphs=graphs)) == untried
-    assert "filter" not in searches_checks.skipped_modes(UnavailableFact("", ""), graphs=graphs)
+    ("matches", "has_graphs", "skipped"),
+    [(3, True, []), (3, False, ["retrieve"]), (FILTER_MATCH_LIMIT, True, []),
+     (FILTER_MATCH_LIMIT + 1, False, ["retrieve", "filter"])],
+)  # fmt: skip
+def test_skipped_modes(matches, has_graphs, skipped):
+    """`retrieve` is skipped without graphs, and `filter` if its script would run on too many products."""
+    assert list(find_skipped_modes(response("abc", matches), has_graphs=has_graphs)) == skipped
+    assert "filter" not in find_skipped_modes(UnavailableFact("", ""), has_graphs=has_graphs)
 
 
-def test_a_search_that_fails(asked):
-    """A mode that fails is a warning with another mode, a plain search that fails is a fault, none at all a warning."""
-    failed = UnavailableFact("POST shop/_search", "no")
-    trial = searches_checks.TrialSearch("tv", answer("a"), {"cluster": failed}, {})
-    (found,) = searches_checks.check_searches(asked, trial)
-    assert (found.level, "--rerank client" in found.command) == ("warning", True)
-    assert level(searches_checks.check_searches(asked, replace(trial, plain=failed))) == "fault"
-    assert level(searches_checks.check_searches(asked, None)) == "warning"
+def test_a_search_that_fails(target):
+    """A failing mode is a warning that suggests another; a failing plain search is a fault; no search is a warning."""
+    failed = UnavailableFact("POST products/_search", "no")
+    trial = TrialSearch("tv", response("a"), {"cluster": failed}, {})
+    (finding,) = check_searches(target, trial)
+    assert (finding.level, "--rerank client" in finding.command) == ("warning", True)
+    assert worst_level(check_searches(target, replace(trial, plain=failed))) == "fault"
+    assert worst_level(check_searches(target, None)) == "warning"

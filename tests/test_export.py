@@ -1,6 +1,7 @@
-"""A checkpoint becomes a bundle that computes what the model computes, or nothing is written."""
+"""The export of a checkpoint: a bundle that computes what the model computes, or nothing."""
 
 import json
+import logging
 import re
 import shutil
 import site
@@ -25,52 +26,48 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 import onnx
 
 from anthem_exporter.export import export_bundle
-from anthem_exporter.parity import (
-    PARITY_BATCH_SIZES,
-    PARITY_TOLERANCE,
-    check_parity,
-    parity_texts,
-)
+from anthem_exporter.parity import PARITY_BATCH_SIZES, PARITY_TOLERANCE, check_parity, parity_texts
 from anthem_model.anthem_ranker import AnthemRanker
 from anthem_model.calibration import Calibration
 from anthem_model.checkpoint import Checkpoint
 from anthem_model.nn.layers import ModelShape
 from anthem_model.nn.network import Anthem, QueryEncoder
 
-torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
+torch.set_num_threads(1)  # for tiny tensors, more threads are slower
 
 VOCABULARY = Vocabulary(("#re", "red", "ed#"), buckets=46, query_limit=12, title_limit=20)
-FEW = ["red kettle", "", "Kühlschrank", "!?", "a"]
+FEW_TEXTS = ["red kettle", "", "Kühlschrank", "!?", "a"]
+THINGS = ("teapot", "kettle", "lamp", "mug", "desk", "chair", "shoe", "shirt", "phone", "cable")
 
 
-def checkpoint(seed=0):
-    """A tiny model with random weights."""
+def build_checkpoint(seed=0):
+    """A checkpoint of a tiny model with random weights."""
     torch.manual_seed(seed)
     model = Anthem(ModelShape(ids=len(VOCABULARY), dimension=8, hyperboloids=2, places=VOCABULARY.title_limit)).eval()
-    model.round()
+    model.round_tables()
     fusions = (FusionWeights(0.0, 4.0, 3.0, 10.0, 1.0), FusionWeights(0.0, 4.0, 3.0, 10.0, 1.0, 2.0, -0.5))
     return Checkpoint(model, VOCABULARY, Calibration(0.25, *fusions), ["tiny"], {"ndcg": 0.5})
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """The tiny model's bundle and its parity report on a thousand texts."""
-    return export_bundle(checkpoint(), tmp_path_factory.mktemp("export") / "bundle", parity_texts())
+    """The bundle of the tiny model and its parity report on a thousand texts."""
+    return export_bundle(build_checkpoint(), tmp_path_factory.mktemp("export") / "bundle", parity_texts())
 
 
 @pytest.fixture
-def folder(exported, tmp_path):
-    """A copy of the tiny bundle, free to be damaged."""
+def bundle_copy(exported, tmp_path):
+    """A copy of the bundle that a test may damage."""
     return Path(shutil.copytree(exported[0].path, tmp_path / "bundle"))
 
 
-def content(folder):
-    """Bytes of every file of a folder."""
+def read_files(folder):
+    """Contents of every file of a folder."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_parity_on_a_thousand_texts(exported):
-    """All graphs were compared on a thousand texts, in batches of 1, 7 and 64, and differ by rounding alone."""
+    """All graphs are compared on a thousand texts, in batches of 1, 7 and 64, and differ by rounding only."""
     _, report = exported
     assert report.passed
     assert report.batches == PARITY_BATCH_SIZES == (1, 7, 64)
@@ -82,72 +79,82 @@ def test_parity_on_a_thousand_texts(exported):
     assert json.loads(json.dumps(report.to_dict()))["passed"] is True
 
 
-def test_the_bundle_says_what_the_checkpoint_says(exported):
-    """Sizes, vocabulary, slack, fusion, sources and quality come over, and the model card is there."""
+def test_a_bundle_contains_the_values_of_the_checkpoint(exported):
+    """Sizes, vocabulary, slack, fusion, training data and quality are the same, and there is a model card."""
     bundle, report = exported
-    wanted = checkpoint()
+    checkpoint = build_checkpoint()
     assert (bundle.dimension, bundle.hyperboloids) == (8, 2)
-    assert (bundle.radius, bundle.gamma) == (wanted.model.shape.radius, wanted.model.shape.gamma)
-    assert bundle.vocabulary == wanted.vocabulary
+    assert (bundle.radius, bundle.gamma) == (checkpoint.model.shape.radius, checkpoint.model.shape.gamma)
+    assert bundle.vocabulary == checkpoint.vocabulary
     assert (bundle.slack, bundle.trained_on, bundle.quality) == (0.25, ["tiny"], {"ndcg": 0.5})
-    assert list(bundle.fusion.values()) == [wanted.calibration.fusion, wanted.calibration.attentive]
+    calibration = checkpoint.calibration
+    assert list(bundle.fusion.values()) == [calibration.fusion, calibration.attention_fusion]
     assert {"torch", "onnxruntime", "anthem-search"} <= bundle.versions.keys()
     card = (bundle.path / "README.md").read_text(encoding="utf-8")
-    assert bundle.model in card
+    assert bundle.model_id in card
     assert str(report) in card
 
 
-def test_the_encoder_computes_what_the_model_computes(exported):
-    """Through text and ONNX Runtime come the points that torch computes."""
+def test_the_encoder_computes_the_points_of_the_model(exported):
+    """From texts, ONNX Runtime computes the points that torch computes."""
     bundle, _ = exported
-    wanted = AnthemRanker(VOCABULARY, checkpoint().model).eval().points(FEW).numpy()
-    np.testing.assert_allclose(Encoder(bundle).products(FEW), wanted, atol=1e-5)
+    points = AnthemRanker(VOCABULARY, build_checkpoint().model).eval().encode_titles(FEW_TEXTS).numpy()
+    np.testing.assert_allclose(Encoder(bundle).encode_products(FEW_TEXTS), points, atol=1e-5)
 
 
-def test_attention_computes_what_the_model_computes(exported):
-    """Through text and ONNX Runtime come the scores and the grid that torch computes."""
+def test_the_attention_scorer_computes_the_attention_of_the_model(exported):
+    """From texts, ONNX Runtime computes the attention scores that torch computes."""
     bundle, _ = exported
-    ranker = AnthemRanker(VOCABULARY, checkpoint().model).eval()
-    wanted = ranker.signals("red kettle", FEW, ranker.points(FEW)).attention.numpy()
-    found = AttentionScorer(bundle).scores("red kettle", FEW)
-    words = [place for place, text in enumerate(FEW) if VOCABULARY.title_ids(text)]
-    np.testing.assert_allclose(found[words], wanted[words], atol=1e-5)
+    ranker = AnthemRanker(VOCABULARY, build_checkpoint().model).eval()
+    expected = ranker.compute_signals("red kettle", FEW_TEXTS, ranker.encode_titles(FEW_TEXTS)).attention.numpy()
+    scores = AttentionScorer(bundle).score_titles("red kettle", FEW_TEXTS)
+    with_words = [row for row, text in enumerate(FEW_TEXTS) if VOCABULARY.title_ids(text)]
+    np.testing.assert_allclose(scores[with_words], expected[with_words], atol=1e-5)
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(exported, tmp_path):
-    """A second export, which replaces another bundle, is identical to the first in every byte of what it computes."""
+    """A second export, which replaces another bundle, gives the same model id and the same bytes."""
     bundle, _ = exported
-    place = Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
-    (place / QUERY_GRAPH).write_bytes(b"old")
-    again, _ = export_bundle(checkpoint(), place, FEW)
-    assert again.model == bundle.model
+    folder = Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
+    (folder / QUERY_GRAPH).write_bytes(b"old")
+    again, _ = export_bundle(build_checkpoint(), folder, FEW_TEXTS)
+    assert again.model_id == bundle.model_id
     for name in (*REQUIRED_FILES, "manifest.json"):
-        assert (place / name).read_bytes() == (bundle.path / name).read_bytes(), name
+        assert (folder / name).read_bytes() == (bundle.path / name).read_bytes(), name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
-def test_nothing_of_the_machine_is_in_a_bundle(exported):
-    """No file names the folder of the process, a home, the libraries or the source they were exported from."""
+def test_export_leaves_global_state_unchanged(tmp_path):
+    """Neither random numbers nor the log level of torch's exporter are changed by an export."""
+    checkpoint, logger = build_checkpoint(), logging.getLogger("torch.onnx")
+    state, level = torch.get_rng_state(), logger.level
+    export_bundle(checkpoint, tmp_path / "bundle", FEW_TEXTS)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert logger.level == level
+
+
+def test_a_bundle_contains_nothing_of_the_machine(exported):
+    """No file contains the working folder, a home folder, or paths of libraries or source files."""
     traces = {str(Path.cwd()), str(Path.home()), *site.getsitepackages(), "site-packages", "network.py", "Traceback"}
-    for name, held in content(exported[0].path).items():
+    for name, content in read_files(exported[0].path).items():
         for trace in traces:
-            assert trace.encode() not in held, f"{trace} in {name}"
+            assert trace.encode() not in content, f"{trace} in {name}"
 
 
 @pytest.mark.parametrize("file", [QUERY_GRAPH, PRODUCT_GRAPH, ATTENTION_GRAPH])
-def test_parity_fails_on_another_weight(folder, file):
-    """A weight changed after the export is found, with the output and the difference."""
-    changed = checkpoint().model
-    part = {QUERY_GRAPH: changed.query, PRODUCT_GRAPH: changed.product, ATTENTION_GRAPH: changed.grid}[file]
+def test_parity_fails_with_a_changed_weight(bundle_copy, file):
+    """If a weight changes after the export, the report names the output and the difference."""
+    model = build_checkpoint().model
+    part = {QUERY_GRAPH: model.query, PRODUCT_GRAPH: model.product, ATTENTION_GRAPH: model.grid}[file]
     with torch.no_grad():
         part.context.mix.bias.add_(0.1)
     with pytest.raises(ParityError, match=rf"(?s){re.escape(file)}.*FAULT \w+ differs by .*, allowed 1e-05") as caught:
-        check_parity(changed, VOCABULARY, folder, FEW)
+        check_parity(model, VOCABULARY, bundle_copy, FEW_TEXTS)
     assert caught.value.exit_code == 7
 
 
 def rename_output(graph):
-    """Call the first output something else."""
+    """Rename the first output."""
     old = graph.output[0].name
     graph.output[0].name = "renamed"
     for node in graph.node:
@@ -156,7 +163,7 @@ def rename_output(graph):
 
 
 def rename_input(graph):
-    """Call the first input something else."""
+    """Rename the first input."""
     old = graph.input[0].name
     graph.input[0].name = "renamed"
     for node in graph.node:
@@ -164,58 +171,60 @@ def rename_input(graph):
 
 
 def fix_axis(graph):
-    """Let the length be 7, always."""
+    """Fix the text length at 7."""
     graph.input[0].type.tensor_type.shape.dim[1].dim_value = 7
 
 
 @pytest.mark.parametrize(
-    ("damage", "wanted"),
+    ("damage", "fault"),
     [
-        (rename_output, r"outputs \('renamed'.* where \('points'"),
-        (rename_input, r"inputs \('renamed', 'mask'\) where \('trigrams', 'mask'\) were wanted"),
+        (rename_output, r"outputs are \('renamed'.* expected \('points'"),
+        (rename_input, r"inputs are \('renamed', 'mask'\), expected \('trigrams', 'mask'\)"),
         (fix_axis, r"input trigrams has a fixed axis: \['\w+', 7\]"),
     ],
 )
-def test_parity_fails_on_another_signature(folder, damage, wanted):
-    """A graph whose names or axes are not the bundle's is refused before anything is computed."""
-    path = folder / PRODUCT_GRAPH
+def test_parity_fails_with_another_signature(bundle_copy, damage, fault):
+    """A graph with other names or axes than a bundle's fails before its values are compared."""
+    path = bundle_copy / PRODUCT_GRAPH
     model = onnx.load(path)
     damage(model.graph)
     onnx.save(model, path)
-    with pytest.raises(ParityError, match=f"(?s)FAULT {wanted}"):
-        check_parity(checkpoint().model, VOCABULARY, folder, FEW)
+    with pytest.raises(ParityError, match=f"(?s)FAULT {fault}"):
+        check_parity(build_checkpoint().model, VOCABULARY, bundle_copy, FEW_TEXTS)
 
 
-class Untrue(QueryEncoder):
+class ExportedDifferently(QueryEncoder):
     """A query encoder that computes something else while it is exported."""
 
     def forward(self, trigrams, mask):
-        """Encode, with larger limits in the graph than in torch."""
-        found = super().forward(trigrams, mask)
-        return found._replace(limits=found.limits + 0.01) if torch.compiler.is_exporting() else found
+        """Encode with larger limits in the graph than in torch."""
+        encoded = super().forward(trigrams, mask)
+        return encoded._replace(limits=encoded.limits + 0.01) if torch.compiler.is_exporting() else encoded
 
 
-def test_an_export_that_fails_leaves_the_old_bundle(folder):
-    """When parity fails the old bundle stays, byte for byte, and no half of the new one is left beside it."""
-    before = content(folder)
-    untrue = checkpoint()
-    untrue.model.query.__class__ = Untrue
+def test_a_failed_export_leaves_the_old_bundle(bundle_copy):
+    """If parity fails, the old bundle does not change by a byte, and no other file remains."""
+    before = read_files(bundle_copy)
+    checkpoint = build_checkpoint()
+    checkpoint.model.query.__class__ = ExportedDifferently
     with pytest.raises(ParityError, match=r"(?s)FAULT limits differs by 1\.0e-02.*Nothing was exported"):
-        export_bundle(untrue, folder, FEW)
-    assert content(folder) == before
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+        export_bundle(checkpoint, bundle_copy, FEW_TEXTS)
+    assert read_files(bundle_copy) == before
+    assert [path.name for path in bundle_copy.parent.iterdir()] == [bundle_copy.name]
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
-    """A folder that holds no bundle is not replaced."""
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    """A folder that contains files of something else is not replaced."""
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(BundleError, match="which is no bundle's; give an empty folder"):
-        export_bundle(checkpoint(), tmp_path, FEW)
-    assert content(tmp_path) == {"thesis.txt": b"years of work"}
+    with pytest.raises(
+        BundleError, match=r"files that do not belong to a bundle \(thesis\.txt\)\. Name an empty folder"
+    ):
+        export_bundle(build_checkpoint(), tmp_path, FEW_TEXTS)
+    assert read_files(tmp_path) == {"thesis.txt": b"years of work"}
 
 
 @pytest.fixture(scope="module")
-def beir(tmp_path_factory):
+def beir_folder(tmp_path_factory):
     """A BEIR folder of thirty products and thirty judged queries."""
     names = [f"{colour} {thing}" for colour in ("red", "blue", "black") for thing in THINGS]
     products = {f"p{number}": Product(f"p{number}", name) for number, name in enumerate(names)}
@@ -226,40 +235,37 @@ def beir(tmp_path_factory):
     return folder
 
 
-THINGS = ("teapot", "kettle", "lamp", "mug", "desk", "chair", "shoe", "shirt", "phone", "cable")
-
-
-def test_from_a_folder_to_a_bundle(beir, tmp_path):
-    """`anthem train`, then `anthem export`, give a bundle that loads and encodes; --json is one object each time."""
+def test_from_a_folder_to_a_bundle(beir_folder, tmp_path):
+    """`anthem train` and `anthem export` give a bundle that loads and encodes; --json prints one object each."""
     runner, model, folder = CliRunner(), str(tmp_path / "shop.pt"), str(tmp_path / "bundle")
-    trained = runner.invoke(main, ["train", str(beir), "--output", model, "--steps", "3", "--json"])
+    trained = runner.invoke(main, ["train", str(beir_folder), "--output", model, "--steps", "3", "--json"])
     assert trained.exit_code == 0, trained.output
     assert json.loads(trained.stdout)["checkpoint"] == model
-    corpus = str(beir / "corpus.jsonl.gz")
+    corpus = str(beir_folder / "corpus.jsonl.gz")
     written = runner.invoke(main, ["export", model, folder, "--corpus", corpus, "--json"])
     assert written.exit_code == 0, written.output
     value = json.loads(written.stdout)
     bundle = load_bundle(folder)
-    assert value["model"] == bundle.model
+    assert value["model"] == bundle.model_id
     assert value["parity"]["passed"] is True
     assert bundle.trained_on == ["shop"]
-    assert Encoder(bundle).query("red teapot") is not None
+    assert Encoder(bundle).encode_query("red teapot") is not None
 
 
 def test_missing_data_exits_4(tmp_path):
-    """A folder, a checkpoint or a place to write that does not exist is exit code 4, with the cure in the message."""
+    """A folder, checkpoint or output folder that does not exist gives exit code 4 and a message that names it."""
     runner = CliRunner()
-    none, place = str(tmp_path / "none"), str(tmp_path / "x.pt")
-    for words in (["train", none, "--output", place], ["export", none, place]):
-        result = runner.invoke(main, words)
+    missing, output = str(tmp_path / "none"), str(tmp_path / "x.pt")
+    for arguments in (["train", missing, "--output", output], ["export", missing, output]):
+        result = runner.invoke(main, arguments)
         assert result.exit_code == 4
-        assert none in result.stderr
+        assert missing in result.stderr
         assert result.stdout == ""
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_training(beir, tmp_path):
-    """Training does not begin when its checkpoint could not be written at its end."""
-    words = ["train", str(beir), "--output", str(tmp_path / "none" / "x.pt")]
-    result = CliRunner().invoke(main, words)
+def test_an_output_that_cannot_be_written_is_refused_before_training(beir_folder, tmp_path):
+    """Training does not begin if its checkpoint cannot be written."""
+    arguments = ["train", str(beir_folder), "--output", str(tmp_path / "none" / "x.pt")]
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 4
     assert "cannot be written" in result.stderr

@@ -1,13 +1,14 @@
-"""Laws of the fused score: bounded, monotone, and the window's order in float32."""
+"""The fused score is bounded and monotone, and the window keeps its order in float32."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from anthem_core.fusion import QUERY_WEIGHT, FusionWeights, fuse, saturate, window_score
+from anthem_core.fusion import QUERY_WEIGHT, FusionWeights, _sigmoid, fuse, saturate, window_score
 
 weight = st.floats(0, 20)
 fusions = st.builds(
@@ -18,73 +19,82 @@ fusions = st.builds(
     half_saturation=st.floats(0.01, 100),
     median_distance=st.floats(0, 6),
 )
-attentive = st.builds(replace, fusions, attention=weight, median_attention=st.floats(-5, 5))
+attention_fusions = st.builds(replace, fusions, attention=weight, median_attention=st.floats(-5, 5))
 attentions = st.floats(-1000, 1000)
 scores = st.floats(0, 500)
 distances = st.floats(0, 8)
-both = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+@both_dtypes
+def test_sigmoid_equals_scipy(dtype):
+    """The sigmoid is scipy's `expit` to the precision of the dtype, from −∞ to ∞, and NaN stays NaN."""
+    x = np.concatenate([np.linspace(-1000, 1000, 4001), np.linspace(-5, 5, 1001), [-np.inf, np.inf, np.nan]])
+    sigmoid, expected = _sigmoid(x.astype(dtype)), scipy.special.expit(x.astype(dtype))
+    assert sigmoid.dtype == dtype
+    np.testing.assert_allclose(sigmoid, expected, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
 
 
 def test_golden_value():
-    """A score s = h saturates to a half: sigma(1 + 2 * 0.5 - 4 * 0.5) = 0.5, and a distance of 0 gives sigma(2)."""
+    """A score s = h saturates to 0.5: sigma(1 + 2 * 0.5 - 4 * 0.5) = 0.5, and a distance of 0 gives sigma(2)."""
     fusion = FusionWeights(bias=1.0, lexical=2.0, containment=4.0, half_saturation=10.0, median_distance=1.0)
-    found = fuse(np.array([10.0, 10.0]), np.array([0.5, 0.0]), fusion)
-    np.testing.assert_allclose(found, [0.5, 1 / (1 + np.exp(-2))], rtol=1e-12)
+    fused = fuse(np.array([10.0, 10.0]), np.array([0.5, 0.0]), fusion)
+    np.testing.assert_allclose(fused, [0.5, 1 / (1 + np.exp(-2))], rtol=1e-12)
 
 
-@both
+@both_dtypes
 @given(lexical=scores, distance=distances, fusion=fusions)
-@example(lexical=0.0, distance=7.0, fusion=FusionWeights(0.0, 0.0, 13.0, 1.0, 0.0))  # e⁹¹ is more than float32 holds
+@example(lexical=0.0, distance=7.0, fusion=FusionWeights(0.0, 0.0, 13.0, 1.0, 0.0))  # e⁹¹ overflows float32
 def test_fused_lies_between_0_and_1(dtype, lexical, distance, fusion):
-    """No signal and no weights lead out of [0, 1], or to a number that is none, in the dtype of the signals."""
-    found = fuse(np.array([lexical], dtype), np.array([distance], dtype), fusion)
-    assert found.dtype == dtype
-    assert 0 <= found[0] <= 1
+    """Any signals and weights give a number in [0, 1], in the dtype of the signals."""
+    fused = fuse(np.array([lexical], dtype), np.array([distance], dtype), fusion)
+    assert fused.dtype == dtype
+    assert 0 <= fused[0] <= 1
 
 
 @given(st.lists(scores, min_size=2, max_size=9), distances, fusions)
 def test_fused_rises_with_the_lexical_score(lexical, distance, fusion):
-    """At one distance a higher lexical score never lowers the fused one."""
-    found = fuse(np.sort(lexical), np.full(len(lexical), distance), fusion)
-    assert (np.diff(found) >= -1e-15).all()
+    """At the same distance, a higher lexical score never lowers the fused score."""
+    fused = fuse(np.sort(lexical), np.full(len(lexical), distance), fusion)
+    assert (np.diff(fused) >= -1e-15).all()
 
 
 @given(scores, st.lists(distances, min_size=2, max_size=9), fusions)
 def test_fused_falls_with_the_distance(lexical, distance, fusion):
-    """At one lexical score a greater distance never raises the fused one."""
-    found = fuse(np.full(len(distance), lexical), np.sort(distance), fusion)
-    assert (np.diff(found) <= 1e-15).all()
+    """At the same lexical score, a greater distance never raises the fused score."""
+    fused = fuse(np.full(len(distance), lexical), np.sort(distance), fusion)
+    assert (np.diff(fused) <= 1e-15).all()
 
 
 @given(scores, fusions)
-def test_no_vector_counts_as_the_median(lexical, fusion):
-    """A distance that is not a number gives what the bundle's median distance gives."""
-    found = fuse(np.array([lexical, lexical]), np.array([np.nan, fusion.median_distance]), fusion)
-    assert found[0] == found[1]
+def test_a_missing_vector_counts_as_the_median(lexical, fusion):
+    """A NaN distance gives the same score as the bundle's median distance."""
+    fused = fuse(np.array([lexical, lexical]), np.array([np.nan, fusion.median_distance]), fusion)
+    assert fused[0] == fused[1]
 
 
 @given(scores, st.floats(0.01, 100))
 def test_saturation(score, half):
-    """Saturation is 0 at 0, a half at the half, never above 1."""
-    found = saturate(np.array([0.0, half, score]), half)
-    assert found[0] == 0
-    assert found[1] == 0.5
-    assert 0 <= found[2] <= 1
+    """Saturation is 0 at 0, 0.5 at the half-saturation, and at most 1."""
+    saturated = saturate(np.array([0.0, half, score]), half)
+    assert saturated[0] == 0
+    assert saturated[1] == 0.5
+    assert 0 <= saturated[2] <= 1
 
 
 @given(st.lists(st.tuples(scores, st.floats(0, 1)), min_size=2, max_size=9))
 def test_window_keeps_the_fused_order(signals):
-    """Whoever is ahead by more than the lexical tie-break and float32's grain can make up stays ahead."""
+    """A lead larger than the lexical tie-break and float32's precision is kept."""
     lexical, fused = (np.array(column) for column in zip(*signals, strict=True))
-    found = window_score(lexical, fused)
-    assert found.dtype == np.float32
+    window = window_score(lexical, fused)
+    assert window.dtype == np.float32
     ahead = fused[:, None] - fused[None] > QUERY_WEIGHT * np.abs(lexical[:, None] - lexical[None]) + 1e-6
-    assert (found[:, None] > found[None])[ahead].all()
+    assert (window[:, None] > window[None])[ahead].all()
 
 
 @given(st.floats(0, 1), scores, scores)
 def test_lexical_breaks_ties_in_the_window(fused, one, other):
-    """With the same fused score the higher lexical score comes first, never last."""
+    """With the same fused score, the product with the higher lexical score comes first."""
     low, high = window_score(np.array(sorted([one, other])), np.array([fused, fused]))
     assert low <= high
     if abs(one - other) > 1:
@@ -92,9 +102,9 @@ def test_lexical_breaks_ties_in_the_window(fused, one, other):
 
 
 @given(scores, st.floats(0, 1), st.floats(0, 1e5))
-def test_the_window_stands_on_top(lexical, fused, left_out):
-    """A product in the window scores above one outside, whose score is the lexical one times 1e-6."""
-    assert window_score(np.array([lexical]), np.array([fused]))[0] > QUERY_WEIGHT * left_out
+def test_the_window_comes_first(lexical, fused, lexical_outside):
+    """A product in the window scores higher than one outside, whose score is its lexical score times 1e-6."""
+    assert window_score(np.array([lexical]), np.array([fused]))[0] > QUERY_WEIGHT * lexical_outside
 
 
 def test_golden_value_of_three_signals():
@@ -103,45 +113,47 @@ def test_golden_value_of_three_signals():
     assert fuse(np.array([10.0]), np.array([2.0]), fusion, np.array([3.0]))[0] == pytest.approx(0.5, abs=1e-12)
 
 
-@given(scores, distances, attentions, attentive)
+@given(scores, distances, attentions, attention_fusions)
 def test_three_signals_lie_between_0_and_1(lexical, distance, attention, fusion):
-    """No attention leads out of [0, 1]."""
+    """Any attention gives a score in [0, 1]."""
     assert 0 <= fuse(np.array([lexical]), np.array([distance]), fusion, np.array([attention]))[0] <= 1
 
 
-@given(scores, distances, st.lists(attentions, min_size=2, max_size=9), attentive)
+@given(scores, distances, st.lists(attentions, min_size=2, max_size=9), attention_fusions)
 def test_fused_rises_with_the_attention(lexical, distance, attention, fusion):
-    """With the other signals alike a higher attention never lowers the fused score."""
-    found = fuse(np.full(len(attention), lexical), np.full(len(attention), distance), fusion, np.sort(attention))
-    assert (np.diff(found) >= -1e-15).all()
+    """With the same other signals, a higher attention never lowers the fused score."""
+    fused = fuse(np.full(len(attention), lexical), np.full(len(attention), distance), fusion, np.sort(attention))
+    assert (np.diff(fused) >= -1e-15).all()
 
 
-@given(st.lists(scores, min_size=2, max_size=9), st.lists(distances, min_size=2, max_size=9), attentions, attentive)
-def test_attention_turns_no_other_signal_round(lexical, distance, attention, fusion):
-    """At one attention the fused score still rises with the lexical score and falls with the distance."""
+@given(
+    st.lists(scores, min_size=2, max_size=9), st.lists(distances, min_size=2, max_size=9), attentions, attention_fusions
+)
+def test_attention_reverses_no_other_signal(lexical, distance, attention, fusion):
+    """At the same attention, the fused score still rises with the lexical score and falls with the distance."""
     rising = fuse(np.sort(lexical), np.full(len(lexical), 1.0), fusion, np.full(len(lexical), attention))
     falling = fuse(np.full(len(distance), 5.0), np.sort(distance), fusion, np.full(len(distance), attention))
     assert (np.diff(rising) >= -1e-15).all()
     assert (np.diff(falling) <= 1e-15).all()
 
 
-@given(scores, distances, attentive, st.sampled_from([np.nan, np.inf, -np.inf]))
-def test_no_title_counts_as_the_median(lexical, distance, fusion, unknown):
-    """An attention that is no number gives what the bundle's median gives, and so does no attention at all."""
+@given(scores, distances, attention_fusions, st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_a_missing_title_counts_as_the_median(lexical, distance, fusion, unknown):
+    """A NaN or infinite attention gives the same score as the bundle's median, and so does no attention at all."""
     pair = (np.full(2, lexical), np.full(2, distance), fusion)
     one, other = fuse(*pair, np.array([unknown, fusion.median_attention]))
     assert one == other == fuse(*pair)[0]
 
 
 @given(scores, distances, attentions, fusions)
-def test_attention_without_weight_counts_for_nothing(lexical, distance, attention, fusion):
-    """Three signals with no weight on attention give the bits that two signals give."""
+def test_attention_of_weight_zero_has_no_effect(lexical, distance, attention, fusion):
+    """Three signals with an attention weight of 0 give the same bits as two signals."""
     two = fuse(np.array([lexical]), np.array([distance]), fusion)
     assert fuse(np.array([lexical]), np.array([distance]), fusion, np.array([attention])) == two
 
 
 def test_older_weights_have_no_attention():
-    """Weights of two signals are written as they always were, and read as if attention had weight 0."""
+    """Weights of two signals are written without attention, and read with an attention weight of 0."""
     names = {"bias", "lexical", "containment", "half_saturation", "median_distance"}
     assert FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0).to_dict().keys() == names
     assert FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0).to_dict().keys() == names | {
@@ -151,15 +163,15 @@ def test_older_weights_have_no_attention():
     assert FusionWeights.from_dict(dict.fromkeys(names, 1.0)).attention == 0
 
 
-@given(fusions | attentive)
+@given(fusions | attention_fusions)
 def test_weights_survive_the_manifest(fusion):
-    """From_dict undoes to_dict."""
+    """From_dict reads back what to_dict wrote."""
     assert FusionWeights.from_dict(fusion.to_dict()) == fusion
 
 
 @pytest.mark.parametrize("change", [{"unknown": 1.0}, {"bias": None}])
 def test_foreign_weights_are_refused(change):
-    """A weight that nobody knows, or that is no number, is a TypeError."""
+    """An unknown weight, one that is not a number, or a missing one is a TypeError."""
     values = FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0).to_dict() | change
     with pytest.raises(TypeError):
         FusionWeights.from_dict(values)

@@ -1,4 +1,4 @@
-"""Searches under a fuzz of bodies, on a real node: whatever a caller sends, reranking changes the order or nothing."""
+"""Fuzz tests of search bodies on a real node: for any body, reranking changes the order of the hits or nothing."""
 
 import itertools
 import json
@@ -12,27 +12,30 @@ from opensearchpy.exceptions import TransportError
 
 from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.circuit_breaker import CircuitBreaker
 
 pytestmark = pytest.mark.node
 
-HALF = settings(max_examples=settings().max_examples // 2)  # each example sends four searches and more
+FEWER_EXAMPLES = settings(max_examples=settings().max_examples // 2)  # each example sends four searches or more
 WORDS = ["fire", "tv", "red", "acme", "pit", "kindle"]
 TITLES = [" ".join(words) for words in itertools.product(["acme", "stark"], ["red", "mini"], ["fire tv", "tv", "pit"])]
-ASIDE = {"_score", "sort", "_explanation"}  # of a hit, what reranking is there to change
+RERANKED_KEYS = {"_score", "sort", "_explanation"}  # keys of a hit that reranking may change
 
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)
 fields = st.sampled_from(["title", "text", "brand", "price", "title^3", "*", "none", "anthem.vector", "anthem.model"])
 leaves = st.one_of(
     st.builds(lambda text: {"match": {"title": text}}, texts),
     st.builds(lambda text: {"match": {"title": {"query": text, "operator": "and"}}}, texts),
-    st.builds(lambda text, some: {"multi_match": {"query": text, "fields": some}}, texts, st.lists(fields, max_size=3)),
+    st.builds(
+        lambda text, names: {"multi_match": {"query": text, "fields": names}}, texts, st.lists(fields, max_size=3)
+    ),
     st.builds(lambda text: {"match_phrase": {"title": text}}, texts),
     st.builds(lambda text: {"query_string": {"query": text, "default_field": "title"}}, texts),
     st.builds(lambda text: {"simple_query_string": {"query": text, "fields": ["title"]}}, texts),
     st.builds(lambda brand: {"term": {"brand": brand}}, st.sampled_from(["acme", "stark", "none"])),
-    st.builds(lambda least: {"range": {"price": {"gte": least}}}, st.integers(0, 12)),
-    st.builds(lambda some: {"terms": {"price": some}}, st.lists(st.integers(0, 12), max_size=4)),
+    st.builds(lambda minimum: {"range": {"price": {"gte": minimum}}}, st.integers(0, 12)),
+    st.builds(lambda prices: {"terms": {"price": prices}}, st.lists(st.integers(0, 12), max_size=4)),
     st.builds(lambda field: {"exists": {"field": field}}, fields),
     st.just({"match_all": {}}),
 )
@@ -40,16 +43,16 @@ queries = st.recursive(
     leaves,
     lambda query: st.one_of(
         st.builds(
-            lambda clause, some: {"bool": {clause: some}},
+            lambda clause, inner: {"bool": {clause: inner}},
             st.sampled_from(["must", "should", "filter", "must_not"]),
             st.lists(query, max_size=3),
         ),
-        st.builds(lambda one, other: {"bool": {"must": one, "filter": other}}, query, query),
-        st.builds(lambda some: {"dis_max": {"queries": some}}, st.lists(query, min_size=1, max_size=2)),
-        st.builds(lambda one: {"constant_score": {"filter": one, "boost": 3}}, query),
-        st.builds(lambda one: {"boosting": {"positive": one, "negative": one, "negative_boost": 0.5}}, query),
-        st.builds(lambda one: {"function_score": {"query": one, "weight": 0.5}}, query),
-        st.builds(lambda one: {"script_score": {"query": one, "script": {"source": "_score + 1"}}}, query),
+        st.builds(lambda must, filters: {"bool": {"must": must, "filter": filters}}, query, query),
+        st.builds(lambda inner: {"dis_max": {"queries": inner}}, st.lists(query, min_size=1, max_size=2)),
+        st.builds(lambda inner: {"constant_score": {"filter": inner, "boost": 3}}, query),
+        st.builds(lambda inner: {"boosting": {"positive": inner, "negative": inner, "negative_boost": 0.5}}, query),
+        st.builds(lambda inner: {"function_score": {"query": inner, "weight": 0.5}}, query),
+        st.builds(lambda inner: {"script_score": {"query": inner, "script": {"source": "_score + 1"}}}, query),
     ),
     max_leaves=4,
 )
@@ -60,14 +63,14 @@ sources = st.one_of(
     st.lists(patterns, max_size=3),
     st.dictionaries(st.sampled_from(["includes", "excludes", "include"]), st.lists(patterns, max_size=2), max_size=2),
 )
-sums = {"brands": {"terms": {"field": "brand"}}, "mean": {"avg": {"field": "price"}}}
+aggregations = {"brands": {"terms": {"field": "brand"}}, "mean": {"avg": {"field": "price"}}}
 rescore = {"window_size": 5, "query": {"rescore_query": {"match": {"title": "red"}}}}
-VALID = {
+KEY_STRATEGIES = {
     "query": queries,
     "from": st.integers(0, 14),
     "size": st.integers(0, 20),
     "_source": sources,
-    "aggs": st.just(sums),
+    "aggs": st.just(aggregations),
     "highlight": st.just({"fields": {"title": {}, "text": {"number_of_fragments": 0}}}),
     "post_filter": leaves,
     "min_score": st.floats(0, 3),
@@ -92,40 +95,42 @@ VALID = {
     "ext": st.just({}),
     "stats": st.just(["one"]),
 }
-REST = {name: strategy for name, strategy in VALID.items() if name != "query"}
+OPTIONAL_KEY_STRATEGIES = {name: strategy for name, strategy in KEY_STRATEGIES.items() if name != "query"}
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | patterns,
     lambda node: st.lists(node, max_size=3) | st.dictionaries(patterns | st.sampled_from(["match", "query"]), node),
     max_leaves=6,
 )
-broken = st.dictionaries(st.sampled_from([*VALID, "querry", "knn", "pit", "slice"]), anything, max_size=4)
+arbitrary_keys = st.dictionaries(
+    st.sampled_from([*KEY_STRATEGIES, "querry", "knn", "pit", "slice"]), anything, max_size=4
+)
 
 
 @st.composite
 def valid(draw):
-    """A body of parts that OpenSearch knows, though not all of them go together."""
-    names = draw(st.lists(st.sampled_from(sorted(REST)), max_size=4, unique=True))
-    return {"query": draw(queries)} | {name: draw(REST[name]) for name in names}
+    """A body with known keys, although OpenSearch does not allow every combination."""
+    names = draw(st.lists(st.sampled_from(sorted(OPTIONAL_KEY_STRATEGIES)), max_size=4, unique=True))
+    return {"query": draw(queries)} | {name: draw(OPTIONAL_KEY_STRATEGIES[name]) for name in names}
 
 
 @st.composite
-def odd(draw):
-    """A body of which one part is anything at all."""
-    return draw(valid()) | draw(broken) if draw(st.booleans()) else draw(broken | anything)
+def mutated(draw):
+    """A body in which some values are arbitrary JSON."""
+    return draw(valid()) | draw(arbitrary_keys) if draw(st.booleans()) else draw(arbitrary_keys | anything)
 
 
 @pytest.fixture(scope="module")
-def shop(client, encoder):
-    """A shop on one shard; one product has no vector, one the vector of another model."""
+def index_name(client, encoder):
+    """An index on one shard; one product has no vector, one has a vector of another model."""
     name = f"test-fuzz-{uuid.uuid4().hex}"
     properties = {"title": {"type": "text"}, "text": {"type": "text"}, "brand": {"type": "keyword"}}
     properties |= {"price": {"type": "integer"}} | VectorFields().mapping(encoder.bundle.dimension)["properties"]
     settings = {"number_of_shards": 1, "number_of_replicas": 0}
     client.indices.create(index=name, body={"settings": settings, "mappings": {"properties": properties}})
     lines = []
-    for number, (title, point) in enumerate(zip(TITLES, encoder.products(TITLES), strict=True)):
+    for number, (title, point) in enumerate(zip(TITLES, encoder.encode_products(TITLES), strict=True)):
         product = {"title": title, "text": f"a {title}", "brand": title.split()[0], "price": number}
-        model = "other" if number == 5 else encoder.bundle.model
+        model = "other" if number == 5 else encoder.bundle.model_id
         product |= VectorFields().document(point, model, title) if number != 3 else {}
         lines += [{"index": {"_id": str(number)}}, product]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
@@ -135,14 +140,14 @@ def shop(client, encoder):
 
 @pytest.fixture(scope="module")
 def anthem(client, encoder):
-    """A client that nothing keeps from trying; some of its searches were reranked in the end."""
-    tried = AnthemClient(client, encoder, breaker=CircuitBreaker(failures=10**9))
-    yield tried
-    assert tried.stats()["reranked"]
+    """A client that never stops reranking after failures; at the end, some of its searches must have been reranked."""
+    tested = AnthemClient(client, encoder, ClientOptions(circuit_breaker=CircuitBreaker(failures=10**9)))
+    yield tested
+    assert tested.stats()["reranked"]
 
 
 def outcome(search):
-    """What a search answers, without what differs from one time to the next; or its failure."""
+    """Response of a search without the keys that differ between runs, or its error."""
     try:
         response = dict(search())
     except (TransportError, TypeError, ValueError) as error:
@@ -151,41 +156,41 @@ def outcome(search):
 
 
 def products(response):
-    """Products of a response with all they bring, in no order, without what reranking changes."""
-    kept = [{key: hit[key] for key in hit.keys() - ASIDE} for hit in response["hits"]["hits"]]
-    for hit in kept:
+    """Hits of a response, unordered, without the keys that reranking may change."""
+    hits = [{key: hit[key] for key in hit.keys() - RERANKED_KEYS} for hit in response["hits"]["hits"]]
+    for hit in hits:
         source = {key: value for key, value in hit.pop("_source", {}).items() if key != "anthem"}
         hit.update({"_source": source} if source else {})
-    return Counter(json.dumps(hit, sort_keys=True) for hit in kept)
+    return Counter(json.dumps(hit, sort_keys=True) for hit in hits)
 
 
-def unranked(response):
-    """All of a response but its hits and their best score."""
-    beside = {key: value for key, value in response.items() if key not in ("hits", "anthem")}
-    return beside, response["hits"].get("total")
+def without_hits(response):
+    """A response without its hits and its best score."""
+    others = {key: value for key, value in response.items() if key not in ("hits", "anthem")}
+    return others, response["hits"].get("total")
 
 
-def unchanged(found, plain):
-    """Whether a response that is not reranked is the plain one, ANTHEM's objects aside."""
-    without = {key: value for key, value in found.items() if key != "anthem"}
+def unchanged(response, plain):
+    """Whether a response that is not reranked equals the plain one, apart from `anthem`."""
+    without = {key: value for key, value in response.items() if key != "anthem"}
     return without == plain
 
 
 @pytest.mark.parametrize("mode", ["cluster", "client"])
-@HALF
+@FEWER_EXAMPLES
 @given(body=valid(), query=texts, window=st.integers(1, 20))
 @example({"query": {"match_all": {}}, "_source": {"includes": ["t*"], "include": []}}, "fire", 1)
-def test_a_valid_body_gets_its_products_and_all_beside(client, anthem, shop, mode, body, query, window):
-    """A reranked page has products of the window with all they bring, totals and sums; any other is the plain one."""
-    plain = outcome(lambda: client.search(index=shop, body=body))
-    found = outcome(lambda: anthem.search(shop, body, query_text=query, mode=mode, window=window))
-    if isinstance(plain, tuple) or not found["anthem"]["reranked"]:
-        assert found == plain or unchanged(found, plain)
+def test_valid_bodies_keep_their_hits_and_totals(client, anthem, index_name, mode, body, query, window):
+    """A reranked page has hits of the window and the same totals and aggregations; any other page is the plain one."""
+    plain = outcome(lambda: client.search(index=index_name, body=body))
+    response = outcome(lambda: anthem.search(index_name, body, query_text=query, mode=mode, window=window))
+    if isinstance(plain, tuple) or not response["anthem"]["reranked"]:
+        assert response == plain or unchanged(response, plain)
         return
-    assert unranked(found) == unranked(plain)
+    assert without_hits(response) == without_hits(plain)
     start, size = body.get("from", 0), body.get("size", 10)
-    whole = client.search(index=shop, body=body | {"from": 0, "size": max(window, start + size)})
-    page, candidates = products(found), products(whole)
+    window_response = client.search(index=index_name, body=body | {"from": 0, "size": max(window, start + size)})
+    page, candidates = products(response), products(window_response)
     assert page.total() == len(plain["hits"]["hits"])
     assert page <= candidates
     if start == 0 and size >= min(window, candidates.total()):
@@ -193,18 +198,18 @@ def test_a_valid_body_gets_its_products_and_all_beside(client, anthem, shop, mod
 
 
 @pytest.mark.parametrize("mode", ["cluster", "client", "filter", "retrieve"])
-@HALF
-@given(body=odd(), query=st.none() | texts | st.text(), operators=st.booleans())
-def test_no_body_is_too_odd(client, anthem, shop, mode, body, query, operators):
-    """A body of any kind fails as the plain search fails, or is answered; by its own response where it is left alone.
+@FEWER_EXAMPLES
+@given(body=mutated(), query=st.none() | texts | st.text(), operators=st.booleans())
+def test_any_body_is_answered_or_fails_as_the_plain_search(client, anthem, index_name, mode, body, query, operators):
+    """Any body fails as the plain search does, or is answered; if it is not reranked, with the plain response.
 
-    Where it is reranked, as many products come back, with the same totals: two modes filter, or add, and change those.
+    If `cluster` or `client` mode reranks it, the number of hits and the totals are those of the plain search.
     """
-    plain = outcome(lambda: client.search(index=shop, body=body))
-    asked = {"query_text": query, "mode": mode, "window": 10, "operators": operators}
-    found = outcome(lambda: anthem.search(shop, body, **asked))
-    if isinstance(plain, tuple) or not found["anthem"]["reranked"]:
-        assert found == plain or unchanged(found, plain)
+    plain = outcome(lambda: client.search(index=index_name, body=body))
+    arguments = {"query_text": query, "mode": mode, "window": 10, "operators": operators}
+    response = outcome(lambda: anthem.search(index_name, body, **arguments))
+    if isinstance(plain, tuple) or not response["anthem"]["reranked"]:
+        assert response == plain or unchanged(response, plain)
     elif mode in ("cluster", "client"):
-        assert unranked(found) == unranked(plain)
-        assert len(found["hits"]["hits"]) == len(plain["hits"]["hits"])
+        assert without_hits(response) == without_hits(plain)
+        assert len(response["hits"]["hits"]) == len(plain["hits"]["hits"])

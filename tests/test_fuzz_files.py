@@ -1,4 +1,4 @@
-"""Files under a fuzz: each is read, or refused with an exit code and a sentence; nothing that is read is half read."""
+"""Randomly damaged files: each is read or refused with an exit code and a message; no record is read partially."""
 
 import csv
 import gzip
@@ -14,66 +14,64 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from anthem_core.beir import read_dataset
+from anthem_core.beir import read_dataset, read_queries
 from anthem_core.errors import AnthemError
 from anthem_evaluation.cli import rerank
-from anthem_evaluation.offline import read_queries
-from anthem_evaluation.runs import read_qrels, read_run
+from anthem_evaluation.runs import read_run
 from anthem_ingest.cli import ingest
 from anthem_ingest.product_files import locate_product_file, read_product_file
 
-FEW = settings(max_examples=settings().max_examples // 10)  # each example runs a command
+FEWER_EXAMPLES = settings(max_examples=settings().max_examples // 10)  # each example runs a command
 
 ROWS = [{"id": str(number), "title": f"fire tv {number}, ünï\u2028", "price": "3"} for number in range(150)]
 RUN = "".join(f"q{number % 3} Q0 {number} 1 {9 - number / 20} tag\n" for number in range(150)).encode()
-QRELS = "".join(f"q{number % 3} 0 {number} {number % 4}\n" for number in range(150)).encode()
 QUERIES = b'{"_id": "q0", "text": "fire tv"}\n{"_id": "q1", "text": "tv"}\n{"_id": "q2", "text": "?!"}\n'
-TABLE = b"query-id\tcorpus-id\tscore\nq0\t1\t2\nq1\t2\t0\n"
+BEIR_QRELS = b"query-id\tcorpus-id\tscore\nq0\t1\t2\nq1\t2\t0\n"
 
 
-def lines():
+def json_lines():
     """The products as JSON lines."""
     return "".join(json.dumps({"_id": row["id"]} | row, ensure_ascii=False) + "\n" for row in ROWS).encode()
 
 
-def table(**form):
-    """The products as a table in text."""
+def csv_table(**options):
+    """The products as CSV or TSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, ROWS[0], **form)
+    writer = csv.DictWriter(text, ROWS[0], **options)
     writer.writeheader()
     writer.writerows(ROWS)
     return text.getvalue().encode()
 
 
-def columns():
+def parquet_table():
     """The products as Parquet."""
     sink = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(ROWS), sink)
     return sink.getvalue()
 
 
-WHOLE = {
-    "shop.jsonl": lines(),
-    "shop.jsonl.gz": gzip.compress(lines()),
-    "shop.csv": table(),
-    "shop.tsv": table(delimiter="\t"),
-    "shop.csv.gz": gzip.compress(table()),
-    "shop.parquet": columns(),
+INTACT_FILES = {
+    "shop.jsonl": json_lines(),
+    "shop.jsonl.gz": gzip.compress(json_lines()),
+    "shop.csv": csv_table(),
+    "shop.tsv": csv_table(delimiter="\t"),
+    "shop.csv.gz": gzip.compress(csv_table()),
+    "shop.parquet": parquet_table(),
 }
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Bytes lost from a place on, and junk in their stead."""
+    """Bytes that are replaced by junk, from a relative position on."""
 
-    place: float
-    lost: int
+    position: float
+    length: int
     junk: bytes
 
     def __call__(self, content):
-        """The content damaged."""
-        place = int(self.place * len(content))
-        return content[:place] + self.junk + content[place + self.lost :]
+        """The damaged content."""
+        start = int(self.position * len(content))
+        return content[:start] + self.junk + content[start + self.length :]
 
 
 junk = st.binary(max_size=30) | st.sampled_from(
@@ -84,47 +82,47 @@ damages = st.builds(Damage, st.floats(0, 1), st.integers(0, 99) | st.just(2**32)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder whose files are written anew for every example."""
+    """A folder whose files are rewritten for every example."""
     return tmp_path_factory.mktemp("fuzz")
 
 
-def read(use, path, content):
-    """What comes of a file with this content: a value, or the sentence by which it is refused."""
+def value_or_message(reader, path, content):
+    """What a reader returns for a file with this content, or the message of its error."""
     path.write_bytes(content)
     try:
-        return use(path)
+        return reader(path)
     except AnthemError as error:
         return str(error)
 
 
-def products(path):
-    """All products of a file, with the lines that were skipped."""
+def count_products(path):
+    """Numbers of products and skipped lines in a file."""
     skipped = []
-    found = list(read_product_file(locate_product_file(path), skipped.append))
-    assert all(product.id and json.dumps(product.source, ensure_ascii=False).encode() for product in found)
-    return len(found), len(skipped)
+    products = list(read_product_file(locate_product_file(path), skipped.append))
+    assert all(product.id and json.dumps(product.source, ensure_ascii=False).encode() for product in products)
+    return len(products), len(skipped)
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", INTACT_FILES)
 @given(damage=damages)
 def test_a_damaged_corpus_is_read_or_refused(folder, name, damage):
-    """Products come out whole and as UTF-8, at most 1 % of the lines is skipped, and a sentence refuses the rest."""
-    found = read(products, folder / name, damage(WHOLE[name]))
-    if isinstance(found, str):
-        assert found.endswith(".")
+    """Products are complete and UTF-8, and at most 1 % of the lines are skipped; otherwise the file is refused."""
+    result = value_or_message(count_products, folder / name, damage(INTACT_FILES[name]))
+    if isinstance(result, str):
+        assert result.endswith(".")
     else:
-        assert found[1] <= 0.01 * sum(found)
+        assert result[1] <= 0.01 * sum(result)
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", INTACT_FILES)
 @given(content=st.binary(max_size=200))
-def test_bytes_are_no_corpus_or_a_short_one(folder, name, content):
-    """Bytes at random are read or refused like any file."""
-    found = read(products, folder / name, content)
-    assert isinstance(found, tuple) or found.endswith(".")
+def test_random_bytes_are_read_or_refused(folder, name, content):
+    """Random bytes are read or refused like any other file."""
+    result = value_or_message(count_products, folder / name, content)
+    assert isinstance(result, tuple) or result.endswith(".")
 
 
-# What Arrow holds and Python or JSON may not: dates of other ages, nanoseconds, bytes that are no text.
+# Arrow types that Python or JSON may not support: distant dates, nanoseconds, bytes that are not text.
 types = st.sampled_from(
     [
         *(pa.timestamp(unit, zone) for unit in ("s", "ms", "us", "ns") for zone in (None, "Europe/Berlin")),
@@ -143,20 +141,19 @@ values = st.one_of(
 
 @given(kind=types, value=values)
 def test_any_value_of_parquet_is_read_or_refused(folder, kind, value):
-    """Whatever a column holds, its products are JSON, or the file is refused in a sentence."""
+    """For any values in a column, the products are valid JSON or the file is refused."""
     try:
         column = pa.array([value], kind)
         parquet.write_table(pa.table({"id": ["1"], "value": column}), folder / "any.parquet")
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         assume(False)
     path = folder / "any.parquet"
-    found = read(products, path, path.read_bytes())
-    assert isinstance(found, tuple) or found.endswith(".")
+    result = value_or_message(count_products, path, path.read_bytes())
+    assert isinstance(result, tuple) or result.endswith(".")
 
 
 READERS = {
     "run.trec": (read_run, RUN),
-    "qrels.txt": (read_qrels, QRELS),
     "queries.jsonl": (read_queries, QUERIES),
     "queries.jsonl.gz": (read_queries, gzip.compress(QUERIES)),
 }
@@ -164,33 +161,33 @@ READERS = {
 
 @pytest.mark.parametrize("name", READERS)
 @given(damage=damages)
-def test_damaged_runs_and_judgments_are_read_or_refused(folder, name, damage):
-    """A run, judgments or queries are read, or refused by a sentence that names the file."""
-    reader, whole = READERS[name]
-    found = read(reader, folder / name, damage(whole))
-    assert isinstance(found, dict) or name in found
+def test_damaged_runs_and_queries_are_read_or_refused(folder, name, damage):
+    """A run or queries are read, or refused with a message that names the file."""
+    reader, intact = READERS[name]
+    result = value_or_message(reader, folder / name, damage(intact))
+    assert isinstance(result, dict) or name in result
 
 
 @given(path=st.sampled_from(["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"]), damage=damages)
 def test_a_damaged_folder_is_read_or_refused(folder, path, damage):
-    """A BEIR folder of which one file is damaged is read, or refused by a sentence that names that file."""
+    """A BEIR folder with one damaged file is read, or refused with a message that names that file."""
     home = folder / "beir"
     (home / "qrels").mkdir(parents=True, exist_ok=True)
-    whole = {"corpus.jsonl": WHOLE["shop.jsonl"], "queries.jsonl": QUERIES, "qrels/test.tsv": TABLE}
-    for name, content in whole.items():
+    intact = {"corpus.jsonl": INTACT_FILES["shop.jsonl"], "queries.jsonl": QUERIES, "qrels/test.tsv": BEIR_QRELS}
+    for name, content in intact.items():
         (home / name).write_bytes(content)
-    found = read(lambda _: read_dataset(home), home / path, damage(whole[path]))
-    assert not isinstance(found, str) or any(name in found for name in whole)
+    result = value_or_message(lambda _: read_dataset(home), home / path, damage(intact[path]))
+    assert not isinstance(result, str) or any(name in result for name in intact)
 
 
-@FEW
+@FEWER_EXAMPLES
 @given(part=st.sampled_from(["corpus", "queries", "run"]), damage=damages)
-def test_the_rerank_command_ends_in_a_code(folder, part, damage):
-    """With one file damaged `anthem rerank` ends with 0 and a run that can be read, or with 4, and never in a fault."""
+def test_the_rerank_command_never_crashes(folder, part, damage):
+    """With one damaged file `anthem rerank` exits with 0 and writes a valid run, or exits with 4."""
     paths = {"corpus": folder / "corpus.jsonl", "queries": folder / "queries.jsonl", "run": folder / "in.trec"}
-    whole = {"corpus": WHOLE["shop.jsonl"], "queries": QUERIES, "run": RUN}
+    intact = {"corpus": INTACT_FILES["shop.jsonl"], "queries": QUERIES, "run": RUN}
     for name, path in paths.items():
-        path.write_bytes(damage(whole[name]) if name == part else whole[name])
+        path.write_bytes(damage(intact[name]) if name == part else intact[name])
     output = folder / "out.trec"
     output.unlink(missing_ok=True)
     words = [word for name, path in (paths | {"output": output}).items() for word in (f"--{name}", str(path))]
@@ -202,21 +199,21 @@ def test_the_rerank_command_ends_in_a_code(folder, part, damage):
 
 
 @pytest.mark.node
-@FEW
-@given(name=st.sampled_from([*WHOLE]), damage=damages)
-def test_the_ingest_command_ends_in_a_code(client, cluster, folder, name, damage):
-    """A damaged file ends `anthem ingest` with 0, 4 or 8; what it says it wrote is in the index, the rest is named."""
+@FEWER_EXAMPLES
+@given(name=st.sampled_from([*INTACT_FILES]), damage=damages)
+def test_the_ingest_command_never_crashes(client, cluster, folder, name, damage):
+    """With a damaged file `anthem ingest` exits with 0, 4 or 8; its counts match the index and the dead letters."""
     index = f"test-fuzz-{uuid.uuid4().hex}"
-    path, dead = folder / name, folder / "dead.jsonl"
-    path.write_bytes(damage(WHOLE[name]))
-    dead.unlink(missing_ok=True)
-    words = [index, "--corpus", str(path), "--url", cluster, "--json", "--dead-letter", str(dead)]
+    path, dead_letters = folder / name, folder / "dead.jsonl"
+    path.write_bytes(damage(INTACT_FILES[name]))
+    dead_letters.unlink(missing_ok=True)
+    words = [index, "--corpus", str(path), "--url", cluster, "--json", "--dead-letter", str(dead_letters)]
     result = CliRunner().invoke(ingest, words)
     assert isinstance(result.exception, SystemExit | None), result.exception
     assert result.exit_code in (0, 4, 8)
     if result.exit_code != 4:
         counts = json.loads(result.stdout)
-        held = client.count(index=index)["count"]
-        assert held <= counts["written"] + counts["empty"]
-        assert dead.exists() == (counts["failed"] + counts["bad_lines"] > 0) == (result.exit_code == 8)
+        indexed = client.count(index=index)["count"]
+        assert indexed <= counts["written"] + counts["empty"]
+        assert dead_letters.exists() == (counts["failed"] + counts["bad_lines"] > 0) == (result.exit_code == 8)
     client.indices.delete(index=index, ignore_unavailable=True)

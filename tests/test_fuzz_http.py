@@ -1,4 +1,4 @@
-"""The HTTP service under a fuzz of requests: those its description allows, those it forbids, and bytes at random."""
+"""Fuzz tests of the HTTP service: valid and invalid requests of its OpenAPI description, and random bytes."""
 
 import json
 
@@ -8,24 +8,37 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-FEW = settings(max_examples=settings().max_examples // 10)  # of each endpoint, or of each path
-POSTS = ["/v1/rerank", "/rerank", "/rewrite", "/encode/query", "/encode/products"]
-GETS = ["/health", "/ready", "/metrics"]
-TYPES = ["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "x"]
-NAMES = ["query", "documents", "texts", "text", "body", "query_text", "query_path", "window", "top_n", "raw_scores"]
+FEWER_EXAMPLES = settings(max_examples=settings().max_examples // 10)  # these tests repeat for every endpoint or path
+POST_PATHS = ["/v1/rerank", "/rerank", "/rewrite", "/encode/query", "/encode/products"]
+GET_PATHS = ["/health", "/ready", "/metrics"]
+CONTENT_TYPES = ["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "x"]
+FIELD_NAMES = [
+    "query",
+    "documents",
+    "texts",
+    "text",
+    "body",
+    "query_text",
+    "query_path",
+    "window",
+    "top_n",
+    "raw_scores",
+]
 
-# Python writes lone surrogates as escapes, NaN and infinities as words, and numbers no other parser takes.
+# Python writes lone surrogates as escapes, NaN and infinities as words, and numbers that other parsers reject.
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
-    lambda node: st.lists(node, max_size=4) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), node),
+    lambda node: st.lists(node, max_size=4) | st.dictionaries(st.sampled_from(FIELD_NAMES) | st.text(max_size=5), node),
     max_leaves=10,
 )
-objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=6).map(lambda value: json.dumps(value).encode())
+objects = st.dictionaries(st.sampled_from(FIELD_NAMES), values, max_size=6).map(
+    lambda value: json.dumps(value).encode()
+)
 
 
 @st.composite
-def damaged(draw):
-    """A JSON object of which some bytes were lost or changed."""
+def damaged_json(draw):
+    """A JSON object with some bytes removed or replaced."""
     content = bytearray(draw(objects))
     for _ in range(draw(st.integers(0, 3))):
         place = draw(st.integers(0, len(content)))
@@ -33,8 +46,8 @@ def damaged(draw):
     return bytes(content)
 
 
-words = st.text(st.characters(), max_size=20)  # half characters too, which no description knows
-FORMS = {
+words = st.text(st.characters(), max_size=20)  # with lone surrogates, which an OpenAPI description cannot express
+REQUIRED_FIELDS = {
     "/v1/rerank": {"query": words, "documents": st.lists(words | st.fixed_dictionaries({"text": words}), min_size=1)},
     "/rerank": {"query": words, "texts": st.lists(words, min_size=1)},
     "/rewrite": {
@@ -43,57 +56,62 @@ FORMS = {
     "/encode/query": {"text": words},
     "/encode/products": {"texts": st.lists(words)},
 }
-COHERE = {"top_n": st.integers(), "return_documents": st.booleans()}
-TEI = {"raw_scores": st.booleans(), "return_text": st.booleans()}
-REWRITE = {"query_text": words, "window": st.integers() | st.floats()}
-MORE = {"/v1/rerank": COHERE, "/rerank": TEI, "/rewrite": REWRITE}
-requests = st.sampled_from(POSTS).flatmap(
-    lambda path: st.tuples(st.just(path), st.fixed_dictionaries(FORMS[path], optional=MORE.get(path)))
+COHERE_OPTIONS = {"top_n": st.integers(), "return_documents": st.booleans()}
+TEI_OPTIONS = {"raw_scores": st.booleans(), "return_text": st.booleans()}
+REWRITE_OPTIONS = {"query_text": words, "window": st.integers() | st.floats()}
+OPTIONAL_FIELDS = {"/v1/rerank": COHERE_OPTIONS, "/rerank": TEI_OPTIONS, "/rewrite": REWRITE_OPTIONS}
+requests = st.sampled_from(POST_PATHS).flatmap(
+    lambda path: st.tuples(
+        st.just(path), st.fixed_dictionaries(REQUIRED_FIELDS[path], optional=OPTIONAL_FIELDS.get(path))
+    )
 )
 
 
 @pytest.fixture(scope="module")
-def service(attentive, serving):
-    """HTTP client of a service whose bundle has attention."""
-    with serving(attentive) as http:
+def service(attention_encoder, run_service):
+    """HTTP client of a service with an attention graph."""
+    with run_service(attention_encoder) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
-def described(service):
-    """Endpoints as the running service describes them."""
+def schema(service):
+    """The OpenAPI schema of the running service."""
     return schemathesis.openapi.from_url(f"{service.base_url}/openapi.json")
 
 
 @pytest.mark.parametrize(
     ("path", "mode"),
-    [*((path, mode) for path in POSTS for mode in GenerationMode), *((path, GenerationMode.POSITIVE) for path in GETS)],
+    [
+        *((path, mode) for path in POST_PATHS for mode in GenerationMode),
+        *((path, GenerationMode.POSITIVE) for path in GET_PATHS),
+    ],
 )
-@FEW
+@FEWER_EXAMPLES
 @given(st.data())
-def test_every_request_is_answered_as_described(described, path, mode, data):
-    """What the description allows is answered and what it forbids is refused, each in the form that is described."""
-    endpoint = described[path]["POST" if path in POSTS else "GET"]
+def test_requests_are_answered_as_described(schema, path, mode, data):
+    """Valid requests are answered and invalid ones rejected, in the form that the description promises."""
+    endpoint = schema[path]["POST" if path in POST_PATHS else "GET"]
     data.draw(endpoint.as_strategy(generation_mode=mode)).call_and_validate()
 
 
-@given(st.sampled_from(POSTS), objects | damaged() | st.binary(max_size=60), st.sampled_from(TYPES))
-@example("/v1/rerank", rb'{"query": "tv", "documents": ["\ud800"], "return_documents": true}', TYPES[0])
-@example("/rerank", rb'{"query": "\udc00", "texts": ["\ud800 tv"], "return_text": true}', TYPES[0])
-def test_bytes_are_answered_or_refused_with_a_sentence(service, path, content, kind):
-    """Whatever bytes are sent, the service answers, or says in one sentence of JSON why it does not."""
-    response = service.post(path, content=content, headers={"content-type": kind})
+@given(st.sampled_from(POST_PATHS), objects | damaged_json() | st.binary(max_size=60), st.sampled_from(CONTENT_TYPES))
+@example("/v1/rerank", rb'{"query": "tv", "documents": ["\ud800"], "return_documents": true}', CONTENT_TYPES[0])
+@example("/rerank", rb'{"query": "\udc00", "texts": ["\ud800 tv"], "return_text": true}', CONTENT_TYPES[0])
+def test_random_bytes_are_answered_or_rejected(service, path, content, content_type):
+    """Any bytes are answered with 200, or with 422 and one sentence."""
+    response = service.post(path, content=content, headers={"content-type": content_type})
     assert response.status_code in (200, 422)
-    answer = response.json()
+    result = response.json()
     if response.status_code == 422:
-        assert set(answer) == {"detail"}
-        assert answer["detail"].endswith(".")
+        assert set(result) == {"detail"}
+        assert result["detail"].endswith(".")
 
 
 @given(requests)
-def test_any_text_is_answered_or_refused_with_a_sentence(service, asked):
-    """Requests of the right form with any text of Unicode are answered to rerank, and refused at worst elsewhere."""
-    path, body = asked
+def test_any_text_is_answered_or_rejected(service, request_parts):
+    """Well-formed requests with any text are answered by the rerankers; others may reject the text with 422."""
+    path, body = request_parts
     response = service.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
     assert response.status_code in (200, 422)
     assert response.status_code == 200 or response.json()["detail"].endswith(".")
@@ -101,10 +119,10 @@ def test_any_text_is_answered_or_refused_with_a_sentence(service, asked):
         assert response.status_code == 200
 
 
-@pytest.mark.parametrize("path", [*POSTS, *GETS, "/nowhere", "/docs/%ff", "/../rerank", "//"])
-@FEW
+@pytest.mark.parametrize("path", [*POST_PATHS, *GET_PATHS, "/nowhere", "/docs/%ff", "/../rerank", "//"])
+@FEWER_EXAMPLES
 @given(st.sampled_from(["GET", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "POST", "BREW"]), st.binary(max_size=20))
-def test_no_method_and_no_path_makes_a_fault(service, path, method, content):
-    """A method or a path that is none is refused as such: no request is answered by a fault."""
+def test_unknown_methods_and_paths_cause_no_error(service, path, method, content):
+    """Unknown methods and paths are rejected; no request causes a 500."""
     response = service.request(method, path, content=content)
     assert response.status_code in (200, 307, 404, 405, 422)

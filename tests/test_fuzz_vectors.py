@@ -1,4 +1,4 @@
-"""Stored vectors under a fuzz, on a real node: what an index may hold costs no search and no shard, in either mode."""
+"""Random stored vectors on a real node: nothing an index can hold makes a search or a shard fail, in either mode."""
 
 import uuid
 
@@ -10,49 +10,64 @@ from hypothesis.extra.numpy import arrays
 
 from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.options import ClientOptions
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.scoring.window import score_window
 from anthem_plugin.search.circuit_breaker import CircuitBreaker
 from anthem_plugin.search.response import hit_distances
 
-FEW = settings(max_examples=settings().max_examples // 5)  # each example writes an index anew
-MODEL = "the model"  # stands for the id of the bundle's
-LARGEST = float(np.finfo(np.float32).max)
+FEWER_EXAMPLES = settings(max_examples=settings().max_examples // 5)  # each example rewrites an index
+MODEL_PLACEHOLDER = "the model"  # replaced by the id of the bundle's model
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 coordinates = st.floats(width=32, allow_nan=False, allow_infinity=False)
-near = st.floats(-4, 4, width=32)
-rare = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-20, 1e20, -1e20, LARGEST, -LARGEST])
-models = st.sampled_from([MODEL, MODEL, MODEL, "another", "", None, 5, [MODEL], [MODEL, "another"], []])
+near_origin = st.floats(-4, 4, width=32)
+extreme = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-20, 1e20, -1e20, MAX_FLOAT32, -MAX_FLOAT32])
+models = st.sampled_from(
+    [
+        MODEL_PLACEHOLDER,
+        MODEL_PLACEHOLDER,
+        MODEL_PLACEHOLDER,
+        "another",
+        "",
+        None,
+        5,
+        [MODEL_PLACEHOLDER],
+        [MODEL_PLACEHOLDER, "another"],
+        [],
+    ]
+)
 
 
 def vectors(dimension):
-    """Coordinates of a point, hardly ever on the hyperboloid: near, far, at the ends of float32, or none at all."""
-    kinds = st.sampled_from([near, near, coordinates, rare])
-    drawn = kinds.flatmap(lambda kind: arrays(np.float32, dimension + 1, elements=kind, fill=kind))
-    return drawn.map(lambda point: point.tolist())
+    """Vectors, rarely on the hyperboloid: with coordinates near 0, large, or at the limits of float32."""
+    kinds = st.sampled_from([near_origin, near_origin, coordinates, extreme])
+    arrays_of_one_kind = kinds.flatmap(lambda kind: arrays(np.float32, dimension + 1, elements=kind, fill=kind))
+    return arrays_of_one_kind.map(lambda point: point.tolist())
 
 
 @st.composite
-def shops(draw, dimension):
-    """What products hold of ANTHEM: whole, in part, or nothing."""
-    part = st.fixed_dictionaries(
+def vector_objects(draw, dimension):
+    """Vector objects of products: complete, partial, or None."""
+    partial = st.fixed_dictionaries(
         {}, optional={"vector": vectors(dimension), "model": models, "text_hash": st.just("a")}
     )
-    return draw(st.lists(st.none() | part, min_size=1, max_size=12))
+    return draw(st.lists(st.none() | partial, min_size=1, max_size=12))
 
 
-def named(held, model):
-    """What a product holds, with the id of the bundle's model in place of its stand-in."""
-    if not held or "model" not in held:
-        return held
-    value = held["model"]
-    here = [model if one == MODEL else one for one in value] if isinstance(value, list) else value
-    return held | {"model": model if here == MODEL else here}
+def insert_model(stored, model):
+    """The vector object with the id of the bundle's model in place of the placeholder."""
+    if not stored or "model" not in stored:
+        return stored
+    value = stored["model"]
+    if isinstance(value, list):
+        return stored | {"model": [model if item == MODEL_PLACEHOLDER else item for item in value]}
+    return stored | {"model": model if value == MODEL_PLACEHOLDER else value}
 
 
 @pytest.fixture(scope="module")
 def shop(client, encoder):
-    """An index with the fields, and with nothing in it."""
+    """An empty index with the vector fields."""
     name = f"test-fuzz-{uuid.uuid4().hex}"
     properties = {"title": {"type": "text"}} | VectorFields().mapping(encoder.bundle.dimension)["properties"]
     body = {"settings": {"number_of_shards": 1, "number_of_replicas": 0}, "mappings": {"properties": properties}}
@@ -61,49 +76,53 @@ def shop(client, encoder):
     client.indices.delete(index=name)
 
 
-def filled(client, shop, model, held):
-    """Number of products of an index that had others before."""
+def refill(client, shop, model, objects):
+    """Replace the products of an index, and return how many of the new ones the cluster accepted."""
     client.delete_by_query(index=shop, body={"query": {"match_all": {}}}, refresh=True)
     lines = []
-    for number, one in enumerate(held):
-        product = {"title": "fire tv"} | ({} if one is None else {"anthem": named(one, model)})
+    for number, stored in enumerate(objects):
+        product = {"title": "fire tv"} | ({} if stored is None else {"anthem": insert_model(stored, model)})
         lines += [{"index": {"_id": str(number)}}, product]
-    done = client.bulk(body=lines, index=shop, refresh=True)
-    return sum(item["index"]["status"] < 300 for item in done["items"])
+    response = client.bulk(body=lines, index=shop, refresh=True)
+    return sum(item["index"]["status"] < 300 for item in response["items"])
 
 
 @pytest.mark.node
-@FEW
+@FEWER_EXAMPLES
 @given(data=st.data())
-def test_no_stored_vector_costs_a_search(client, encoder, shop, data):
-    """Every product is found, no shard fails, each score is from 1 to 2, and both modes give the same ones."""
-    count = filled(client, shop, encoder.bundle.model, data.draw(shops(encoder.bundle.dimension)))
-    anthem = AnthemClient(client, encoder, text_fields=(), breaker=CircuitBreaker(failures=10**9))
-    body, found = {"query": {"match": {"title": "fire tv"}}, "size": 20}, {}
+def test_no_stored_vector_breaks_a_search(client, encoder, shop, data):
+    """Every product is found, no shard fails, scores are between 1 and 2, and both modes give the same ones."""
+    count = refill(client, shop, encoder.bundle.model_id, data.draw(vector_objects(encoder.bundle.dimension)))
+    anthem = AnthemClient(
+        client, encoder, ClientOptions(text_fields=(), circuit_breaker=CircuitBreaker(failures=10**9))
+    )
+    body, scores_by_mode = {"query": {"match": {"title": "fire tv"}}, "size": 20}, {}
     for mode in ("cluster", "client"):
         response = anthem.search(shop, body, mode=mode)
         hits = {hit["_id"]: hit["_score"] for hit in response["hits"]["hits"]}
         assert (len(hits), response["_shards"]["failed"]) == (count, 0)
         if response["anthem"]["reranked"]:
             assert all(1 <= score <= 2.01 for score in hits.values())
-            found[mode] = [score for _, score in sorted(hits.items())]
+            scores_by_mode[mode] = [score for _, score in sorted(hits.items())]
         else:
             assert "no product" in response["anthem"]["reason"] or not hits
-    if len(found) == 2:
-        np.testing.assert_allclose(found["client"], found["cluster"], rtol=1e-6)
+    if len(scores_by_mode) == 2:
+        np.testing.assert_allclose(scores_by_mode["client"], scores_by_mode["cluster"], rtol=1e-6)
 
 
 @given(data=st.data())
-def test_the_twin_takes_any_vector(encoder, data):
-    """In numpy each vector, wherever it lies, has a distance that is a number and a score from 1 to 2."""
+def test_numpy_accepts_any_vector(encoder, data):
+    """In numpy every vector has a finite distance and a score between 1 and 2."""
     scoring, query = (
-        ScoringParams.of(encoder.bundle),
-        encoder.query(data.draw(st.sampled_from(["fire tv", "red", "a"]))),
+        ScoringParams.from_bundle(encoder.bundle),
+        encoder.encode_query(data.draw(st.sampled_from(["fire tv", "red", "a"]))),
     )
-    some = data.draw(st.lists(vectors(scoring.dimension), min_size=1, max_size=8))
-    hits = [{"_source": {"anthem": {"vector": one, "model": scoring.model}}} for one in some]
+    stored = data.draw(st.lists(vectors(scoring.dimension), min_size=1, max_size=8))
+    hits = [{"_source": {"anthem": {"vector": vector, "model": scoring.model_id}}} for vector in stored]
     distance = hit_distances(hits, query, scoring)
     assert np.isfinite(distance).all()
-    lexical = np.array(data.draw(st.lists(st.floats(0, LARGEST, width=32), min_size=len(some), max_size=len(some))))
+    lexical = np.array(
+        data.draw(st.lists(st.floats(0, MAX_FLOAT32, width=32), min_size=len(stored), max_size=len(stored)))
+    )
     score = score_window(lexical, distance, scoring)
     assert ((score >= 1) & (score <= (2 + 1e-6 * lexical) * (1 + 1e-6))).all()

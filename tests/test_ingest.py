@@ -1,6 +1,7 @@
-"""Laws of the ingest package that need no cluster."""
+"""Ingest without a cluster: pure builders, counts, and reports."""
 
 import itertools
+import signal
 
 import pytest
 from click.testing import CliRunner
@@ -26,33 +27,34 @@ from anthem_ingest.actions import (
 )
 from anthem_ingest.cli import ingest
 from anthem_ingest.encode import LoadTarget, VectorBuilder, plan_loads, plan_updates
-from anthem_ingest.index_io import BUSY_STATUSES, CHANGED_STATUSES, _handle_refusal
+from anthem_ingest.index_io import BUSY_STATUSES, CHANGED_STATUSES, _count_refusal
 from anthem_ingest.ingest import load_products, survey_index
+from anthem_ingest.job import _sigterm_as_interrupt
 from anthem_ingest.report import MAX_LISTED_FAILURES, IndexSurvey, IngestFailure, IngestReport, IngestTally
 
-NAMES = VectorFields()
-NOWHERE = LoadTarget("shop", lambda _: {})
+FIELDS = VectorFields()
+EMPTY_INDEX = LoadTarget("products", lambda _: {})
 
-words = st.text(max_size=20)
+texts = st.text(max_size=20)
 keys = st.text("abcdef", min_size=1, max_size=4)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | words, lambda node: st.lists(node) | st.dictionaries(keys, node)
+    st.none() | st.booleans() | st.integers() | texts, lambda node: st.lists(node) | st.dictionaries(keys, node)
 )
 
 
-def a_hit(identity, source, **rest):
-    """Return a hit as a page would hold it."""
-    return {"_index": "shop", "_id": identity, "_seq_no": 3, "_primary_term": 1, "_source": source, **rest}
+def make_hit(product_id, source, **rest):
+    """A hit as a page contains it."""
+    return {"_index": "products", "_id": product_id, "_seq_no": 3, "_primary_term": 1, "_source": source, **rest}
 
 
-def pointed(source, identity="1"):
-    """Return a hit that the cluster says has a vector."""
-    return a_hit(identity, source, matched_queries=["anthem.vector"])
+def make_hit_with_vector(source, product_id="1"):
+    """A hit for which the cluster reports a vector."""
+    return make_hit(product_id, source, matched_queries=["anthem.vector"])
 
 
-@given(words)
+@given(texts)
 def test_one_string_field_is_the_text(title):
-    """The text of one string field is exactly its value."""
+    """The text of a single string field is exactly its value."""
     assert product_text({"title": title}, ["title"]) == title
 
 
@@ -63,9 +65,9 @@ def test_nested_and_dotted_sources_read_alike(value, outer, inner):
     assert product_text({outer: {inner: value}}, path) == product_text({path[0]: value}, path)
 
 
-@given(st.lists(st.lists(words, max_size=3), min_size=1, max_size=4))
+@given(st.lists(st.lists(texts, max_size=3), min_size=1, max_size=4))
 def test_fields_are_joined_in_order(lists):
-    """Several fields, and several values of one, are joined by a space in the order asked for."""
+    """Several fields, and several values of one, are joined by a space in the order of the fields."""
     source = {f"f{number}": values for number, values in enumerate(lists)}
     expected = " ".join(value for values in lists for value in values)
     assert product_text(source, list(source)) == expected
@@ -78,127 +80,128 @@ def test_only_strings_and_numbers_are_text():
 
 
 @given(st.lists(keys, max_size=3))
-def test_products_are_read_without_their_vectors(fields):
-    """What is read is the text fields, the model and the hash, with the state of each product, and no vector."""
-    body = build_read_body(fields, NAMES, MATCH_ALL)
-    assert body["_source"] == [*fields, "anthem.model", "anthem.text_hash"]
+def test_products_are_read_without_their_vectors(text_fields):
+    """A page contains the text fields, model id, text hash and sequence number of each product, and no vector."""
+    body = build_read_body(text_fields, FIELDS, MATCH_ALL)
+    assert body["_source"] == [*text_fields, "anthem.model", "anthem.text_hash"]
     assert body["seq_no_primary_term"] is True
 
 
-@given(words, words, words, words)
-def test_a_point_is_current_for_its_text_and_model_alone(text, other_text, model, other_model):
-    """What `Fields.document` writes is current exactly for the same text and the same model."""
-    hit = pointed({"title": text, **NAMES.document([1.0, 0.0], model, text)})
-    assert is_current(hit, NAMES, model, text)
-    assert is_current(hit, NAMES, other_model, other_text) == ((other_model, other_text) == (model, text))
-    assert not is_current(a_hit("1", hit["_source"]), NAMES, model, text), "its vector is gone"
+@given(texts, texts, texts, texts)
+def test_a_vector_is_current_only_for_its_text_and_model(text, other_text, model, other_model):
+    """What `VectorFields.document` writes is current for the same text and the same model, and for no other."""
+    hit = make_hit_with_vector({"title": text, **FIELDS.document([1.0, 0.0], model, text)})
+    assert is_current(hit, FIELDS, model, text)
+    assert is_current(hit, FIELDS, other_model, other_text) == ((other_model, other_text) == (model, text))
+    assert not is_current(make_hit("1", hit["_source"]), FIELDS, model, text), "its vector is gone"
 
 
 @pytest.mark.parametrize("source", [{}, {"anthem": None}, {"anthem": {}}, {"anthem": "foreign"}])
-def test_a_product_without_a_point_is_never_current(source):
-    """A product whose point is absent, or was taken away, is not current."""
-    assert not has_vector_data(a_hit("1", source), NAMES)
-    assert not is_current(pointed(source), NAMES, "", "")
+def test_a_product_without_a_vector_is_never_current(source):
+    """A product whose vector is missing or was removed is not current."""
+    assert not has_vector_data(make_hit("1", source), FIELDS)
+    assert not is_current(make_hit_with_vector(source), FIELDS, "", "")
 
 
 @given(st.text(min_size=1), st.none() | st.text(min_size=1), st.integers(0), st.integers(1))
-def test_an_update_names_the_state_that_was_read(identity, routing, seq_no, term):
-    """An update holds only for the sequence number and primary term that were read, and keeps the routing."""
-    hit = a_hit(identity, {}, _seq_no=seq_no, _primary_term=term, **({"_routing": routing} if routing else {}))
+def test_an_update_is_conditional_on_the_state_that_was_read(product_id, routing, seq_no, term):
+    """An update names the sequence number and primary term that were read, and keeps the routing."""
+    hit = make_hit(product_id, {}, _seq_no=seq_no, _primary_term=term, **({"_routing": routing} if routing else {}))
     action = build_update_action(hit, {"anthem": None})
-    assert (action["_id"], action["if_seq_no"], action["if_primary_term"]) == (identity, seq_no, term)
+    assert (action["_id"], action["if_seq_no"], action["if_primary_term"]) == (product_id, seq_no, term)
     assert action.get("routing") == routing
 
 
-@given(st.text(min_size=1), words, words, st.dictionaries(keys, words))
-def test_a_loaded_product_keeps_all_it_has(identity, title, text, metadata):
+@given(st.text(min_size=1), texts, texts, st.dictionaries(keys, texts))
+def test_a_loaded_product_keeps_all_its_parts(product_id, title, text, metadata):
     """A product loaded from a file has its id and every part that is not empty."""
-    product = Product(identity, title, text, metadata)
-    action = build_index_action("shop", product.id, build_product_source(product))
-    assert action["_id"] == identity
+    product = Product(product_id, title, text, metadata)
+    action = build_index_action("products", product.id, build_product_source(product))
+    assert action["_id"] == product_id
     parts = {"title": title, "text": text, "metadata": metadata}
     assert action["_source"] == {name: value for name, value in parts.items() if value}
 
 
 @given(st.integers(0, 3 * MAX_LISTED_FAILURES))
-def test_all_failures_are_counted_and_few_are_kept(number):
-    """Every failure is counted; only the first are kept by name, so memory stays flat."""
+def test_all_failures_are_counted_and_the_first_are_listed(number):
+    """Every failure is counted; only the first are listed, so memory does not grow."""
     tally = IngestTally()
-    for identity in range(number):
-        tally.fail(str(identity), "because")
+    for product_id in range(number):
+        tally.count_failed(str(product_id), "because")
     report = tally.report()
     assert report.failed == number
-    assert report.failures == tuple(
-        IngestFailure(str(identity), "because") for identity in range(min(number, MAX_LISTED_FAILURES))
-    )
+    listed = tuple(IngestFailure(str(product_id), "because") for product_id in range(min(number, MAX_LISTED_FAILURES)))
+    assert report.failures == listed
 
 
-def test_a_report_says_every_count():
-    """The text of a report names what was written, skipped and failed, and what else there is to know."""
+def test_a_report_names_every_count():
+    """The text of a report gives the products written, skipped and failed, and the empty and conflicting ones."""
     text = str(IngestReport(11, 12, 13, 14, 15, 2.0))
-    for words_ in ("11 written", "12 skipped", "14 failed", "13 have no letter", "15 changed meanwhile"):
-        assert words_ in text
-    assert str(IndexSurvey("shop", 2000, 0, 0, 845)) == "shop: 2000 products, 0 without a vector.", "nothing is added"
-    assert "meanwhile" not in str(IngestReport(1, 0, 0, 0, 0, 0.0))
+    for part in ("11 written", "12 skipped", "14 failed", "13 have no letter", "15 changed during ingest"):
+        assert part in text
+    assert str(IndexSurvey("products", 2000, 0, 0, 845)) == "products: 2000 products, 0 without a vector.", "no cost"
+    assert "changed" not in str(IngestReport(1, 0, 0, 0, 0, 0.0))
+    assert IngestReport(1, 2, 3, 4, 5, 0.0).products == 15
 
 
-def test_a_survey_says_the_cost():
-    """Before it begins, ingest says how many vectors there are to make and what they will take."""
-    text = str(IndexSurvey("shop", 2000, 500, 1000, 845))
-    for words_ in ("2000 products", "1000 without", "500 with one of another model", "845 bytes", "0.8 MB"):
-        assert words_ in text
+def test_a_survey_names_the_cost():
+    """Before it writes, ingest prints how many vectors are missing or stale and what they will take."""
+    text = str(IndexSurvey("products", 2000, 500, 1000, 845))
+    for part in ("2000 products", "1000 without", "500 with a vector of another model", "845 bytes", "0.8 MB"):
+        assert part in text
 
 
 @given(st.lists(st.sampled_from(["red shoe", "", "!?", "sofa", "Schuh"]), max_size=20), st.data())
 def test_every_product_is_skipped_updated_or_empty(encoder, titles, data):
     """Each product of a page is skipped, updated or empty, and exactly those that are not current are updated."""
-    recipe, tally, done = VectorBuilder(encoder), IngestTally(), []
+    builder, tally, advanced = VectorBuilder(encoder), IngestTally(), []
     current = data.draw(st.lists(st.booleans(), min_size=len(titles), max_size=len(titles)))
-    documents = [recipe.documents([title])[0] if has else {} for title, has in zip(titles, current, strict=True)]
+    documents = [builder.build([title])[0] if has else {} for title, has in zip(titles, current, strict=True)]
     hits = [
-        a_hit(str(number), {"title": title, **document}, matched_queries=["anthem.vector"] if document else [])
+        make_hit(str(number), {"title": title, **document}, matched_queries=["anthem.vector"] if document else [])
         for number, (title, document) in enumerate(zip(titles, documents, strict=True))
     ]
-    actions = list(plan_updates([hits], recipe, tally, done.append))
-    assert len(actions) + tally.skipped + tally.empty == len(titles) == sum(done)
-    worded = {str(number) for number, title in enumerate(titles) if any(map(str.isalnum, title))}
-    assert {action["_id"] for action in actions} == worded - {str(n) for n, has in enumerate(current) if has}
+    actions = list(plan_updates([hits], builder, tally, advanced.append))
+    assert len(actions) + tally.skipped + tally.empty == len(titles) == sum(advanced)
+    with_words = {str(number) for number, title in enumerate(titles) if any(map(str.isalnum, title))}
+    assert {action["_id"] for action in actions} == with_words - {str(n) for n, has in enumerate(current) if has}
 
 
-def test_a_point_whose_text_has_gone_is_taken_away(encoder):
-    """A product that lost its text loses its point, once."""
-    recipe, tally = VectorBuilder(encoder), IngestTally()
-    hit = pointed({"title": "!", **recipe.documents(["red shoe"])[0]})
-    (action,) = plan_updates([[hit]], recipe, tally, lambda _: None)
+def test_a_product_that_lost_its_text_loses_its_vector(encoder):
+    """A product that lost its text loses its vector, once."""
+    builder, tally = VectorBuilder(encoder), IngestTally()
+    hit = make_hit_with_vector({"title": "!", **builder.build(["red shoe"])[0]})
+    (action,) = plan_updates([[hit]], builder, tally, lambda _: None)
     assert action["_source"] == {"doc": {"anthem": None}}
-    assert tally.empty == 0, "it counts when it is written"
-    tally.succeed("1")
+    assert tally.empty == 0, "it is counted when it has been written"
+    tally.count_written("1")
     assert (tally.written, tally.empty) == (0, 1)
-    assert not list(plan_updates([[a_hit("1", {"title": "!", "anthem": None})]], recipe, tally, lambda _: None))
+    assert not list(plan_updates([[make_hit("1", {"title": "!", "anthem": None})]], builder, tally, lambda _: None))
     assert tally.empty == 2
 
 
 @given(st.integers(0, 2000), st.sampled_from("aü€𝄞"))
-def test_an_id_is_good_up_to_512_bytes(length, letter):
+def test_an_id_is_valid_up_to_512_bytes(length, letter):
     """Ids are measured in bytes of UTF-8, as OpenSearch does."""
     assert (invalid_id_reason(letter * length) is None) == (0 < len((letter * length).encode()) <= 512)
 
 
-def test_a_failure_is_shown_on_one_harmless_line():
-    """An id or a reason with control characters cannot play with a terminal."""
+def test_a_failure_is_printed_on_one_harmless_line():
+    """Control characters in an id or a reason do not reach the terminal."""
     assert str(IngestFailure("a\x1b[2J", "line\nbreak\ud800")) == "a[2J: line break"
 
 
 @given(st.lists(st.sampled_from(["red shoe", "?!", "sofa"]), max_size=20))
 def test_every_loaded_product_is_written(encoder, titles):
-    """Loading writes every product in order, those with words with a current point and the others without."""
-    recipe, tally = VectorBuilder(encoder), IngestTally()
+    """Loading writes every product in order, those with words with a current vector and the others without one."""
+    builder, tally = VectorBuilder(encoder), IngestTally()
     products = [ProductDocument(str(number), {"title": title}) for number, title in enumerate(titles)]
-    actions = list(plan_loads(products, recipe, tally, NOWHERE, lambda _: None))
+    actions = list(plan_loads(products, builder, tally, EMPTY_INDEX, lambda _: None))
     assert [action["_id"] for action in actions] == [product.id for product in products]
     for action, title in zip(actions, titles, strict=True):
-        assert is_current(pointed(action["_source"]), NAMES, encoder.bundle.model, title) == (title != "?!")
-        tally.succeed(action["_id"])
+        hit = make_hit_with_vector(action["_source"])
+        assert is_current(hit, FIELDS, encoder.bundle.model_id, title) == (title != "?!")
+        tally.count_written(action["_id"])
     assert (tally.empty, tally.written + tally.empty) == (titles.count("?!"), len(titles))
 
 
@@ -206,44 +209,54 @@ def test_loading_reads_ahead_no_further_than_a_page(encoder):
     """Products are read as they are written: memory does not grow with the file."""
     read = []
     endless = (read.append(number) or ProductDocument(str(number), {"title": "sofa"}) for number in itertools.count())
-    next(plan_loads(endless, VectorBuilder(encoder), IngestTally(), NOWHERE, lambda _: None))
+    next(plan_loads(endless, VectorBuilder(encoder), IngestTally(), EMPTY_INDEX, lambda _: None))
     assert len(read) == 500
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 429, 503, "TIMEOUT"])
-@pytest.mark.parametrize("again", [CHANGED_STATUSES | BUSY_STATUSES, CHANGED_STATUSES, frozenset()])
-def test_a_refusal_is_kept_for_later_or_counted(status, again):
-    """A product the cluster refuses is read again where that can help, and counted as failed where it cannot."""
+@pytest.mark.parametrize("retry_statuses", [CHANGED_STATUSES | BUSY_STATUSES, CHANGED_STATUSES, frozenset()])
+def test_a_refused_product_is_retried_or_counted(status, retry_statuses):
+    """A product that the cluster refuses is kept for a retry if its status says so, and counted as failed otherwise."""
     tally = IngestTally()
-    _handle_refusal({"_id": "1", "status": status, "error": {"type": "any", "reason": "because"}}, tally, again)
-    later = status in again
-    assert tally.again == (["1"] if later else [])
-    assert tally.failures == ([] if later else [IngestFailure("1", "because")])
+    item = {"_id": "1", "status": status, "error": {"type": "any", "reason": "because"}}
+    _count_refusal(item, tally, retry_statuses)
+    is_retried = status in retry_statuses
+    assert tally.retry_ids == (["1"] if is_retried else [])
+    assert tally.failures == ([] if is_retried else [IngestFailure("1", "because")])
 
 
 @pytest.mark.parametrize("status", [401, 403, "N/A"])
 def test_a_cluster_that_is_gone_ends_the_run(status):
-    """Where a whole request failed and the next would fail alike, ingest stops rather than fail every product."""
-    error = TransportError(status, "no")
+    """If a whole request failed and the next one would fail alike, ingest stops instead of failing every product."""
+    item = {"_id": "1", "status": status, "error": "no", "exception": TransportError(status, "no")}
     with pytest.raises(TransportError):
-        _handle_refusal(
-            {"_id": "1", "status": status, "error": "no", "exception": error},
-            IngestTally(),
-            CHANGED_STATUSES | BUSY_STATUSES,
-        )
+        _count_refusal(item, IngestTally(), CHANGED_STATUSES | BUSY_STATUSES)
 
 
-def test_a_cluster_that_does_not_answer_is_said_so(encoder):
-    """No answer is an error of the cluster, in words."""
+def test_a_cluster_that_does_not_answer_is_an_error_in_words(encoder):
+    """If the cluster does not answer, the error says so."""
     with pytest.raises(ClusterError, match="does not answer"), connect("http://127.0.0.1:9") as client:
-        survey_index(client, "shop", encoder.bundle)
+        survey_index(client, "products", encoder.bundle)
 
 
 def test_a_field_that_no_corpus_has_is_refused(encoder):
-    """A misspelled field of a corpus is refused before anything is sent, rather than loaded without points."""
+    """A misspelled field of a corpus is refused before anything is sent, rather than loaded without vectors."""
     with pytest.raises(DataError, match="titel"), connect("http://127.0.0.1:9") as client:
-        load_products(client, "shop", [], encoder, fields=["title", "titel"])
+        load_products(client, "products", [], encoder, text_fields=["title", "titel"])
     check_beir_fields(["title", "text", "metadata.brand.name"])
+
+
+def test_sigterm_interrupts_only_while_following():
+    """SIGTERM raises KeyboardInterrupt inside the block; the handler from before is restored after it."""
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda *_: received.append("before"))
+    try:
+        with pytest.raises(KeyboardInterrupt), _sigterm_as_interrupt():
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == ["before"]
 
 
 def test_help_has_an_example():

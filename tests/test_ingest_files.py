@@ -1,4 +1,4 @@
-"""Laws of products read from files of any format, and of loading them on a real node."""
+"""Reading products from files of every format, and loading them on a real node."""
 
 import csv
 import gzip
@@ -24,49 +24,49 @@ cells = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_
 rows = st.lists(st.fixed_dictionaries({"id": st.integers(0).map(str), "title": cells, "brand": cells}), max_size=8)
 
 
-def written(path, table, kind):
-    """Write rows in a format, and return the path."""
+def write_table(path, table, file_format):
+    """Write rows in a format; returns the path."""
     columns = ["id", "title", "brand"]
-    if kind == "parquet":
+    if file_format == "parquet":
         parquet.write_table(pa.Table.from_pylist(table, pa.schema([(name, pa.string()) for name in columns])), path)
         return path
-    if kind == "jsonl":
+    if file_format == "jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in table))
         return path
-    form = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None} if kind == "tsv" else {}
+    dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None} if file_format == "tsv" else {}
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, **form)
+    writer = csv.DictWriter(text, columns, **dialect)
     writer.writeheader()
     writer.writerows(table)
     path.write_bytes(text.getvalue().encode("utf-8-sig"))
     return path
 
 
-def read(path, *how):
-    """Products and problems of a file."""
-    problems = []
-    return list(read_product_file(locate_product_file(path, *how), problems.append)), problems
+def read(path):
+    """Products and skipped lines of a file."""
+    skipped = []
+    return list(read_product_file(locate_product_file(path), skipped.append)), skipped
 
 
 @given(rows, st.booleans())
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
-def test_every_format_gives_the_same_products(tmp_path_factory, kind, table, packed):
-    """A table reads the same from every format, plain or gzipped, told by the name; what is empty is left out."""
-    path = written(tmp_path_factory.mktemp("files") / f"shop.{kind}", table, kind)
-    if packed and kind != "parquet":
-        path = path.with_suffix(f".{kind}.gz")
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "tsv", "parquet"])
+def test_every_format_gives_the_same_products(tmp_path_factory, file_format, table, is_gzipped):
+    """A table reads the same from every format, plain or gzipped, as its name suggests; empty cells are omitted."""
+    path = write_table(tmp_path_factory.mktemp("files") / f"products.{file_format}", table, file_format)
+    if is_gzipped and file_format != "parquet":
+        path = path.with_suffix(f".{file_format}.gz")
         path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
     expected = [ProductDocument(row["id"], {key: value for key, value in row.items() if value}) for row in table]
     assert read(path) == (expected, [])
 
 
 def test_parquet_values_become_json(tmp_path):
-    """Lists, objects, dates and decimals keep their meaning; what is no number becomes nothing."""
+    """Lists, objects, dates and decimals keep their meaning; NaN is omitted."""
     row = {"id": 7, "title": "sofa", "sizes": ["s", None], "brand": {"name": "Acme"}, "price": Decimal("9.50")}
     row |= {"made": datetime(2026, 1, 2, tzinfo=UTC), "rank": float("nan")}
-    parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "shop.parquet")
-    ((product,), problems) = read(tmp_path / "shop.parquet")
-    assert not problems
+    parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "products.parquet")
+    ((product,), skipped) = read(tmp_path / "products.parquet")
+    assert not skipped
     assert product.id == "7"
     expected = {"id": 7, "title": "sofa", "sizes": ["s", None], "brand": {"name": "Acme"}, "price": 9.5}
     assert product.source == expected | {"made": "2026-01-02T00:00:00+00:00"}
@@ -77,12 +77,12 @@ def test_parquet_values_become_json(tmp_path):
              b'{"id": 1, "price": NaN}']
 )  # fmt: skip
 def test_a_bad_line_is_reported_and_the_rest_is_read(tmp_path, line):
-    """One bad line of many is skipped and reported with its number; of few it stops the command."""
+    """One bad line of many is skipped and reported with its number; one of few is an error."""
     good = [json.dumps({"id": number}).encode() for number in range(200)]
-    path = tmp_path / "shop.jsonl"
+    path = tmp_path / "products.jsonl"
     path.write_bytes(b"\n".join([*good[:100], line, *good[100:]]))
-    found, (problem,) = read(path)
-    assert ([product.id for product in found], problem.line) == ([str(number) for number in range(200)], 101)
+    products, (skipped,) = read(path)
+    assert ([product.id for product in products], skipped.line) == ([str(number) for number in range(200)], 101)
     path.write_bytes(b"\n".join([*good[:10], line]))
     with pytest.raises(DataError, match="1 of 11"):
         read(path)
@@ -91,27 +91,27 @@ def test_a_bad_line_is_reported_and_the_rest_is_read(tmp_path, line):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"id,title,title\n1,a,b\n", "different names"),
+        ("a.csv", b"id,title,title\n1,a,b\n", "distinct names"),
         ("a.csv", b'id,title\n1,"open\n', "quotation mark"),
         ("a.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 9)[:-9], "cannot be read"),
         ("a.parquet", b"PAR1", "cannot be read as Parquet"),
-        ("a.parquet.gz", b"", "unpack it"),
+        ("a.parquet.gz", b"", "Decompress it"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message):
-    """A file that is not what its name says is refused with what to do."""
+    """A file that is not what its name says is refused, and the message says what to do."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         read(tmp_path / name)
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
-def test_memory_does_not_grow_with_the_file(tmp_path, kind):
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
+def test_memory_does_not_grow_with_the_file(tmp_path, file_format):
     """Ten times the products take no more memory to read."""
     peaks = []
     for number in (2_000, 2_000, 20_000):  # the first run warms up
         table = [{"id": str(n), "title": f"sofa {n}", "brand": "Acme"} for n in range(number)]
-        file = locate_product_file(written(tmp_path / f"{number}.{kind}", table, kind))
+        file = locate_product_file(write_table(tmp_path / f"{number}.{file_format}", table, file_format))
         del table
         tracemalloc.start()
         assert sum(1 for _ in read_product_file(file, print)) == number
@@ -122,7 +122,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, kind):
 
 @pytest.mark.node
 def test_standard_input_is_loaded_once(client, cluster, index, tmp_path):
-    """Rows from standard input become products with points; the same rows again write nothing, a changed one itself."""
+    """Rows from standard input become products with vectors; repeated, only changed rows are written."""
 
     def run(table):
         text = "".join(f"{sku},{name},{maker}\n" for sku, name, maker in table)
@@ -141,9 +141,9 @@ def test_standard_input_is_loaded_once(client, cluster, index, tmp_path):
 
 
 @pytest.mark.node
-def test_nothing_is_written_of_a_file_without_the_field(client, cluster, index, tmp_path):
-    """A misspelled column is refused with those there are, before the index is made."""
-    path = written(tmp_path / "shop.csv", [{"id": "1", "title": "sofa", "brand": "Acme"}], "csv")
+def test_nothing_is_written_from_a_file_without_the_field(client, cluster, index, tmp_path):
+    """A misspelled column is refused, listing the columns, before the index is created."""
+    path = write_table(tmp_path / "products.csv", [{"id": "1", "title": "sofa", "brand": "Acme"}], "csv")
     result = CliRunner().invoke(ingest, [index, "--corpus", str(path), "--field", "titel", "--url", cluster])
     assert result.exit_code == 4
     assert "brand, id, title" in result.stderr

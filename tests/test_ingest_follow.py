@@ -1,4 +1,4 @@
-"""Laws of following an index, of a second model, of slices and of a copy with graphs, on a real node."""
+"""Following an index, a second model, slices, and a copy with graphs, on a real node."""
 
 import json
 import signal
@@ -17,18 +17,18 @@ from anthem_ingest import ann
 from anthem_ingest.ann import create_ann_copy
 from anthem_ingest.cli import ingest
 from anthem_ingest.follow import catch_up, read_checkpoints
-from anthem_ingest.ingest import DEFAULT_OPTIONS, IngestOptions, ingest_index, prepare_index
+from anthem_ingest.ingest import DEFAULT_OPTIONS, IngestOptions, ingest_index
 from anthem_ingest.multi_model import choose_vector_fields, list_stale_objects, switch_aliases
 from anthem_ingest.slices import SliceTask, ingest_in_slices
 
 pytestmark = pytest.mark.node
 
-FIELDS = ("title",)
-FIRST = VectorFields()
+TEXT_FIELDS = ("title",)
+FIRST_MODEL_FIELDS = VectorFields()
 
 
-def fill(client, index, number=20, shards=2):
-    """Make an index of numbered sofas."""
+def create_index(client, index, number=20, shards=2):
+    """Create an index of numbered sofas."""
     settings = {"number_of_shards": shards, "number_of_replicas": 0}
     client.indices.create(
         index=index, body={"settings": settings, "mappings": {"properties": {"title": {"type": "text"}}}}
@@ -37,27 +37,27 @@ def fill(client, index, number=20, shards=2):
     client.bulk(index=index, body=lines, refresh=True)
 
 
-def pointed(client, index, names=FIRST):
+def count_vectors(client, index, vector_fields=FIRST_MODEL_FIELDS):
     """Number of products with a vector."""
     client.indices.refresh(index=index)
-    return client.count(index=index, body={"query": {"exists": {"field": names.vector}}})["count"]
+    return client.count(index=index, body={"query": {"exists": {"field": vector_fields.vector}}})["count"]
 
 
 @pytest.fixture
-def other(encoder):
-    """The same encoder under another model's id."""
-    return Encoder(replace(encoder.bundle, model="0123abcd" + encoder.bundle.model[8:]))
+def other_encoder(encoder):
+    """The same encoder under another model id."""
+    return Encoder(replace(encoder.bundle, model_id="0123abcd" + encoder.bundle.model_id[8:]))
 
 
 def test_a_look_finds_what_was_written_since(client, index, encoder):
-    """New products, changed texts and vectors that a feed erased are found, and nothing else is read or written."""
-    fill(client, index)
+    """New products, changed titles and vectors that a feed erased are found, and nothing else is read or written."""
+    create_index(client, index)
     ingest_index(client, index, encoder)
-    seen = read_checkpoints(client, index)
+    last = read_checkpoints(client, index)
 
     def look():
-        nonlocal seen
-        report, seen = catch_up(client, index, encoder, FIELDS, DEFAULT_OPTIONS, seen)
+        nonlocal last
+        report, last = catch_up(client, index, encoder, TEXT_FIELDS, DEFAULT_OPTIONS, last)
         return report.written, report.skipped
 
     assert look() == (0, 0)
@@ -69,23 +69,24 @@ def test_a_look_finds_what_was_written_since(client, index, encoder):
     assert look() == (3, 1)
     assert look() == (0, 3)
     assert look() == (0, 0)
-    assert pointed(client, index) == 20
+    assert count_vectors(client, index) == 20
 
 
-def test_an_index_made_anew_is_read_anew(client, index, encoder):
-    """Under a name that now means another index, every product is read."""
-    fill(client, index)
-    seen = read_checkpoints(client, index)
+def test_a_recreated_index_is_prepared_and_read_again(client, index, encoder):
+    """If another index has been created with the name, it gets the vector fields and every product is read."""
+    create_index(client, index)
+    last = read_checkpoints(client, index)
     client.indices.delete(index=index)
-    fill(client, index)
-    prepare_index(client, index, encoder.bundle, FIELDS)
-    report, _ = catch_up(client, index, encoder, FIELDS, DEFAULT_OPTIONS, seen)
+    create_index(client, index)
+    report, _ = catch_up(client, index, encoder, TEXT_FIELDS, DEFAULT_OPTIONS, last)
     assert report.written == 20
+    vector = client.indices.get_mapping(index=index)[index]["mappings"]["properties"]["anthem"]["properties"]["vector"]
+    assert vector["type"] == "knn_vector"
 
 
 def test_the_command_follows_until_it_is_interrupted(client, cluster, index, tmp_path):
-    """`--follow` gives new products their vectors as they come, and ends in 0 with its counts when interrupted."""
-    fill(client, index)
+    """`--follow` gives new products their vectors as they arrive; on SIGTERM it prints its counts and exits with 0."""
+    create_index(client, index)
     command = [
         sys.executable,
         "-c",
@@ -101,9 +102,9 @@ def test_the_command_follows_until_it_is_interrupted(client, cluster, index, tmp
             if number > 20:
                 client.index(index=index, id=str(number), body={"title": f"boot {number}"})
             end = time.monotonic() + 30
-            while pointed(client, index) < number and time.monotonic() < end:
+            while count_vectors(client, index) < number and time.monotonic() < end:
                 time.sleep(0.1)
-            assert pointed(client, index) == number
+            assert count_vectors(client, index) == number
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         counts = json.loads(process.communicate(timeout=20)[0])
@@ -111,64 +112,64 @@ def test_the_command_follows_until_it_is_interrupted(client, cluster, index, tmp
     assert counts["written"] == 22
 
 
-def test_a_second_model_lives_beside_the_first_until_the_switch(client, index, encoder, other):
-    """Vectors of a new model leave the old ones alone; the aliases follow the switch; pruning takes the old ones."""
-    fill(client, index)
+def test_a_second_model_lives_beside_the_first_until_the_switch(client, index, encoder, other_encoder):
+    """Vectors of a new model do not change the old ones; the switch moves the aliases; pruning removes the old ones."""
+    create_index(client, index)
     ingest_index(client, index, encoder)
-    assert choose_vector_fields(client, index, encoder.bundle.model, beside=True) == VectorFields("anthem")
-    assert choose_vector_fields(client, index, other.bundle.model) == VectorFields("anthem"), (
+    assert choose_vector_fields(client, index, encoder.bundle.model_id, beside=True) == VectorFields("anthem")
+    assert choose_vector_fields(client, index, other_encoder.bundle.model_id) == VectorFields("anthem"), (
         "without --beside it replaces"
     )
-    new = choose_vector_fields(client, index, other.bundle.model, beside=True)
+    new = choose_vector_fields(client, index, other_encoder.bundle.model_id, beside=True)
     assert new == VectorFields("anthem_0123abcd")
     client.indices.put_mapping(index=index, body=new.mapping(encoder.bundle.dimension))
     with pytest.raises(ClusterError, match="20 products"):
         switch_aliases(client, index, new)
-    assert ingest_index(client, index, other, options=IngestOptions(names=new)).written == 20
-    assert choose_vector_fields(client, index, other.bundle.model) == new
-    assert pointed(client, index) == pointed(client, index, new) == 20
-    with pytest.raises(ClusterError, match="switch first"):
+    assert ingest_index(client, index, other_encoder, options=IngestOptions(new)).written == 20
+    assert choose_vector_fields(client, index, other_encoder.bundle.model_id) == new
+    assert count_vectors(client, index) == count_vectors(client, index, new) == 20
+    with pytest.raises(ClusterError, match="switch to this one first"):
         list_stale_objects(client, index, new)
-    for names in (VectorFields("anthem"), new):
-        switch_aliases(client, index, names)
-        assert resolve_current_fields(client.indices.get_mapping(index=index)[index]["mappings"]) == names
+    for vector_fields in (VectorFields("anthem"), new):
+        switch_aliases(client, index, vector_fields)
+        assert resolve_current_fields(client.indices.get_mapping(index=index)[index]["mappings"]) == vector_fields
         model = client.search(
             index=index, body={"size": 1, "script_fields": {"m": {"script": "doc['anthem_current.model'].value"}}}
         )["hits"]["hits"][0]["fields"]["m"]
-        assert model == [encoder.bundle.model if names.name == "anthem" else other.bundle.model]
+        assert model == [encoder.bundle.model_id if vector_fields.name == "anthem" else other_encoder.bundle.model_id]
     assert list_stale_objects(client, index, new) == ("anthem",)
 
 
 def test_the_command_switches_and_prunes(client, cluster, index, tmp_path, bundle):
-    """`--beside --prune` leaves one model's vectors, which the aliases name, and a second run writes nothing."""
-    fill(client, index)
+    """`--beside --prune` leaves the vectors of one model, which the aliases name; a second run writes nothing."""
+    create_index(client, index)
     client.indices.put_mapping(index=index, body=VectorFields().mapping(bundle.dimension))
     foreign = VectorFields().document([1.0] + [0.0] * bundle.dimension, "another", "red sofa")
     client.update(index=index, id="1", body={"doc": foreign}, refresh=True)
     command = [index, "--url", cluster, "--beside", "--prune", "--json", "--dead-letter", str(tmp_path / "dead")]
     counts = [json.loads(CliRunner().invoke(ingest, command).stdout) for _ in range(2)]
     assert [(count["written"], count["skipped"]) for count in counts] == [(20, 0), (0, 20)]
-    assert counts[0]["object"] == f"anthem_{bundle.model[:8]}"
+    assert counts[0]["object"] == f"anthem_{bundle.model_id[:8]}"
     client.indices.refresh(index=index)
     assert "anthem" not in client.get(index=index, id="1")["_source"]
-    assert pointed(client, index, VectorFields(counts[0]["object"])) == 20
+    assert count_vectors(client, index, VectorFields(counts[0]["object"])) == 20
 
 
 @pytest.mark.parametrize("shards", [1, 3])
 def test_slices_cover_an_index(client, cluster, index, tmp_path, bundle, shards):
     """Two processes give every product its vector, once."""
-    fill(client, index, 40, shards)
+    create_index(client, index, 40, shards)
     client.indices.put_mapping(index=index, body=VectorFields().mapping(bundle.dimension))
-    share = SliceTask(index, str(bundle.path), FIELDS, VectorFields(), tmp_path / "dead", cluster)
-    steps = []
-    report = ingest_in_slices(share, 2, steps.append)
-    assert (report.written, report.skipped, report.failed, sum(steps)) == (40, 0, 0, 40)
-    assert pointed(client, index) == 40
+    task = SliceTask(index, str(bundle.path), TEXT_FIELDS, VectorFields(), tmp_path / "dead", cluster)
+    advanced = []
+    report = ingest_in_slices(task, 2, advanced.append)
+    assert (report.written, report.skipped, report.failed, sum(advanced)) == (40, 0, 0, 40)
+    assert count_vectors(client, index) == 40
 
 
-def test_a_copy_with_graphs_takes_the_alias(client, index, encoder):
-    """The copy has all products, a graph that finds them, and the aliases with their filters; the old index is kept."""
-    fill(client, index)
+def test_a_copy_with_graphs_gets_the_aliases(client, index, encoder):
+    """The copy has all products, a graph that finds them, and the aliases with filters; the original is kept."""
+    create_index(client, index)
     ingest_index(client, index, encoder)
     alias, red = f"{index}-alias", f"{index}-red"
     client.indices.put_alias(index=index, name=alias)
@@ -177,7 +178,7 @@ def test_a_copy_with_graphs_takes_the_alias(client, index, encoder):
     assert (copy.products, copy.aliases) == (20, (alias, red))
     assert list(client.indices.get(index=alias)) == [f"{index}-ann"]
     assert client.indices.get_alias(index=f"{index}-ann")[f"{index}-ann"]["aliases"][red]["filter"]
-    vector = encoder.products(["red sofa 7"])[0].tolist()
+    vector = encoder.encode_products(["red sofa 7"])[0].tolist()
     found = client.search(index=alias, body={"query": {"knn": {"anthem.vector": {"vector": vector, "k": 1}}}})
     assert "7" in [hit["_id"] for hit in found["hits"]["hits"]]
     assert client.count(index=index)["count"] == 20
@@ -185,9 +186,9 @@ def test_a_copy_with_graphs_takes_the_alias(client, index, encoder):
         create_ann_copy(client, alias, VectorFields())
 
 
-def test_a_copy_goes_on_where_it_was(client, index, encoder):
-    """A copy made before takes on what was changed, added and deleted since, and nothing is older in it."""
-    fill(client, index)
+def test_a_copy_is_resumed(client, index, encoder):
+    """An earlier copy is updated with the products that were changed, added and deleted since."""
+    create_index(client, index)
     ingest_index(client, index, encoder)
     create_ann_copy(client, index, VectorFields())
     client.update(index=index, id="1", body={"doc": {"title": "green sofa"}})
@@ -201,18 +202,18 @@ def test_a_copy_goes_on_where_it_was(client, index, encoder):
     assert (found["1"], found["new"], "2" in found) == ("green sofa", "boot", False)
 
 
-def test_a_copy_that_is_not_the_same_gets_no_alias(client, index, encoder, monkeypatch):
-    """Where count or sample differ, the alias stays."""
-    fill(client, index)
+def test_a_copy_that_differs_gets_no_alias(client, index, encoder, monkeypatch):
+    """If count or sample differ, the alias is not moved."""
+    create_index(client, index)
     ingest_index(client, index, encoder)
     client.indices.put_alias(index=index, name=f"{index}-alias")
-    copied = ann._copy_until_unchanged
+    copy_until_unchanged = ann._copy_until_unchanged
 
-    def and_spoilt(client_, old, new, advance):
-        copied(client_, old, new, advance)
+    def copy_and_delete_one(client_, old, new, advance):
+        copy_until_unchanged(client_, old, new, advance)
         client_.delete(index=new, id="1", refresh=True)
 
-    monkeypatch.setattr(ann, "_copy_all", and_spoilt)
-    with pytest.raises(ClusterError, match="not the same"):
+    monkeypatch.setattr(ann, "_copy_until_unchanged", copy_and_delete_one)
+    with pytest.raises(ClusterError, match="differs from"):
         create_ann_copy(client, f"{index}-alias", VectorFields())
     assert list(client.indices.get(index=f"{index}-alias")) == [index]

@@ -1,4 +1,4 @@
-"""Laws of what an index must be like to take points."""
+"""What an index must be like to take vectors, and the mappings that ingest adds."""
 
 import pytest
 from hypothesis import given
@@ -18,27 +18,27 @@ from anthem_ingest.mapping import (
     check_text_fields,
 )
 
-NAMES = VectorFields()
+FIELDS = VectorFields()
 OPENSEARCH_3_6 = "137277827"
 OPENSEARCH_2_11 = str(2110099 ^ 0x08000000)
 ANCESTOR_7_10 = "7100299"
 
 
-def an_index(mappings=None, created=OPENSEARCH_3_6, **settings):
-    """Return an index as the cluster would describe it."""
-    return IndexDescription("shop", mappings or {}, {"version": {"created": created}, **settings})
+def describe(mappings=None, created=OPENSEARCH_3_6, **settings):
+    """An index as the cluster would describe it."""
+    return IndexDescription("products", mappings or {}, {"version": {"created": created}, **settings})
 
 
-@pytest.mark.parametrize("name", ["", "_all", "shop-*", "a,b", "sho?", "remote:shop"])
+@pytest.mark.parametrize("name", ["", "_all", "products-*", "a,b", "product?", "remote:products"])
 def test_patterns_are_refused(name):
     """A name that can stand for several indices, or for one elsewhere, is refused."""
-    with pytest.raises(ClusterError, match="no name of one index"):
+    with pytest.raises(ClusterError, match="not the name of one index"):
         check_index_name(name)
 
 
 @given(st.from_regex(r"[a-z0-9äß][a-z0-9_.\-äß]*", fullmatch=True))
-def test_names_of_one_index_are_taken(name):
-    """Any other name is taken."""
+def test_names_of_one_index_are_accepted(name):
+    """Any other name is accepted."""
     check_index_name(name)
 
 
@@ -46,36 +46,36 @@ def test_names_of_one_index_are_taken(name):
     ("created", "version"), [(OPENSEARCH_3_6, (3, 6, 0)), (OPENSEARCH_2_11, (2, 11, 0)), (ANCESTOR_7_10, (0, 0, 0))]
 )
 def test_the_version_that_created_an_index_is_read(created, version):
-    """The id an index keeps of its version gives major and minor."""
-    assert an_index(created=created).created == version
+    """The version id of an index gives the release that created it."""
+    assert describe(created=created).created == version
 
 
 @pytest.mark.parametrize("block", ["read_only", "read_only_allow_delete", "write", "metadata"])
-def test_a_blocked_index_is_refused_with_the_cure(block):
-    """A blocked index is refused, with the request that lifts the block."""
+def test_a_blocked_index_is_refused(block):
+    """A blocked index is refused, and the message has the request that removes the block."""
     with pytest.raises(ClusterError, match=rf"index\.blocks\.{block}"):
-        check_index_writable(an_index(blocks={block: "true"}))
-    check_index_writable(an_index(blocks={block: "false"}))
+        check_index_writable(describe(blocks={block: "true"}))
+    check_index_writable(describe(blocks={block: "false"}))
 
 
-def test_an_old_index_takes_points_only_with_knn():
-    """An index from before 2.17 is refused unless it was made for vectors."""
+def test_an_old_index_takes_vectors_only_with_knn():
+    """An index created before 2.17 is refused unless it has `index.knn`."""
     with pytest.raises(ClusterError, match="Reindex"):
-        check_index_writable(an_index(created=OPENSEARCH_2_11))
-    check_index_writable(an_index(created=OPENSEARCH_2_11, knn="true"))
+        check_index_writable(describe(created=OPENSEARCH_2_11))
+    check_index_writable(describe(created=OPENSEARCH_2_11, knn="true"))
 
 
 @pytest.mark.parametrize("source", [{"enabled": False}, {"excludes": ["price"]}, {"includes": ["title"]}])
 def test_an_update_that_would_lose_something_is_refused(source):
-    """Where `_source` is not whole, an update in place would lose data, so there is none."""
+    """If `_source` is not whole, an update would lose data, so the index is refused."""
     with pytest.raises(ClusterError, match="whole _source"):
-        check_source(an_index({"_source": source}))
-    check_source(an_index({"_source": {"enabled": True}}))
+        check_source(describe({"_source": source}))
+    check_source(describe({"_source": {"enabled": True}}))
 
 
 @pytest.mark.parametrize("field", ["title", "brand.name", "hidden.any", "raw.any", "flat.a.b"])
-def test_fields_documents_can_have_are_taken(field):
-    """A mapped field is taken, and any below an object the mapping does not look into."""
+def test_fields_that_can_hold_values_are_accepted(field):
+    """A mapped field is accepted, and any field under an object that is not mapped in detail."""
     properties = {
         "title": {"type": "text"},
         "brand": {"properties": {"name": {"type": "text"}}},
@@ -83,33 +83,33 @@ def test_fields_documents_can_have_are_taken(field):
         "raw": {"type": "object", "enabled": False},
         "flat": {"type": "flat_object"},
     }
-    check_text_fields(an_index({"properties": properties}), [field])
+    check_text_fields(describe({"properties": properties}), [field])
 
 
 @pytest.mark.parametrize("field", ["titel", "title.keyword", "name"])
-def test_fields_no_document_has_are_refused(field):
-    """A field that is not mapped, a multi-field or an alias has no value of its own and is refused."""
+def test_fields_that_cannot_hold_values_are_refused(field):
+    """A field that is not mapped, a multi-field and an alias hold no values and are refused."""
     properties = {
         "title": {"type": "text", "fields": {"keyword": {"type": "keyword"}}},
         "name": {"type": "alias", "path": "title"},
     }
     with pytest.raises(ClusterError, match=f"no field {field}"):
-        check_text_fields(an_index({"properties": properties}), [field])
+        check_text_fields(describe({"properties": properties}), [field])
 
 
 @given(st.sets(st.sampled_from(["vector", "model", "text_hash"])), st.integers(1, 512), st.booleans())
 def test_only_the_missing_fields_are_added(there, dimension, knn):
-    """Fields that are there are left alone, the others are added, and then nothing is missing."""
-    whole = NAMES.mapping(dimension)["properties"]["anthem"]["properties"]
+    """Only missing fields are added, and after that none is missing."""
+    whole = FIELDS.mapping(dimension)["properties"]["anthem"]["properties"]
     present = {name: whole[name] for name in there}
     settings = {"knn": "true"} if knn else {}
-    index = an_index({"properties": {"anthem": {"properties": present}}}, **settings)
-    body = build_missing_mapping(index, NAMES, dimension)
+    index = describe({"properties": {"anthem": {"properties": present}}}, **settings)
+    body = build_missing_mapping(index, FIELDS, dimension)
     added = body["properties"]["anthem"]["properties"] if body else {}
     assert set(added) == set(whole) - there
     assert ("method" in added.get("vector", {})) == (knn and "vector" not in there)
-    full = an_index({"properties": {"anthem": {"properties": present | added}}}, **settings)
-    assert build_missing_mapping(full, NAMES, dimension) is None
+    full = describe({"properties": {"anthem": {"properties": present | added}}}, **settings)
+    assert build_missing_mapping(full, FIELDS, dimension) is None
 
 
 @pytest.mark.parametrize(
@@ -121,52 +121,52 @@ def test_only_the_missing_fields_are_added(there, dimension, knn):
         {"properties": {"model": {"type": "text"}}},
     ],
 )
-def test_other_fields_of_these_names_are_refused(field):
+def test_conflicting_fields_are_refused(field):
     """A field of the same name with another type or dimension is refused, and the message says what to do."""
     with pytest.raises(ClusterError, match="_reindex"):
-        build_missing_mapping(an_index({"properties": {"anthem": field}}), NAMES, 64)
+        build_missing_mapping(describe({"properties": {"anthem": field}}), FIELDS, 64)
 
 
-def test_a_new_index_lacks_nothing():
-    """An index made for products takes points at once, and an update in place loses nothing of it."""
-    index = an_index(build_new_index_body(NAMES, 64)["mappings"])
-    assert build_missing_mapping(index, NAMES, 64) is None
+def test_a_new_index_is_complete():
+    """A new index has all vector fields, and keeps its whole `_source`."""
+    index = describe(build_new_index_body(FIELDS, 64)["mappings"])
+    assert build_missing_mapping(index, FIELDS, 64) is None
     check_text_fields(index, ["title", "text"])
     check_source(index)
 
 
-def test_a_new_index_with_graphs_lacks_nothing():
-    """Made with graphs, a new index names the engine for them, and takes points at once too."""
-    body = build_new_index_body(NAMES, 64, knn=True)
+def test_a_new_index_with_graphs_is_complete():
+    """A new index with graphs names their engine, and has all vector fields too."""
+    body = build_new_index_body(FIELDS, 64, knn=True)
     assert body["settings"]["index.knn"] is True
     assert body["mappings"]["properties"]["anthem"]["properties"]["vector"]["method"]["engine"] == "lucene"
-    assert build_missing_mapping(an_index(body["mappings"], knn="true"), NAMES, 64) is None
+    assert build_missing_mapping(describe(body["mappings"], knn="true"), FIELDS, 64) is None
 
 
-OPEN = {"properties": {"title": {"type": "text"}}}
+DYNAMIC_MAPPING = {"properties": {"title": {"type": "text"}}}
 
 
 @pytest.mark.parametrize("release", [Release(2, 19), Release(2, 19, 2)])
 def test_an_index_that_would_lose_shards_is_refused(release):
-    """Before 2.19.3 an index without graphs that takes new fields is refused: what was found, wanted, to do."""
-    wanted = rf"on OpenSearch {release}: .*Wanted: 2\.19\.3 or newer.*Upgrade, or .*ANTHEM_ACCEPT_OUTAGES"
-    with pytest.raises(ClusterError, match=wanted):
-        check_mapping_changes(an_index(OPEN), release)
-    with pytest.raises(ClusterError, match=wanted):
-        check_mapping_changes(an_index({**OPEN, "dynamic": "true"}), release)
+    """Before 2.19.3 an index without graphs whose mapping can grow is refused, and the message says what to do."""
+    message = rf"on OpenSearch {release}: .*Expected: OpenSearch 2\.19\.3 or newer.*Upgrade, or .*ANTHEM_ACCEPT_OUTAGES"
+    with pytest.raises(ClusterError, match=message):
+        check_mapping_changes(describe(DYNAMIC_MAPPING), release)
+    with pytest.raises(ClusterError, match=message):
+        check_mapping_changes(describe({**DYNAMIC_MAPPING, "dynamic": "true"}), release)
 
 
 @pytest.mark.parametrize(
     ("index", "release"),
     [
-        (an_index(OPEN), Release(2, 19, 3)),
-        (an_index(OPEN), Release(3, 0)),
-        (an_index(OPEN, knn="true"), Release(2, 19)),
-        (an_index({**OPEN, "dynamic": "strict"}), Release(2, 19)),
-        (an_index({**OPEN, "dynamic": False}), Release(2, 19)),
-        (an_index(NAMES.mapping(64)), Release(2, 19)),
+        (describe(DYNAMIC_MAPPING), Release(2, 19, 3)),
+        (describe(DYNAMIC_MAPPING), Release(3, 0)),
+        (describe(DYNAMIC_MAPPING, knn="true"), Release(2, 19)),
+        (describe({**DYNAMIC_MAPPING, "dynamic": "strict"}), Release(2, 19)),
+        (describe({**DYNAMIC_MAPPING, "dynamic": False}), Release(2, 19)),
+        (describe(FIELDS.mapping(64)), Release(2, 19)),
     ],
 )
-def test_an_index_that_loses_none_is_taken(index, release):
-    """A newer release, graphs, a closed mapping, or vectors that are there already: nothing is refused."""
+def test_an_index_that_keeps_its_shards_is_accepted(index, release):
+    """A newer release, graphs, a closed mapping or existing vectors: the index is accepted."""
     check_mapping_changes(index, release)

@@ -1,4 +1,4 @@
-"""What ml-commons reads of our answers, with the jars it reads them with; Python's JSON is no witness for Java's."""
+"""ml-commons can read our responses: they are parsed with its own jars, because Java's JSON differs from Python's."""
 
 import json
 import subprocess
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from anthem_core.errors import NodeError
-from anthem_sandbox.node.artifact_cache import cache_folder, create_maven_context
+from anthem_core.opensearch.local_node import cache_folder
+from anthem_sandbox.node.artifact_cache import create_maven_context
 from anthem_sandbox.node.java import find_java
 
 JARS = ("com.jayway.jsonpath:json-path:2.9.0", "net.minidev:json-smart:2.5.2")
@@ -17,29 +18,29 @@ TITLES = [f"{colour} {noun} {size}" for colour in ("red", "blue", "", "?!") for 
 
 
 @pytest.fixture(scope="module")
-def read():
-    """Reads answers with the real jars: the scores in the order of the documents, or the exception ml-commons gets."""
+def parse():
+    """Function that parses responses with the real jars: scores in document order, or the exception of ml-commons."""
     try:
         java = find_java()
     except NodeError as error:
-        pytest.skip(f"there is no Java: {error}")
+        pytest.skip(f"Java not found: {error}")
     context = create_maven_context(cache_folder() / "json-path")
-    roots, needed = context.resolver.resolve([context.create_dependency(jar) for jar in JARS])
-    jars = [str(one.artifact.resolve()) for one in (*roots, *needed)]
+    roots, dependencies = context.resolver.resolve([context.create_dependency(jar) for jar in JARS])
+    jars = [str(node.artifact.resolve()) for node in (*roots, *dependencies)]
     assert {Path(jar).name for jar in jars} >= {"json-path-2.9.0.jar", "json-smart-2.5.2.jar"}
 
-    def run(answers, path="$.results"):
+    def run(responses, path="$.results"):
         command = [str(java), "-cp", ":".join(jars), str(SOURCE), path]
-        told = subprocess.run(command, input="\n".join(answers), capture_output=True, text=True, check=False)
-        assert told.returncode == 0, told.stderr
-        return told.stdout.splitlines()
+        result = subprocess.run(command, input="\n".join(responses), capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.splitlines()
 
     return run
 
 
-def test_the_parser_is_as_strict_as_ml_commons(read):
-    """The test can fail: whole numbers, long ones, a missing, a doubled and a foreign index are all exceptions."""
-    said = {
+def test_the_parser_is_strict(parse):
+    """The parser is strict: integers, long numbers, and missing, repeated or unknown indices raise exceptions."""
+    expected = {
         '{"results":[{"index":0,"relevance_score":0.5}]}': "[0.5]",
         '{"results":[{"index":0,"relevance_score":1e-07}]}': "[1.0E-7]",
         '{"results":[{"index":0,"relevance_score":1}]}': "ClassCastException",
@@ -49,19 +50,19 @@ def test_the_parser_is_as_strict_as_ml_commons(read):
         '{"results":[{"index":0.0,"relevance_score":0.5}]}': "ClassCastException",
         '{"results":[{"index":0}]}': "NullPointerException",
     }
-    assert read(said) == list(said.values())
+    assert parse(expected) == list(expected.values())
 
 
-@pytest.mark.parametrize("which", ["encoder", "attentive"])
+@pytest.mark.parametrize("encoder_fixture", ["encoder", "attention_encoder"])
 @pytest.mark.parametrize(
-    ("path", "field", "found"), [("/v1/rerank", "documents", "$.results"), ("/rerank", "texts", "$[*]")]
+    ("path", "field", "results_path"), [("/v1/rerank", "documents", "$.results"), ("/rerank", "texts", "$[*]")]
 )
-def test_ml_commons_reads_every_score(request, serving, read, which, path, field, found):
-    """Every answer, long, short or mute, is read without an exception, to the last digit, under both contracts."""
-    asked = [("fire tv", TITLES), ("?!", TITLES[:3]), ("red tea/pot", TITLES[5:6]), ('a "टीवी"', TITLES[::-1])]
-    with serving(request.getfixturevalue(which)) as http:
-        answers = [http.post(path, json={"query": query, field: texts}).text for query, texts in asked]
-    for answer, line, (_, texts) in zip(answers, read(answers, found), asked, strict=True):
-        results = json.loads(answer)["results"] if path == "/v1/rerank" else json.loads(answer)
-        wanted = {result["index"]: result["relevance_score"] for result in results}
-        assert json.loads(line) == [wanted[number] for number in range(len(texts))]
+def test_ml_commons_can_read_every_score(request, run_service, parse, encoder_fixture, path, field, results_path):
+    """Every response of both endpoints is parsed without an exception and to the last digit."""
+    requests = [("fire tv", TITLES), ("?!", TITLES[:3]), ("red tea/pot", TITLES[5:6]), ('a "टीवी"', TITLES[::-1])]
+    with run_service(request.getfixturevalue(encoder_fixture)) as http:
+        responses = [http.post(path, json={"query": query, field: texts}).text for query, texts in requests]
+    for response, line, (_, texts) in zip(responses, parse(responses, results_path), requests, strict=True):
+        results = json.loads(response)["results"] if path == "/v1/rerank" else json.loads(response)
+        expected = {result["index"]: result["relevance_score"] for result in results}
+        assert json.loads(line) == [expected[number] for number in range(len(texts))]

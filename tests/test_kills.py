@@ -1,4 +1,4 @@
-"""`anthem ingest` and `anthem serve` killed at random moments of their work, on a real node."""
+"""`anthem ingest` and `anthem serve` killed at random times, on a real node."""
 
 import json
 import os
@@ -16,102 +16,112 @@ from opensearchpy.helpers import scan
 
 pytestmark = pytest.mark.node
 
-INGEST = [sys.executable, "-c", "from anthem_ingest.cli import ingest; ingest()"]
-NOWHERE = subprocess.DEVNULL
-SERVE = [sys.executable, "-c", "from anthem_plugin.service.cli import serve; serve()"]
-ASKED = {"query": "red lamp", "documents": ["red lamp", "blue lamp", "garden hose", "lamp shade"] * 25}
+INGEST_COMMAND = [sys.executable, "-c", "from anthem_ingest.cli import ingest; ingest()"]
+SERVE_COMMAND = [sys.executable, "-c", "from anthem_plugin.service.cli import serve; serve()"]
+RERANK_REQUEST = {"query": "red lamp", "documents": ["red lamp", "blue lamp", "garden hose", "lamp shade"] * 25}
 
 
-def fill(client, index, number):
-    """Make an index of numbered lamps."""
+def create_index(client, index, size):
+    """Create an index of numbered lamps."""
     client.indices.create(index=index, body={"settings": {"number_of_shards": 2, "number_of_replicas": 0}})
-    for start in range(0, number, 5_000):
-        numbers = range(start, min(number, start + 5_000))
+    for start in range(0, size, 5_000):
+        numbers = range(start, min(size, start + 5_000))
         lines = (line for n in numbers for line in ({"index": {"_id": str(n)}}, {"title": f"red lamp {n}"}))
         assert not client.bulk(index=index, body=list(lines))["errors"]
     client.indices.refresh(index=index)
 
 
-def pointed(client, index):
+def count_vectors(client, index):
     """Number of products with a vector."""
     client.indices.refresh(index=index)
     return client.count(index=index, body={"query": {"exists": {"field": "anthem.vector"}}})["count"]
 
 
-def written(client, index):
-    """How many products were written how often."""
+def count_versions(client, index):
+    """Number of products per version, which counts how often a product was written."""
     hits = scan(client, {"version": True, "_source": False, "query": {"match_all": {}}}, index=index, size=5_000)
     return Counter(hit["_version"] for hit in hits)
 
 
-def test_an_ingest_killed_at_random_loses_nothing_and_doubles_nothing(
-    client, cluster, index, proof, until, tmp_path, measured
+def test_an_ingest_killed_at_random_loses_and_repeats_nothing(
+    client, cluster, index, proof, wait_until, tmp_path, record_figures
 ):
-    """Killed at random moments of one ingest and run again, every product has its vector, and was written once."""
-    kills, number, rate = (20, 40_000, 500) if proof else (2, 2_000, 250)
-    fill(client, index, number)
-    command = [*INGEST, index, "--url", cluster, "--dead-letter", str(tmp_path / "dead")]
-    chance, reached = random.Random(7), [0]
+    """After an ingest is killed at random times and run again, every product has a vector that was written once."""
+    kills, products, rate = (20, 40_000, 500) if proof else (2, 2_000, 250)
+    create_index(client, index, products)
+    command = [*INGEST_COMMAND, index, "--url", cluster, "--dead-letter", str(tmp_path / "dead")]
+    rng, vector_counts = random.Random(7), [0]
     for _ in range(kills):
-        with subprocess.Popen([*command, "--rate", str(rate)], stdout=NOWHERE, stderr=NOWHERE) as process:
-            until(lambda process=process: process.poll() is not None or pointed(client, index) > reached[-1])
-            time.sleep(chance.uniform(0, 2))
-            assert process.poll() is None, "it was to be killed before its end"
+        with subprocess.Popen(
+            [*command, "--rate", str(rate)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            wait_until(
+                lambda process=process: process.poll() is not None or count_vectors(client, index) > vector_counts[-1]
+            )
+            time.sleep(rng.uniform(0, 2))
+            assert process.poll() is None, "the ingest ended before it was killed"
             process.kill()
-        reached.append(pointed(client, index))
-    done = subprocess.run([*command, "--json"], check=True, capture_output=True)
-    counts = json.loads(done.stdout)
-    assert counts["written"] <= number - reached[-1]
-    assert counts["written"] + counts["skipped"] == pointed(client, index) == number
-    assert written(client, index) == {2: number}
-    measured(f"{kills} kills of ingest", products=number, with_a_vector_after_each=reached[1:])
+        vector_counts.append(count_vectors(client, index))
+    process = subprocess.run([*command, "--json"], check=True, capture_output=True)
+    counts = json.loads(process.stdout)
+    assert counts["written"] <= products - vector_counts[-1]
+    assert counts["written"] + counts["skipped"] == count_vectors(client, index) == products
+    assert count_versions(client, index) == {2: products}
+    record_figures(f"{kills} kills of ingest", products=products, with_a_vector_after_each=vector_counts[1:])
 
 
-def test_a_service_killed_under_load_comes_back_as_it_was(until, tmp_path, proof, measured):
-    """Whoever asks a service while it is killed gets a right answer or a lost connection; started again it answers."""
-    times, port, right, counts = (10 if proof else 1), "0", None, Counter()
-    for number in range(times):
-        log = (tmp_path / str(number)).open("a+")  # the service appends, whatever was read meanwhile
-        with log, subprocess.Popen([*SERVE, "--port", port, "--json"], stdout=log, stderr=log, env=away()) as process:
-            port = str(json.loads(until(lambda log=log, process=process: said(log, process)))["port"])
+def test_a_service_killed_under_load_restarts_unchanged(wait_until, tmp_path, proof, record_figures):
+    """While a service is killed, a client gets a correct answer or loses the connection; after a restart it answers."""
+    kills, port, expected, counts = (10 if proof else 1), "0", None, Counter()
+    for number in range(kills):
+        log = (tmp_path / str(number)).open("a+")  # the service appends to it, wherever this process reads
+        with (
+            log,
+            subprocess.Popen(
+                [*SERVE_COMMAND, "--port", port, "--json"], stdout=log, stderr=log, env=environment_without_cluster()
+            ) as process,
+        ):
+            port = str(
+                json.loads(wait_until(lambda log=log, process=process: find_listening_line(log, process)))["port"]
+            )
             url = f"http://127.0.0.1:{port}/v1/rerank"
-            right = right or asked(httpx.post(url, json=ASKED, timeout=60))
-            told = []
+            expected = expected or check_results(httpx.post(url, json=RERANK_REQUEST, timeout=60))
+            answers = []
             with ThreadPoolExecutor(8) as threads:
-                clients = [threads.submit(ask, url, process, told) for _ in range(8)]
-                until(lambda told=told: len(told) >= 24)
+                clients = [threads.submit(send_until_killed, url, process, answers) for _ in range(8)]
+                wait_until(lambda answers=answers: len(answers) >= 24)
                 process.send_signal(signal.SIGKILL)
-            for one in clients:
-                one.result()  # raises what a client raised
-        lost = sum(answer is None for answer in told)
-        assert all(answer in (right, None) for answer in told)
-        counts.update(right=len(told) - lost, lost=lost)
-    measured(f"{times} kills of serve, 8 clients", **counts)
+            for sender in clients:
+                sender.result()  # raises the error of a client
+        lost = sum(answer is None for answer in answers)
+        assert all(answer in (expected, None) for answer in answers)
+        counts.update(right=len(answers) - lost, lost=lost)
+    record_figures(f"{kills} kills of serve, 8 clients", **counts)
 
 
-def away():
-    """An environment in which no cluster answers."""
+def environment_without_cluster():
+    """An environment whose cluster address does not answer."""
     return os.environ | {"OPENSEARCH_URL": "http://127.0.0.1:9"}
 
 
-def said(log, process):
-    """The line with which a service says that it listens."""
+def find_listening_line(log, process):
+    """The line that a service prints when it listens, or None."""
     log.seek(0)
     assert process.poll() is None, log.read()
     return next((line for line in log if line.startswith("{") and line.endswith("}\n")), None)
 
 
-def asked(answer):
-    """The documents of an answer in their order, with their scores."""
-    assert answer.status_code == 200, answer.text
-    return answer.json()["results"]
+def check_results(response):
+    """The documents of a response in order, with their scores; its status must be 200."""
+    assert response.status_code == 200, response.text
+    return response.json()["results"]
 
 
-def ask(url, process, told):
-    """Let one client ask until the service is gone, and note what it is told; None for a connection that was lost."""
+def send_until_killed(url, process, answers):
+    """Send requests until the service has ended, and append each answer; None for a lost connection."""
     with httpx.Client(timeout=60) as http:
         while process.poll() is None:
             try:
-                told.append(asked(http.post(url, json=ASKED)))
+                answers.append(check_results(http.post(url, json=RERANK_REQUEST)))
             except httpx.TransportError:
-                told.append(None)
+                answers.append(None)

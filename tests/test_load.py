@@ -1,64 +1,62 @@
-"""Load on the search client and the service: right answers, no errors, clean refusals, and memory that stays flat."""
+"""Load on the search client and the service: correct answers, no errors, proper refusals, and no memory growth."""
 
-import importlib
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import load
 from anthem_sandbox.catalogue import generate_catalogue
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "bench"))
-load = importlib.import_module("load")
-
-LOADS = ["search, cluster", "search, client", "/v1/rerank", "/rewrite"]
+LOAD_NAMES = ["search, cluster", "search, client", "/v1/rerank", "/rewrite"]
 
 
 @pytest.fixture(scope="module")
-def outcomes(cluster, encoder, proof, measured):
-    """What came of every load, by name: 64 clients for 60 s each in full, 8 for 2 s in short."""
-    asked = load.Load() if proof else load.Load(clients=8, seconds=2, questions=20)
-    data = generate_catalogue(products=load.SHOP if proof else 600)
-    found = [*load.on_clients(cluster, data, encoder, asked), *load.on_service(cluster, data, asked)]
-    measured("load", **{one.name: vars(one) for one in found})
-    return {one.name: one for one in found}
+def results(cluster, encoder, proof, record_figures):
+    """Results of every load by name: 64 clients for 60 s each with `--proof`, else 8 clients for 2 s."""
+    settings = load.LoadSettings() if proof else load.LoadSettings(clients=8, seconds=2, requests=20)
+    dataset = generate_catalogue(products=load.CATALOGUE_SIZE if proof else 600)
+    results = [
+        *load.load_search_client(cluster, dataset, encoder, settings),
+        *load.load_service(cluster, dataset, settings),
+    ]
+    record_figures("load", **{result.name: vars(result) for result in results})
+    return {result.name: result for result in results}
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("name", LOADS)
-def test_load_brings_right_answers_alone(outcomes, name):
-    """Under load every answer is the one that is given without, and there is no other."""
-    assert outcomes[name].errors == {}
-    assert outcomes[name].refused == 0
-    assert outcomes[name].answers >= outcomes[name].clients
+@pytest.mark.parametrize("name", LOAD_NAMES)
+def test_answers_under_load_are_correct(results, name):
+    """Under load every request gets the same answer as without load, and none is refused."""
+    assert results[name].errors == {}
+    assert results[name].refused == 0
+    assert results[name].answers >= results[name].clients
 
 
 @pytest.mark.node
-def test_too_many_at_once_are_refused_cleanly(outcomes):
-    """With room for an eighth of the clients some are told when to come back, and the others get right answers."""
-    (crowded,) = (one for name, one in outcomes.items() if "room for" in name)
-    assert crowded.errors == {}
-    assert crowded.refused > 0
-    assert crowded.answers > 0
+def test_requests_over_capacity_are_refused_properly(results):
+    """With capacity for an eighth of the clients, some are told when to retry, and the others get correct answers."""
+    (over_capacity,) = (result for name, result in results.items() if "room for" in name)
+    assert over_capacity.errors == {}
+    assert over_capacity.refused > 0
+    assert over_capacity.answers > 0
 
 
 @pytest.mark.node
-def test_memory_stays_flat(outcomes, proof):
-    """Over the last two thirds of a minute of load the process that serves does not grow."""
+def test_memory_does_not_grow(results, proof):
+    """Over the last two thirds of a minute of load, the memory of the serving process does not grow."""
     if not proof:
-        pytest.skip("two seconds say nothing about memory: --proof")
-    assert all(outcomes[name].mb_per_minute < load.FLAT for name in LOADS)
+        pytest.skip("two seconds are too short to measure memory growth: --proof")
+    assert all(results[name].mb_per_minute < load.MAX_MB_PER_MINUTE for name in LOAD_NAMES)
 
 
-def test_what_a_load_counts():
-    """Right answers, wrong ones, refusals and errors are each counted as what they are."""
+def test_counts_of_a_load():
+    """Correct answers, wrong answers, refusals and errors are counted separately."""
     lock, calls = threading.Lock(), [0]
 
-    def ask(number):
+    def send(number):
         with lock:
             calls[0] += 1
             late = calls[0] > 4
@@ -69,16 +67,16 @@ def test_what_a_load_counts():
             raise OSError("gone")
         return (number, late and number == 3)
 
-    found = load.press("some", ask, load.Load(clients=4, seconds=0.2, questions=4), 1)
-    assert 0 < found.refused <= 4, "a client that is refused waits a second"
-    assert set(found.errors) == {"WrongError", "OSError: gone"}
-    assert found.answers > 1
-    assert found.p50_ms >= 10
+    result = load.run_load("load", send, load.LoadSettings(clients=4, seconds=0.2, requests=4), 1)
+    assert 0 < result.refused <= 4, "a refused client waits for a second"
+    assert set(result.errors) == {"WrongAnswerError", "OSError: gone"}
+    assert result.answers > 1
+    assert result.p50_ms >= 10
 
 
 @given(st.floats(-50, 50), st.floats(0, 1000), st.integers(12, 60))
-def test_the_slope_is_that_of_the_memory(per_minute, start, samples):
-    """Memory that grows by so many MB a minute from the first third on is said to, whatever it did before."""
-    noise = [(float(second), 999.0) for second in range(samples // 3)]
-    grown = [(float(second), start + per_minute * second / 60) for second in range(samples // 3, samples)]
-    assert load.slope(noise + grown) == pytest.approx(per_minute, abs=1e-6)
+def test_growth_is_fitted_to_the_last_two_thirds(per_minute, start, samples):
+    """Memory that grows linearly after the first third has that growth, whatever its earlier values."""
+    first_third = [(float(second), 999.0) for second in range(samples // 3)]
+    growing = [(float(second), start + per_minute * second / 60) for second in range(samples // 3, samples)]
+    assert load.fit_growth(first_third + growing) == pytest.approx(per_minute, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Laws of the Lorentz model, in float64 and float32, against independent oracles: explicit matrices, geoopt, torch."""
+"""The Lorentz model in float64 and float32, against independent oracles: explicit matrices, geoopt and torch."""
 
 import numpy as np
 import pytest
@@ -9,16 +9,16 @@ from anthem_core.geometry import lorentz
 
 D = 4
 RADIUS = 3.0
-# Absolute error allowed for what is computed within the radius.
+# Absolute error allowed within the radius.
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
 
 numbers = st.floats(-1, 1, width=32, allow_subnormal=False)
-both = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
 @st.composite
 def tangents(draw, radius=RADIUS):
-    """A tangent vector at the origin no longer than a radius, in float64; tiny and zero ones among them."""
+    """Tangent vectors at the origin no longer than a radius, in float64, including tiny ones and zero."""
     direction = np.array(draw(st.lists(numbers, min_size=D, max_size=D)))
     scale = draw(st.sampled_from([1.0, 1.0, 1.0, 1e-3, 1e-8]))
     return radius * scale * direction / max(1.0, np.linalg.norm(direction))
@@ -30,7 +30,7 @@ def points(dtype=np.float64):
 
 
 def boost_matrix(centre):
-    """The Lorentz transformation that moves a centre to the origin, written out, `(D+1, D+1)`."""
+    """Matrix of the Lorentz transformation that moves a centre to the origin, `(D+1, D+1)`."""
     time, space = centre[0], centre[1:]
     matrix = np.empty((len(centre), len(centre)))
     matrix[0, 0] = time
@@ -39,30 +39,30 @@ def boost_matrix(centre):
     return matrix
 
 
-@both
+@both_dtypes
 @given(v=tangents())
-def test_log0_undoes_exp0(dtype, v):
-    """Log0 of exp0 of v is v, in the dtype of v."""
+def test_logmap0_inverts_expmap0(dtype, v):
+    """Logmap0 of expmap0 of v is v, in the dtype of v."""
     v = v.astype(dtype)
     back = lorentz.logmap0(lorentz.expmap0(v))
     assert back.dtype == dtype
     np.testing.assert_allclose(back, v, atol=TOLERANCE[dtype], rtol=0)
 
 
-@both
+@both_dtypes
 @given(data=st.data())
-def test_exp0_undoes_log0(dtype, data):
-    """Exp0 of log0 of a point is the point, relative to its time."""
+def test_expmap0_inverts_logmap0(dtype, data):
+    """Expmap0 of logmap0 of a point is the point, relative to its time."""
     x = data.draw(points(dtype))
     back = lorentz.expmap0(lorentz.logmap0(x))
     assert back.dtype == dtype
     np.testing.assert_allclose(back / x[0], x / x[0], atol=TOLERANCE[dtype], rtol=0)
 
 
-@both
+@both_dtypes
 @given(v=tangents())
-def test_points_lie_on_the_sheet(dtype, v):
-    """Exp0 gives <x,x> = -1 and x0 >= 1."""
+def test_points_are_on_the_hyperboloid(dtype, v):
+    """Expmap0 gives <x,x> = -1 and x0 >= 1."""
     x = lorentz.expmap0(v.astype(dtype))
     assert x.dtype == dtype
     assert abs(lorentz.inner(x, x) + 1) <= 100 * np.finfo(dtype).eps * x[0] ** 2
@@ -71,22 +71,22 @@ def test_points_lie_on_the_sheet(dtype, v):
 
 
 @pytest.mark.parametrize("x", [[1.0, 1.0], [-np.sqrt(2), 1.0], [np.nan, 0.0], [np.inf, np.inf]])
-def test_on_sheet_refuses_what_is_off_it(x):
-    """A light-like vector, the lower sheet, NaN and infinity lie on no sheet."""
+def test_other_vectors_are_not_on_the_hyperboloid(x):
+    """A light-like vector, a point of the lower sheet, NaN and infinity are not on the hyperboloid."""
     with np.errstate(invalid="ignore"):
         assert not lorentz.is_on_hyperboloid(np.array([[1.0, 0.0], x]))
 
 
 @given(points(), points())
 def test_boost_equals_the_explicit_matrix(c, x):
-    """The boost is the linear map of the matrix written out."""
+    """The boost is the linear map given by the explicit matrix."""
     np.testing.assert_allclose(lorentz.boost(c, x), boost_matrix(c) @ x, atol=1e-12 * c[0] * x[0], rtol=0)
 
 
-@both
+@both_dtypes
 @given(data=st.data())
 def test_boost_moves_the_centre_to_the_origin(dtype, data):
-    """The centre seen from itself is the origin."""
+    """A centre boosted by itself is the origin."""
     c = data.draw(points(dtype))
     moved = lorentz.boost(c, c)
     assert moved.dtype == dtype
@@ -101,21 +101,21 @@ def test_boost_preserves_inner_products(c, x, y):
 
 
 @given(points(), points())
-def test_length_of_seen_is_the_distance(c, x):
-    """|seen_from(c, x)| is the geodesic distance of c and x."""
+def test_length_of_logmap_is_the_distance(c, x):
+    """|logmap(c, x)| is the geodesic distance between c and x."""
     np.testing.assert_allclose(np.linalg.norm(lorentz.logmap(c, x)), lorentz.dist(c, x), atol=1e-9, rtol=0)
 
 
 @given(points())
-def test_seen_from_the_origin_is_log0(x):
-    """The origin sees a point at its tangent vector."""
+def test_logmap_at_the_origin_is_logmap0(x):
+    """Relative to the origin, a point is at its tangent vector."""
     np.testing.assert_allclose(lorentz.logmap(np.eye(1, D + 1)[0], x), lorentz.logmap0(x), atol=1e-12, rtol=0)
 
 
-@both
+@both_dtypes
 @given(data=st.data())
 def test_distance_to_itself_is_zero(dtype, data):
-    """distance(x, x) is 0 exactly, no distance is negative, and it is symmetric."""
+    """dist(x, x) is exactly 0, no distance is negative, and distance is symmetric."""
     x, y = data.draw(points(dtype)), data.draw(points(dtype))
     assert lorentz.dist(x, x) == 0
     assert lorentz.dist(x, y) >= 0
@@ -123,18 +123,18 @@ def test_distance_to_itself_is_zero(dtype, data):
     assert lorentz.dist(x, y).dtype == dtype
 
 
-@both
+@both_dtypes
 @given(data=st.data())
 def test_triangle_inequality(dtype, data):
     """d(a, c) <= d(a, b) + d(b, c)."""
     a, b, c = (data.draw(points(dtype)) for _ in range(3))
-    way = lorentz.dist(a, b) + lorentz.dist(b, c)
-    assert lorentz.dist(a, c) <= way + (1e-6 if dtype == np.float64 else 5e-3)
+    detour = lorentz.dist(a, b) + lorentz.dist(b, c)
+    assert lorentz.dist(a, c) <= detour + (1e-6 if dtype == np.float64 else 5e-3)
 
 
 @pytest.mark.parametrize("radius", [1e-8, 1e-4, 0.5, 3.0])
 def test_distance_of_points_on_a_line(radius):
-    """Points at 1 and 1 + r on one line through the origin are r apart, however small r is."""
+    """Points at 1 and 1 + r on a line through the origin are at distance r, even for tiny r."""
     direction = np.array([0.6, 0.0, -0.8, 0.0])
     near, far = lorentz.expmap0(direction), lorentz.expmap0((1 + radius) * direction)
     np.testing.assert_allclose(lorentz.dist(near, far), radius, rtol=1e-6)
@@ -142,7 +142,7 @@ def test_distance_of_points_on_a_line(radius):
 
 @given(tangents(), tangents())
 def test_float32_error_within_the_radius(c, x):
-    """In float32 the tangent coordinates of points within radius 3 are off by less than 2e-5 of float64's."""
+    """Within radius 3, tangent coordinates in float32 differ by less than 2e-5 from those in float64."""
     exact = lorentz.logmap(lorentz.expmap0(c), lorentz.expmap0(x))
     rounded = lorentz.logmap(lorentz.expmap0(c).astype(np.float32), lorentz.expmap0(x).astype(np.float32))
     assert rounded.dtype == np.float32
@@ -150,7 +150,7 @@ def test_float32_error_within_the_radius(c, x):
 
 
 def test_golden_values_in_one_dimension():
-    """On the line a point is (cosh u, sinh u), and u - c is what a centre at c sees."""
+    """On the line a point is (cosh u, sinh u), and its coordinate relative to a centre at c is u - c."""
     c, x = lorentz.expmap0(np.array([0.5])), lorentz.expmap0(np.array([-0.75]))
     np.testing.assert_allclose(x, [np.cosh(0.75), -np.sinh(0.75)], rtol=1e-15)
     np.testing.assert_allclose(lorentz.inner(c, x), -np.cosh(1.25), rtol=1e-15)
@@ -159,18 +159,18 @@ def test_golden_values_in_one_dimension():
 
 
 @given(st.lists(points(), min_size=2, max_size=4), points())
-def test_batches_equal_single_points(many, c):
-    """Leading axes broadcast: a batch gives what its points give one by one."""
-    batch = np.stack(many)
+def test_batches_equal_single_points(points_of_batch, c):
+    """Leading axes broadcast: a batch gives the same as its points one by one."""
+    batch = np.stack(points_of_batch)
     for function in (lorentz.logmap, lorentz.dist, lorentz.inner, lorentz.boost):
-        one_by_one = np.stack([function(c, x) for x in many])
+        one_by_one = np.stack([function(c, x) for x in points_of_batch])
         np.testing.assert_allclose(function(c[None], batch), one_by_one, atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.train
 @given(points(), points())
-def test_distance_equals_geoopts(a, b):
-    """The distance is geoopt's, away from zero, where geoopt's is no distance."""
+def test_distance_equals_geoopt(a, b):
+    """The distance equals geoopt's, except near zero, where geoopt's is inexact."""
     import geoopt
     import torch
 
@@ -182,10 +182,10 @@ def test_distance_equals_geoopts(a, b):
 
 
 @pytest.mark.train
-@both
+@both_dtypes
 @given(data=st.data())
 def test_numpy_equals_torch(dtype, data):
-    """Every function gives the same in numpy and in torch, in the same dtype."""
+    """Every function gives the same result in numpy and in torch, in the same dtype."""
     import torch
 
     from anthem_model.geometry import lorentz as twin
@@ -194,11 +194,11 @@ def test_numpy_equals_torch(dtype, data):
     size = c[0] * x[0] * np.cosh(np.linalg.norm(v))
     tolerance = (1e-6 if dtype == np.float32 else 1e-12) * size
     pairs = [
-        *((getattr(lorentz, name)(v), getattr(twin, name)(torch.tensor(v))) for name in ("lift", "exp0")),
+        *((getattr(lorentz, name)(v), getattr(twin, name)(torch.tensor(v))) for name in ("lift", "expmap0")),
         (lorentz.logmap0(x), twin.logmap0(torch.tensor(x))),
         *(
             (getattr(lorentz, name)(c, x), getattr(twin, name)(torch.tensor(c), torch.tensor(x)))
-            for name in ("inner", "boost", "seen_from")
+            for name in ("inner", "boost", "logmap")
         ),
     ]
     for ours, theirs in pairs:
@@ -208,28 +208,28 @@ def test_numpy_equals_torch(dtype, data):
 
 @pytest.mark.train
 @given(st.lists(points(), min_size=1, max_size=4), st.lists(points(), min_size=1, max_size=4))
-def test_seen_pairwise_equals_seen_from(centres, products):
-    """Torch's matrix form sees every product from every centre as `seen_from` does."""
+def test_pairwise_logmap_equals_logmap(centres, products):
+    """Torch's matrix form gives `logmap` of every centre and product."""
     import torch
 
     from anthem_model.geometry.lorentz import pairwise_logmap
 
     c, x = np.stack(centres), np.stack(products)
-    found = pairwise_logmap(torch.tensor(c)[None], torch.tensor(x))[0]
-    assert found.dtype == torch.float64
-    wanted = lorentz.logmap(c[None], x[:, None])
-    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-10, rtol=0)
+    coordinates = pairwise_logmap(torch.tensor(c)[None], torch.tensor(x))[0]
+    assert coordinates.dtype == torch.float64
+    expected = lorentz.logmap(c[None], x[:, None])
+    np.testing.assert_allclose(coordinates.numpy(), expected, atol=1e-10, rtol=0)
 
 
 @pytest.mark.train
 @given(st.lists(points(), min_size=2, max_size=5))
-def test_pairwise_inner_equals_inner(many):
+def test_pairwise_inner_equals_inner(batch):
     """Torch's matrix of inner products holds the inner product of every pair."""
     import torch
 
     from anthem_model.geometry.lorentz import pairwise_inner
 
-    x = np.stack(many)
+    x = np.stack(batch)
     np.testing.assert_allclose(
         pairwise_inner(torch.tensor(x)).numpy(), lorentz.inner(x[:, None], x[None]), atol=1e-10, rtol=0
     )
@@ -238,7 +238,7 @@ def test_pairwise_inner_equals_inner(many):
 @pytest.mark.train
 @given(v=tangents(radius=30))
 def test_bounded_stays_within_the_radius(v):
-    """A bounded vector is no longer than the radius nor than it was, and keeps its direction."""
+    """A bounded vector is no longer than the radius or the original, and keeps its direction."""
     import torch
 
     from anthem_model.geometry.lorentz import bounded
@@ -250,8 +250,8 @@ def test_bounded_stays_within_the_radius(v):
 
 @pytest.mark.train
 @given(points(), points())
-def test_midpoint_of_two_is_as_far_from_both(a, b):
-    """The centroid of two points of the same weight lies on the sheet, half the distance from each."""
+def test_midpoint_is_equidistant(a, b):
+    """The centroid of two points of equal weight is on the hyperboloid, at half their distance from each."""
     import torch
 
     from anthem_model.geometry.lorentz import midpoint

@@ -1,7 +1,8 @@
-"""The cache of downloads of the local node: whole, or a sentence with the cure."""
+"""The download cache of the local node: every artifact is intact, or the error says what to do."""
 
 import gc
 import hashlib
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,31 +11,32 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from anthem_core.errors import NodeError
+from anthem_core.errors import ExtraError, NodeError
+from anthem_core.opensearch.local_node import cache_folder
 from anthem_sandbox.node import artifact_cache
-from anthem_sandbox.node.artifact_cache import cache_folder, ensure_artifacts, explain_disk_errors
+from anthem_sandbox.node.artifact_cache import create_maven_context, ensure_artifacts, explain_disk_errors
 from anthem_sandbox.node.cli import node
 from anthem_sandbox.node.lock import Artifact
 
-# jgo leaves an answer that it refuses open until it is collected; the fixture below sees to that.
+# jgo does not close a response that it rejects; the fixture below collects it as garbage.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
     "ignore:unclosed <socket:ResourceWarning",
 )
 
-CONTENT = b"a jar, as far as anyone can tell" * 100
-TOY = Artifact("org.toy", "toy", "1.0", "jar", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), ("lib",))
+CONTENT = b"content of a jar" * 200
+JAR = Artifact("org.toy", "toy", "1.0", "jar", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), ("lib",))
 
 
 class Repository(SimpleHTTPRequestHandler):
-    """A Maven repository on the loopback address that fails as many requests as `failures` says."""
+    """A Maven repository on the loopback address whose next `failures` requests fail."""
 
     failures = 0
-    asked: list[str] = []  # noqa: RUF012 (shared on purpose, one per test)
+    paths: list[str] = []  # noqa: RUF012 (each test has its own subclass)
 
     def do_GET(self):
-        """Hand a file out, or fail."""
-        type(self).asked.append(self.path)
+        """Serve a file, or fail."""
+        type(self).paths.append(self.path)
         if type(self).failures > 0:
             type(self).failures -= 1
             self.send_error(503)
@@ -42,23 +44,23 @@ class Repository(SimpleHTTPRequestHandler):
             super().do_GET()
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A mirror with the toy artifact in it, named by `ANTHEM_MAVEN_URL`; the cache is empty and temporary."""
-    kind = type("ThisRepository", (Repository,), {"asked": []})
+    """A mirror that holds one artifact, named by `ANTHEM_MAVEN_URL`; the cache is empty and temporary."""
+    handler = type("TestRepository", (Repository,), {"paths": []})
     folder = tmp_path / "mirror" / "org" / "toy" / "toy" / "1.0"
     folder.mkdir(parents=True)
-    (folder / TOY.filename).write_bytes(CONTENT)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, directory=str(tmp_path / "mirror")))
+    (folder / JAR.filename).write_bytes(CONTENT)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path / "mirror")))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     monkeypatch.setenv("ANTHEM_MAVEN_URL", f"http://127.0.0.1:{server.server_port}/")
     monkeypatch.setenv("ANTHEM_CACHE", str(tmp_path / "cache"))
-    kind.file = folder / TOY.filename
-    yield kind
+    handler.file = folder / JAR.filename
+    yield handler
     server.shutdown()
     thread.join()
     server.server_close()
@@ -66,7 +68,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_cache_folder_follows_the_variables(monkeypatch):
-    """`ANTHEM_CACHE` goes before `XDG_CACHE_HOME`, and that before the home folder."""
+    """`ANTHEM_CACHE` takes precedence over `XDG_CACHE_HOME`, and that over the home folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     monkeypatch.setenv("ANTHEM_CACHE", "/a")
     assert cache_folder() == Path("/a/anthem-search")
@@ -77,91 +79,114 @@ def test_cache_folder_follows_the_variables(monkeypatch):
 
 
 def test_download_once(repository):
-    """A file that is in the cache and whole is not asked for again."""
-    folder = ensure_artifacts([TOY])
-    assert (folder / TOY.filename).read_bytes() == CONTENT
-    asked = len(repository.asked)
-    ensure_artifacts([TOY])
-    assert len(repository.asked) == asked
+    """An intact file in the cache is not downloaded again."""
+    folder = ensure_artifacts([JAR])
+    assert (folder / JAR.filename).read_bytes() == CONTENT
+    requests = len(repository.paths)
+    ensure_artifacts([JAR])
+    assert len(repository.paths) == requests
 
 
 @pytest.mark.usefixtures("repository")
 @pytest.mark.parametrize("damage", [b"", CONTENT[:-1], CONTENT[:-1] + b"?"])
-def test_damaged_cache_is_mended(damage):
-    """A cached file that was cut short or altered is noticed and fetched again."""
-    folder = ensure_artifacts([TOY])
-    (folder / TOY.filename).write_bytes(damage)
-    ensure_artifacts([TOY])
-    assert (folder / TOY.filename).read_bytes() == CONTENT
+def test_damaged_cache_is_repaired(damage):
+    """A cached file that is truncated or altered is detected and downloaded again."""
+    folder = ensure_artifacts([JAR])
+    (folder / JAR.filename).write_bytes(damage)
+    ensure_artifacts([JAR])
+    assert (folder / JAR.filename).read_bytes() == CONTENT
 
 
-def test_failing_repository_is_asked_again(repository):
-    """Two failures of a repository are got over; nothing but the file stays behind."""
+def test_failed_downloads_are_retried(repository):
+    """After two failures the download succeeds, and the cache contains nothing but the file."""
     repository.failures = 2
-    folder = ensure_artifacts([TOY])
-    assert [path.name for path in folder.iterdir()] == [TOY.filename]
+    folder = ensure_artifacts([JAR])
+    assert [path.name for path in folder.iterdir()] == [JAR.filename]
 
 
-def test_missing_file_is_a_clear_error(repository, monkeypatch):
-    """A file that no repository hands out ends in its coordinate and the cure, after four tries."""
+def test_missing_file_is_an_error(repository, monkeypatch):
+    """A file that the repository does not have is an error after four attempts, with its coordinate and the fix."""
     monkeypatch.setattr(artifact_cache._download.retry, "sleep", lambda _: None)
     repository.file.unlink()
     with pytest.raises(NodeError, match=r"org\.toy:toy:1\.0 could not be downloaded.*ANTHEM_MAVEN_URL"):
-        ensure_artifacts([TOY])
-    assert len(repository.asked) == 4
+        ensure_artifacts([JAR])
+    assert len(repository.paths) == 4
 
 
-def test_corrupt_download_is_a_clear_error(repository):
-    """A file that arrives altered twice never reaches the cache, and the error says so."""
+def test_corrupt_download_is_an_error(repository):
+    """A file that is altered in two downloads does not reach the cache, and the error names its SHA-256."""
     repository.file.write_bytes(b"?" + CONTENT[1:])
-    with pytest.raises(NodeError, match=r"arrived corrupt.*SHA-256"):
-        ensure_artifacts([TOY])
+    with pytest.raises(NodeError, match=r"is corrupt.*SHA-256"):
+        ensure_artifacts([JAR])
     assert list((cache_folder() / "artifacts").iterdir()) == []
-    assert sum(path.endswith(".jar") for path in repository.asked) == 2
+    assert sum(path.endswith(".jar") for path in repository.paths) == 2
 
 
-def test_full_disk_is_a_clear_error(tmp_path):
-    """A real write to a full device becomes a sentence with the cure."""
+def test_full_disk_is_an_error(tmp_path):
+    """A write to a full device becomes an error with the fix."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with pytest.raises(NodeError, match=r"is full.*ANTHEM_CACHE"), explain_disk_errors(tmp_path):
         Path("/dev/full").write_bytes(b"x")
 
 
-def test_cache_that_cannot_be_is_a_clear_error(tmp_path, monkeypatch):
-    """Where a file stands in the way of the cache, the error names it and the cure."""
+def test_cache_path_that_is_a_file_is_an_error(tmp_path, monkeypatch):
+    """If the cache path is a file, the error names it and the fix."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ANTHEM_CACHE", str(tmp_path / "file"))
     with pytest.raises(NodeError, match=r"file.* cannot be written.*ANTHEM_CACHE"):
-        ensure_artifacts([TOY])
+        ensure_artifacts([JAR])
 
 
-def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
-    """An error that is neither a full disk nor a closed folder is not dressed up as one."""
+def test_other_system_errors_are_not_changed(tmp_path):
+    """An error that is neither a full disk nor a folder without permission is raised unchanged."""
     with pytest.raises(IsADirectoryError), explain_disk_errors(tmp_path):
         tmp_path.write_text("")
 
 
 @pytest.fixture
-def homeless(monkeypatch):
-    """A user without a home folder and without an entry in the list of users, as in some containers."""
+def without_jgo(monkeypatch):
+    """An installation without the extra `demo`."""
+    monkeypatch.setitem(sys.modules, "jgo", None)
+
+
+@pytest.mark.usefixtures("without_jgo", "repository")
+def test_downloads_need_the_extra_demo():
+    """Without jgo, whatever needs a download is an error that names the extra and the missing package."""
+    with pytest.raises(ExtraError, match=r"jgo.*demo"):
+        ensure_artifacts([JAR])
+    with pytest.raises(ExtraError, match=r"jgo.*demo"):
+        create_maven_context(cache_folder())
+
+
+@pytest.mark.usefixtures("without_jgo")
+@pytest.mark.parametrize("command", [["--help"], ["start", "--help"], ["lock", "--help"], ["stop"]])
+def test_commands_without_a_download_run_without_the_extra_demo(command, tmp_path):
+    """Help and commands that download nothing do not need jgo."""
+    home = [] if "--help" in command else ["--home", str(tmp_path)]
+    assert CliRunner().invoke(node, [*command, *home]).exit_code == 0
+
+
+@pytest.fixture
+def user_without_home(monkeypatch):
+    """A user without a home folder and without an entry in the user database, as in some containers."""
     for name in ("ANTHEM_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.geteuid", lambda: 4242)
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
 
 
-@pytest.mark.usefixtures("homeless")
+@pytest.mark.usefixtures("user_without_home")
 @pytest.mark.parametrize("command", ["start", "status", "stop"])
-def test_a_user_without_a_home_is_told_what_to_set(command):
-    """Every command of the node ends in exit code 5 and names the variable to set."""
-    told = CliRunner().invoke(node, [command])
-    assert told.exit_code == 5
-    assert "user 4242 has no home folder; set ANTHEM_CACHE" in told.stderr
+def test_a_user_without_a_home_must_set_the_cache(command):
+    """Every command of the node ends with exit code 5 and names the variable to set."""
+    result = CliRunner().invoke(node, [command])
+    assert result.exit_code == 5
+    assert "user 4242 has no home folder. Set ANTHEM_CACHE" in result.stderr
 
 
-@pytest.mark.usefixtures("homeless")
-def test_a_user_without_a_home_may_name_a_cache(monkeypatch, tmp_path):
-    """With the variable set nobody asks for a home."""
+@pytest.mark.usefixtures("user_without_home")
+def test_a_user_without_a_home_can_set_the_cache(monkeypatch, tmp_path):
+    """If the variable is set, the home folder is not needed."""
     monkeypatch.setenv("ANTHEM_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path / "anthem-search"

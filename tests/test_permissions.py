@@ -1,18 +1,18 @@
-"""Laws of docs/permissions.md: what each command sends to a cluster, and what that takes.
+"""docs/permissions.md: which requests each command sends to a cluster, and which permissions they need.
 
 `python tests/test_permissions.py` prints the tables and roles of the document.
 """
 
 import json
-import signal
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import secured_proxy
-from secured_proxy import SECRET, TITLES, done, password, secured
+from secured_proxy import SECRET, TITLES, command_result, require_password, secured
 
+from anthem_core.encoding.bundle import load_bundle
 from anthem_core.opensearch.connection import connect
 from anthem_core.opensearch.permissions import PERMISSIONS, is_cluster_permission
 from anthem_core.opensearch.schema import VectorFields
@@ -21,7 +21,7 @@ from anthem_ingest.ann import _delete_removed
 from anthem_ingest.remove import _list_other_indices
 from anthem_ingest.slices import SliceTask, ingest_slice
 from anthem_plugin.scoring.painless import build_put_script_body, script_id
-from anthem_plugin.service.cli import _store_script
+from anthem_plugin.service.cli import _prepare_cluster
 
 pytestmark = pytest.mark.node
 
@@ -31,68 +31,71 @@ authority, products, settings, shop = (
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "permissions.md"
 
+# Requests by their keys in `PERMISSIONS`.
 INGEST = (
     "GET /", "GET /INDEX", "PUT /INDEX/_mapping", "POST /INDEX/_count", "POST /INDEX/_search/point_in_time",
     "POST /_search", "DELETE /_search/point_in_time", "POST /_bulk", "POST /_bulk update", "POST /INDEX/_refresh",
 )  # fmt: skip
 PRUNE = (*INGEST, "POST /_bulk index")
-REMOVE = tuple(name for name in PRUNE if name not in ("PUT /INDEX/_mapping", "POST /_bulk update"))
+REMOVE = tuple(name for name in PRUNE if name != "POST /_bulk update")
 LOAD = ("GET /", "GET /INDEX", "PUT /INDEX", "PUT /INDEX/_mapping", "POST /INDEX/_mget", "POST /_bulk",
         "POST /_bulk index", "POST /INDEX/_refresh")  # fmt: skip
 COPY = (
     "HEAD /INDEX", "PUT /INDEX", "POST /_bulk index", "POST /_bulk delete", "POST /INDEX/_mget", "POST /INDEX/_search",
     "GET /INDEX/_alias", "POST /_aliases",
 )  # fmt: skip
+SEARCH = ("GET /", "POST /INDEX/_search", "GET /INDEX/_mapping", "GET /INDEX/_mapping/field")
 DOCTOR = (
-    "GET /", "GET /INDEX", "GET /INDEX/_stats", "POST /INDEX/_search", "GET /_scripts", "GET /_cluster/settings",
-    "GET /_cluster/health", "GET /_nodes/plugins", "GET /_nodes/stats", "GET /_cat/allocation",
+    "GET /", "GET /INDEX", "GET /INDEX/_mapping", "GET /INDEX/_stats", "POST /INDEX/_search", "GET /_scripts",
+    "GET /_cluster/settings", "GET /_cluster/health", "GET /_nodes/plugins", "GET /_nodes/stats",
+    "GET /_cat/allocation",
 )  # fmt: skip
-USES = {
+REQUESTS_BY_COMMAND = {
     "ingest": INGEST,
     "ingest --beside --prune": PRUNE,
     "ingest --corpus": LOAD,
     "ingest --follow": (*INGEST, "HEAD /INDEX", "GET /INDEX/_stats"),
     "ingest --ann": (*INGEST, *COPY),
     "remove": (*REMOVE, "GET /_cluster/state", "GET /INDEX/_mapping/field", "DELETE /_scripts"),
-    "search": ("GET /", "POST /INDEX/_search", "GET /INDEX/_mapping/field", "PUT /_scripts"),
-    "search --rerank client": ("GET /", "POST /INDEX/_search", "GET /INDEX/_mapping/field"),
-    "serve": ("PUT /_scripts",),
+    "search": (*SEARCH, "PUT /_scripts"),
+    "search --rerank client": SEARCH,
+    "serve": ("GET /", "PUT /_scripts"),
     "doctor": DOCTOR,
 }
 # Before OpenSearch 3.3 an index is read by scrolling.
-SCROLL = {
+SCROLL_REQUESTS = {
     "POST /INDEX/_search/point_in_time": "POST /INDEX/_search",
     "POST /_search": "POST /_search/scroll",
     "DELETE /_search/point_in_time": "DELETE /_search/scroll",
 }
 ROLES = {
     "anthem-search": ("search",),
-    "anthem-ingest": [name for name in USES if name.startswith(("ingest", "remove"))],
+    "anthem-ingest": [name for name in REQUESTS_BY_COMMAND if name.startswith(("ingest", "remove"))],
     "anthem-doctor": ("doctor",),
 }
 
 
-def ingests(shop):
-    """All products get their vectors, and one process of several does its share."""
-    done("ingest", shop.index)
+def run_ingest(shop):
+    """All products get their vectors; then one of several processes ingests its slice."""
+    command_result("ingest", shop.index)
     ingest_slice(SliceTask(shop.index, "general", ("title",), VectorFields(), Path("dead")), 0, 2)
 
 
-def changes(shop):
-    """A second model's vectors come beside the first one's, are switched to, and the first go."""
-    shop.point()
-    done("ingest", shop.index, "--bundle", shop.other, "--beside", "--prune")
+def run_prune(shop):
+    """A second model's vectors are added, become the current ones, and the first model's are removed."""
+    shop.ingest()
+    command_result("ingest", shop.index, "--bundle", shop.other, "--beside", "--prune")
 
 
-def loads(shop):
-    """Products from a file, into a new index and into one without vectors."""
+def run_corpus(shop):
+    """Products are loaded from a file, into a new index and into one without vectors."""
     Path("shop.jsonl").write_text('{"_id": "1", "title": "fire tv"}', encoding="utf-8")
-    done("ingest", f"{shop.index}-new", "--corpus", "shop.jsonl")
-    done("ingest", shop.index, "--corpus", "shop.jsonl")
+    command_result("ingest", f"{shop.index}-new", "--corpus", "shop.jsonl")
+    command_result("ingest", shop.index, "--corpus", "shop.jsonl")
 
 
-def follows(shop):
-    """An index is followed until one product has come."""
+def run_follow(shop):
+    """An index is followed until one new product has been ingested."""
 
     def sleep(_):
         if shop.client.exists(index=shop.index, id="new"):
@@ -100,110 +103,110 @@ def follows(shop):
         shop.client.index(index=shop.index, id="new", body={"title": "fire tv"})
 
     shop.patch.setattr("anthem_ingest.follow.time", SimpleNamespace(sleep=sleep))
-    before = signal.getsignal(signal.SIGTERM)
-    assert done("ingest", shop.index, "--follow")["written"] == len(TITLES) + 1
-    signal.signal(signal.SIGTERM, before)
+    assert command_result("ingest", shop.index, "--follow")["written"] == len(TITLES) + 1
 
 
-def copies(shop):
-    """A copy with graphs takes the alias; what is gone from the original goes from the copy."""
+def run_ann(shop):
+    """A copy with HNSW graphs takes over the alias; a product deleted from the original is deleted from the copy."""
     shop.client.indices.put_alias(index=shop.index, name=f"{shop.index}-alias")
-    done("ingest", shop.index, "--ann")
+    command_result("ingest", shop.index, "--ann")
     shop.client.delete(index=shop.index, id="1")
-    with connect() as through:
-        assert _delete_removed(through, shop.index, f"{shop.index}-ann") == 1
+    with connect() as proxy_client:
+        assert _delete_removed(proxy_client, shop.index, f"{shop.index}-ann") == 1
 
 
-def removes(shop):
-    """The vectors go, and the scripts where nobody else needs them."""
-    shop.point()
+def run_remove(shop):
+    """The vectors are removed, and the scripts if no other index needs them."""
+    shop.ingest()
     shop.client.put_script(id=script_id(), body=build_put_script_body())
-    assert done("remove", shop.index, "--yes")["written"] == len(TITLES)
+    assert command_result("remove", shop.index, "--yes")["written"] == len(TITLES)
 
 
-def searches(shop, mode=()):
-    """A search that finds something, where no script is stored yet, and one that finds nothing."""
-    shop.point()
+def run_search(shop, mode=()):
+    """A search that finds products before the script is stored, and one that finds nothing."""
+    shop.ingest()
     shop.client.delete_script(id=script_id(), ignore=404)
-    assert done("search", shop.index, "fire tv", *mode)["reranked"]
-    assert done("search", shop.index, "mahogany", *mode)["hits"] == []
+    assert command_result("search", shop.index, "fire tv", *mode)["reranked"]
+    assert command_result("search", shop.index, "mahogany", *mode)["hits"] == []
 
 
-def examines(shop):
-    """An index is examined from end to end."""
-    shop.point()
-    done("doctor", shop.index, "--history", "history.jsonl")
+def run_doctor(shop):
+    """An index is examined completely."""
+    shop.ingest()
+    command_result("doctor", shop.index, "--history", "history.jsonl")
 
 
 SCENARIOS = {
-    "ingest": ingests,
-    "ingest --beside --prune": changes,
-    "ingest --corpus": loads,
-    "ingest --follow": follows,
-    "ingest --ann": copies,
-    "remove": removes,
-    "search": searches,
-    "search --rerank client": partial(searches, mode=("--rerank", "client")),
-    "serve": lambda _: _store_script(),
-    "doctor": examines,
+    "ingest": run_ingest,
+    "ingest --beside --prune": run_prune,
+    "ingest --corpus": run_corpus,
+    "ingest --follow": run_follow,
+    "ingest --ann": run_ann,
+    "remove": run_remove,
+    "search": run_search,
+    "search --rerank client": partial(run_search, mode=("--rerank", "client")),
+    "serve": lambda _: _prepare_cluster(load_bundle("general")),
+    "doctor": run_doctor,
 }
 
 
-@pytest.mark.parametrize("command", USES)
-def test_a_command_sends_what_the_document_says(cluster, authority, settings, shop, command):
-    """With user and password each command does its work, and sends the requests of docs/permissions.md, no others."""
-    expected, release = set(USES[command]), parse_release(shop.client.info())
+@pytest.mark.parametrize("command", REQUESTS_BY_COMMAND)
+def test_a_command_sends_the_documented_requests(cluster, authority, settings, shop, command):
+    """With user and password, each command works and sends the requests of docs/permissions.md, no others."""
+    expected, release = set(REQUESTS_BY_COMMAND[command]), parse_release(shop.client.info())
     if not release.has(SHARD_DOC_SORT):
-        expected = {SCROLL.get(name, name) for name in expected}
+        expected = {SCROLL_REQUESTS.get(name, name) for name in expected}
     if not release.has(SAFE_MAPPING_CHANGES) and "PUT /INDEX/_mapping" in expected:
         expected.add("POST /INDEX/_count")
     if _list_other_indices(shop.client, shop.index):
         expected -= {"DELETE /_scripts"}
-    with secured(cluster, authority, refusal=password("shop", SECRET)) as proxy:
+    with secured(cluster, authority, authenticate=require_password("shop", SECRET)) as proxy:
         settings(proxy.url, OPENSEARCH_USER="shop", OPENSEARCH_PASSWORD=SECRET)
         SCENARIOS[command](shop)
-    assert set(proxy.seen) == expected
+    assert set(proxy.received) == expected
 
 
-def split(names):
+def split_permissions(requests):
     """Permissions for the cluster, and those for the index, of some requests."""
-    found = sorted({permission for name in names for permission in PERMISSIONS[name]})
-    return [one for one in found if is_cluster_permission(one)], [
-        one for one in found if not is_cluster_permission(one)
-    ]
+    permissions = sorted({permission for request in requests for permission in PERMISSIONS[request]})
+    for_cluster = [permission for permission in permissions if is_cluster_permission(permission)]
+    return for_cluster, [permission for permission in permissions if permission not in for_cluster]
 
 
-def role(commands):
-    """Body of a role that may do what these commands do with `products` and what is named after it."""
-    cluster, index = split(name for command in commands for name in USES[command])
-    own = [{"index_patterns": ["products*"], "allowed_actions": index}]
+def build_role(commands):
+    """Body of a role that may run these commands on `products` and indices whose names begin with it."""
+    for_cluster, for_index = split_permissions(
+        request for command in commands for request in REQUESTS_BY_COMMAND[command]
+    )
+    own = [{"index_patterns": ["products*"], "allowed_actions": for_index}]
     everywhere = [{"index_patterns": ["*"], "allowed_actions": [*PERMISSIONS["GET /INDEX/_mapping/field"]]}]
-    return {"cluster_permissions": cluster, "index_permissions": own + everywhere * ("remove" in commands)}
+    return {"cluster_permissions": for_cluster, "index_permissions": own + everywhere * ("remove" in commands)}
 
 
-def parts():
-    """What docs/permissions.md holds: permissions by command, requests, roles."""
+def document_parts():
+    """Generated parts of docs/permissions.md: permissions by command, requests, roles."""
     lines = ["| command | permissions for the cluster | permissions for INDEX |", "|---|---|---|"]
-    for command, names in USES.items():
-        cells = [", ".join(f"`{one}`" for one in some) for some in split(names)]
+    for command, requests in REQUESTS_BY_COMMAND.items():
+        cells = [", ".join(f"`{name}`" for name in permissions) for permissions in split_permissions(requests)]
         lines.append(f"| `{command}` | {' | '.join(cells)} |")
     yield "\n".join(lines)
-    lines = ["| request | takes | sent by |", "|---|---|---|"]
-    for name in PERMISSIONS:
-        commands = [f"`{command}`" for command, names in USES.items() if name in names]
-        takes = ", ".join(f"`{one}`" for one in PERMISSIONS[name])
-        sent = ", ".join(commands) or ("`ingest`, `remove` before OpenSearch 3.3" if name in SCROLL.values() else "")
-        lines += [f"| `{name}` | {takes} | {sent} |"] if sent else []
+    lines = ["| request | needs | sent by |", "|---|---|---|"]
+    scroll_senders = "`ingest`, `remove` before OpenSearch 3.3"
+    for request, permissions in PERMISSIONS.items():
+        commands = [f"`{command}`" for command, requests in REQUESTS_BY_COMMAND.items() if request in requests]
+        needs = ", ".join(f"`{permission}`" for permission in permissions)
+        senders = ", ".join(commands) or (scroll_senders if request in SCROLL_REQUESTS.values() else "")
+        lines += [f"| `{request}` | {needs} | {senders} |"] if senders else []
     yield "\n".join(lines)
     for name, commands in ROLES.items():
-        yield f"PUT _plugins/_security/api/roles/{name}\n{json.dumps(role(commands), indent=2)}"
+        yield f"PUT _plugins/_security/api/roles/{name}\n{json.dumps(build_role(commands), indent=2)}"
 
 
-def test_the_document_holds_what_the_commands_take():
-    """Tables and roles in docs/permissions.md are those these tests hold true."""
+def test_the_document_lists_the_permissions():
+    """Tables and roles in docs/permissions.md are the ones that these tests check."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert [part for part in parts() if part not in text] == []
+    assert [part for part in document_parts() if part not in text] == []
 
 
 if __name__ == "__main__":
-    print("\n\n".join(parts()))  # noqa: T201
+    print("\n\n".join(document_parts()))  # noqa: T201

@@ -1,4 +1,4 @@
-"""OpenSearch 2.19.1 beside the release of the suite: the same products, the same searches, the same ranks."""
+"""OpenSearch 2.19.1 compared with the release of the suite: same products, same searches, same scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import uuid
 import numpy as np
 import pytest
 
-from anthem_core.encoding.encoder import Encoder
 from anthem_core.errors import ClusterError, NodeError
 from anthem_core.opensearch.connection import connect
 from anthem_core.opensearch.versions import (
@@ -15,14 +14,15 @@ from anthem_core.opensearch.versions import (
     SAFE_MAPPING_CHANGES,
     SHARD_DOC_SORT,
     Release,
-    adapt_bundle,
     parse_release,
 )
 from anthem_ingest import index_io
 from anthem_ingest.actions import ProductDocument
 from anthem_ingest.ingest import DEFAULT_OPTIONS, ingest_index, load_documents, no_progress
+from anthem_ingest.mapping import check_mapping_changes
 from anthem_ingest.remove import remove_from_index
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.options import ClientOptions
 from anthem_sandbox.node.java import find_java
 from anthem_sandbox.node.lifecycle import temporary_node
 from anthem_sandbox.node.releases import OPENSEARCH_2
@@ -34,12 +34,12 @@ NOUNS = ["tv stick", "fire pit", "phone case", "running shoe", "desk lamp", "gar
 TITLES = [f"{brand} {colour} {noun}" for brand in ("acme", "globex") for colour in COLOURS for noun in NOUNS]
 QUERIES = ["fire tv", "red shoe", "wireless phone", "acme kindle", "fier pit", "lamp"]
 PRODUCTS = [ProductDocument(str(number), {"title": title}) for number, title in enumerate(TITLES)]
-# New fields leave the mapping alone, so that 2.19.1 takes vectors in place.
-CLOSED = {"dynamic": "false", "properties": {"title": {"type": "text"}}}
+# New fields do not change this mapping, so ingest accepts the index on 2.19.1.
+STATIC_MAPPING = {"dynamic": "false", "properties": {"title": {"type": "text"}}}
 
 
 @pytest.fixture(scope="module")
-def old():
+def legacy_client():
     """Client of a real OpenSearch 2.19.1."""
     try:
         find_java(release=OPENSEARCH_2)
@@ -50,78 +50,80 @@ def old():
 
 
 @pytest.fixture
-def index(old, client):
-    """Name of an index that is gone afterwards from both clusters."""
+def index(legacy_client, client):
+    """Name for an index, deleted afterwards from both clusters."""
     name = f"test-219-{uuid.uuid4().hex}"
     yield name
-    for each in (old, client):
-        each.indices.delete(index=name, ignore_unavailable=True)
+    for cluster_client in (legacy_client, client):
+        cluster_client.indices.delete(index=name, ignore_unavailable=True)
 
 
-def ranked(client, encoder, index, query, mode):
+def search_scores(client, encoder, index, query, mode):
     """Scores of a search by id, best first."""
-    anthem = AnthemClient(client, encoder, text_fields=())
-    answer = anthem.search(index, {"query": {"match": {"title": query}}, "size": 64}, mode=mode)
-    assert (answer["anthem"]["reranked"], answer["anthem"]["mode"]) == (True, mode)
-    return {hit["_id"]: hit["_score"] for hit in answer["hits"]["hits"]}
+    anthem = AnthemClient(client, encoder, ClientOptions(text_fields=()))
+    response = anthem.search(index, {"query": {"match": {"title": query}}, "size": 64}, mode=mode)
+    assert (response["anthem"]["reranked"], response["anthem"]["mode"]) == (True, mode)
+    return {hit["_id"]: hit["_score"] for hit in response["hits"]["hits"]}
 
 
-def test_both_releases_rank_alike(old, client, index, encoder):
+def test_both_releases_give_the_same_scores(legacy_client, client, index, encoder):
     """The same products have the same scores on 2.19.1 as on the suite's release, in both modes."""
-    its = {each: Encoder(adapt_bundle(encoder.bundle, index_io.read_release(each))) for each in (old, client)}
-    for each in (old, client):
-        each.indices.create(index=index, body={"settings": {"number_of_shards": 1}, "mappings": CLOSED})
-        assert load_documents(each, index, PRODUCTS, encoder).written == len(TITLES)
+    for cluster_client in (legacy_client, client):
+        settings = {"settings": {"number_of_shards": 1}, "mappings": STATIC_MAPPING}
+        cluster_client.indices.create(index=index, body=settings)
+        assert load_documents(cluster_client, index, PRODUCTS, encoder).written == len(TITLES)
     for query in QUERIES:
-        wanted = ranked(client, its[client], index, query, "cluster")
-        assert len(wanted) > 3
-        for each, mode in ((old, "cluster"), (old, "client"), (client, "client")):
-            found = ranked(each, its[each], index, query, mode)
+        expected = search_scores(client, encoder, index, query, "cluster")
+        assert len(expected) > 3
+        for cluster_client, mode in ((legacy_client, "cluster"), (legacy_client, "client"), (client, "client")):
+            scores = search_scores(cluster_client, encoder, index, query, mode)
             # The lexical score itself has a weight of 1e-6, and is larger on 2.19.1. Ties follow the order of segments.
-            np.testing.assert_allclose(list(found.values()), list(wanted.values()), atol=1e-5)
-            np.testing.assert_allclose([wanted[product] for product in found], list(found.values()), atol=1e-5)
+            np.testing.assert_allclose(list(scores.values()), list(expected.values()), atol=1e-5)
+            np.testing.assert_allclose([expected[product] for product in scores], list(scores.values()), atol=1e-5)
 
 
-def test_what_ingest_puts_into_an_index_is_taken_out(old, index, encoder):
-    """On 2.19.1 ingest reads by scroll, writes each vector once, and after removal every product is as it was."""
-    old.indices.create(index=index, body={"settings": {"number_of_shards": 2}, "mappings": CLOSED})
+def test_removal_restores_the_products(legacy_client, index, encoder):
+    """On 2.19.1 ingest reads by scroll and writes each vector once, and removal restores every product."""
+    settings = {"settings": {"number_of_shards": 2}, "mappings": STATIC_MAPPING}
+    legacy_client.indices.create(index=index, body=settings)
     for product in PRODUCTS:
-        old.index(index=index, id=product.id, body=product.source)
-    old.indices.refresh(index=index)
-    assert not index_io.read_release(old).has(SHARD_DOC_SORT)
-    assert [ingest_index(old, index, encoder).written for _ in range(2)] == [len(TITLES), 0]
-    assert set(ranked(old, encoder, index, "fire tv", "cluster")) == set(
-        ranked(old, encoder, index, "fire tv", "client")
+        legacy_client.index(index=index, id=product.id, body=product.source)
+    legacy_client.indices.refresh(index=index)
+    assert not index_io.read_release(legacy_client).has(SHARD_DOC_SORT)
+    assert [ingest_index(legacy_client, index, encoder).written for _ in range(2)] == [len(TITLES), 0]
+    assert set(search_scores(legacy_client, encoder, index, "fire tv", "cluster")) == set(
+        search_scores(legacy_client, encoder, index, "fire tv", "client")
     )
-    assert remove_from_index(old, index, no_progress, DEFAULT_OPTIONS).written == len(TITLES)
-    hits = old.search(index=index, body={"size": 100})["hits"]["hits"]
+    assert remove_from_index(legacy_client, index, no_progress, DEFAULT_OPTIONS).written == len(TITLES)
+    hits = legacy_client.search(index=index, body={"size": 100})["hits"]["hits"]
     assert {hit["_id"]: hit["_source"] for hit in hits} == {product.id: product.source for product in PRODUCTS}
 
 
-def test_vectors_never_make_an_index_lose_its_shards(old, index, encoder, monkeypatch):
-    """2.19.1 fails the shards of a plain index with vectors at each new field: such an index is refused as it was."""
-    monkeypatch.delenv("ANTHEM_ACCEPT_OUTAGES", raising=False)
-    old.index(index=index, body={"title": "red shoe"}, refresh=True)
+def test_ingest_refuses_an_index_whose_shards_would_fail(legacy_client, index, encoder, monkeypatch):
+    """On 2.19.1 a new field fails the shards of an index with vectors but without `index.knn`: ingest refuses it."""
+    monkeypatch.setattr("anthem_ingest.ingest.check_mapping_changes", check_mapping_changes)
+    legacy_client.index(index=index, body={"title": "red shoe"}, refresh=True)
     with pytest.raises(ClusterError, match=r"OpenSearch 2\.19\.1: .*2\.19\.3 or newer"):
-        ingest_index(old, index, encoder)
-    assert "anthem" not in old.indices.get_mapping(index=index)[index]["mappings"]["properties"]
+        ingest_index(legacy_client, index, encoder)
+    assert "anthem" not in legacy_client.indices.get_mapping(index=index)[index]["mappings"]["properties"]
 
 
-def test_an_index_made_for_products_takes_new_fields(old, index, encoder):
-    """An index that ingest makes on 2.19.1 keeps answering while new fields come."""
-    assert load_documents(old, index, PRODUCTS, encoder).written == len(TITLES)
+def test_an_index_created_by_ingest_accepts_new_fields(legacy_client, index, encoder):
+    """On 2.19.1 no shard of an index that ingest created fails when new fields are added."""
+    assert load_documents(legacy_client, index, PRODUCTS, encoder).written == len(TITLES)
     for number in range(3):
-        old.index(index=index, body={"title": "red shoe", f"new{number}": "x"}, refresh=True)
-        assert old.search(index=index, body={"query": {"match": {"title": "shoe"}}})["_shards"]["failed"] == 0
+        legacy_client.index(index=index, body={"title": "red shoe", f"new{number}": "x"}, refresh=True)
+        response = legacy_client.search(index=index, body={"query": {"match": {"title": "shoe"}}})
+        assert response["_shards"]["failed"] == 0
 
 
-def test_the_release_is_read_behind_the_mask(old):
-    """A 2.19.1 that calls itself 7.10.2 for old clients is taken as the oldest release that is."""
-    assert parse_release(old.info()) == Release(2, 19, 1)
+def test_the_release_is_read_in_compatibility_mode(legacy_client):
+    """A 2.19.1 that reports 7.10.2 to old clients is treated as the oldest supported release."""
+    assert parse_release(legacy_client.info()) == Release(2, 19, 1)
     setting = "compatibility.override_main_response_version"
-    old.cluster.put_settings(body={"transient": {setting: True}})
-    masked = old.info()
-    old.cluster.put_settings(body={"transient": {setting: None}})
-    assert masked["version"]["number"] == "7.10.2"
-    assert parse_release(masked) == OLDEST_RELEASE
+    legacy_client.cluster.put_settings(body={"transient": {setting: True}})
+    info = legacy_client.info()
+    legacy_client.cluster.put_settings(body={"transient": {setting: None}})
+    assert info["version"]["number"] == "7.10.2"
+    assert parse_release(info) == OLDEST_RELEASE
     assert not OLDEST_RELEASE.has(SAFE_MAPPING_CHANGES)

@@ -1,4 +1,4 @@
-"""Laws of the report: nothing loaded, everything escaped, the same numbers in all three forms."""
+"""Reports: the page loads nothing and escapes everything, and page, text and JSON have the same numbers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anthem_evaluation import formatting
+from anthem_evaluation.charts import change_bars, forest_plot
+from anthem_evaluation.formatting import describe_movement, format_movement, format_signed, nested_sentence
 from anthem_evaluation.metrics import HEADLINE_MEASURE, compare_runs
+from anthem_evaluation.render import render_html, render_text, report_to_json, summarise
 from anthem_evaluation.report import (
     BundleSummary,
     ContainmentShares,
@@ -25,19 +27,15 @@ from anthem_evaluation.report import (
     Report,
     SearchLatency,
     StepTiming,
-    render_html,
-    render_text,
-    report_to_json,
-    summarise,
 )
 from anthem_evaluation.runs import rank_scores
 
-VOID = {"meta", "line", "rect", "br", "hr", "img", "link", "input"}
-EVIL = "<script>alert('1')</script>\"&<img src=x onerror=alert(1)>"
+VOID_TAGS = {"meta", "line", "rect", "br", "hr", "img", "link", "input"}
+MALICIOUS_TEXT = "<script>alert('1')</script>\"&<img src=x onerror=alert(1)>"
 
 
 class Page(HTMLParser):
-    """A strict reader: keeps tags, attributes and text, and the tags still open."""
+    """A strict parser that collects tags, attributes and text, and checks that tags are closed in order."""
 
     def __init__(self, html):
         super().__init__()
@@ -46,29 +44,29 @@ class Page(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        """Note a tag, its attributes, and that it is open."""
+        """Record a tag and its attributes, and that it is open."""
         self.tags.append(tag)
         self.attributes += attrs
-        if tag not in VOID:
+        if tag not in VOID_TAGS:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        """Note a tag that closes itself."""
+        """Record a self-closing tag."""
         self.tags.append(tag)
         self.attributes += attrs
 
     def handle_endtag(self, tag):
-        """Close the innermost open tag, or note that another one was closed."""
+        """Close the innermost open tag, or record a mismatch."""
         if not self.open or self.open.pop() != tag:
             self.mismatched.append(tag)
 
     def handle_data(self, data):
-        """Note text."""
+        """Record text."""
         self.words.append(data)
 
 
 def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b")):
-    """A report with every part filled; `words` stands wherever foreign text can."""
+    """A report with every part filled; `words` is used wherever untrusted text can occur."""
     qrels = {"q1": {"a": 3, "b": 0, "c": 2}, "q2": {"a": 1, "b": 3}, "q3": {"c": 3, "a": 0}}
     before, after = ({query: rank_scores(order) for query in qrels} for order in (baseline, reranked))
     hits = tuple(
@@ -96,33 +94,33 @@ def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b"
 
 
 def test_the_page_is_well_formed():
-    """Every tag that opens closes in order, and there is one main heading and one language."""
+    """Every tag is closed in order, and there is one main heading and one language."""
     page = Page(render_html(sample()))
     assert (page.open, page.mismatched) == ([], [])
     assert page.tags.count("h1") == 1
     assert ("lang", "en") in page.attributes
 
 
-def test_the_page_begins_with_its_type():
-    """Nothing stands before the doctype, or browsers fall back to quirks."""
+def test_the_page_starts_with_the_doctype():
+    """Nothing precedes the doctype; otherwise browsers switch to quirks mode."""
     assert render_html(sample()).startswith("<!doctype html>\n")
 
 
 def test_every_table_has_a_caption_and_scopes():
-    """Tables can be read aloud: as many captions as tables, and every header cell has a scope."""
+    """Screen readers need a caption for each table and a scope for each header cell."""
     page = Page(render_html(sample()))
     assert page.tags.count("caption") == page.tags.count("table") > 0
     assert [name for name, _ in page.attributes].count("scope") == page.tags.count("th")
 
 
-def test_every_drawing_has_words():
-    """Each outer drawing is an image with a label."""
+def test_every_chart_has_a_label():
+    """Each outer SVG is an image with a label."""
     page = render_html(sample())
     assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]+"', page)) == 2
 
 
 def test_the_page_loads_nothing():
-    """No script, no link, no source, no address in the page or its style."""
+    """The page and its style contain no script, link, source or address."""
     html = render_html(sample())
     page = Page(html)
     assert not {"script", "link", "img", "iframe", "object", "embed"} & set(page.tags)
@@ -130,37 +128,37 @@ def test_the_page_loads_nothing():
     assert not re.search(r"https?://|@import|url\(", html)
 
 
-@settings(deadline=None, max_examples=40)  # three pages an example
-@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])).map(lambda letters: EVIL + letters))
-def test_foreign_text_comes_out_as_text(words):
-    """Whatever a title, query or name says, the tags of the page are those of a harmless one."""
+@settings(deadline=None, max_examples=40)  # three pages per example
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])).map(lambda letters: MALICIOUS_TEXT + letters))
+def test_untrusted_text_is_escaped(words):
+    """Whatever a title, query or name contains, the tags of the page are those of a harmless page."""
     page = Page(render_html(sample(words)))
     assert page.tags == Page(render_html(sample())).tags
     assert "".join(page.words).count(words) == "".join(Page(render_html(sample("\x02"))).words).count("\x02")
 
 
 @pytest.mark.parametrize("part", ["timings", "latencies", "examples", "limits", "contained", "generality"])
-def test_a_part_not_given_is_not_shown(part):
-    """A report without a part renders in all forms and is shorter for it."""
-    whole = sample()
-    without = replace(whole, **{part: None if part in ("contained", "generality") else ()})
-    assert len(render_html(without)) < len(render_html(whole))
-    assert len(render_text(without)) < len(render_text(whole))
+def test_a_missing_part_is_not_shown(part):
+    """A report without a part can be rendered in all forms and is shorter."""
+    report = sample()
+    without = replace(report, **{part: None if part in ("contained", "generality") else ()})
+    assert len(render_html(without)) < len(render_html(report))
+    assert len(render_text(without)) < len(render_text(report))
 
 
-def test_json_is_json():
-    """The value survives a strict round trip and carries the measures."""
+def test_the_json_value():
+    """The value is the same after a strict round trip and contains the measures."""
     value = report_to_json(sample())
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     measure = sample().comparison[HEADLINE_MEASURE]
     assert next(m for m in value["comparison"]["measures"] if m["name"] == HEADLINE_MEASURE)["p"] == measure.p
 
 
-def test_all_forms_tell_of_sizes():
-    """Correlations with sign, number of queries and ceiling, and the sentence on nested pairs, stand in every form."""
+def test_all_forms_show_the_generality():
+    """Every form has the correlations, the number of queries, the ceiling and the sentence on nested pairs."""
     report = sample()
     page = " ".join(" ".join(Page(render_html(report)).words).split())
-    for words in ("1,178", "+0.62", "+0.25", "+0.82", formatting.nested_sentence(report.generality.nested)):
+    for words in ("1,178", "+0.62", "+0.25", "+0.82", nested_sentence(report.generality.nested)):
         assert words in page
         assert words in render_text(report)
     assert report_to_json(report)["generality"]["correlations"][0]["ceiling"] == 0.82
@@ -168,18 +166,18 @@ def test_all_forms_tell_of_sizes():
 
 
 @pytest.mark.parametrize("missing", ["correlations", "nested"])
-def test_sizes_are_told_by_halves(missing):
-    """Correlations without nested pairs, or pairs without correlations, are a section of their own."""
-    whole = sample()
-    half = replace(whole.generality, **{missing: None if missing == "nested" else ()})
-    report = replace(whole, generality=half)
+def test_half_of_the_generality_is_shown(missing):
+    """Correlations without nested pairs, or pairs without correlations, still make a section."""
+    report = sample()
+    half = replace(report.generality, **{missing: None if missing == "nested" else ()})
+    report = replace(report, generality=half)
     assert "Size and generality" in render_html(report)
     assert ("1,178" in render_text(report)) == (missing != "correlations") == ("1,178" in render_html(report))
     assert ("2,423" in render_text(report)) == (missing != "nested") == ("2,423" in render_html(report))
 
 
-def test_all_forms_tell_the_same_verdict():
-    """The sentences of the verdict stand in the page, the text and the JSON."""
+def test_all_forms_have_the_summary():
+    """The sentences of the summary are in the page, the text and the JSON."""
     report = sample()
     page = "".join(Page(render_html(report)).words)
     for sentence in summarise(report):
@@ -188,39 +186,39 @@ def test_all_forms_tell_the_same_verdict():
         assert sentence in report_to_json(report)["verdict"]
 
 
-def test_a_loss_is_called_a_loss():
-    """When reranking is worse the verdict says it fell and the losers are named."""
+def test_a_loss_is_reported():
+    """If reranking is worse, the summary reports the fall, and the searches that lost are named."""
     worse = sample("green kettle", baseline=("a", "c", "b"), reranked=("b", "c", "a"))
     assert f"{HEADLINE_MEASURE} fell" in summarise(worse)[0]
     assert "most lost" in render_text(worse)
     assert re.search(r"most lost[^\n]*\n  −\d\.\d{3}  green kettle", render_text(worse))
 
 
-def test_a_level_run_is_called_level():
-    """When nothing moved no one is named, and chance is not excluded."""
-    level = sample(reranked=("b", "a", "c"))
-    assert f"{HEADLINE_MEASURE} stayed" in summarise(level)[0]
-    assert "includes zero" in summarise(level)[2]
-    assert "No search lost." in render_html(level)
+def test_an_unchanged_run_is_reported():
+    """If nothing moved, no search is named, and chance is not excluded."""
+    unchanged = sample(reranked=("b", "a", "c"))
+    assert f"{HEADLINE_MEASURE} stayed" in summarise(unchanged)[0]
+    assert "includes zero" in summarise(unchanged)[2]
+    assert "No search lost." in render_html(unchanged)
 
 
-def test_the_terminal_is_not_obeyed():
+def test_control_characters_are_removed():
     """Control characters of a title do not reach the terminal."""
     assert "\x1b" not in render_text(
         replace(sample(), examples=(Example("q", "a\x1b[2Jb", (), (ExampleHit("p", "\x1b]0;x\n"),)),))
     )
 
 
-def test_columns_of_the_text_line_up():
-    """In the table of measures every line is as wide as its head."""
+def test_columns_of_the_text_are_aligned():
+    """In the table of measures every line is as wide as its header."""
     block = next(part for part in render_text(sample()).split("\n\n") if part.lstrip().startswith("measure "))
     assert len({len(line) for line in block.split("\n")}) == 1
 
 
 @given(st.dictionaries(st.text(), st.floats(-1, 1)))
 def test_bars_fill_the_chart_and_stay_in_it(changes):
-    """One bar a query, side by side from edge to edge, none above or below the drawing."""
-    bars = formatting.change_bars(changes)
+    """One bar per query, side by side from edge to edge, none above or below the chart."""
+    bars = change_bars(changes)
     assert len(bars) == len(changes)
     for bar in bars:
         assert bar.y >= -1
@@ -230,38 +228,38 @@ def test_bars_fill_the_chart_and_stay_in_it(changes):
 
 
 @pytest.mark.parametrize("reranked", [("a", "c", "b"), ("b", "c", "a"), ("b", "a", "c"), ("c", "b", "a")])
-def test_marks_stay_in_the_chart_of_differences(reranked):
-    """Every interval holds its mean and lies within the scale."""
-    for mark in formatting.forest_plot(sample(reranked=reranked).comparison.measures).marks:
+def test_marks_stay_in_the_forest_plot(reranked):
+    """Every interval contains its mean and lies within the axis."""
+    for mark in forest_plot(sample(reranked=reranked).comparison.measures).marks:
         assert 0 <= mark.low <= mark.place <= mark.high <= 100
 
 
 @given(st.integers(1, 200), st.integers(1, 200))
-def test_an_arrow_says_where_a_hit_came_from(was, rank):
+def test_an_arrow_shows_how_far_a_hit_moved(was, rank):
     """Up by n from rank + n, down by n from rank − n, `=` from the same rank."""
-    sign = formatting.format_movement(was, rank)
+    sign = format_movement(was, rank)
     moved = 0 if sign == "=" else int(sign[1:]) * (1 if sign[0] == "▲" else -1)
     assert rank + moved == was
-    assert str(abs(moved)) in formatting.describe_movement(was, rank) or moved == 0
+    assert str(abs(moved)) in describe_movement(was, rank) or moved == 0
 
 
 @given(st.floats(-10, 10))
-def test_a_sign_says_the_direction(value):
-    """A signed number reads back as itself, and what rounds to zero has no sign."""
-    written = formatting.format_signed(value)
+def test_a_signed_number_can_be_read_back(value):
+    """A signed number parses to its value, and a value that rounds to zero has no sign."""
+    written = format_signed(value)
     assert float(written.replace("−", "-")) == pytest.approx(value, abs=6e-4)
     assert (written[0] in "+−") == (float(written.replace("−", "-")) != 0)
 
 
 def luminance(colour):
-    """Relative luminance of #rrggbb as WCAG defines it."""
+    """Relative luminance of #rrggbb, as WCAG defines it."""
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_text_stands_out_from_what_is_behind_it():
-    """In light, dark and print every text colour has a contrast of 4.5 with its background (WCAG AA)."""
+def test_text_has_enough_contrast():
+    """In light, dark and print, every text colour has a contrast of 4.5 with its backgrounds (WCAG AA)."""
     palettes = [
         dict(re.findall(r"--([\w-]+): (#\w{6});", block))
         for block in re.findall(r":root \{([^}]*)\}", render_html(sample()))

@@ -1,4 +1,4 @@
-"""Reranking in numpy: a permutation with the window on top, in the order of the fused score."""
+"""Reranking in numpy: the window is reordered by the fused score and stays above all other hits."""
 
 from dataclasses import replace
 
@@ -12,16 +12,16 @@ from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import BundleError
 from anthem_core.fusion import FusionWeights, fuse
 from anthem_core.geometry import lorentz
-from anthem_core.geometry.regions import EncodedQuery, query_distance
+from anthem_core.geometry.regions import EncodedQuery
 from anthem_core.opensearch.schema import VectorFields
-from anthem_plugin.cli import rows
+from anthem_plugin.cli import hit_rows
 from anthem_plugin.scoring.params import ScoringParams, to_float64
 from anthem_plugin.search.explain import explain_hit, strongest_attention
 from anthem_plugin.search.response import hit_distances, narrow_to_page, read_point, rerank_hits
 
 D = 4
 FUSION = FusionWeights(bias=0.0, lexical=1.0, containment=2.0, half_saturation=5.0, median_distance=1.0)
-SCORING = ScoringParams(model="m", dimension=D, gamma=0.2, slack=0.01, fusion=FUSION)
+SCORING = ScoringParams(model_id="m", dimension=D, gamma=0.2, slack=0.01, fusion=FUSION)
 ORIGIN = EncodedQuery(
     centres=np.array([[1, 0, 0, 0, 0]], np.float32),
     limits=np.array([[0.5, 0.4, 0.3, 0.2]], np.float32),
@@ -37,7 +37,7 @@ stored = st.one_of(
     st.fixed_dictionaries({"vector": vectors, "model": st.sampled_from(["m", "other"])}),
     st.fixed_dictionaries({"vector": st.lists(unit, max_size=3), "model": st.just("m")}),
     st.just({"model": "m"}),
-    st.just("no object"),
+    st.just("not an object"),
 )
 windows = st.integers(1, 30)
 
@@ -54,40 +54,40 @@ def hits(draw):
 
 
 def hit(tangent, score=1.0, model="m"):
-    """A hit whose point lies at a tangent vector of the origin."""
+    """A hit with the point that `expmap0` maps a tangent vector to."""
     point = lorentz.expmap0(np.array(tangent, float))
     return {"_id": "1", "_score": score, "_source": VectorFields().document(point, model, "x")}
 
 
 @given(hits(), windows)
-def test_reranking_is_a_permutation(found, window):
-    """No hit is lost, none is doubled, and nothing of it changes but its score."""
-    ranked = rerank_hits(found, ORIGIN, SCORING, window=window)
-    by_id = {item["_id"]: item for item in found}
+def test_reranking_is_a_permutation(lexical_hits, window):
+    """No hit is lost or duplicated, and only scores change."""
+    ranked = rerank_hits(lexical_hits, ORIGIN, SCORING, window=window)
+    by_id = {item["_id"]: item for item in lexical_hits}
     assert sorted(item["_id"] for item in ranked) == sorted(by_id)
     assert all({**item, "_score": by_id[item["_id"]]["_score"]} == by_id[item["_id"]] for item in ranked)
 
 
 @given(hits(), windows)
-def test_the_window_is_on_top_and_the_rest_keeps_its_order(found, window):
-    """Scores fall, the window lies in [1, 2] and a little, the rest far beneath in lexical order."""
-    ranked = rerank_hits(found, ORIGIN, SCORING, window=window)
+def test_the_window_is_first_and_the_rest_keeps_its_order(lexical_hits, window):
+    """Scores descend; those of the window are in [1, 2.001], the others are below 0.001 and in lexical order."""
+    ranked = rerank_hits(lexical_hits, ORIGIN, SCORING, window=window)
     scores = [item["_score"] for item in ranked]
     assert scores == sorted(scores, reverse=True)
     assert all(1 <= score <= 2.001 for score in scores[:window])
     assert all(score < 0.001 for score in scores[window:])
-    assert [item["_id"] for item in ranked[window:]] == [item["_id"] for item in found[window:]]
+    assert [item["_id"] for item in ranked[window:]] == [item["_id"] for item in lexical_hits[window:]]
 
 
 def test_ties_keep_lexical_order():
-    """Hits alike in every signal stay in the order in which they came, however many."""
-    alike = [{"_id": str(number), "_score": float(number % 2)} for number in range(200)]
+    """Hits that are equal in every signal keep their order, however many there are."""
+    equal_hits = [{"_id": str(number), "_score": float(number % 2)} for number in range(200)]
     expected = [str(number) for number in (*range(1, 200, 2), *range(0, 200, 2))]
-    assert [item["_id"] for item in rerank_hits(alike, ORIGIN, SCORING, window=200)] == expected
+    assert [item["_id"] for item in rerank_hits(equal_hits, ORIGIN, SCORING, window=200)] == expected
 
 
-def test_the_nearer_product_wins_and_the_better_lexical_score_wins():
-    """With the other signal alike, each signal orders by itself."""
+def test_each_signal_orders_by_itself():
+    """If one signal is equal for all hits, the other decides the order."""
     near, far = hit([0.1, 0, 0, 0]), hit([2, 0, 0, 0])
     assert rerank_hits([far, near], ORIGIN, SCORING)[0]["_source"] == near["_source"]
     weak, strong = hit([1, 0, 0, 0], 1.0), hit([1, 0, 0, 0], 9.0)
@@ -104,7 +104,7 @@ def test_scores_are_one_plus_fused():
 
 
 @pytest.mark.parametrize(
-    "unfit",
+    "unusable",
     [
         {"_id": "1", "_score": 1.0},
         {"_id": "1", "_score": 1.0, "_source": {}},
@@ -113,26 +113,26 @@ def test_scores_are_one_plus_fused():
         {"_id": "1", "_score": 1.0, "_source": {"anthem": {"model": "m", "vector": "1 0 0 0 0"}}},
     ],
 )
-def test_a_product_without_a_fitting_vector_counts_as_the_median(unfit):
-    """Its distance is unknown, its score that of a product at the median distance, and there is nothing to explain."""
-    (ranked,) = rerank_hits([unfit], ORIGIN, SCORING)
+def test_a_product_without_a_usable_vector_gets_the_median_distance(unusable):
+    """Its distance is NaN, its score is that of a product at the median distance, and it has no explanation."""
+    (ranked,) = rerank_hits([unusable], ORIGIN, SCORING)
     median = 1 + fuse(np.ones(1), np.array([FUSION.median_distance]), FUSION)[0] + 1e-6
-    assert np.isnan(hit_distances([unfit], ORIGIN, SCORING)).all()
+    assert np.isnan(hit_distances([unusable], ORIGIN, SCORING)).all()
     assert ranked["_score"] == pytest.approx(median, abs=2e-7)
-    assert explain_hit(unfit, ORIGIN, SCORING) is None
+    assert explain_hit(unusable, ORIGIN, SCORING) is None
 
 
 def test_no_score_is_ever_nan():
-    """Weights that are no numbers give the script's 0; a hit whose score is none is an error, never a NaN."""
+    """NaN weights give the fused score 0, as in the script; a hit without a finite score raises an error."""
     broken = replace(SCORING, fusion=replace(FUSION, bias=float("nan")))
     (ranked,) = rerank_hits([hit([1, 0, 0, 0])], ORIGIN, broken)
     assert ranked["_score"] == pytest.approx(1, abs=2e-6)
-    with pytest.raises(ValueError, match="no score that is a number"):
+    with pytest.raises(ValueError, match="not a finite number"):
         rerank_hits([hit([1, 0, 0, 0], None)], ORIGIN, SCORING)
 
 
 def test_time_is_recomputed_from_space():
-    """A vector stored off the sheet ranks as the point above its space coordinates, as in the script."""
+    """A vector stored off the hyperboloid is ranked by its space coordinates alone, as in the script."""
     item = hit([0.5, 1, 0, 0])
     expected = hit_distances([item], ORIGIN, SCORING)
     item["_source"]["anthem"]["vector"][0] = 99.0
@@ -142,23 +142,23 @@ def test_time_is_recomputed_from_space():
 @pytest.mark.parametrize(
     "write",
     [
-        lambda held: {f"anthem.{key}": value for key, value in held.items()},
-        lambda held: {"anthem": [held]},
-        lambda held: {"anthem": {"vector": held["vector"]}, "anthem.model": held["model"]},
+        lambda stored: {f"anthem.{key}": value for key, value in stored.items()},
+        lambda stored: {"anthem": [stored]},
+        lambda stored: {"anthem": {"vector": stored["vector"]}, "anthem.model": stored["model"]},
     ],
     ids=["dotted", "list", "both"],
 )
-def test_a_point_is_found_however_the_source_is_written(write):
-    """OpenSearch takes fields with dotted names and a list of one object; the client reads what the script reads."""
+def test_a_point_is_read_however_the_source_is_written(write):
+    """OpenSearch accepts dotted names and a list of one object; the client reads the same point as the script."""
     nested = hit([0.2, -0.1, 0.3, 0])
     other = {**nested, "_source": write(nested["_source"]["anthem"])}
-    wanted = read_point(nested, SCORING)
-    assert wanted is not None
-    assert np.array_equal(read_point(other, SCORING), wanted)
+    expected = read_point(nested, SCORING)
+    assert expected is not None
+    assert np.array_equal(read_point(other, SCORING), expected)
 
 
-def test_precise_is_the_same_query():
-    """Lifting a float32 query and leaving out what has no weight moves no distance by more than 1e-6."""
+def test_to_float64_keeps_distances():
+    """Lifting a float32 query and dropping zero weights changes no distance by more than 1e-6."""
     rng = np.random.default_rng(1)
     centres = lorentz.expmap0(rng.normal(size=(3, D))).astype(np.float32)
     limits, weights = rng.random((3, D)).astype(np.float32), np.array([0.25, 0, 0.75], np.float32)
@@ -166,11 +166,11 @@ def test_precise_is_the_same_query():
     points = lorentz.expmap0(rng.normal(size=(50, D)))
     exact = to_float64(query)
     assert exact.centres.shape == (2, D + 1)
-    np.testing.assert_allclose(query_distance(exact, points, 0.2), query_distance(query, points, 0.2), atol=1e-6)
+    np.testing.assert_allclose(exact.distance(points, 0.2), query.distance(points, 0.2), atol=1e-6)
 
 
 def test_the_page_is_cut_after_reranking():
-    """`from` and `size` count reranked hits; the rest of the response stays as it is."""
+    """`from` and `size` apply to the reranked hits; the rest of the response is unchanged."""
     ranked = [{"_id": str(number), "_score": 2 - number / 10, "_source": {"anthem": {}}} for number in range(9)]
     response = {"took": 3, "aggregations": {"a": 1}, "hits": {"total": {"value": 9}, "max_score": 5.0, "hits": ranked}}
     cut = narrow_to_page(response, {"from": 2, "size": 3}, ranked, SCORING)
@@ -181,7 +181,7 @@ def test_the_page_is_cut_after_reranking():
 
 
 def test_margins_are_limits_less_coordinates_tightest_first():
-    """A product is contained when its tightest margin is positive, and not when it is negative beyond the slack."""
+    """A product is contained if its tightest margin is not below minus the slack."""
     inside = explain_hit(hit([0.1, 0.3, 0.1, 0]), ORIGIN, SCORING)
     assert inside.contained
     assert [margin.dimension for margin in inside.margins] == [1, 3, 2]
@@ -190,24 +190,24 @@ def test_margins_are_limits_less_coordinates_tightest_first():
     assert not outside.contained
     assert outside.margins[0].dimension == 3
     assert outside.margins[0].value == pytest.approx(-0.3, abs=1e-6)
-    assert explain_hit(hit([0, 0, 0, 0.205]), ORIGIN, SCORING).contained, "the bundle's slack counts as inside"
+    assert explain_hit(hit([0, 0, 0, 0.205]), ORIGIN, SCORING).contained, "a margin within the slack is inside"
 
 
 def test_attention_names_entities_and_intersections():
-    """The strongest parts of a query come first, pairs with both their trigrams."""
+    """The strongest parts of a query come first; an intersection names both of its trigrams."""
     strongest = strongest_attention(ORIGIN, "tv", Vocabulary((), 10))
     assert [name for name, _ in strongest] == ["#tv × tv#", "tv#", "#tv"]
 
 
-def test_a_bundle_without_weights_is_refused(tmp_path):
-    """Without fusion weights for these signals there is nothing to rank by, and the error says what was found."""
+def test_a_bundle_without_weights_is_an_error(tmp_path):
+    """A bundle without fusion weights for these signals is an error that names the weights it has."""
     bundle = Bundle(tmp_path, "m", D, 1, 3.0, 0.2, 0.0, Vocabulary((), 10), {"all": FUSION})
     with pytest.raises(BundleError, match=r"\['all'\]"):
-        ScoringParams.of(bundle)
+        ScoringParams.from_bundle(bundle)
 
 
-def test_a_hit_below_the_former_list_is_new():
-    """A product the plain search did not show has no rank before."""
+def test_a_new_hit_has_no_previous_rank():
+    """A product that the plain search did not return has no previous rank."""
     hit = {"_index": "i", "_id": "1", "_score": 1.5, "_source": {"title": "fire tv"}}
-    (row,) = rows({"hits": {"hits": []}}, {"hits": {"hits": [hit]}}, "title")
+    (row,) = hit_rows({"hits": {"hits": []}}, {"hits": {"hits": [hit]}}, "title")
     assert (row["rank"], row["before"], row["lexical"]) == (1, None, None)

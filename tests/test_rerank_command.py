@@ -1,28 +1,30 @@
-"""`anthem rerank`: three signals without a node, and in the same order as the client on a real one."""
+"""`anthem rerank`: ranking a run by three signals without a node, in the same order as the client on a real one."""
 
 import json
 from dataclasses import replace
 
-import attention_shop
+import attention_index
 import numpy as np
 import pytest
-from attention_shop import QUERIES, TITLES, fill, hits
+from attention_index import QUERIES, TITLES, create_index, hits
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_shop import match
+from small_index import match
 
 from anthem_core.beir import Dataset, Product, write_dataset
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import DataError
 from anthem_core.opensearch.schema import VectorFields
 from anthem_evaluation.cli import rerank
-from anthem_evaluation.offline import OfflineReranker, RunProducts, encode_products, read_queries, rerank_run
+from anthem_evaluation.offline import OfflineReranker, RunProducts, encode_products, read_query_texts, rerank_run
 from anthem_evaluation.runs import ranked_ids, read_run, write_run
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.options import ClientOptions
+from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.response import hit_distances
 
-plain = attention_shop.plain
+encoder_without_attention = attention_index.encoder_without_attention
 
 
 @pytest.fixture
@@ -35,15 +37,15 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def command(files, attentive):
-    """Runs `anthem rerank` on the corpus and a run; gives its result and what it wrote."""
+def command(files, attention_encoder):
+    """Function that runs `anthem rerank` on the corpus and a run, and returns its result."""
 
-    def call(run, *more, bundle=attentive.bundle):
+    def call(run, *extra, bundle=attention_encoder.bundle):
         write_run(files / "in.trec", run)
-        named = {"bundle": bundle.path, "corpus": files, "queries": files / "queries.jsonl"}
-        named |= {"run": files / "in.trec", "output": files / "out.trec"}
-        words = [word for name, value in named.items() for word in (f"--{name}", str(value))]
-        return CliRunner().invoke(rerank, [*words, *more])
+        options = {"bundle": bundle.path, "corpus": files, "queries": files / "queries.jsonl"}
+        options |= {"run": files / "in.trec", "output": files / "out.trec"}
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        return CliRunner().invoke(rerank, [*words, *extra])
 
     return call
 
@@ -51,41 +53,43 @@ def command(files, attentive):
 @pytest.mark.node
 @pytest.mark.parametrize("signals", ["lexical,containment,attention", "lexical,containment"])
 @pytest.mark.parametrize("window", [10, 100])
-def test_client_and_command_rank_alike(client, attentive, command, files, signals, window):
-    """From the same lexical scores both paths give the same order, ties within float32 aside."""
-    points = encode_products(TITLES, attentive)
-    texts = {number: {"title": title} for number, title in TITLES.items()}
-    named = {n: VectorFields().document(points[n], attentive.bundle.model, "") if n in points else {} for n in TITLES}
-    shop = fill(client, VectorFields().mapping(attentive.bundle.dimension), {n: texts[n] | named[n] for n in TITLES})
-    anthem = AnthemClient(client, attentive, text_fields=("title",) if "attention" in signals else ())
+def test_client_and_command_rank_alike(client, attention_encoder, command, files, signals, window):
+    """From the same lexical scores both give the same order, except for ties within float32 precision."""
+    bundle, points = attention_encoder.bundle, encode_products(TITLES, attention_encoder)
+    documents = {number: {"title": title} for number, title in TITLES.items()}
+    for number, point in points.items():
+        documents[number] |= VectorFields().document(point, bundle.model_id, "")
+    index = create_index(client, VectorFields().mapping(bundle.dimension), documents)
+    options = ClientOptions(text_fields=("title",) if "attention" in signals else ())
+    anthem = AnthemClient(client, attention_encoder, options)
     bodies = {query: match(text) | {"size": 200, "_source": False} for query, text in QUERIES.items()}
-    responses = {query: client.search(index=shop, body=body) for query, body in bodies.items()}
-    lexical = {query: {hit["_id"]: hit["_score"] for hit in hits(found)} for query, found in responses.items()}
-    online = {query: anthem.search(shop, body, mode="client", window=window) for query, body in bodies.items()}
-    client.indices.delete(index=shop)
+    plain = {query: client.search(index=index, body=body) for query, body in bodies.items()}
+    lexical = {query: {hit["_id"]: hit["_score"] for hit in hits(response)} for query, response in plain.items()}
+    online = {query: anthem.search(index, body, mode="client", window=window) for query, body in bodies.items()}
+    client.indices.delete(index=index)
     assert command(lexical, "--signals", signals, "--window", str(window)).exit_code == 0
-    for query, scored in read_run(files / "out.trec").items():
-        score = {hit["_id"]: hit["_score"] for hit in hits(online[query])}
+    for query, scores in read_run(files / "out.trec").items():
+        online_scores = {hit["_id"]: hit["_score"] for hit in hits(online[query])}
         assert online[query]["anthem"]["signals"] == signals.split(",")
-        assert np.diff([score[product] for product in ranked_ids(scored)]).max() <= 3e-6
-        assert ranked_ids(scored) != ranked_ids(lexical[query])
+        assert np.diff([online_scores[product] for product in ranked_ids(scores)]).max() <= 3e-6
+        assert ranked_ids(scores) != ranked_ids(lexical[query])
 
 
 def lexical_run(depth=30):
-    """A run of every query and two odd ones, with falling scores, ties and products nobody knows."""
+    """A run of every query and two unusable ones, with descending scores, ties and unknown products."""
     products = [*list(TITLES)[:depth], "gone", "bare"]
-    scores = {product: float((len(products) - place) // 2) for place, product in enumerate(products)}
+    scores = {product: float((len(products) - rank) // 2) for rank, product in enumerate(products)}
     return dict.fromkeys((*QUERIES, "mute", "unknown"), scores)
 
 
 def test_the_command_reports_what_it_did(command, files):
-    """Counts are right, odd queries and foreign products are named, and queries without a text keep their order."""
+    """Counts are right, and queries without a usable text are named and keep their order."""
     run = lexical_run()
-    found = json.loads(command(run, "--window", "40", "--json").stdout)
-    assert found["signals"] == ["lexical", "containment", "attention"]
-    assert (found["queries"], found["reranked"]) == (7, 5)
-    assert (found["products"], found["not_in_corpus"]) == (32, 1)
-    assert found["left_alone"].keys() == {"mute", "unknown"}
+    value = json.loads(command(run, "--window", "40", "--json").stdout)
+    assert value["signals"] == ["lexical", "containment", "attention"]
+    assert (value["queries"], value["reranked"]) == (7, 5)
+    assert (value["products"], value["not_in_corpus"]) == (32, 1)
+    assert value["left_alone"].keys() == {"mute", "unknown"}
     written = read_run(files / "out.trec")
     assert [*written] == [*run]
     for query in ("mute", "unknown"):
@@ -96,92 +100,91 @@ def test_the_command_reports_what_it_did(command, files):
     assert "1 of 32 products are not in the corpus" in text
 
 
-def test_scores_written_are_places(command, files):
-    """Every evaluator sees one order: scores fall by one a rank, whatever its rule for ties."""
+def test_scores_written_are_ranks(command, files):
+    """Scores fall by one per rank, so that every evaluation tool sees the same order."""
     assert command(lexical_run()).exit_code == 0
-    for scored in read_run(files / "out.trec").values():
-        assert list(scored.values()) == list(range(len(scored), 0, -1))
+    for scores in read_run(files / "out.trec").values():
+        assert list(scores.values()) == list(range(len(scores), 0, -1))
 
 
 @pytest.fixture(scope="module")
-def ranker(attentive):
-    """Ranker by all three signals."""
-    return OfflineReranker.of(attentive.bundle, ("lexical", "containment", "attention"))
+def reranker(attention_encoder):
+    """Reranker by all three signals."""
+    return OfflineReranker.from_bundle(attention_encoder.bundle, ("lexical", "containment", "attention"))
 
 
-some_ids = st.sampled_from([*list(TITLES)[:12], "bare", "odd", "gone", "lost"])
-some_runs = st.dictionaries(
+product_ids = st.sampled_from([*list(TITLES)[:12], "bare", "odd", "gone", "lost"])
+runs = st.dictionaries(
     st.sampled_from([*QUERIES, "mute", "unknown"]),
-    st.dictionaries(some_ids, st.integers(0, 9).map(float), min_size=1),
+    st.dictionaries(product_ids, st.integers(0, 9).map(float), min_size=1),
     min_size=1,
 )
 
 
-@given(some_runs, st.integers(1, 20))
+@given(runs, st.integers(1, 20))
 @settings(max_examples=40)
-def test_no_product_is_lost(ranker, run, window):
-    """Each query keeps its products; those beneath the window keep their order and stay beneath."""
-    products = RunProducts(TITLES, encode_products(dict(list(TITLES.items())[:12]), ranker.encoder))
-    done = rerank_run(run, QUERIES | {"mute": "?!"}, products, ranker, window=window)
-    assert done.run.keys() == run.keys()
-    assert done.left_alone.keys() == run.keys() & {"mute", "unknown"}
-    for query, scored in run.items():
-        former, order = ranked_ids(scored), ranked_ids(done.run[query])
-        assert sorted(order[:window]) == sorted(former[:window])
-        assert order[window:] == former[window:]
+def test_no_product_is_lost(reranker, run, window):
+    """Each query keeps its products, and those below the window keep their ranks."""
+    products = RunProducts(TITLES, encode_products(dict(list(TITLES.items())[:12]), reranker.encoder))
+    result = rerank_run(run, QUERIES | {"mute": "?!"}, products, reranker, window=window)
+    assert result.run.keys() == run.keys()
+    assert result.not_reranked.keys() == run.keys() & {"mute", "unknown"}
+    for query, scores in run.items():
+        before, after = ranked_ids(scores), ranked_ids(result.run[query])
+        assert sorted(after[:window]) == sorted(before[:window])
+        assert after[window:] == before[window:]
 
 
-def test_products_alike_keep_their_order(ranker):
-    """Products of which nothing is known but equal scores stay as they came."""
+def test_indistinguishable_products_keep_their_order(reranker):
+    """Products with equal scores, of which nothing else is known, keep their order."""
     run = {"q1": {str(number): 3.0 for number in range(150)}}
-    done = rerank_run(run, QUERIES, RunProducts({}, {}), ranker)
-    assert ranked_ids(done.run["q1"]) == list(run["q1"])
+    result = rerank_run(run, QUERIES, RunProducts({}, {}), reranker)
+    assert ranked_ids(result.run["q1"]) == list(run["q1"])
 
 
 @pytest.mark.parametrize("signals", ["lexical,attention", "lexical,containment"])
-def test_a_signal_left_out_has_no_say(attentive, command, files, signals):
-    """By fewer signals the order is that of the fused score in which the other is unknown."""
+def test_a_signal_that_is_left_out_does_not_count(attention_encoder, command, files, signals):
+    """If all lexical scores are equal, the order is that of the only other signal."""
     run = {"q1": dict.fromkeys(list(TITLES)[:40], 5.0)}
     assert command(run, "--signals", signals).exit_code == 0
     written = ranked_ids(read_run(files / "out.trec")["q1"])
     titles = [TITLES[product] for product in written]
-    by = (
-        AttentionScorer(attentive.bundle).scores("fire tv", titles)
-        if "attention" in signals
-        else -hit_distances(
-            [{"_source": VectorFields().document(point, "m", "")} for point in attentive.products(titles)],
-            attentive.query("fire tv"),
-            replace(OfflineReranker.of(attentive.bundle, ()).scoring, model="m"),
-        )
-    )
-    assert np.diff(by).max() <= 2e-5
+    if "attention" in signals:
+        signal = AttentionScorer(attention_encoder.bundle).score_titles("fire tv", titles)
+    else:
+        points = attention_encoder.encode_products(titles)
+        stored = [{"_source": VectorFields().document(point, "m", "")} for point in points]
+        scoring = replace(ScoringParams.from_bundle(attention_encoder.bundle), model_id="m")
+        signal = -hit_distances(stored, attention_encoder.encode_query("fire tv"), scoring)
+    assert np.diff(signal).max() <= 2e-5
 
 
 @pytest.mark.parametrize(
-    ("run", "more", "code", "message"),
+    ("run", "options", "code", "message"),
     [
-        ({"q1": {"0": -1.0}}, [], 4, "found the score -1.0 of product '0' for query 'q1'"),
+        ({"q1": {"0": -1.0}}, [], 4, "Product '0' of query 'q1' has the score -1.0"),
         ({"q1": {"x": 1.0, "y": 2.0}}, [], 4, "has none of the 2 products to rerank"),
-        ({"q1": {"0": 1.0}}, ["--field", "name"], 4, "has no field name"),
+        ({"q1": {"0": 1.0}}, ["--field", "name"], 4, "have no field name"),
         ({"q1": {"0": 1.0}}, ["--queries", "no-such.jsonl"], 4, "no-such.jsonl cannot be read"),
-        ({"q1": {"0": 1.0}}, ["--run", "no-such.trec"], 4, "cannot read no-such.trec"),
-        ({"q1": {"0": 1.0}}, ["--bundle", "no-such"], 3, "No bundle 'no-such'"),
+        ({"q1": {"0": 1.0}}, ["--run", "no-such.trec"], 4, "no-such.trec cannot be read"),
+        ({"q1": {"0": 1.0}}, ["--bundle", "no-such"], 3, "Bundle 'no-such' not found"),
         ({"q1": {"0": 1.0}}, ["--signals", "attention"], 2, "'attention' is not one of"),
         ({"q1": {"0": 1.0}}, ["--window", "0"], 2, "0 is not in the range"),
     ],
 )
-def test_the_command_says_what_is_wrong(command, run, more, code, message):
-    """What cannot be used ends in its exit code, with a sentence that names it."""
-    result = command(run, *more)
+def test_unusable_input_is_refused(command, run, options, code, message):
+    """Each kind of unusable input has its exit code and a message that names it."""
+    result = command(run, *options)
     assert result.exit_code == code
     assert message in result.stderr
 
 
-def test_attention_needs_its_graph(command, plain):
-    """A bundle without the graph ranks by two signals, and says so where the third is asked for."""
-    run = {"q1": {"0": 1.0}}
-    assert json.loads(command(run, "--json", bundle=plain.bundle).stdout)["signals"] == ["lexical", "containment"]
-    result = command(run, "--signals", "lexical,attention", bundle=plain.bundle)
+def test_attention_needs_its_graph(command, encoder_without_attention):
+    """A bundle without the graph ranks by two signals, and asking for attention is an error."""
+    run, bundle = {"q1": {"0": 1.0}}, encoder_without_attention.bundle
+    value = json.loads(command(run, "--json", bundle=bundle).stdout)
+    assert value["signals"] == ["lexical", "containment"]
+    result = command(run, "--signals", "lexical,attention", bundle=bundle)
     assert result.exit_code == 3
     assert "has no attention.onnx" in result.stderr
 
@@ -189,17 +192,26 @@ def test_attention_needs_its_graph(command, plain):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "found no query"),
-        (b'{"_id": "1"}\n', "line 1: found no query .*text"),
-        (b'{"_id": "1", "text": "a"}\n[]\n', "line 2: found no query"),
-        (b'{"_id": "1", "text": 7}\n', "line 1: found the text 7"),
-        (b'{"_id": "1", "text": "a"}\n\n{"_id": "1", "text": "b"}\n', "line 3: found query '1' again"),
-        (b"\xff\n", "line 1: found no query"),
+        (b"", "queries.jsonl has no queries"),
+        (b'{"_id": "1"}\n', "queries.jsonl:1: no text"),
+        (b'{"_id": "1", "text": "a"}\n[]\n', "queries.jsonl:2: not a JSON object"),
+        (b'{"_id": "1", "text": 7}\n', "queries.jsonl:1: text is not a string"),
+        (b'{"_id": "1", "text": "a"}\n\n{"_id": "1", "text": "b"}\n', "queries.jsonl:3: duplicate id '1'"),
+        (b"\xff\n", "queries.jsonl:1: not UTF-8"),
     ],
 )
-def test_queries_that_cannot_be_used_are_named(tmp_path, content, message):
-    """The error names the file and the line and says what was wrong with it."""
+def test_unusable_queries_are_named(tmp_path, content, message):
+    """The error names the file and the line, and what is wrong with it."""
     path = tmp_path / "queries.jsonl"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"queries.jsonl.*{message}"):
-        read_queries(path)
+    with pytest.raises(DataError, match=message):
+        read_query_texts(path, [])
+
+
+def test_a_bad_line_among_many_queries_is_skipped(tmp_path):
+    """As in every BEIR file, at most 1 % of the lines may be bad; they are skipped and reported."""
+    lines = [json.dumps({"_id": str(number), "text": "fire tv"}) for number in range(199)]
+    (tmp_path / "queries.jsonl").write_text("\n".join([*lines, "{"]))
+    skipped_lines = []
+    assert len(read_query_texts(tmp_path / "queries.jsonl", skipped_lines)) == 199
+    assert [skipped.line for skipped in skipped_lines] == [200]

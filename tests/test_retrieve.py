@@ -1,37 +1,41 @@
-"""Retrieve mode on a real node: what is near joins what the words find, and passes the same filters."""
+"""Retrieve mode on a real node: it adds near products, which match the same filters, to the lexical hits."""
 
 import asyncio
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 from opensearchpy import AsyncOpenSearch
-from small_shop import PRODUCTS, large_shop, match, small_shop
+from small_index import PRODUCTS, large_index, match, small_index
 
+from anthem_core.encoding.encoder import Encoder
 from anthem_core.fusion import fuse, window_score
 from anthem_core.geometry.lorentz import lift
-from anthem_core.geometry.regions import query_distance
-from anthem_plugin.client import AnthemClient, AsyncAnthemClient, Filter, Retrieve
+from anthem_plugin.client import AnthemClient, AsyncAnthemClient
+from anthem_plugin.modes import Filter, ModeName, Retrieve, mode_name, resolve_mode
+from anthem_plugin.options import ClientOptions
 from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON, OWN_RESCORE_REASON, build_retrieve_body
 from anthem_plugin.scoring.params import to_float64
 from anthem_plugin.search.request import NO_HITS_REASON
 
-WORDS = {"match": {"title": "kindle"}}
-ALL = {"query": WORDS, "size": 150}
+KINDLE = {"match": {"title": "kindle"}}
+KINDLE_BODY = {"query": KINDLE, "size": 150}
 PARAMS = {"centres": [[1.0, 0.0], [2.0, 1.0]], "vector": "anthem.vector", "model_field": "anthem.model", "model": "m"}
 SCRIPT = {"id": "anthem-containment-0", "params": PARAMS}
 
 
 @pytest.fixture(scope="module")
 def index(client, encoder):
-    """150 products with a graph, every tenth without a vector."""
-    with large_shop(client, encoder) as name:
+    """150 products with an HNSW graph, every tenth without a vector."""
+    with large_index(client, encoder) as name:
         yield name
 
 
 @pytest.fixture(scope="module")
 def anthem(client, encoder):
-    """A client that ranks by two signals."""
-    return AnthemClient(client, encoder, text_fields=())
+    """A client without attention."""
+    return AnthemClient(client, encoder, ClientOptions(text_fields=()))
 
 
 def ids(response):
@@ -44,16 +48,16 @@ def scores(response):
     return {hit["_id"]: hit["_score"] for hit in response["hits"]["hits"]}
 
 
-def test_neighbours_of_every_centre_stand_beside_the_callers_query():
-    """Each centre asks for three times k, of this model, within the caller's filters; both passes know their part."""
+def test_neighbours_of_every_centre_are_added_to_the_query():
+    """Each centre requests three times k products of this model that match the filters; the rescore ranks all hits."""
     brand = {"term": {"brand": "acme"}}
-    query = {"bool": {"must": [WORDS], "filter": [brand]}}
+    query = {"bool": {"must": [KINDLE], "filter": [brand]}}
     body = build_retrieve_body({"query": query, "size": 5}, SCRIPT, "kindle", Retrieve(k=7), window=20).body
-    asked, near = body["query"]["bool"]["should"]
-    assert asked == query
-    found = near["constant_score"]["filter"]["bool"]
-    assert found["filter"] == [{"term": {"anthem.model": "m"}}]
-    assert [one["knn"]["anthem.vector"] for one in found["should"]] == [
+    lexical, near = body["query"]["bool"]["should"]
+    assert lexical == query
+    neighbours = near["constant_score"]["filter"]["bool"]
+    assert neighbours["filter"] == [{"term": {"anthem.model": "m"}}]
+    assert [clause["knn"]["anthem.vector"] for clause in neighbours["should"]] == [
         {"vector": centre, "k": 21, "ignore_unmapped": True, "filter": {"bool": {"filter": [brand]}}}
         for centre in PARAMS["centres"]
     ]
@@ -67,151 +71,156 @@ def test_neighbours_of_every_centre_stand_beside_the_callers_query():
 @pytest.mark.parametrize(
     ("body", "text", "reason"),
     [
-        ({"query": WORDS}, "fire", INSEPARABLE_FILTERS_REASON),
-        ({"query": WORDS}, None, INSEPARABLE_FILTERS_REASON),
-        ({"query": WORDS, "rescore": {"query": {"rescore_query": WORDS}}}, "kindle", OWN_RESCORE_REASON),
-        ({"query": WORDS, "sort": ["price"]}, "kindle", "the body sorts by something else than `_score`"),
-        ({"query": WORDS, "collapse": {"field": "x"}}, "kindle", "OpenSearch refuses `collapse` beside a rescore"),
-        ({"query": {"knn": {}}}, "kindle", "a `knn` query ranks by itself; it is left as it is"),
+        ({"query": KINDLE}, "fire", INSEPARABLE_FILTERS_REASON),
+        ({"query": KINDLE}, None, INSEPARABLE_FILTERS_REASON),
+        ({"query": KINDLE, "rescore": {"query": {"rescore_query": KINDLE}}}, "kindle", OWN_RESCORE_REASON),
+        ({"query": KINDLE, "sort": ["price"]}, "kindle", "the body does not sort by `_score` alone"),
+        (
+            {"query": KINDLE, "collapse": {"field": "x"}},
+            "kindle",
+            "OpenSearch does not allow `collapse` together with a rescore",
+        ),
+        ({"query": {"knn": {}}}, "kindle", "a `knn` query defines its own ranking"),
         ({}, "kindle", "the body has no query"),
     ],
 )
-def test_what_cannot_be_joined_is_left_alone(body, text, reason):
-    """A body whose filters cannot be told from its words, or that takes no rescore, is left exactly as it is."""
-    left = build_retrieve_body(body, SCRIPT, text)
-    assert (left.body, left.reranked, left.reason) == (body, False, reason)
+def test_unsupported_bodies_are_returned_unchanged(body, text, reason):
+    """A body whose filters cannot be separated from its text, or that cannot be rescored, is returned unchanged."""
+    result = build_retrieve_body(body, SCRIPT, text)
+    assert (result.body, result.reranked, result.reason) == (body, False, reason)
 
 
-def test_a_filter_of_the_callers_takes_the_place_of_what_is_read_from_the_query():
-    """With `filter` any query can be joined, and near products pass that clause alone."""
-    own = {"term": {"stock": True}}
-    body = build_retrieve_body({"query": WORDS}, SCRIPT, "fire", Retrieve(filter=own)).body
+def test_an_explicit_filter_replaces_the_extracted_clauses():
+    """With `filter` any query is supported, and near products must match this clause only."""
+    clause = {"term": {"stock": True}}
+    body = build_retrieve_body({"query": KINDLE}, SCRIPT, "fire", Retrieve(filter=clause)).body
     near = body["query"]["bool"]["should"][1]["constant_score"]["filter"]["bool"]["should"]
-    assert all(one["knn"]["anthem.vector"]["filter"] == {"bool": {"filter": [own]}} for one in near)
+    assert all(knn["knn"]["anthem.vector"]["filter"] == {"bool": {"filter": [clause]}} for knn in near)
 
 
-def test_the_window_keeps_within_what_opensearch_takes():
-    """However many neighbours there are, no more are rescored than an index allows by default."""
-    body = build_retrieve_body({"query": WORDS}, SCRIPT, "kindle", Retrieve(k=1000), window=9000).body
+def test_the_window_is_limited_to_opensearchs_maximum():
+    """The rescore window never exceeds what an index allows by default."""
+    body = build_retrieve_body({"query": KINDLE}, SCRIPT, "kindle", Retrieve(k=1000), window=9000).body
     assert body["rescore"][0]["window_size"] == 10_000
 
 
 @pytest.mark.node
 @pytest.mark.parametrize("text", ["kindle", "fire tv", "zzzz kindle", "running tablets"])
-def test_both_are_ranked_by_the_fusion(anthem, client, encoder, index, text):
-    """Every product has numpy's score, with the caller's lexical one or, found by its vector alone, with 0."""
+def test_lexical_and_near_products_are_ranked_by_the_fusion(anthem, client, encoder, index, text):
+    """Every score is numpy's, with the caller's lexical score, or 0 for a product found by its vector alone."""
     body = match(text) | {"size": 150}
     lexical = scores(client.search(index=index, body=body))
-    found = scores(anthem.search(index, body, mode=Retrieve(k=10)))
-    assert lexical.keys() <= found.keys()
-    points = lift(encoder.products(PRODUCTS)[:, 1:].astype(np.float64))
-    distance = query_distance(to_float64(encoder.query(text)), points, encoder.bundle.gamma)
+    response = scores(anthem.search(index, body, mode=Retrieve(k=10)))
+    assert lexical.keys() <= response.keys()
+    points = lift(encoder.encode_products(PRODUCTS)[:, 1:].astype(np.float64))
+    distance = to_float64(encoder.encode_query(text)).distance(points, encoder.bundle.gamma)
     distance[::10] = np.nan
     known = np.array([lexical.get(str(number), 0.0) for number in range(len(PRODUCTS))])
-    wanted = window_score(known, fuse(known, distance, anthem.scoring.fusion))
-    np.testing.assert_allclose([*found.values()], [wanted[int(product)] for product in found], rtol=3e-7)
-    assert [*found.values()] == sorted(found.values(), reverse=True)
+    expected = window_score(known, fuse(known, distance, anthem.profile(index).scoring.fusion))
+    np.testing.assert_allclose([*response.values()], [expected[int(product)] for product in response], rtol=3e-7)
+    assert [*response.values()] == sorted(response.values(), reverse=True)
 
 
 @pytest.mark.node
 @pytest.mark.parametrize("text", ["kindle", "fire tv"])
-def test_what_the_words_find_ranks_as_in_cluster_mode(anthem, index, text):
-    """Among lexical hits scores and order are those of cluster mode, to float32."""
+def test_lexical_hits_score_as_in_cluster_mode(anthem, index, text):
+    """Lexical hits have the scores of cluster mode, to float32 precision."""
     body = match(text) | {"size": 150}
-    cluster, found = scores(anthem.search(index, body)), scores(anthem.search(index, body, mode="retrieve"))
-    np.testing.assert_allclose([found[product] for product in cluster], [*cluster.values()], rtol=3e-7)
+    cluster, response = scores(anthem.search(index, body)), scores(anthem.search(index, body, mode="retrieve"))
+    np.testing.assert_allclose([response[product] for product in cluster], [*cluster.values()], rtol=3e-7)
 
 
 @pytest.mark.node
 @pytest.mark.parametrize("k", [1, 5, 20])
-def test_the_nearest_are_there(anthem, encoder, index, k):
-    """The k products nearest to each centre are among the hits, whatever their words."""
-    found = anthem.search(index, ALL, mode=Retrieve(k=k))
-    points = lift(encoder.products(PRODUCTS)[:, 1:].astype(np.float64))
-    query = to_float64(encoder.query("kindle"))
+def test_the_nearest_products_are_found(anthem, encoder, index, k):
+    """The k products nearest to each centre are among the hits, whatever their titles."""
+    response = anthem.search(index, KINDLE_BODY, mode=Retrieve(k=k))
+    points = lift(encoder.encode_products(PRODUCTS)[:, 1:].astype(np.float64))
+    query = to_float64(encoder.encode_query("kindle"))
     for centre in query.centres:
         product = points[:, 0] * centre[0] - points[:, 1:] @ centre[1:]
         product[::10] = np.inf
-        assert {str(number) for number in np.argsort(product)[:k]} <= set(ids(found))
+        assert {str(number) for number in np.argsort(product)[:k]} <= set(ids(response))
 
 
 @pytest.mark.node
 @pytest.mark.parametrize(
     ("query", "passes"),
     [
-        ({"bool": {"must": WORDS, "filter": {"term": {"brand": "stark"}}}}, lambda hit: hit["brand"] == "stark"),
-        ({"bool": {"must": [WORDS, {"range": {"price": {"lt": 60}}}]}}, lambda hit: hit["price"] < 60),
-        ({"bool": {"must": WORDS, "must_not": {"term": {"brand": "acme"}}}}, lambda hit: hit["brand"] != "acme"),
+        ({"bool": {"must": KINDLE, "filter": {"term": {"brand": "stark"}}}}, lambda hit: hit["brand"] == "stark"),
+        ({"bool": {"must": [KINDLE, {"range": {"price": {"lt": 60}}}]}}, lambda hit: hit["price"] < 60),
+        ({"bool": {"must": KINDLE, "must_not": {"term": {"brand": "acme"}}}}, lambda hit: hit["brand"] != "acme"),
         (
-            {"function_score": {"query": {"bool": {"must": WORDS, "filter": [{"range": {"price": {"gte": 90}}}]}},
+            {"function_score": {"query": {"bool": {"must": KINDLE, "filter": [{"range": {"price": {"gte": 90}}}]}},
                                 "field_value_factor": {"field": "price"}}},
             lambda hit: hit["price"] >= 90,
         ),
         (
-            {"bool": {"must": WORDS, "should": [{"term": {"brand": "acme"}}, {"term": {"brand": "stark"}}],
+            {"bool": {"must": KINDLE, "should": [{"term": {"brand": "acme"}}, {"term": {"brand": "stark"}}],
                       "minimum_should_match": 1}},
             lambda hit: hit["brand"] in ("acme", "stark"),
         ),
     ],
 )  # fmt: skip
-def test_the_callers_filters_hold_for_neighbours_too(anthem, client, index, query, passes):
-    """No product comes in by its vector that the filters of the query would have kept out."""
+def test_the_callers_filters_apply_to_neighbours(anthem, client, index, query, passes):
+    """No product that the filters of the query exclude is added by its vector."""
     body = {"query": query, "size": 150}
-    found = anthem.search(index, body, query_text="kindle", mode=Retrieve(k=50))
-    assert found["anthem"]["reranked"], found["anthem"]
-    assert len(ids(found)) > len(ids(client.search(index=index, body=body)))
-    assert all(passes(hit["_source"]) for hit in found["hits"]["hits"])
+    response = anthem.search(index, body, query_text="kindle", mode=Retrieve(k=50))
+    assert response["anthem"]["reranked"], response["anthem"]
+    assert len(ids(response)) > len(ids(client.search(index=index, body=body)))
+    assert all(passes(hit["_source"]) for hit in response["hits"]["hits"])
 
 
 @pytest.mark.node
-def test_a_post_filter_and_the_rest_of_a_body_hold(anthem, index):
-    """Post filter, aggregations, highlights and totals are of the products found both ways."""
-    body = ALL | {
+def test_post_filter_aggregations_and_highlights_apply(anthem, index):
+    """Post filter, aggregations, highlights and totals apply to lexical and near products."""
+    body = KINDLE_BODY | {
         "post_filter": {"term": {"brand": "acme"}},
         "aggs": {"brands": {"terms": {"field": "brand"}}},
         "highlight": {"fields": {"title": {}}},
         "track_total_hits": True,
     }
-    found = anthem.search(index, body, mode="retrieve")
-    assert all(hit["_source"]["brand"] == "acme" for hit in found["hits"]["hits"])
-    assert all(("highlight" in hit) == ("kindle" in hit["_source"]["title"]) for hit in found["hits"]["hits"])
-    buckets = {bucket["key"]: bucket["doc_count"] for bucket in found["aggregations"]["brands"]["buckets"]}
-    assert buckets["acme"] == found["hits"]["total"]["value"] == len(ids(found))
-    assert all("anthem" not in hit["_source"] for hit in found["hits"]["hits"])
+    response = anthem.search(index, body, mode="retrieve")
+    assert all(hit["_source"]["brand"] == "acme" for hit in response["hits"]["hits"])
+    assert all(("highlight" in hit) == ("kindle" in hit["_source"]["title"]) for hit in response["hits"]["hits"])
+    buckets = {bucket["key"]: bucket["doc_count"] for bucket in response["aggregations"]["brands"]["buckets"]}
+    assert buckets["acme"] == response["hits"]["total"]["value"] == len(ids(response))
+    assert all("anthem" not in hit["_source"] for hit in response["hits"]["hits"])
 
 
 @pytest.mark.node
 @pytest.mark.parametrize("others", [False, True])
-def test_without_a_graph_it_is_left_alone(anthem, client, encoder, index, others):
-    """An index whose vectors have no graph, alone or in a pattern, is searched plainly, and the cure is named."""
-    with large_shop(client, encoder, graph=False) as flat:
+def test_without_a_graph_the_search_is_plain(anthem, client, encoder, index, others):
+    """If an index, alone or in a pattern, has no HNSW graph, the search is plain and the reason names a command."""
+    with large_index(client, encoder, graph=False) as flat:
         names = f"{index},{flat}" if others else flat
-        left = [anthem.search(names, ALL, mode="retrieve") for _ in range(6)][-1]
-        assert left["hits"] == client.search(index=names, body=ALL)["hits"]
-        assert left["anthem"]["reason"].startswith(f"{names} has no HNSW graph")
-        assert f"anthem ingest {names} --ann" in left["anthem"]["reason"]
+        response = [anthem.search(names, KINDLE_BODY, mode="retrieve") for _ in range(6)][-1]
+        assert response["hits"] == client.search(index=names, body=KINDLE_BODY)["hits"]
+        assert response["anthem"]["reason"].startswith(f"{names} has no HNSW graph")
+        assert f"anthem ingest {names} --ann" in response["anthem"]["reason"]
     assert anthem.stats()["breaker"] == "closed"
 
 
 @pytest.mark.node
-def test_vectors_of_another_model_are_never_near(client, anthem, encoder, index):
-    """A stale vector brings no product in: where there are no others the search is plain."""
-    other = AnthemClient(client, encoder, text_fields=())
-    other._reranker._in_cluster._scoring = type(anthem.scoring)(
-        "0" * 16, anthem.scoring.dimension, anthem.scoring.gamma, 0.0, anthem.scoring.fusion
-    )
-    left = other.search(index, ALL, mode="retrieve")
-    assert "no product among the hits has a vector of this model" in left["anthem"]["reason"]
-    assert left["hits"] == client.search(index=index, body=ALL)["hits"]
+def test_vectors_of_another_model_are_ignored(client, encoder, index):
+    """Vectors of another model add no products; if there are no others, the search is plain."""
+    stale = replace(encoder.bundle, model_id="0" * 16)
+    other = AnthemClient(client, Encoder(stale), ClientOptions(text_fields=()))
+    response = other.search(index, KINDLE_BODY, mode="retrieve")
+    assert "no product among the hits has a vector of this model" in response["anthem"]["reason"]
+    assert response["hits"] == client.search(index=index, body=KINDLE_BODY)["hits"]
 
 
 @pytest.mark.node
-def test_an_index_that_knows_no_vectors_adds_nothing(client, anthem, index):
-    """In a pattern an index without ANTHEM's fields loses no product; alone it is left alone."""
+def test_an_index_without_vector_fields_adds_nothing(client, anthem, index):
+    """In a pattern, an index without vector fields keeps its lexical hits; alone it is searched plainly."""
     name = f"{index}-bare"
     client.indices.create(index=name, body={"mappings": {"properties": {"title": {"type": "text"}}}})
     client.index(index=name, id="bare", body={"title": "kindle"}, refresh=True)
-    both, alone = anthem.search(f"{index}*", ALL, mode="retrieve"), anthem.search(name, ALL, mode="retrieve")
+    both, alone = (
+        anthem.search(f"{index}*", KINDLE_BODY, mode="retrieve"),
+        anthem.search(name, KINDLE_BODY, mode="retrieve"),
+    )
     client.indices.delete(index=name)
     assert both["anthem"]["reranked"]
     assert "bare" in ids(both)
@@ -219,73 +228,80 @@ def test_an_index_that_knows_no_vectors_adds_nothing(client, anthem, index):
 
 
 @pytest.mark.node
-def test_near_products_beneath_a_page_without_vectors_count(anthem, client, index):
-    """A page of products without vectors is of a search that retrieved, where near ones stand on later pages."""
+def test_a_page_without_vectors_counts_if_later_pages_have_some(anthem, client, index):
+    """A page of products without vectors counts as retrieved if later pages have near products."""
     for number in range(3):
         client.index(index=index, id=f"odd{number}", body={"title": "oddity"}, refresh=True)
-    found = anthem.search(index, match("oddity") | {"size": 1}, mode="retrieve")
-    every = anthem.search(index, match("oddity") | {"size": 150}, mode="retrieve")
+    response = anthem.search(index, match("oddity") | {"size": 1}, mode="retrieve")
+    long_page = anthem.search(index, match("oddity") | {"size": 150}, mode="retrieve")
     client.delete_by_query(index=index, body={"query": {"match": {"title": "oddity"}}}, params={"refresh": "true"})
-    assert found["anthem"]["reranked"]
-    assert ids(every)[0] == ids(found)[0]
-    assert len(ids(every)) > 3
+    assert response["anthem"]["reranked"]
+    assert ids(long_page)[0] == ids(response)[0]
+    assert len(ids(long_page)) > 3
 
 
 @pytest.mark.node
 @pytest.mark.parametrize("extra", [{"size": 0}, {"from": 2000}])
-def test_no_hits_are_the_plain_search(anthem, client, index, extra):
-    """Where the page has no hits anyway, totals are those of the caller's own search."""
-    left = anthem.search(index, ALL | extra, mode="retrieve")
-    assert left["hits"] == client.search(index=index, body=ALL | extra)["hits"]
-    assert left["anthem"]["reason"] == NO_HITS_REASON
+def test_a_page_without_hits_is_plain(anthem, client, index, extra):
+    """If the page has no hits, totals are those of the plain search."""
+    response = anthem.search(index, KINDLE_BODY | extra, mode="retrieve")
+    assert response["hits"] == client.search(index=index, body=KINDLE_BODY | extra)["hits"]
+    assert response["anthem"]["reason"] == NO_HITS_REASON
 
 
 @pytest.mark.node
-def test_words_that_find_nothing_find_what_is_near(anthem, client, index):
-    """A misspelled query that has no lexical hit has neighbours, and is reranked."""
+def test_a_query_without_lexical_hits_finds_near_products(anthem, client, index):
+    """A misspelled query without lexical hits finds near products and is reranked."""
     assert ids(client.search(index=index, body=match("kinddle"))) == []
-    found = anthem.search(index, match("kinddle") | {"size": 5}, mode="retrieve")
-    assert found["anthem"]["reranked"]
-    assert len(ids(found)) == 5
+    response = anthem.search(index, match("kinddle") | {"size": 5}, mode="retrieve")
+    assert response["anthem"]["reranked"]
+    assert len(ids(response)) == 5
 
 
 @pytest.mark.node
-def test_a_region_is_retrieved_by_all_its_centres(anthem, encoder, index):
-    """A join of two queries brings in what is near to either; without a text of it, `filter` says what holds."""
-    region = encoder.query("kindle") | encoder.query("shoe")
+def test_a_region_retrieves_by_all_its_centres(anthem, encoder, index):
+    """A compound region adds products near either query; without a query text, `filter` gives the filters."""
+    region = encoder.encode_query("kindle") | encoder.encode_query("shoe")
     body = {"query": {"match_all": {}}, "size": 150}
     assert anthem.search(index, body, region=region, mode="retrieve")["anthem"]["reranked"]
     acme = {"term": {"brand": "acme"}}
-    found = anthem.search(index, ALL, region=region, query_text="shoe", mode=Retrieve(k=5, filter=acme))
+    response = anthem.search(index, KINDLE_BODY, region=region, query_text="shoe", mode=Retrieve(k=5, filter=acme))
     assert all(hit["_source"]["brand"] == "acme" or "kindle" in hit["_source"]["title"]
-               for hit in found["hits"]["hits"])  # fmt: skip
-    assert any("shoe" in hit["_source"]["title"] for hit in found["hits"]["hits"])
+               for hit in response["hits"]["hits"])  # fmt: skip
+    assert any("shoe" in hit["_source"]["title"] for hit in response["hits"]["hits"])
 
 
 @pytest.mark.node
-def test_the_async_twin_retrieves_alike(cluster, anthem, client, encoder, index):
-    """Awaited, it gives the same, and the same reason where there is no graph."""
+def test_the_async_client_retrieves_alike(cluster, anthem, client, encoder, index):
+    """The async client gives the same response, and the same reason if there is no graph."""
 
-    async def ask(name):
+    async def search(name):
         async with AsyncOpenSearch(hosts=[cluster]) as opensearch:
-            return await AsyncAnthemClient(opensearch, encoder, text_fields=()).search(name, ALL, mode=Retrieve(k=9))
+            return await AsyncAnthemClient(opensearch, encoder, ClientOptions(text_fields=())).search(
+                name, KINDLE_BODY, mode=Retrieve(k=9)
+            )
 
-    with small_shop(client, encoder) as flat:
+    with small_index(client, encoder) as flat:
         for name in (index, flat):
-            expected, found = anthem.search(name, ALL, mode=Retrieve(k=9)), asyncio.run(ask(name))
-            assert found["hits"] == expected["hits"]
-            assert found["anthem"] | {"took_ms": 0} == expected["anthem"] | {"took_ms": 0}
+            expected, response = anthem.search(name, KINDLE_BODY, mode=Retrieve(k=9)), asyncio.run(search(name))
+            assert response["hits"] == expected["hits"]
+            assert response["anthem"] | {"took_ms": 0} == expected["anthem"] | {"took_ms": 0}
 
 
 @pytest.mark.parametrize("wrong", [{"k": 0}, {"k": -1}, {"k": 1001}, {"filter": {}}])
-def test_neighbours_must_make_sense(wrong):
-    """None of them, more than a search should ask for, and a clause that says nothing, are the caller's errors."""
+def test_invalid_retrieve_options_are_an_error(wrong):
+    """A `k` out of range and an empty filter raise a ValueError."""
     with pytest.raises(ValueError, match=str(*wrong.values())):
         Retrieve(**wrong)
 
 
-def test_a_mode_of_ones_own_is_a_mode(encoder):
-    """What is neither a name nor a way to filter or retrieve is refused at once."""
+def test_an_unknown_mode_is_refused(encoder):
+    """A mode is a known name, or the options of a mode that has some; a name means the default options."""
     with pytest.raises(ValueError, match="nearby"):
-        AnthemClient(None, encoder)._course(None, {}, None, "nearby", 1, {})
-    assert Filter() == Filter(None, unknown=True, limit=50_000)
+        AnthemClient(None, encoder).search("products", {}, mode="nearby")
+    assert resolve_mode("filter") == Filter(None, unknown=True, limit=50_000)
+    assert resolve_mode("retrieve") == Retrieve(50, None)
+    for mode in (Filter(slack=0.5), Retrieve(k=3)):
+        assert resolve_mode(mode) is mode
+    names = [mode_name(resolve_mode(name)) for name in get_args(ModeName)]
+    assert names == list(get_args(ModeName))

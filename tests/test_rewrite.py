@@ -1,4 +1,4 @@
-"""The rewriter: body in, body out."""
+"""The rewriter: bodies of cluster, client, filter and retrieve mode, sources and query text."""
 
 import copy
 
@@ -14,11 +14,11 @@ from anthem_plugin.rewriter.retrieve import build_retrieve_body
 from anthem_plugin.rewriter.source_filtering import excludes_vectors, restore_source
 
 SCRIPT = {"id": "anthem-containment-0", "params": {"gamma": 0.2}}
-NEAR = {"id": "x", "params": {"centres": [[1.0, 0.0]], "vector": "v", "model_field": "m", "model": "0"}}
+RETRIEVE_SCRIPT = {"id": "x", "params": {"centres": [[1.0, 0.0]], "vector": "v", "model_field": "m", "model": "0"}}
 MATCH = {"match": {"title": "fire tv"}}
-FIELDS = VectorFields()
-HIDDEN = ["anthem", "anthem_*.vector"]
-NEEDED = ["anthem.vector", "anthem.model"]
+ANTHEM_FIELDS = VectorFields()
+EXCLUDES = ["anthem", "anthem_*.vector"]
+FETCHED = ["anthem.vector", "anthem.model"]
 
 names = st.sampled_from(["title", "brand", "meta.colour", "t*", "anthem", "anthem.model", "price", "*"])
 sources = st.one_of(
@@ -51,8 +51,8 @@ bodies = st.fixed_dictionaries(
 
 
 @given(body=bodies, window=st.integers(1, 500))
-def test_rewriting_changes_no_other_key_and_not_its_input(body, window):
-    """Only `rescore` and `_source` ever differ from the caller's body, which itself stays as it was."""
+def test_rescore_body_changes_no_other_key_and_not_its_input(body, window):
+    """Only `rescore` and `_source` differ from the caller's body, which is not modified."""
     before = copy.deepcopy(body)
     rewritten = build_rescore_body(body, SCRIPT, window=window)
     assert body == before
@@ -65,8 +65,8 @@ def test_rewriting_changes_no_other_key_and_not_its_input(body, window):
 
 
 @given(body=bodies, window=st.integers(1, 500))
-def test_widening_changes_the_page_and_the_source_alone(body, window):
-    """The client's body differs in `from`, `size` and `_source`, and its page covers window and caller's page."""
+def test_window_body_changes_only_page_and_source(body, window):
+    """Only `from`, `size` and `_source` differ; the requested hits cover the window and the caller's page."""
     before = copy.deepcopy(body)
     wide = build_window_body(body, window=window)
     assert body == before
@@ -80,7 +80,7 @@ def test_widening_changes_the_page_and_the_source_alone(body, window):
 
 
 def test_the_window_is_rescored_around_the_callers_query():
-    """The caller's query stands inside the `script_score`, with the weights that keep the window on top."""
+    """The `script_score` contains the caller's query; the weights keep the window above all other hits."""
     (rescore,) = build_rescore_body({"query": MATCH}, SCRIPT, window=7).body["rescore"]
     assert rescore == {
         "window_size": 7,
@@ -97,19 +97,19 @@ def test_the_window_is_rescored_around_the_callers_query():
     "existing", [{"window_size": 3}, [{"window_size": 3}], [{"window_size": 3}, {"window_size": 2}]]
 )
 def test_an_existing_rescore_comes_first(existing):
-    """The caller's rescorers stay, in their order, and ours is the last."""
+    """The caller's rescorers keep their order, and ours comes last."""
     rescore = build_rescore_body({"query": MATCH, "rescore": existing}, SCRIPT).body["rescore"]
     assert rescore[:-1] == (existing if isinstance(existing, list) else [existing])
     assert "script_score" in rescore[-1]["query"]["rescore_query"]
 
 
 @pytest.mark.parametrize("existing", [{"window_size": 3}, [{"window_size": 3}]])
-def test_the_client_leaves_a_body_with_a_rescore_alone(existing):
-    """After a rescore `_score` is no longer lexical: client mode would rank unlike cluster mode, and declines."""
+def test_client_mode_refuses_a_body_with_a_rescore(existing):
+    """After a rescore `_score` is not lexical, so client mode would rank differently from cluster mode; it refuses."""
     body = {"query": MATCH, "rescore": existing}
-    left = build_window_body(body)
-    assert (left.body, left.reranked) == (body, False)
-    assert "`rescore` of its own" in left.reason
+    refused = build_window_body(body)
+    assert (refused.body, refused.reranked) == (body, False)
+    assert "already has a `rescore`" in refused.reason
     assert build_window_body({"query": MATCH, "rescore": []}).reranked
 
 
@@ -120,29 +120,29 @@ def test_the_client_leaves_a_body_with_a_rescore_alone(existing):
         ({"query": {}}, "no query"),
         ({"query": {"hybrid": {"queries": [MATCH]}}}, "hybrid"),
         ({"query": {"knn": {"v": {"vector": [1], "k": 3}}}}, "knn"),
-        ({"sort": "price"}, "sorts"),
-        ({"sort": [{"_score": "asc"}]}, "sorts"),
-        ({"sort": ["_score", "price"]}, "sorts"),
-        ({"sort": {"price": "asc", "_score": "desc"}}, "sorts"),
+        ({"sort": "price"}, "sort by"),
+        ({"sort": [{"_score": "asc"}]}, "sort by"),
+        ({"sort": ["_score", "price"]}, "sort by"),
+        ({"sort": {"price": "asc", "_score": "desc"}}, "sort by"),
         ({"search_after": [1.0]}, "search_after"),
         ({"collapse": {"field": "brand"}}, "collapse"),
         ({"scroll": "1m"}, "scroll"),
     ],
 )
-def test_a_body_that_cannot_be_rescored_is_left_alone(extra, word):
-    """What OpenSearch does not take beside a rescore is left exactly as it is, and the reason names it."""
+def test_a_body_that_cannot_be_rescored_is_returned_unchanged(extra, word):
+    """A body that OpenSearch cannot rescore is returned unchanged, and the reason names the key."""
     body = {"query": MATCH, "size": 5} | extra
     for rewritten in (
         build_rescore_body(body, SCRIPT),
-        build_retrieve_body(body, NEAR, "fire tv"),
+        build_retrieve_body(body, RETRIEVE_SCRIPT, "fire tv"),
         build_window_body(body),
     )[: 2 if "collapse" in extra else 3]:
         assert (rewritten.body, rewritten.reranked) == (body, False)
         assert word in rewritten.reason
 
 
-def test_the_client_reranks_groups():
-    """What a rescore does not go along with, `collapse`, the client does: it widens the window of groups."""
+def test_client_mode_supports_collapse():
+    """Client mode supports `collapse`, which OpenSearch does not allow together with a rescore."""
     body = {"query": MATCH, "size": 5, "collapse": {"field": "brand", "inner_hits": {"name": "all"}}}
     wide = build_window_body(body, window=30)
     assert wide.reranked
@@ -151,85 +151,86 @@ def test_the_client_reranks_groups():
 
 
 @given(body=bodies)
-def test_filtering_changes_the_query_and_the_source_alone(body):
-    """A filter stands beside the caller's query; sort, collapse and all else stay, and the input as it was."""
+def test_filter_body_changes_only_query_and_source(body):
+    """Filter mode changes `query` and `_source` only, keeps the caller's query, and does not modify its input."""
     before = copy.deepcopy(body)
-    found = build_filter_body(body, SCRIPT)
+    rewritten = build_filter_body(body, SCRIPT)
     assert body == before
-    assert found.reranked
+    assert rewritten.reranked
     untouched = body.keys() - {"query", "_source"}
-    assert {key: found.body[key] for key in untouched} == {key: body[key] for key in untouched}
-    assert found.body.keys() <= body.keys() | {"_source"}
-    assert found.body["query"]["bool"]["must"] == [body["query"]]
+    assert {key: rewritten.body[key] for key in untouched} == {key: body[key] for key in untouched}
+    assert rewritten.body.keys() <= body.keys() | {"_source"}
+    assert rewritten.body["query"]["bool"]["must"] == [body["query"]]
 
 
 @given(body=bodies, k=st.integers(1, 1000), window=st.integers(1, 10_000))
-def test_retrieving_changes_query_rescore_and_source_alone(body, k, window):
-    """Near products join the caller's query; every other key stays, and what cannot be joined stays as it was."""
+def test_retrieve_body_changes_only_query_rescore_and_source(body, k, window):
+    """Retrieve mode changes `query`, `rescore` and `_source` only; an unsupported body is returned unchanged."""
     before = copy.deepcopy(body)
-    found = build_retrieve_body(body, NEAR, "fire tv", Retrieve(k), window=window)
+    rewritten = build_retrieve_body(body, RETRIEVE_SCRIPT, "fire tv", Retrieve(k), window=window)
     assert body == before
     untouched = body.keys() - {"query", "rescore", "_source"}
-    assert {key: found.body[key] for key in untouched} == {key: body[key] for key in untouched}
-    assert found.reranked == (found.reason is None)
-    if found.reranked:
-        assert found.body["query"]["bool"]["should"][0] == body["query"]
-        assert found.body["rescore"][0]["window_size"] <= 10_000
+    assert {key: rewritten.body[key] for key in untouched} == {key: body[key] for key in untouched}
+    assert rewritten.reranked == (rewritten.reason is None)
+    if rewritten.reranked:
+        assert rewritten.body["query"]["bool"]["should"][0] == body["query"]
+        assert rewritten.body["rescore"][0]["window_size"] <= 10_000
     else:
-        assert found.body == before
+        assert rewritten.body == before
 
 
 @pytest.mark.parametrize(
     "sort", ["_score", ["_score"], [{"_score": "desc"}], {"_score": {"order": "desc"}}, [{"_score": {}}], []]
 )
 def test_a_sort_by_score_alone_is_reranked(sort):
-    """All ways of saying `by score, best first` are reranked."""
+    """Every form of a sort by descending score is reranked."""
     assert build_rescore_body({"query": MATCH, "sort": sort}, SCRIPT).reranked
 
 
 @pytest.mark.parametrize(
-    ("asked", "cluster", "client"),
+    ("requested", "cluster", "client"),
     [
-        ({}, {"excludes": HIDDEN}, {"excludes": HIDDEN[1:]}),
-        ({"_source": True}, {"excludes": HIDDEN}, {"excludes": HIDDEN[1:]}),
-        ({"_source": False}, False, NEEDED),
-        ({"_source": "title"}, "title", {"includes": ["title", *NEEDED], "excludes": HIDDEN[1:]}),
-        ({"_source": ["t*"]}, {"includes": ["t*"], "excludes": HIDDEN},
-         {"includes": ["t*", *NEEDED], "excludes": HIDDEN[1:]}),
+        ({}, {"excludes": EXCLUDES}, {"excludes": EXCLUDES[1:]}),
+        ({"_source": True}, {"excludes": EXCLUDES}, {"excludes": EXCLUDES[1:]}),
+        ({"_source": False}, False, FETCHED),
+        ({"_source": "title"}, "title", {"includes": ["title", *FETCHED], "excludes": EXCLUDES[1:]}),
+        ({"_source": ["t*"]}, {"includes": ["t*"], "excludes": EXCLUDES},
+         {"includes": ["t*", *FETCHED], "excludes": EXCLUDES[1:]}),
         ({"_source": "anthem.model"}, "anthem.model",
-         {"includes": ["anthem.model", *NEEDED], "excludes": HIDDEN[1:]}),
-        ({"_source": "anthem*"}, "anthem*", {"includes": ["anthem*", *NEEDED], "excludes": HIDDEN[1:]}),
-        ({"_source": {"excludes": "brand"}}, {"excludes": ["brand", *HIDDEN]}, {"excludes": ["brand", *HIDDEN[1:]]}),
-        ({"_source": {"exclude": ["anthem"]}}, {"excludes": HIDDEN}, {"excludes": HIDDEN[1:]}),
-        ({"script_fields": {}}, None, NEEDED),
-        ({"stored_fields": ["brand"]}, None, NEEDED),
+         {"includes": ["anthem.model", *FETCHED], "excludes": EXCLUDES[1:]}),
+        ({"_source": "anthem*"}, "anthem*", {"includes": ["anthem*", *FETCHED], "excludes": EXCLUDES[1:]}),
+        ({"_source": {"excludes": "brand"}},
+         {"excludes": ["brand", *EXCLUDES]}, {"excludes": ["brand", *EXCLUDES[1:]]}),
+        ({"_source": {"exclude": ["anthem"]}}, {"excludes": EXCLUDES}, {"excludes": EXCLUDES[1:]}),
+        ({"script_fields": {}}, None, FETCHED),
+        ({"stored_fields": ["brand"]}, None, FETCHED),
     ],
 )  # fmt: skip
-def test_vectors_are_left_out_of_sources_unless_asked_for(asked, cluster, client):
-    """Cluster mode hides ANTHEM's objects, client mode fetches vector and model, whatever the form of `_source`."""
-    body = {"query": MATCH, **asked}
+def test_vectors_are_hidden_unless_requested(requested, cluster, client):
+    """Cluster mode hides ANTHEM's objects and client mode fetches vector and model, for every form of `_source`."""
+    body = {"query": MATCH, **requested}
     assert build_rescore_body(body, SCRIPT).body.get("_source") == cluster
     assert build_window_body(body).body.get("_source") == client
 
 
-def test_a_second_model_hides_the_first():
-    """Whichever object a client ranks by, the vectors of the others stay out of sources too."""
+def test_vectors_of_other_models_are_hidden():
+    """The vectors of every other model are hidden too."""
     second = VectorFields("anthem_ab12cd34")
     hidden = {"excludes": ["anthem", "anthem_ab12cd34", "anthem_*.vector"]}
     assert build_rescore_body({"query": MATCH}, SCRIPT, fields=second).body["_source"] == hidden
     assert build_window_body({"query": MATCH}, fields=second).body["_source"] == {"excludes": ["anthem"]}
 
 
-def test_a_field_of_the_shops_own_is_not_taken_for_ours():
-    """A shop may have a field `anthem_singer`; asking for it asks for no vectors."""
+def test_an_application_field_with_our_prefix_requests_no_vectors():
+    """Requesting a field of the application's own such as `anthem_singer` does not return vectors."""
     assert build_rescore_body({"query": MATCH, "_source": ["anthem_singer*"]}, SCRIPT).body["_source"] == {
         "includes": ["anthem_singer*"],
-        "excludes": HIDDEN,
+        "excludes": EXCLUDES,
     }
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("requested", "expected"),
     [
         ({}, {"title": "fire tv"}),
         ({"_source": ["title"]}, {"title": "fire tv"}),
@@ -243,16 +244,16 @@ def test_a_field_of_the_shops_own_is_not_taken_for_ours():
         ({"script_fields": {}}, None),
     ],
 )
-def test_the_caller_gets_the_sources_asked_for(asked, expected):
-    """What client mode fetched for itself is gone from the hit, what the caller named is there."""
+def test_hits_contain_the_requested_source(requested, expected):
+    """A hit contains the fields that the caller requested, and none that client mode fetched for itself."""
     hit = {"_id": "1", "_source": {"title": "fire tv", "anthem": {"vector": [1.0], "model": "m"}}}
-    assert restore_source(hit, asked, FIELDS).get("_source") == expected
+    assert restore_source(hit, requested, ANTHEM_FIELDS).get("_source") == expected
 
 
-def test_a_wildcard_that_hides_the_vectors_is_noticed():
-    """Client mode does not rank by vectors it cannot see."""
-    assert excludes_vectors({"_source": {"excludes": ["*.vector"]}}, FIELDS)
-    assert not excludes_vectors({"_source": {"excludes": ["anthem", "anthem.*", "brand*"]}}, FIELDS)
+def test_a_wildcard_that_hides_the_vectors_is_refused():
+    """Client mode refuses a body whose wildcard hides the vectors."""
+    assert excludes_vectors({"_source": {"excludes": ["*.vector"]}}, ANTHEM_FIELDS)
+    assert not excludes_vectors({"_source": {"excludes": ["anthem", "anthem.*", "brand*"]}}, ANTHEM_FIELDS)
     assert "anthem.vector" in build_window_body({"query": MATCH, "_source": {"excludes": "*"}}).reason
     assert "_none_" in build_window_body({"query": MATCH, "stored_fields": "_none_"}).reason
 
@@ -275,11 +276,11 @@ def test_a_wildcard_that_hides_the_vectors_is_noticed():
     ],
 )
 def test_the_query_text_is_found(query, path, expected):
-    """Text stands at the path, or in a plain `match` or `multi_match`; anything else gives None."""
+    """The text is read at the path, or from a plain `match` or `multi_match`; anything else gives None."""
     assert find_query_text({"query": query}, path) == expected
 
 
 @given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(min_size=1), inner) | st.lists(inner)), st.text())
-def test_no_path_breaks_the_walk(node, path):
-    """Any path through any JSON gives a value or None, never an error."""
+def test_no_path_raises_an_error(node, path):
+    """Any path through any JSON value gives a value or None, never an error."""
     value_at_path(node, path)

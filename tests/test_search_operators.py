@@ -1,4 +1,4 @@
-"""OR between phrases of a query text, and regions: both modes rank alike, in both clients."""
+"""OR between phrases of a query text, and regions: both modes give the same ranking, in both clients."""
 
 import asyncio
 import json
@@ -12,13 +12,14 @@ from opensearchpy import AsyncOpenSearch
 from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.cli import search
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
+from anthem_plugin.options import ClientOptions
 
 pytestmark = pytest.mark.node
 
 WORDS = ["fire", "kindle", "garden", "red", "tv", "stick", "reader", "hose"]
-TITLES = [f"{one} {other} of {number}" for number, one in enumerate(WORDS) for other in WORDS]
+TITLES = [f"{first} {second} of {number}" for number, first in enumerate(WORDS) for second in WORDS]
 TEXT = "fire tv OR kindle reader"
-MANY = " OR ".join([*WORDS, "desk"])
+MANY_PHRASES = " OR ".join([*WORDS, "desk"])
 
 
 def match(text):
@@ -26,27 +27,27 @@ def match(text):
     return {"query": {"match": {"title": text}}, "size": 64}
 
 
-def ranked(response):
+def scores(response):
     """Scores by id."""
     return {hit["_id"]: hit["_score"] for hit in response["hits"]["hits"]}
 
 
-def alike(one, other):
-    """Whether two responses rank alike: the same scores in the same places, for the same products."""
-    np.testing.assert_allclose([*ranked(one).values()], [*ranked(other).values()], rtol=3e-7)
-    scores = ranked(other)
-    np.testing.assert_allclose([scores[product] for product in ranked(one)], [*ranked(one).values()], rtol=3e-7)
+def assert_same_ranking(actual, expected):
+    """Check that two responses have the same scores, rank by rank and product by product."""
+    np.testing.assert_allclose([*scores(actual).values()], [*scores(expected).values()], rtol=3e-7)
+    by_product = [scores(expected)[product] for product in scores(actual)]
+    np.testing.assert_allclose(by_product, [*scores(actual).values()], rtol=3e-7)
 
 
 @pytest.fixture(scope="module")
 def index(client, encoder):
-    """A shop on one shard, with vectors."""
+    """An index on one shard, with vectors."""
     name = f"test-operators-{uuid.uuid4().hex}"
     mappings = VectorFields().mapping(encoder.bundle.dimension)
     client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": mappings})
     lines = []
-    for title, point in zip(TITLES, encoder.products(TITLES), strict=True):
-        document = {"title": title} | VectorFields().document(point, encoder.bundle.model, title)
+    for title, point in zip(TITLES, encoder.encode_products(TITLES), strict=True):
+        document = {"title": title} | VectorFields().document(point, encoder.bundle.model_id, title)
         lines += [{"index": {"_id": title}}, document]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
     yield name
@@ -55,77 +56,79 @@ def index(client, encoder):
 
 @pytest.fixture
 def anthem(client, encoder):
-    """A client that reranks by the two signals both modes have."""
-    return AnthemClient(client, encoder, text_fields=())
+    """A client that reranks by the two signals that both modes have."""
+    return AnthemClient(client, encoder, ClientOptions(text_fields=()))
 
 
-def test_both_modes_rank_an_or_alike(anthem, index):
-    """Cluster and client give an OR the same order and scores, which are not those of the text as one phrase."""
+def test_both_modes_rank_or_in_the_same_way(anthem, index):
+    """Both modes give a text with OR the same order and scores, which differ from those of the text as one phrase."""
     inside, outside = (anthem.search(index, match(TEXT), mode=mode, operators=True) for mode in ("cluster", "client"))
     assert (inside["anthem"]["mode"], outside["anthem"]["mode"]) == ("cluster", "client")
     assert inside["anthem"]["reason"] is None
-    alike(inside, outside)
-    assert ranked(inside) != ranked(anthem.search(index, match(TEXT)))
+    assert_same_ranking(inside, outside)
+    assert scores(inside) != scores(anthem.search(index, match(TEXT)))
 
 
-def test_operators_change_no_text_without_them(anthem, index):
-    """A text without OR is searched as it is without `operators`."""
-    one, other = (anthem.search(index, match("fire tv"), operators=flag) for flag in (False, True))
-    assert one["hits"] == other["hits"]
+def test_a_text_without_or_is_unchanged(anthem, index):
+    """For a text without OR, `operators` makes no difference."""
+    without, with_operators = (anthem.search(index, match("fire tv"), operators=flag) for flag in (False, True))
+    assert without["hits"] == with_operators["hits"]
 
 
 @pytest.mark.parametrize("mode", ["cluster", "client"])
-def test_a_region_is_searched_for(anthem, encoder, index, mode):
-    """The region of the OR's phrases ranks as the OR does, and `&` ranks otherwise."""
-    fire, kindle = encoder.query("fire tv"), encoder.query("kindle reader")
-    wanted = anthem.search(index, match(TEXT), mode=mode, operators=True)
+def test_a_region_ranks_the_hits(anthem, encoder, index, mode):
+    """The region `a | b` ranks like the text `a OR b`, and `a & b` ranks differently."""
+    fire, kindle = encoder.encode_query("fire tv"), encoder.encode_query("kindle reader")
+    expected = anthem.search(index, match(TEXT), mode=mode, operators=True)
     either, both = (anthem.search(index, match(TEXT), mode=mode, region=region)
                     for region in (fire | kindle, fire & kindle))  # fmt: skip
-    assert either["hits"] == wanted["hits"]
-    assert ranked(both) != ranked(either)
+    assert either["hits"] == expected["hits"]
+    assert scores(both) != scores(either)
 
 
 def test_a_region_needs_no_text(anthem, encoder, index):
-    """With a region, a body in which no text is found is reranked."""
+    """With a region, a body without a query text is reranked."""
     body = {"query": {"match_all": {}}, "size": 64}
-    found = anthem.search(index, body, region=encoder.query("fire") & encoder.query("tv"))
-    assert found["anthem"]["reranked"]
+    response = anthem.search(index, body, region=encoder.encode_query("fire") & encoder.encode_query("tv"))
+    assert response["anthem"]["reranked"]
 
 
 def test_too_many_hyperboloids_are_ranked_in_the_client(anthem, index):
-    """More than the script takes: the client ranks, and the reason says why."""
-    found = anthem.search(index, match(MANY), operators=True)
-    assert (found["anthem"]["reranked"], found["anthem"]["mode"]) == (True, "client")
-    assert "the script takes 8" in found["anthem"]["reason"]
-    assert found["hits"] == anthem.search(index, match(MANY), mode="client", operators=True)["hits"]
+    """If there are more hyperboloids than the script takes, the client ranks, and the reason says why."""
+    response = anthem.search(index, match(MANY_PHRASES), operators=True)
+    assert (response["anthem"]["reranked"], response["anthem"]["mode"]) == (True, "client")
+    assert "the script takes at most 8" in response["anthem"]["reason"]
+    assert response["hits"] == anthem.search(index, match(MANY_PHRASES), mode="client", operators=True)["hits"]
 
 
-def test_attention_takes_the_phrase_that_looks_most(client, attentive, index):
-    """With attention an OR with a phrase twice, or with one without letters, is the phrase alone."""
-    anthem = AnthemClient(client, attentive)
-    found = [anthem.search(index, match("fire tv"), query_text=text, mode="client", operators=True)
-             for text in ("fire tv", "fire tv OR fire tv", "fire tv OR ?!", TEXT)]  # fmt: skip
-    assert found[0]["anthem"]["signals"] == ["lexical", "attention"]
-    for same in found[1:3]:
-        assert same["hits"] == found[0]["hits"]
-    assert any(score > ranked(found[0])[product] for product, score in ranked(found[3]).items())
+def test_attention_is_that_of_the_best_phrase(client, attention_encoder, index):
+    """Attention ranks by the best phrase: repeating a phrase, or adding one without letters, changes nothing."""
+    anthem = AnthemClient(client, attention_encoder)
+    single, repeated, without_letters, other = (
+        anthem.search(index, match("fire tv"), query_text=text, mode="client", operators=True)
+        for text in ("fire tv", "fire tv OR fire tv", "fire tv OR ?!", TEXT)
+    )
+    assert single["anthem"]["signals"] == ["lexical", "attention"]
+    assert repeated["hits"] == without_letters["hits"] == single["hits"]
+    assert any(score > scores(single)[product] for product, score in scores(other).items())
 
 
-def test_the_asynchronous_client_does_the_same(cluster, anthem, encoder, index):
-    """Awaited, an OR has the hits of the synchronous client."""
+def test_the_async_client_does_the_same(cluster, anthem, encoder, index):
+    """The async client returns the same hits for a text with OR."""
 
-    async def found():
+    async def search_async():
         async with AsyncOpenSearch(hosts=[cluster]) as client:
-            return await AsyncAnthemClient(client, encoder, text_fields=()).search(index, match(TEXT), operators=True)
+            async_client = AsyncAnthemClient(client, encoder, ClientOptions(text_fields=()))
+            return await async_client.search(index, match(TEXT), operators=True)
 
-    assert asyncio.run(found())["hits"] == anthem.search(index, match(TEXT), operators=True)["hits"]
+    assert asyncio.run(search_async())["hits"] == anthem.search(index, match(TEXT), operators=True)["hits"]
 
 
-def test_the_command_takes_operators(cluster, encoder, index):
-    """`--operators` reranks by either phrase and explains the one that decides."""
+def test_the_command_supports_operators(cluster, encoder, index):
+    """`anthem search --operators` reranks by either phrase and explains by the phrase that decides."""
     options = ["--bundle", str(encoder.bundle.path), "--url", cluster, "--operators", "--explain", "--json"]
     result = CliRunner().invoke(search, [index, TEXT, *options])
     assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
-    assert found["reranked"]
-    assert all(hit["explanation"]["margins"] for hit in found["hits"])
+    search_result = json.loads(result.stdout)
+    assert search_result["reranked"]
+    assert all(hit["explanation"]["margins"] for hit in search_result["hits"])

@@ -1,4 +1,4 @@
-"""Laws of the HTTP service, asked over HTTP of the running service."""
+"""The endpoints of the running HTTP service: results, invalid input and limits."""
 
 import json
 import threading
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.opensearch.schema import VectorFields
-from anthem_plugin.rewriter.rescore import build_rescore_body
+from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, build_rescore_body
 from anthem_plugin.scoring.painless import build_score_script
 from anthem_plugin.scoring.params import ScoringParams
-from anthem_plugin.service.rewrite import MAX_BODY_DEPTH, MAX_WINDOW
+from anthem_plugin.service.rewrite import MAX_BODY_DEPTH
 from anthem_plugin.service.settings import ServiceSettings
 
-LIMITS = ServiceSettings()
+DEFAULTS = ServiceSettings()
 MATCH = {"query": {"match": {"title": "fire tv"}}, "size": 24, "aggs": {"brands": {"terms": {"field": "brand"}}}}
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -30,34 +30,34 @@ bodies = st.dictionaries(keys, values | st.dictionaries(keys, values, max_size=2
 
 
 @pytest.fixture(scope="module")
-def service(encoder, serving):
+def service(encoder, run_service):
     """HTTP client of the running application."""
-    with serving(encoder) as http:
+    with run_service(encoder) as http:
         yield http
 
 
 def test_health_names_model_and_version(service, encoder):
-    """A service that answers is healthy, and says with which model and in which version."""
-    state = {"status": "ok", "model": encoder.bundle.model, "version": version("anthem-search")}
+    """`/health` returns the model and the version."""
+    state = {"status": "ok", "model": encoder.bundle.model_id, "version": version("anthem-search")}
     assert service.get("/health").json() == state
 
 
-def test_the_endpoints_are_described(service):
-    """The OpenAPI description at /docs names every endpoint, and a sentence as what a refusal holds."""
+def test_the_description_lists_every_endpoint(service):
+    """The OpenAPI description lists every endpoint and the schema of errors."""
     assert service.get("/docs").status_code == 200
     described = service.get("/openapi.json").json()
     assert set(described["paths"]) == {
         "/v1/rerank", "/rerank", "/rewrite", "/encode/query", "/encode/products", "/health", "/ready", "/metrics",
     }  # fmt: skip
     refused = described["paths"]["/rewrite"]["post"]["responses"]["422"]
-    assert refused["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Refusal"}
+    assert refused["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
 
 
 @given(texts)
-def test_a_query_has_the_numbers_of_the_encoder(service, encoder, text):
-    """A query encoded over HTTP is the encoder's to the last bit, and null with a reason where the encoder has none."""
+def test_an_encoded_query_equals_the_encoders(service, encoder, text):
+    """A query encoded over HTTP equals the encoder's exactly, and is null with a reason if the encoder returns None."""
     answer = service.post("/encode/query", json={"text": text}).json()
-    query = encoder.query(text)
+    query = encoder.encode_query(text)
     assert (answer["query"] is None) == (query is None) == (answer["reason"] is not None)
     if query is not None:
         for name in ("centres", "limits", "weights", "size"):
@@ -65,32 +65,33 @@ def test_a_query_has_the_numbers_of_the_encoder(service, encoder, text):
 
 
 @given(st.lists(texts, max_size=5))
-def test_products_have_the_numbers_of_the_encoder_in_order(service, encoder, titles):
-    """Products encoded over HTTP are what `anthem ingest` writes, in the order they were given."""
+def test_encoded_products_equal_the_encoders(service, encoder, titles):
+    """Products encoded over HTTP are what `anthem ingest` stores, in the order of the request."""
     answer = service.post("/encode/products", json={"texts": titles}).json()
-    points = encoder.products(titles)
-    made = [
-        VectorFields().document(point, encoder.bundle.model, title) for point, title in zip(points, titles, strict=True)
+    points = encoder.encode_products(titles)
+    expected = [
+        VectorFields().document(point, encoder.bundle.model_id, title)
+        for point, title in zip(points, titles, strict=True)
     ]
     fields = zip(answer["points"], answer["text_hashes"], strict=True)
-    assert made == [
-        {"anthem": {"vector": point, "model": answer["model"], "text_hash": mark}} for point, mark in fields
+    assert expected == [
+        {"anthem": {"vector": point, "model": answer["model"], "text_hash": text_hash}} for point, text_hash in fields
     ]
     assert np.array_equal(np.array(answer["points"], np.float32).reshape(points.shape), points)
 
 
-@pytest.mark.parametrize("how", [{}, {"query_text": "fire tv"}, {"query_path": "query.match.title"}, {"window": 7}])
-def test_a_rewritten_body_is_the_rewriters(service, encoder, how):
-    """The rewriter answers over HTTP what the pure function answers, however the query text is named."""
-    script = build_score_script(encoder.query("fire tv"), ScoringParams.of(encoder.bundle))
-    expected = build_rescore_body(MATCH, script, window=how.get("window", 100))
-    answer = service.post("/rewrite", json={"body": MATCH, **how}).json()
+@pytest.mark.parametrize("options", [{}, {"query_text": "fire tv"}, {"query_path": "query.match.title"}, {"window": 7}])
+def test_a_rewritten_body_equals_the_rewriters(service, encoder, options):
+    """`/rewrite` returns what the rewriter builds, however the request gives the query text."""
+    script = build_score_script(encoder.encode_query("fire tv"), ScoringParams.from_bundle(encoder.bundle))
+    expected = build_rescore_body(MATCH, script, window=options.get("window", 100))
+    answer = service.post("/rewrite", json={"body": MATCH, **options}).json()
     assert answer == {"body": expected.body, "reranked": True, "reason": None}
 
 
 @given(bodies, st.none() | texts)
-def test_no_body_is_too_odd_to_come_back(service, body, text):
-    """Any JSON body comes back, and one that is not reranked comes back as it was, with a reason."""
+def test_any_body_is_answered(service, body, text):
+    """Any JSON body is answered; a body that is not rewritten is returned unchanged with a reason."""
     response = service.post("/rewrite", json={"body": body, "query_text": text})
     assert response.status_code == 200
     answer = response.json()
@@ -103,52 +104,60 @@ def test_no_body_is_too_odd_to_come_back(service, body, text):
     [
         ({"query": {"match_all": {}}}, "no query text"),
         ({"query": {"match": {"title": "!?"}}}, "no letters or digits"),
-        ({**MATCH, "sort": ["price"]}, "sorts by"),
+        ({**MATCH, "sort": ["price"]}, "does not sort by"),
         ({**MATCH, "_source": 5}, "TypeError"),
-        ({"query": {"match": {"title": "a" * (LIMITS.characters + 1)}}}, "characters"),
+        ({"query": {"match": {"title": "a" * (DEFAULTS.max_characters + 1)}}}, "characters"),
     ],
 )
-def test_a_body_that_cannot_be_reranked_says_why(service, body, reason):
-    """A body the rewriter leaves alone comes back as it was, and the reason names the cause."""
+def test_a_body_that_is_not_rewritten_has_a_reason(service, body, reason):
+    """A body that is not rewritten is returned unchanged, and the reason names the cause."""
     answer = service.post("/rewrite", json={"body": body}).json()
     assert answer["body"] == body
     assert not answer["reranked"]
     assert reason in answer["reason"]
 
 
-NESTED = b'{"a":' * MAX_BODY_DEPTH + b"1" + b"}" * MAX_BODY_DEPTH
-REFUSED = {
-    "nothing": ("/rewrite", b"", "The body"),
-    "no JSON": ("/encode/query", b'{"text": ', "at character"),
-    "no object": ("/encode/query", b"[]", "The body"),
-    "no UTF-8": ("/encode/query", b'{"text": "\xff"}', "encoding"),
+NESTED_JSON = b'{"a":' * MAX_BODY_DEPTH + b"1" + b"}" * MAX_BODY_DEPTH
+INVALID_INPUT = {
+    "an empty body": ("/rewrite", b"", "The body"),
+    "invalid JSON": ("/encode/query", b'{"text": ', "at character"),
+    "not an object": ("/encode/query", b"[]", "The body"),
+    "invalid UTF-8": ("/encode/query", b'{"text": "\xff"}', "encoding"),
     "endless nesting": ("/rewrite", b"[" * 100_000, "nesting"),
-    "deep nesting": ("/rewrite", b'{"body": ' + NESTED + b"}", "deeper"),
-    "no number": ("/rewrite", b'{"body": {"min_score": NaN}}', "NaN"),
-    "too large a number": ("/rewrite", b'{"body": {"min_score": 1e999}}', "infinite"),
-    "too long a number": ("/rewrite", b'{"body": {"size": ' + b"9" * 5000 + b"}}", "numbers"),
+    "deep nesting": ("/rewrite", b'{"body": ' + NESTED_JSON + b"}", "deeper"),
+    "NaN in a body": ("/rewrite", b'{"body": {"min_score": NaN}}', "NaN"),
+    "a number out of range": ("/rewrite", b'{"body": {"min_score": 1e999}}', "infinite"),
+    "a number with too many digits": ("/rewrite", b'{"body": {"size": ' + b"9" * 5000 + b"}}", "numbers"),
     "NaN as a window": ("/rewrite", b'{"body": {}, "window": NaN}', "window"),
-    "half a pair in a body": ("/rewrite", rb'{"body": {"query": {"match": {"title": "\ud800"}}}}', "surrogate"),
-    "half a pair in a key": ("/rewrite", rb'{"body": {"\ud800": 1}}', "surrogate"),
-    "half a pair in a text": ("/encode/query", rb'{"text": "\ud800"}', "text"),
-    "half a pair in a title": ("/encode/products", rb'{"texts": ["a", "\udc00"]}', "texts.1"),
+    "a lone surrogate in a body": ("/rewrite", rb'{"body": {"query": {"match": {"title": "\ud800"}}}}', "surrogate"),
+    "a lone surrogate in a key": ("/rewrite", rb'{"body": {"\ud800": 1}}', "surrogate"),
+    "a lone surrogate in a text": ("/encode/query", rb'{"text": "\ud800"}', "text"),
+    "a lone surrogate in a title": ("/encode/products", rb'{"texts": ["a", "\udc00"]}', "texts.1"),
     "a number as text": ("/encode/query", b'{"text": 5}', "text"),
-    "one text, no list": ("/encode/products", b'{"texts": "red shoe"}', "texts"),
+    "a text instead of a list": ("/encode/products", b'{"texts": "red shoe"}', "texts"),
     "a misspelled name": ("/rewrite", b'{"body": {}, "windows": 5}', "windows"),
-    "half a misspelled name": ("/rewrite", rb'{"body": {}, "\ud800": 5}', "unicode"),
-    "no window": ("/rewrite", b'{"body": {}, "window": 0}', "window"),
-    "too wide a window": ("/rewrite", b'{"body": {}, "window": %d}' % (MAX_WINDOW + 1), "window"),
-    "a body in quotes": ("/rewrite", b'{"body": "{}"}', "body"),
+    "a lone surrogate as a name": ("/rewrite", rb'{"body": {}, "\ud800": 5}', "unicode"),
+    "a window of 0": ("/rewrite", b'{"body": {}, "window": 0}', "window"),
+    "a window that is too large": ("/rewrite", b'{"body": {}, "window": %d}' % (MAX_RESCORE_WINDOW + 1), "window"),
+    "a body as a string": ("/rewrite", b'{"body": "{}"}', "body"),
     "text and path": ("/rewrite", b'{"body": {}, "query_text": "a", "query_path": "b"}', "not both"),
-    "too long a text": ("/encode/query", json.dumps({"text": "a" * (LIMITS.characters + 1)}).encode(), "text"),
-    "too many texts": ("/encode/products", json.dumps({"texts": ["a"] * (LIMITS.documents + 1)}).encode(), "texts"),
+    "a text that is too long": (
+        "/encode/query",
+        json.dumps({"text": "a" * (DEFAULTS.max_characters + 1)}).encode(),
+        "text",
+    ),
+    "too many texts": (
+        "/encode/products",
+        json.dumps({"texts": ["a"] * (DEFAULTS.max_documents + 1)}).encode(),
+        "texts",
+    ),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_refused_with_a_sentence(service, case):
-    """Bad input is answered by a 422 whose one sentence names the place or the fault."""
-    path, content, named = REFUSED[case]
+@pytest.mark.parametrize("case", INVALID_INPUT)
+def test_invalid_input_is_answered_with_a_sentence(service, case):
+    """Invalid input is answered with 422 and one sentence that names the place or the problem."""
+    path, content, named = INVALID_INPUT[case]
     response = service.post(path, content=content, headers={"content-type": "application/json"})
     assert response.status_code == 422
     assert set(response.json()) == {"detail"}
@@ -156,28 +165,29 @@ def test_bad_input_is_refused_with_a_sentence(service, case):
     assert response.json()["detail"].endswith(".")
 
 
-def test_a_request_of_the_greatest_size_is_answered_and_one_beyond_is_not(service):
-    """As many texts, as long, as are allowed are encoded; a request of more bytes than that is refused unread."""
-    answer = service.post("/encode/products", json={"texts": ["é" * LIMITS.characters] * LIMITS.documents})
-    assert len(answer.json()["points"]) == LIMITS.documents
-    refused = service.post("/encode/products", content=b" " * (LIMITS.bytes + 1))
+def test_a_request_of_maximum_size_is_answered_and_a_larger_one_is_rejected(service):
+    """The maximum number of texts of the maximum length is encoded; a body of more bytes is rejected."""
+    answer = service.post("/encode/products", json={"texts": ["é" * DEFAULTS.max_characters] * DEFAULTS.max_documents})
+    assert len(answer.json()["points"]) == DEFAULTS.max_documents
+    refused = service.post("/encode/products", content=b" " * (DEFAULTS.max_bytes + 1))
     assert refused.status_code == 413
-    assert f"more than {LIMITS.bytes} bytes" in refused.json()["detail"]
+    assert f"more than {DEFAULTS.max_bytes} bytes" in refused.json()["detail"]
 
 
-def test_requests_at_once_do_not_mix(service, encoder):
-    """Queries asked at the same time get each their own answer."""
-    asked = [f"fire tv {number}" for number in range(24)]
-    answers = [None] * len(asked)
+def test_simultaneous_requests_do_not_mix(service, encoder):
+    """Simultaneous queries each get their own response."""
+    queries = [f"fire tv {number}" for number in range(24)]
+    responses = [None] * len(queries)
 
-    def ask(number):
-        answers[number] = service.post("/encode/query", json={"text": asked[number]}).json()["query"]["centres"]
+    def send(number):
+        responses[number] = service.post("/encode/query", json={"text": queries[number]}).json()["query"]["centres"]
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(asked))]
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(len(queries))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert all(
-        np.array_equal(encoder.query(text).centres, centres) for text, centres in zip(asked, answers, strict=True)
+        np.array_equal(encoder.encode_query(text).centres, centres)
+        for text, centres in zip(queries, responses, strict=True)
     )

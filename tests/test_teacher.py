@@ -1,7 +1,9 @@
-"""Laws of the teacher: a real sentence transformer as small as can be, and vectors of letters where any will do."""
+"""The teacher: a tiny sentence transformer with random weights, and a fake one that counts letters."""
 
+import os
 import random
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -18,137 +20,156 @@ from anthem_model.initialisation.teacher import Teacher, embed_shop
 from anthem_model.trainer.loop import TrainingSchedule
 from anthem_model.trainer.training import TrainingPlan, train_anthem
 
-torch.set_num_threads(1)  # tiny tensors: threads only wait for each other
+torch.set_num_threads(1)  # for tiny tensors, more threads are slower
 
 TITLES = [f"{colour} {thing}" for colour in ("red", "blue", "green") for thing in ("teapot", "kettle", "mug", "lamp")]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model_folder(tmp_path_factory):
     """Folder of a sentence transformer with random weights and a vocabulary of single letters."""
-    pytest.importorskip("sentence_transformers", reason="no teacher without it")
+    pytest.importorskip("sentence_transformers", reason="a teacher needs sentence-transformers")
     from transformers import BertConfig, BertModel, BertTokenizer
 
     folder = tmp_path_factory.mktemp("teacher")
-    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    BertModel(BertConfig(vocab_size=len(known), max_position_embeddings=64, **shape)).save_pretrained(folder)
-    BertTokenizer(vocab={token: place for place, token in enumerate(known)}).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(tokens), max_position_embeddings=64, **shape)).save_pretrained(folder)
+    BertTokenizer(vocab={token: number for number, token in enumerate(tokens)}).save_pretrained(folder)
     return folder
 
 
-class Letters:
-    """A teacher that counts letters."""
+class LetterTeacher:
+    """A teacher whose vectors are counts of letters."""
 
-    def vectors(self, texts, what):
-        """Unit vectors of texts by their letters."""
-        assert what
+    def vectors(self, texts, description):
+        """Unit vectors of texts."""
+        assert description
         counts = np.array([[text.count(letter) for letter in LETTERS] for text in texts], np.float32)
         return (counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)).astype(np.float16)
 
 
-def shop(judged=()):
-    """Twelve products, and queries judged on them."""
-    return TrainingShop("tiny", TITLES, [JudgedQuery(text, (0,), (1.0,)) for text in judged])
+def build_shop(queries=()):
+    """Twelve products, and queries for which the first one is relevant."""
+    return TrainingShop("tiny", TITLES, [JudgedQuery(text, (0,), (1.0,)) for text in queries])
 
 
-def test_vectors_are_of_length_1_in_their_order(model, tmp_path):
-    """Each text has its own unit vector, whatever stands beside it and however long that is."""
-    teacher = Teacher(model, tmp_path)
+def test_vectors_have_norm_1_and_the_order_of_the_texts(model_folder, tmp_path):
+    """Each text has its own unit vector, whatever other texts are encoded with it."""
+    teacher = Teacher(model_folder, tmp_path)
     texts = ["red mug", "a very much longer title of one blue kettle", "", "red mug"]
-    found = teacher.vectors(texts, "titles").astype(np.float32)
-    assert found.shape == (4, 16)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=2e-3)
-    assert not np.allclose(found[0], found[1], atol=1e-2)
-    for text, vector in zip(texts, found, strict=True):
+    vectors = teacher.vectors(texts, "titles").astype(np.float32)
+    assert vectors.shape == (4, 16)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=2e-3)
+    assert not np.allclose(vectors[0], vectors[1], atol=1e-2)
+    for text, vector in zip(texts, vectors, strict=True):
         np.testing.assert_allclose(teacher.vectors([text], "one")[0], vector, atol=2e-3)
 
 
-def test_vectors_are_computed_once(model, tmp_path):
-    """The second time vectors come from the folder, also to another process's teacher; other texts do not."""
-    first = Teacher(model, tmp_path).vectors(TITLES, "titles")
-    (kept,) = tmp_path.iterdir()
-    np.save(kept, first + 1)
-    again = Teacher(model, tmp_path)
-    np.testing.assert_array_equal(again.vectors(TITLES, "titles"), first + 1)
-    assert not (again.vectors(TITLES[::-1], "titles") > 1).any()
+def test_vectors_are_cached(model_folder, tmp_path):
+    """Vectors of the same texts come from the cache, even for another teacher object; those of other texts do not."""
+    vectors = Teacher(model_folder, tmp_path).vectors(TITLES, "titles")
+    (path,) = tmp_path.iterdir()
+    np.save(path, vectors + 1)
+    other = Teacher(model_folder, tmp_path)
+    np.testing.assert_array_equal(other.vectors(TITLES, "titles"), vectors + 1)
+    assert not (other.vectors(TITLES[::-1], "titles") > 1).any()
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("left", [0, 99, 200])
-def test_torn_vectors_are_computed_anew(model, tmp_path, left):
-    """A file of vectors that a kill or a full disk cut is replaced."""
-    wanted = Teacher(model, tmp_path).vectors(TITLES, "titles")
-    (kept,) = tmp_path.iterdir()
-    kept.write_bytes(kept.read_bytes()[:left])
-    np.testing.assert_array_equal(Teacher(model, tmp_path).vectors(TITLES, "titles"), wanted)
+@pytest.mark.parametrize("size", [0, 99, 200])
+def test_a_truncated_cache_file_is_replaced(model_folder, tmp_path, size):
+    """If the file of cached vectors is truncated, they are computed again."""
+    vectors = Teacher(model_folder, tmp_path).vectors(TITLES, "titles")
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:size])
+    np.testing.assert_array_equal(Teacher(model_folder, tmp_path).vectors(TITLES, "titles"), vectors)
 
 
-@pytest.mark.parametrize("content", [None, "{}", "no json", '{"model_type": "nothing"}'])
-def test_a_folder_without_a_model_is_refused(tmp_path, content):
-    """A folder that holds no sentence-embedding model is a DataError that names it and says what to name."""
-    pytest.importorskip("sentence_transformers", reason="no teacher without it")
-    if content is not None:
-        (tmp_path / "config.json").write_text(content)
-    with pytest.raises(DataError, match=r"(holds no|cannot be read as a) sentence-embedding model") as caught:
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "contains no config.json. Expected the folder of a sentence-embedding model"),
+        ("{}", "cannot be read as a sentence-embedding model"),
+        ("no json", "cannot be read as a sentence-embedding model"),
+        ('{"model_type": "nothing"}', "cannot be read as a sentence-embedding model"),
+    ],
+)
+def test_a_folder_without_a_model_is_refused(tmp_path, config, message):
+    """A folder without a sentence-embedding model is a DataError with the path and what is expected."""
+    pytest.importorskip("sentence_transformers", reason="a teacher needs sentence-transformers")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(DataError, match=message) as caught:
         Teacher(tmp_path, tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert caught.value.exit_code == 4
 
 
-def test_a_teacher_reads_titles_and_queries(model, tmp_path):
-    """Read are the titles first, then words of titles, then the judged queries; every text has its own vector."""
-    teacher = Teacher(model, tmp_path)
-    texts, vectors = embed_shop(shop(["red tea", "lamp"]), teacher, random.Random(0), 9)
+def test_embedding_a_shop(model_folder, tmp_path):
+    """The texts are titles, then pseudo-queries, then judged queries, each with its own vector."""
+    teacher = Teacher(model_folder, tmp_path)
+    texts, vectors = embed_shop(build_shop(["red tea", "lamp"]), teacher, random.Random(0), 9)
     assert texts[:12] == TITLES
     assert texts[21:] == ["red tea", "lamp"]
-    known = {word for title in TITLES for word in split_words(title)}
-    assert all(set(text.split()) <= known for text in texts[12:21])
+    title_words = {word for title in TITLES for word in split_words(title)}
+    assert all(set(split_words(text)) <= title_words for text in texts[12:21])
     np.testing.assert_allclose(vectors, teacher.vectors(texts, "all"), atol=2e-3)
 
 
-def test_a_shop_without_words_asks_nothing():
-    """Titles of signs alone give no pseudo-query."""
-    texts, vectors = embed_shop(TrainingShop("signs", ["!!", "?"], []), Letters(), random.Random(0))
+def test_a_shop_without_words_has_no_pseudo_queries():
+    """Titles without letters and digits give no pseudo-queries."""
+    texts, vectors = embed_shop(TrainingShop("signs", ["!!", "?"], []), LetterTeacher(), random.Random(0))
     assert texts == ["!!", "?"]
     assert len(vectors) == 2
 
 
-def test_a_catalogue_alone_learns_from_a_teacher():
-    """Without a single judgment products are as near to each other as the teacher's vectors are."""
-    plan = TrainingPlan(pace=TrainingSchedule(steps=1, rate=1e-9), dimension=26, grid=8, known=200, buckets=40)
-    nobody = ShopSplit(shop(), TrainingShop("tiny", [], []))
-    points = train_anthem([nobody], plan, Letters()).ranker.points(TITLES)
-    found = torch.nn.functional.normalize(lorentz.logmap0(points), dim=1)
-    wanted = torch.from_numpy(Letters().vectors(TITLES, "titles")).float()
-    agreement = np.corrcoef((found @ found.T).flatten(), (wanted @ wanted.T).flatten())[0, 1]
-    assert agreement > 0.9
+def test_without_judgments_products_are_near_if_their_teacher_vectors_are():
+    """Without judgments and without training, similarities of products correlate with those of the teacher."""
+    schedule = TrainingSchedule(steps=1, learning_rate=1e-9)
+    plan = TrainingPlan(schedule=schedule, dimension=26, grid_dimension=8, known_trigrams=200, hash_buckets=40)
+    split = ShopSplit(build_shop(), TrainingShop("tiny", [], []))
+    points = train_anthem([split], plan, LetterTeacher()).ranker.encode_titles(TITLES)
+    directions = torch.nn.functional.normalize(lorentz.logmap0(points), dim=1)
+    vectors = torch.from_numpy(LetterTeacher().vectors(TITLES, "titles")).float()
+    similarities = ((directions @ directions.T).flatten(), (vectors @ vectors.T).flatten())
+    assert np.corrcoef(*similarities)[0, 1] > 0.9
 
 
-def test_a_teacher_leaves_chance_alone(model, tmp_path):
-    """What is drawn after a teacher is loaded is what would have been drawn without it."""
+def test_a_teacher_leaves_global_state_unchanged(model_folder, tmp_path):
+    """Loading and encoding change neither random numbers, nor the number of threads, nor the environment."""
     torch.manual_seed(7)
-    wanted = torch.rand(4)
-    torch.manual_seed(7)
-    Teacher(model, tmp_path)
-    assert torch.equal(torch.rand(4), wanted)
+    state, environment, threads = torch.get_rng_state(), dict(os.environ), torch.get_num_threads()
+    Teacher(model_folder, tmp_path, threads=threads + 1).vectors(TITLES, "titles")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert dict(os.environ) == environment
 
 
-def test_a_model_without_its_tokenizer_is_refused(model, tmp_path):
-    """A folder that lacks the tokenizer would read every text wrong: DataError that names what is missing."""
-    torn = tmp_path / "torn"
-    shutil.copytree(model, torn, ignore=shutil.ignore_patterns("tokenizer*", "vocab*"))
-    with pytest.raises(DataError, match="holds no tokenizer"):
-        Teacher(torn, tmp_path)
+def test_a_teacher_makes_no_network_connection(model_folder, tmp_path, monkeypatch):
+    """Loading and encoding work without a network and do not try to use one."""
+    attempts = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: attempts.append(address))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: attempts.append(address))
+    Teacher(model_folder, tmp_path).vectors(TITLES, "titles")
+    assert attempts == []
+
+
+def test_a_model_without_its_tokenizer_is_refused(model_folder, tmp_path):
+    """A folder without a tokenizer is a DataError that names what is missing."""
+    incomplete = tmp_path / "incomplete"
+    shutil.copytree(model_folder, incomplete, ignore=shutil.ignore_patterns("tokenizer*", "vocab*"))
+    with pytest.raises(DataError, match="contains no tokenizer"):
+        Teacher(incomplete, tmp_path)
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.5])
-def test_vectors_that_tell_nothing_apart_are_refused(model, tmp_path, monkeypatch, value):
-    """A teacher that gives no numbers, or the same for all texts, is an error, and nothing of it is kept."""
-    teacher = Teacher(model, tmp_path / "kept")
-    monkeypatch.setattr(teacher, "_computed", lambda texts, _: np.full((len(texts), 3), value, np.float16))
-    with pytest.raises(DataError, match="tell texts apart"):
+def test_useless_vectors_are_refused(model_folder, tmp_path, monkeypatch, value):
+    """Vectors that are not finite, or the same for all texts, are an error and are not cached."""
+    teacher = Teacher(model_folder, tmp_path / "cache")
+    monkeypatch.setattr(teacher, "_encode", lambda texts, _: np.full((len(texts), 3), value, np.float16))
+    with pytest.raises(DataError, match="not finite or the same for all texts"):
         teacher.vectors(TITLES, "titles")
-    assert not (tmp_path / "kept").exists()
+    assert not (tmp_path / "cache").exists()

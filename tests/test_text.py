@@ -1,4 +1,4 @@
-"""Laws of the tokenizer: nothing searchable is lost, and every process gives every text the same ids."""
+"""The tokenizer loses nothing searchable, and gives every text the same ids in every process."""
 
 import os
 import random
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.encoding import tokenizer as module
+from anthem_core.encoding import tokenizer
 from anthem_core.encoding.tokenizer import (
     Vocabulary,
     build_vocabulary,
@@ -23,8 +23,8 @@ from anthem_core.encoding.tokenizer import (
 )
 from anthem_core.opensearch.schema import product_text
 
-# Lone surrogates too: JSON can carry them.
-anything = st.text(st.characters(exclude_categories=()))
+# Lone surrogates too: JSON can contain them.
+any_text = st.text(st.characters(exclude_categories=()))
 VOCABULARY = Vocabulary(("#re", "red", "ed#"), buckets=100)
 # CRC-32 of UTF-8, modulo 100, after padding and three known trigrams.
 GOLDEN = {
@@ -40,15 +40,15 @@ print([Vocabulary(('#re',), 977).query_ids(text) for text in sys.argv[1:]])
 """
 
 
-@given(anything)
+@given(any_text)
 def test_a_word_gives_as_many_trigrams_as_characters(text):
-    """A word of n characters gives n trigrams of three characters, the shortest word one."""
+    """A word of n characters gives n trigrams, each of three characters."""
     grams = extract_trigrams(text)
     assert len(grams) == sum(len(word) for word in split_words(text))
     assert all(len(gram) == 3 for gram in grams)
 
 
-@given(anything)
+@given(any_text)
 def test_normalising_twice_changes_nothing(text):
     """Normalised text is its own normal form."""
     once = normalise(text)
@@ -56,28 +56,28 @@ def test_normalising_twice_changes_nothing(text):
 
 
 def test_every_character_has_one_normal_form():
-    """Each of Unicode's characters alone is normalised to a fixed point."""
-    odd = [code for code in range(sys.maxunicode + 1) if normalise(once := normalise(chr(code))) != once]
-    assert odd == []
+    """Normalising any single Unicode character twice gives the same as normalising it once."""
+    unstable = [code for code in range(sys.maxunicode + 1) if normalise(once := normalise(chr(code))) != once]
+    assert unstable == []
 
 
 @given(st.text())
 def test_case_makes_no_difference(text):
-    """ASCII text in capitals has the same words, and width or ligature make none either."""
+    """ASCII text in capitals has the same words; full-width letters and ligatures are normalised too."""
     plain = text.encode("ascii", "ignore").decode()
     assert split_words(plain.upper()) == split_words(plain.lower())
     assert split_words("ＴＶ ﬁre") == ["tv", "fire"]
 
 
-@given(anything, anything)
-def test_words_stand_apart(one, other):
-    """Trigrams never cross a space: two texts side by side give the trigrams of the one, then of the other."""
+@given(any_text, any_text)
+def test_trigrams_never_cross_a_space(one, other):
+    """Two texts joined by a space give the trigrams of the first, then those of the second."""
     assert extract_trigrams(f"{one} {other}") == extract_trigrams(one) + extract_trigrams(other)
 
 
 @pytest.mark.parametrize("text", FOREIGN)
-def test_no_script_is_empty(text):
-    """Hindi, German, Japanese, Hebrew, accents, slips and emoji beside words all give ids."""
+def test_every_script_gives_ids(text):
+    """Hindi, German, Japanese, Hebrew, accents, misspellings and emoji next to words all give ids."""
     assert VOCABULARY.query_ids(text)
 
 
@@ -94,7 +94,7 @@ def test_text_without_letters_or_digits_is_empty(text):
 
 
 def test_golden_trigrams():
-    """The list of the docstring, and of words of one letter, digits and marks."""
+    """The example of the docstring, words of one letter, digits, and a letter that casefold expands."""
     assert extract_trigrams("red tv") == ["#re", "red", "ed#", "#tv", "tv#"]
     assert extract_trigrams("A 4-K") == ["#a#", "#4#", "#k#"]
     assert extract_trigrams("Straße") == ["#st", "str", "tra", "ras", "ass", "sse", "se#"]
@@ -102,18 +102,18 @@ def test_golden_trigrams():
 
 @pytest.mark.parametrize("text", GOLDEN)
 def test_golden_ids(text):
-    """Known trigrams count from 1, all others fall into buckets after them."""
+    """Known trigrams have ids from 1, all others fall into the buckets after them."""
     assert VOCABULARY.query_ids(text) == GOLDEN[text]
 
 
 def test_golden_bucket():
-    """The bucket is CRC-32 of the trigram in UTF-8, which for `#tv` is 0x377F4950 wherever it is computed."""
+    """The bucket is the CRC-32 of the trigram in UTF-8, which is 0x377F4950 for `#tv` on every platform."""
     assert Vocabulary((), 2**32).id("#tv") == 1 + 0x377F4950
 
 
-def test_ids_do_not_hang_on_the_hash_seed():
+def test_ids_do_not_depend_on_the_hash_seed():
     """Another process with another PYTHONHASHSEED gives the same ids."""
-    found = [
+    outputs = [
         subprocess.run(
             [sys.executable, "-c", PRINT_IDS, *FOREIGN],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONUTF8": "1"},
@@ -123,89 +123,89 @@ def test_ids_do_not_hang_on_the_hash_seed():
         ).stdout
         for seed in ("0", "4711")
     ]
-    assert found[0] == found[1] == f"{[Vocabulary(('#re',), 977).query_ids(text) for text in FOREIGN]}\n"
+    assert outputs[0] == outputs[1] == f"{[Vocabulary(('#re',), 977).query_ids(text) for text in FOREIGN]}\n"
 
 
-@given(anything, st.integers(1, 60))
+@given(any_text, st.integers(1, 60))
 def test_limit_cuts_the_end(text, limit):
     """A limit keeps the first trigrams and drops the rest."""
     assert extract_trigrams(text, limit) == extract_trigrams(text)[:limit]
     assert VOCABULARY.ids(text, limit) == [VOCABULARY.id(gram) for gram in extract_trigrams(text)[:limit]]
 
 
-@given(anything)
-def test_ids_lie_in_the_table(text):
-    """Every id is in [1, len), and queries and titles keep to their limits."""
+@given(any_text)
+def test_ids_are_in_range(text):
+    """Every id is in [1, len), and queries and titles are cut at their limits."""
     assert all(0 < number < len(VOCABULARY) for number in VOCABULARY.title_ids(text))
     assert len(VOCABULARY.query_ids(text)) <= VOCABULARY.query_limit
     assert len(VOCABULARY.title_ids(text)) <= VOCABULARY.title_limit
 
 
 @given(st.lists(st.lists(st.integers(1, 99), max_size=9), max_size=6), st.integers(1, 4))
-def test_padding_keeps_every_row(rows, least):
-    """The mask shows each row at its start and zeros after it; no axis of length is shorter than `least`."""
-    ids, mask = pad_ids(rows, least)
+def test_padding_keeps_every_row(rows, min_width):
+    """Each row is at the start, masked in, with zeros after it; the width is at least `min_width`."""
+    ids, mask = pad_ids(rows, min_width)
     assert ids.dtype == np.int64
     assert mask.dtype == np.bool_
-    assert ids.shape == mask.shape == (len(rows), max([least, *map(len, rows)]))
-    assert [list(row[shown]) for row, shown in zip(ids, mask, strict=True)] == rows
+    assert ids.shape == mask.shape == (len(rows), max([min_width, *map(len, rows)]))
+    assert [list(row[present]) for row, present in zip(ids, mask, strict=True)] == rows
     assert not ids[~mask].any()
 
 
 @given(st.lists(st.text("abcd ", max_size=12), max_size=12), st.integers(0, 20), st.randoms(use_true_random=False))
-def test_the_vocabulary_does_not_hang_on_the_order_of_texts(texts, size, shuffler):
-    """Shuffled texts give the same vocabulary, no larger than asked for, sorted, without repeats."""
+def test_the_vocabulary_does_not_depend_on_the_order_of_texts(texts, size, shuffler):
+    """Shuffled texts give the same vocabulary: at most the given size, sorted, without duplicates."""
     shuffled = random.Random(shuffler.random()).sample(texts, len(texts))
     vocabulary = build_vocabulary(texts, size, 7)
     assert vocabulary == build_vocabulary(shuffled, size, 7)
-    assert len(vocabulary.known) <= size
-    assert list(vocabulary.known) == sorted(set(vocabulary.known))
+    assert len(vocabulary.trigrams) <= size
+    assert list(vocabulary.trigrams) == sorted(set(vocabulary.trigrams))
 
 
-def test_the_vocabulary_keeps_the_commonest():
-    """The commonest trigrams get ids of their own, ties in code-point order, those seen once none."""
+def test_the_vocabulary_keeps_the_most_frequent():
+    """The most frequent trigrams are known, ties in code-point order; those seen once are not."""
     texts = ["tv tv tv", "red red", "fan fan", "once"]
-    assert build_vocabulary(texts, 3, 7).known == ("#fa", "#tv", "tv#")
-    assert "onc" not in build_vocabulary(texts, 99, 7).known
+    assert build_vocabulary(texts, 3, 7).trigrams == ("#fa", "#tv", "tv#")
+    assert "onc" not in build_vocabulary(texts, 99, 7).trigrams
 
 
 @pytest.mark.parametrize("changed", ["query_limit", "title_limit", "buckets"])
-def test_rules_tell_vocabularies_apart(changed):
-    """Whatever decides on ids beside the list of trigrams stands in the rules."""
-    other = Vocabulary(VOCABULARY.known, **{"buckets": 100, changed: 33})
+def test_rules_distinguish_vocabularies(changed):
+    """Everything that decides about ids, except the list of trigrams, is in the rules."""
+    other = Vocabulary(VOCABULARY.trigrams, **{"buckets": 100, changed: 33})
     assert other.rules() != VOCABULARY.rules()
 
 
-@given(anything)
-def test_ascii_has_the_words_of_all_text(text):
-    """The short way for ASCII finds the words that the pattern for every script finds."""
+@given(any_text)
+def test_the_ascii_path_finds_the_same_words(text):
+    """The faster path for ASCII finds the same words as the pattern for all scripts."""
     plain = text.encode("ascii", "ignore").decode()
-    assert split_words(plain) == module._WORD_PATTERN.findall(normalise(plain))
+    assert split_words(plain) == tokenizer._WORD_PATTERN.findall(normalise(plain))
 
 
-@given(st.lists(anything, max_size=6), st.integers(1, 60))
+@given(st.lists(any_text, max_size=6), st.integers(1, 60))
 def test_packed_ids_are_the_ids(texts, limit):
-    """Rows of bytes hold the ids of the trigrams, words met before or not, and unpack as ids are padded."""
-    wanted = [[VOCABULARY.id(gram) for gram in extract_trigrams(text, limit)] for text in texts]
+    """Packed rows contain the ids of the trigrams, cached or not, and unpack to the same arrays as padding."""
+    expected = [[VOCABULARY.id(gram) for gram in extract_trigrams(text, limit)] for text in texts]
     for _ in range(2):
-        packed = [VOCABULARY.packed(text, limit) for text in texts]
-        for found, expected in zip(unpack_ids(packed), pad_ids(wanted), strict=True):
-            assert found.dtype == expected.dtype
-            np.testing.assert_array_equal(found, expected)
+        packed = [VOCABULARY.packed_ids(text, limit) for text in texts]
+        for unpacked, padded in zip(unpack_ids(packed), pad_ids(expected), strict=True):
+            assert unpacked.dtype == padded.dtype
+            np.testing.assert_array_equal(unpacked, padded)
 
 
-def test_the_words_remembered_have_a_bound(monkeypatch):
-    """However many words come, or however long, few are kept, and their ids stay right."""
-    monkeypatch.setattr(module, "_REMEMBERED", 7)
-    vocabulary = Vocabulary(VOCABULARY.known, 100)
+def test_the_word_cache_is_bounded(monkeypatch):
+    """However many words come, or however long they are, few are cached, and all ids are right."""
+    monkeypatch.setattr(tokenizer, "_MAX_CACHED_WORDS", 7)
+    vocabulary = Vocabulary(VOCABULARY.trigrams, 100)
     for text in (*(f"word{number}" for number in range(100)), "x" * 33):
         assert vocabulary.ids(text, 99) == [vocabulary.id(gram) for gram in extract_trigrams(text)]
-        assert len(vocabulary._words) <= 7
-    assert "x" * 33 not in vocabulary._words
+        assert len(vocabulary._word_ids) <= 7
+    assert "x" * 33 not in vocabulary._word_ids
 
 
 def test_the_text_of_a_product():
-    """Values of the fields in order, through lists and dotted keys; what is no string or number gives none."""
+    """Values of the fields in order, through lists and dotted keys; only strings and numbers count."""
     source = {"title": "tv", "brand.name": "Acme", "brand": {"no": 7}, "tags": ["4k", None, True, {"x": "y"}]}
     assert product_text(source, ["title"]) == "tv"
     assert product_text(source, ["brand.name", "title", "tags", "brand.no", "absent"]) == "Acme tv 4k 7"

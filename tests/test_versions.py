@@ -1,4 +1,4 @@
-"""Laws of how a cluster's release is read, and of the table of differences."""
+"""Reading a cluster's release, and the table of release differences."""
 
 from pathlib import Path
 
@@ -20,40 +20,40 @@ from anthem_core.opensearch.versions import (
 )
 
 TAGLINE = "The OpenSearch Project: https://opensearch.org/"
-SMALL = st.integers(0, 99)
+VERSION_PARTS = st.integers(0, 99)
 
 
-def told(number: object, **more: object) -> dict:
-    """Return what an OpenSearch of this number answers to `GET /`."""
-    return {"tagline": TAGLINE, "version": {"distribution": "opensearch", "number": number, **more}}
+def info_of(number: object) -> dict:
+    """Response to `GET /` of an OpenSearch with this version number."""
+    return {"tagline": TAGLINE, "version": {"distribution": "opensearch", "number": number}}
 
 
-@given(SMALL, SMALL, SMALL, st.sampled_from(["", "-SNAPSHOT", "-rc1"]))
-def test_a_release_is_read_or_refused(major, minor, patch, end):
-    """Three numbers are the release: from 2.19 on it is taken, before it is refused by what it calls itself."""
-    number = f"{major}.{minor}.{patch}{end}"
+@given(VERSION_PARTS, VERSION_PARTS, VERSION_PARTS, st.sampled_from(["", "-SNAPSHOT", "-rc1"]))
+def test_a_release_is_read_or_refused(major, minor, patch, suffix):
+    """The three numbers are the release: 2.19 and newer are accepted, older ones are refused by name."""
+    number = f"{major}.{minor}.{patch}{suffix}"
     if (major, minor) >= (2, 19):
-        assert parse_release(told(number)) == Release(major, minor, patch)
+        assert parse_release(info_of(number)) == Release(major, minor, patch)
     else:
-        with pytest.raises(ClusterError, match=rf"is OpenSearch {number}; OpenSearch 2\.19 or newer was wanted"):
-            parse_release(told(number))
+        with pytest.raises(ClusterError, match=rf"is OpenSearch {number}; expected OpenSearch 2\.19 or newer"):
+            parse_release(info_of(number))
 
 
-def test_a_release_without_a_patch_is_its_first():
-    """Where the third number is missing it is 0."""
-    assert parse_release(told("3.6")) == Release(3, 6, 0)
+def test_a_missing_patch_number_is_zero():
+    """`3.6` is release 3.6.0."""
+    assert parse_release(info_of("3.6")) == Release(3, 6, 0)
 
 
-@given(st.tuples(SMALL, SMALL, SMALL), st.sampled_from(RELEASE_DIFFERENCES))
+@given(st.tuples(VERSION_PARTS, VERSION_PARTS, VERSION_PARTS), st.sampled_from(RELEASE_DIFFERENCES))
 def test_releases_are_ordered_by_number(numbers, difference):
-    """A release has what came with it or before it, compared number by number: 2.9 comes before 2.19."""
+    """A release has every difference introduced in it or earlier, compared number by number: 2.9 is before 2.19."""
     assert Release(*numbers).has(difference) == (numbers >= tuple(difference.since))
     assert difference.since > Release(2, 9)
 
 
-@given(SMALL, SMALL, st.integers(1, 99))
-def test_a_release_is_written_as_short_as_it_can_be(major, minor, patch):
-    """The third number is written where it is not 0."""
+@given(VERSION_PARTS, VERSION_PARTS, st.integers(1, 99))
+def test_a_release_is_printed_without_a_zero_patch(major, minor, patch):
+    """The patch number is printed only if it is not 0."""
     assert (str(Release(major, minor)), str(Release(major, minor, patch))) == (
         f"{major}.{minor}",
         f"{major}.{minor}.{patch}",
@@ -63,51 +63,51 @@ def test_a_release_is_written_as_short_as_it_can_be(major, minor, patch):
 @pytest.mark.parametrize(
     ("info", "found"),
     [
-        ({"version": {"number": "8.15.0"}, "tagline": "You Know, for Search"}, r"Elasticsearch\) 8\.15\.0"),
-        ({"version": {"number": "7.10.2"}, "tagline": "You Know, for Search"}, r"Elasticsearch\) 7\.10\.2"),
-        ({"version": {"number": "5.0.0", "distribution": "other"}}, r"other 5\.0\.0"),
-        ({}, "without a version"),
-        ({"version": "3.6.0"}, "without a version"),
-        (told("main"), "cannot be read .'main'"),
-        (told(None), "cannot be read .'None'"),
-        (told(""), "cannot be read .''"),
+        ({"version": {"number": "8.15.0"}, "tagline": "You Know, for Search"}, r"Elasticsearch\), version 8\.15\.0;"),
+        ({"version": {"number": "7.10.2"}, "tagline": "You Know, for Search"}, r"Elasticsearch\), version 7\.10\.2;"),
+        ({"version": {"number": "5.0.0", "distribution": "other"}}, r"other, version 5\.0\.0;"),
+        ({}, "version missing;"),
+        ({"version": "3.6.0"}, "version missing;"),
+        (info_of("main"), "unreadable version .'main'.;"),
+        (info_of(None), "unreadable version .'None'.;"),
+        (info_of(""), "unreadable version .''.;"),
     ],
 )
-def test_others_are_refused_with_what_was_found(info, found):
-    """What is no OpenSearch, or tells no number, is refused: what was found, what was wanted, what to do."""
-    with pytest.raises(ClusterError, match=rf"{found}.*2\.19 or newer was wanted.*--url"):
+def test_other_clusters_are_refused(info, found):
+    """Anything but OpenSearch with a readable version is refused: what was found, what was expected, what to do."""
+    with pytest.raises(ClusterError, match=rf"{found} expected OpenSearch 2\.19 or newer.*--url"):
         parse_release(info)
 
 
-@pytest.mark.parametrize(("lucene", "taken"), [("9.12.1", True), ("9.12.3", True), ("9.12.0", False), (None, False)])
-def test_a_release_behind_the_mask_is_known_by_its_lucene(lucene, taken):
-    """An OpenSearch 2.x that calls itself 7.10.2 for old clients is taken when its Lucene is that of 2.19."""
+@pytest.mark.parametrize(("lucene", "accepted"), [("9.12.1", True), ("9.12.3", True), ("9.12.0", False), (None, False)])
+def test_compatibility_mode_is_recognised_by_lucene(lucene, accepted):
+    """An OpenSearch 2.x that reports 7.10.2 for old clients is accepted if its Lucene is that of 2.19."""
     info = {"tagline": TAGLINE, "version": {"number": "7.10.2", "lucene_version": lucene}}
-    if taken:
+    if accepted:
         assert parse_release(info) == OLDEST_RELEASE
     else:
-        with pytest.raises(ClusterError, match=rf"calls itself 7\.10\.2, with Lucene {lucene}"):
+        with pytest.raises(ClusterError, match=rf"reports version 7\.10\.2, with Lucene {lucene}"):
             parse_release(info)
 
 
 @given(lexical=st.floats(0.01, 1000))
 def test_an_adapted_bundle_saturates_alike(bundle, lexical):
-    """A score counts for as much on 2.19 as the same product's smaller one on 3.x; the model stays the same."""
+    """A score on 2.19 saturates like the same product's smaller score on 3.x; the model id stays the same."""
     old = adapt_bundle(bundle, OLDEST_RELEASE)
     assert adapt_bundle(bundle, Release(3, 0)) is bundle
-    assert (old.model, old.fusion.keys()) == (bundle.model, bundle.fusion.keys())
+    assert (old.model_id, old.fusion.keys()) == (bundle.model_id, bundle.fusion.keys())
     for signals, fusion in bundle.fusion.items():
-        there = saturate(np.array(lexical * LEGACY_BM25_FACTOR), old.fusion[signals].half_saturation)
-        assert there == pytest.approx(saturate(np.array(lexical), fusion.half_saturation), rel=1e-12)
+        saturated = saturate(np.array(lexical * LEGACY_BM25_FACTOR), old.fusion[signals].half_saturation)
+        assert saturated == pytest.approx(saturate(np.array(lexical), fusion.half_saturation), rel=1e-12)
 
 
-def test_serverless_is_told_apart():
-    """Where there is no `GET /` the error names the product that has none."""
+def test_serverless_is_named():
+    """The error for a cluster without `GET /` names OpenSearch Serverless."""
     assert "OpenSearch Serverless" in str(serverless_error())
 
 
-@pytest.mark.parametrize("difference", RELEASE_DIFFERENCES, ids=lambda one: str(one.since))
+@pytest.mark.parametrize("difference", RELEASE_DIFFERENCES, ids=lambda difference: str(difference.since))
 def test_the_table_is_in_the_documentation(difference):
     """Every difference is a row of the table in docs/clusters.md."""
     rows = (Path(__file__).parent.parent / "docs" / "clusters.md").read_text(encoding="utf-8").splitlines()
-    assert f"| {difference.since} | {difference.what} | {difference.before} |" in rows
+    assert f"| {difference.since} | {difference.behaviour} | {difference.before} |" in rows

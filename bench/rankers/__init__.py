@@ -1,1 +1,1 @@
-"""Rankers from the literature, for the comparison: each scores titles for queries and learns from the same lists."""
+"""Baseline rankers from the literature; only the comparison uses them. Each scores titles for queries."""

@@ -1,4 +1,4 @@
-"""ARC-I and ARC-II (Hu 2014): convolutions over both sentences apart, or over the grid of their windows."""
+"""ARC-I and ARC-II (Hu et al. 2014): convolutions over each sentence separately, or over the grid of their windows."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ if TYPE_CHECKING:
 
     from rankers.lexicon import Lexicon
 
-ARC_QUERY_WORDS = 8  # words read; ARC reads sentences of a fixed length
+ARC_QUERY_WORDS = 8  # ARC reads sentences of a fixed length: longer ones are cut, shorter ones padded
 ARC_TITLE_WORDS = 24
 
 
 class ArcRanker(TrainableRanker):
-    """What both have in common: words of both sides in a fixed number of places, and a window of three."""
+    """Base of both models: word embeddings of queries and titles, each with a fixed number of words."""
 
     def __init__(self, lexicon: Lexicon, dimension: int) -> None:
         super().__init__()
         self.lexicon = lexicon
         self.words = WordEmbeddings(lexicon, dimension)
 
-    def both(self, queries: Sequence[str], titles: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Vectors `(B, D, 8)` of queries and `(N, D, 24)` of titles."""
-        read = (
-            self.lexicon.read(texts, width).cut(width)
-            for texts, width in ((queries, ARC_QUERY_WORDS), (titles, ARC_TITLE_WORDS))
-        )
-        query, title = (self.words(one.ids).transpose(1, 2) for one in read)
-        return query, title
+    def embed(self, queries: Sequence[str], titles: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Embed the words of queries, `(B, D, 8)`, and of titles, `(N, D, 24)`."""
+        return self._embed(queries, ARC_QUERY_WORDS), self._embed(titles, ARC_TITLE_WORDS)
+
+    def _embed(self, texts: Sequence[str], width: int) -> Tensor:
+        vectors: Tensor = self.words(self.lexicon.read(texts, width).resize(width).ids)
+        return vectors.transpose(1, 2)
 
 
 class ArcOne(ArcRanker):
-    """Each sentence through two convolutions, each with a maximum over two places; both ends through a perceptron."""
+    """ARC-I: each sentence passes two convolutions with max pooling; a perceptron scores both results together."""
 
     def __init__(self, lexicon: Lexicon, dimension: int = 64, filters: int = 64, hidden: int = 128) -> None:
         super().__init__(lexicon, dimension)
@@ -50,17 +49,17 @@ class ArcOne(ArcRanker):
             filters * (ARC_QUERY_WORDS + ARC_TITLE_WORDS) // 4, hidden, hidden // 2, 1, dropout=0.1
         )
 
-    def scores(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
+    def score_candidates(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
         """`MLP([query; title])`, `(B, C)`."""
-        query, title = self.both(queries, titles)
-        asked, drawn = self.query(query), self.title(title)[candidates]
-        pairs = torch.cat([asked[:, None].expand(-1, candidates.shape[1], -1), drawn], dim=-1)
+        query_words, title_words = self.embed(queries, titles)
+        query, title = self.query(query_words), self.title(title_words)[candidates]
+        pairs = torch.cat([query[:, None].expand(-1, candidates.shape[1], -1), title], dim=-1)
         scores: Tensor = self.perceptron(pairs).squeeze(-1)
         return scores
 
 
 class ArcTwo(ArcRanker):
-    """Every window of the query beside every window of the title: a grid, convolved and pooled in two dimensions."""
+    """ARC-II: the grid of all window pairs of query and title, convolved and pooled in two dimensions."""
 
     def __init__(self, lexicon: Lexicon, dimension: int = 64, filters: int = 32, hidden: int = 64) -> None:
         super().__init__(lexicon, dimension)
@@ -69,11 +68,15 @@ class ArcTwo(ArcRanker):
         self.grid = nn.Conv2d(filters, filters, 3, padding=1)
         self.perceptron = build_mlp(filters * ARC_QUERY_WORDS * ARC_TITLE_WORDS // 16, hidden, 1, dropout=0.1)
 
-    def scores(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
-        """`MLP(pool(conv(pool(relu(W_q q + W_t t)))))`, `(B, C)`; the first convolution is linear in both windows."""
-        query, title = self.both(queries, titles)
-        asked, drawn = self.query(query)[:, None, :, :, None], self.title(title)[candidates][:, :, :, None, :]
-        grids = F.max_pool2d(torch.relu(asked + drawn).flatten(0, 1), 2)
+    def score_candidates(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
+        """`MLP(pool(conv(pool(relu(W_q q + W_t t)))))`, `(B, C)`.
+
+        The first convolution is linear in both windows, so it is computed once per text, not once per pair.
+        """
+        query_words, title_words = self.embed(queries, titles)
+        query = self.query(query_words)[:, None, :, :, None]
+        title = self.title(title_words)[candidates][:, :, :, None, :]
+        grids = F.max_pool2d(torch.relu(query + title).flatten(0, 1), 2)
         pooled = F.max_pool2d(torch.relu(self.grid(grids)), 2).flatten(1)
         scores: Tensor = self.perceptron(pooled).view(candidates.shape)
         return scores

@@ -1,4 +1,4 @@
-"""DSSM (Huang 2013) and CDSSM (Shen 2014): query and title as a vector each from letter trigrams, and their cosine."""
+"""DSSM (Huang et al. 2013) and CDSSM (Shen et al. 2014): cosine of two vectors made from letter trigrams."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ INITIAL_LOGIT_SCALE = 10.0
 
 
 class TwoTowerRanker(TrainableRanker):
-    """Cosine of a vector for the query and a vector for the title, times a learned scale."""
+    """Base of both models: cosine of a query vector and a title vector, times a learned scale."""
 
     def __init__(self) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE).log())
 
-    def encode(self, texts: Sequence[str], limit: int) -> Tensor:
-        """Vectors `(N, D)` of texts, of which `limit` words are read."""
+    def encode(self, texts: Sequence[str], max_words: int) -> Tensor:
+        """Encode the first `max_words` words of each text, `(N, D)`."""
         raise NotImplementedError
 
-    def scores(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
+    def score_candidates(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
         """`s·cos(query, title)`, `(B, C)`."""
         query = F.normalize(self.encode(queries, MAX_QUERY_WORDS), dim=-1)
         title = F.normalize(self.encode(titles, MAX_TITLE_WORDS), dim=-1)
@@ -39,34 +39,34 @@ class TwoTowerRanker(TrainableRanker):
 
 
 class Dssm(TwoTowerRanker):
-    """A bag of letter trigrams through tanh layers of 300, 300 and 128."""
+    """DSSM: a bag of letter trigrams through tanh layers of 300, 300 and 128."""
 
-    def __init__(self, letters: NgramVocabulary, hidden: int = 300, dimension: int = 128) -> None:
+    def __init__(self, vocabulary: NgramVocabulary, hidden: int = 300, dimension: int = 128) -> None:
         super().__init__()
-        self.bags = NgramBagEmbedding(letters, hidden)
+        self.bags = NgramBagEmbedding(vocabulary, hidden)
         self.middle = nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, dimension)
 
-    def encode(self, texts: Sequence[str], limit: int) -> Tensor:
-        """Vectors `(N, 128)`."""
-        first = torch.tanh(self.bags.of_texts(texts, limit))
+    def encode(self, texts: Sequence[str], max_words: int) -> Tensor:
+        """Encode texts as vectors, `(N, 128)`."""
+        first = torch.tanh(self.bags.embed_texts(texts, max_words))
         return torch.tanh(self.last(torch.tanh(self.middle(first))))
 
 
 class Cdssm(TwoTowerRanker):
-    """Letter trigrams by word, a convolution over three words, the maximum over all places, and a layer of 128."""
+    """CDSSM: letter trigrams per word, a convolution over three words, max pooling, and a layer of 128."""
 
-    def __init__(self, letters: NgramVocabulary, hidden: int = 128, dimension: int = 128) -> None:
+    def __init__(self, vocabulary: NgramVocabulary, hidden: int = 128, dimension: int = 128) -> None:
         super().__init__()
-        self.bags = NgramBagEmbedding(letters, 3 * hidden)
+        self.bags = NgramBagEmbedding(vocabulary, 3 * hidden)
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.last = nn.Linear(hidden, dimension)
 
-    def encode(self, texts: Sequence[str], limit: int) -> Tensor:
-        """Vectors `(N, 128)`; a text without words is as one empty word."""
-        sums, mask = self.bags.of_words(texts, limit)
+    def encode(self, texts: Sequence[str], max_words: int) -> Tensor:
+        """Encode texts as vectors, `(N, 128)`; a text without words counts as one empty word."""
+        sums, mask = self.bags.embed_words(texts, max_words)
         before, here, after = F.pad(sums, (0, 0, 1, 1)).chunk(3, dim=-1)
         windows = torch.tanh((before[:, :-2] + here[:, 1:-1] + after[:, 2:]) / 3 + self.bias)
         empty = ~mask.any(-1, keepdim=True)
-        highest = windows.masked_fill(~(mask | empty)[..., None], -2).amax(1)
-        return torch.tanh(self.last(highest.clamp_min(-1)))
+        pooled = windows.masked_fill(~(mask | empty)[..., None], -2).amax(1)  # tanh is above −1: padding never wins
+        return torch.tanh(self.last(pooled.clamp_min(-1)))

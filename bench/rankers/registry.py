@@ -1,4 +1,4 @@
-"""The rankers by name, each built from a catalogue's titles and its queries."""
+"""The trained models of the comparison by name; each is built from the titles and the queries of a catalogue."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ if TYPE_CHECKING:
     from anthem_model.ranker import TrainableRanker
 
 
-def _build_duet(texts: Sequence[str], queries: Sequence[str]) -> TrainableRanker:
-    return Duet(
-        Lexicon(texts, queries), NgramVocabulary([*texts, *queries], sizes=(1, 2, 3, 4, 5), most=2000, buckets=0)
-    )
+def _build_duet(titles: Sequence[str], queries: Sequence[str]) -> TrainableRanker:
+    vocabulary = NgramVocabulary([*titles, *queries], sizes=(1, 2, 3, 4, 5), max_ngrams=2000, buckets=0)
+    return Duet(Lexicon(titles, queries), vocabulary)
 
 
 RANKER_BUILDERS: dict[str, Callable[[Sequence[str], Sequence[str]], TrainableRanker]] = {
-    "anthem": lambda texts, queries: build_initialised_ranker(texts, queries, TrainingPlan()),
-    "e_anthem": lambda texts, queries: build_initialised_ranker(texts, queries, TrainingPlan(geometry="euclid")),
-    "dssm": lambda texts, queries: Dssm(NgramVocabulary([*texts, *queries])),
-    "cdssm": lambda texts, queries: Cdssm(NgramVocabulary([*texts, *queries])),
-    "arc1": lambda texts, queries: ArcOne(Lexicon(texts, queries)),
-    "arc2": lambda texts, queries: ArcTwo(Lexicon(texts, queries)),
-    "drmm": lambda texts, queries: Drmm(Lexicon(texts, queries)),
-    "knrm": lambda texts, queries: Knrm(Lexicon(texts, queries)),
-    "conv_knrm": lambda texts, queries: ConvKnrm(Lexicon(texts, queries)),
+    "anthem": lambda titles, queries: build_initialised_ranker(titles, queries, TrainingPlan()),
+    "e_anthem": lambda titles, queries: build_initialised_ranker(titles, queries, TrainingPlan(geometry="euclid")),
+    "dssm": lambda titles, queries: Dssm(NgramVocabulary([*titles, *queries])),
+    "cdssm": lambda titles, queries: Cdssm(NgramVocabulary([*titles, *queries])),
+    "arc1": lambda titles, queries: ArcOne(Lexicon(titles, queries)),
+    "arc2": lambda titles, queries: ArcTwo(Lexicon(titles, queries)),
+    "drmm": lambda titles, queries: Drmm(Lexicon(titles, queries)),
+    "knrm": lambda titles, queries: Knrm(Lexicon(titles, queries)),
+    "conv_knrm": lambda titles, queries: ConvKnrm(Lexicon(titles, queries)),
     "duet": _build_duet,
-    "minilm_tuned": lambda _texts, _queries: SentenceBiEncoder(find_packaged_minilm(), frozen=3),
+    "minilm_tuned": lambda _titles, _queries: SentenceBiEncoder(find_packaged_minilm(), frozen_layers=3),
 }

@@ -1,1 +1,1 @@
-"""What all parts agree on: geometry, text, bundle, encoders, errors, local node, catalogue, the command line."""
+"""The base of all other packages: geometry, encoding, access to OpenSearch, fusion, BEIR data, errors, the console."""

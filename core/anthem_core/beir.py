@@ -1,9 +1,9 @@
-"""BEIR folders: products, queries and judgments as files, read with their faults counted, written to the same bytes.
+"""BEIR folders: products, queries and judgments as files. Bad lines are skipped and counted; writing is reproducible.
 
 ```
 corpus.jsonl[.gz]    {"_id": "p1", "title": "...", "text": "...", "metadata": {...}}
 queries.jsonl[.gz]   {"_id": "q1", "text": "...", "metadata": {...}}
-qrels/<split>.tsv    query-id <tab> corpus-id <tab> score, under a header of these names
+qrels/<split>.tsv    query-id <tab> corpus-id <tab> score, below a header line with these names
 ```
 """
 
@@ -24,18 +24,17 @@ from anthem_core.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
     from pathlib import Path
-    from typing import BinaryIO
 
 T = TypeVar("T")
 Qrels: TypeAlias = dict[str, dict[str, int]]  # query id -> product id -> grade
 
-MAX_BAD_LINE_FRACTION = 0.01  # of a file's lines; beyond it the file is the wrong one rather than a little damaged
+MAX_BAD_LINE_FRACTION = 0.01  # above this, the file is more likely the wrong file than a slightly damaged one
 QRELS_COLUMNS = ("query-id", "corpus-id", "score")
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product; only its title is needed."""
+    """One product; only id and title are required."""
 
     id: str
     title: str
@@ -45,7 +44,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class SkippedLine:
-    """One line that could not be used and was skipped."""
+    """One line that could not be used, with the reason."""
 
     file: str
     line: int
@@ -57,29 +56,32 @@ class SkippedLine:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A BEIR folder as a value: products, query texts, judgments by split, and the lines that were skipped."""
+    """Contents of a BEIR folder: products, query texts, judgments by split, and the lines that were skipped."""
 
     products: dict[str, Product]
     queries: dict[str, str] = field(default_factory=dict)
     qrels: dict[str, Qrels] = field(default_factory=dict)
-    problems: list[SkippedLine] = field(default_factory=list)
+    skipped_lines: list[SkippedLine] = field(default_factory=list)
     query_metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class _BadLineError(Exception):
-    """Why one line cannot be used."""
+    """The reason why a line cannot be used."""
 
 
 def read_dataset(folder: Path, split: str | None = None) -> Dataset:
-    """Read a BEIR folder, with all its splits or with one; a corpus alone, without queries and qrels, is fine.
+    """Read a BEIR folder with all its splits, or with one; queries and qrels may be missing.
 
     Raises:
         DataError: The folder or its corpus is missing, a file cannot be read, or more than 1 % of its lines are bad.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; wanted a BEIR folder with corpus.jsonl or corpus.jsonl.gz in it.")
+        raise DataError(
+            f"{folder} is not a folder. Expected a BEIR folder with corpus.jsonl or corpus.jsonl.gz. Check the path."
+        )
     dataset = Dataset({})
-    dataset.products.update((product.id, product) for product in read_products(find_corpus(folder), dataset.problems))
+    products = read_products(find_corpus(folder), dataset.skipped_lines)
+    dataset.products.update((product.id, product) for product in products)
     _add_queries(dataset, folder)
     for path in sorted((folder / "qrels").glob(f"{split or '*'}.tsv")):
         dataset.qrels[path.stem] = _read_qrels(path, dataset)
@@ -90,19 +92,19 @@ def find_corpus(folder: Path) -> Path:
     """Corpus file of a BEIR folder, plain or gzipped.
 
     Raises:
-        DataError: The folder has none, or both.
+        DataError: The folder has no corpus, or both a plain and a gzipped one.
     """
     corpus = _find_jsonl(folder, "corpus")
     if corpus is None:
-        raise DataError(f"No corpus.jsonl or corpus.jsonl.gz in {folder}; put one there or name the right folder.")
+        raise DataError(f"{folder} has no corpus.jsonl or corpus.jsonl.gz. Add one, or name another folder.")
     return corpus
 
 
-def read_products(path: Path, problems: list[SkippedLine] | None = None) -> Iterator[Product]:
-    """Stream the products of one corpus file, plain or gzipped; bad lines are skipped and added to `problems`.
+def read_products(path: Path, skipped_lines: list[SkippedLine] | None = None) -> Iterator[Product]:
+    """Stream the products of a corpus file, plain or gzipped; bad lines are skipped and added to `skipped_lines`.
 
     Raises:
-        DataError: The file cannot be read or, known at its end, more than 1 % of its lines are bad.
+        DataError: The file cannot be read or, raised at its end, more than 1 % of its lines are bad.
     """
     seen: set[str] = set()
 
@@ -117,39 +119,48 @@ def read_products(path: Path, problems: list[SkippedLine] | None = None) -> Iter
         seen.add(product.id)
         return product
 
-    return _parse_lines(path, path.name, parse, [] if problems is None else problems)
+    return _parse_lines(path, path.name, parse, [] if skipped_lines is None else skipped_lines)
+
+
+def read_queries(path: Path, skipped_lines: list[SkippedLine] | None = None) -> dict[str, str]:
+    """Texts by id of a queries file, plain or gzipped; bad lines are skipped and added to `skipped_lines`.
+
+    Raises:
+        DataError: The file cannot be read, or more than 1 % of its lines are bad.
+    """
+    return {query: text for query, text, _ in _parse_queries(path, [] if skipped_lines is None else skipped_lines)}
 
 
 def find_unanswered_queries(folder: Path, dataset: Dataset, split: str) -> list[SkippedLine]:
-    """Judged queries of a split without a relevant product, each where its first judgment stands.
+    """Judged queries of a split without a relevant product, each with the line of its first judgment.
 
     Raises:
         DataError: They are more than 1 % of the split's queries.
     """
-    judged = dataset.qrels.get(split, {})
-    lacking = {query for query, grades in judged.items() if max(grades.values()) <= 0}
-    if not lacking:
+    qrels = dataset.qrels.get(split, {})
+    unanswered = {query for query, grades in qrels.items() if max(grades.values()) <= 0}
+    if not unanswered:
         return []
     name = f"qrels/{split}.tsv"
-    found: dict[str, SkippedLine] = {}
+    first_lines: dict[str, SkippedLine] = {}
     lines = enumerate(_read_lines(folder / name), start=1)
     columns = _parse_header(next(lines)[1], name)
     for number, line in lines:
-        with suppress(_BadLineError):  # already told
+        with suppress(_BadLineError):  # already reported
             query, _, _ = _parse_judgment(line, columns)
-            if query in lacking:
-                found.setdefault(query, SkippedLine(name, number, f"{query!r} has no relevant product"))
-    problems = list(found.values())
-    if len(lacking) > MAX_BAD_LINE_FRACTION * len(judged):
+            if query in unanswered:
+                first_lines.setdefault(query, SkippedLine(name, number, f"{query!r} has no relevant product"))
+    skipped_lines = list(first_lines.values())
+    if len(unanswered) > MAX_BAD_LINE_FRACTION * len(qrels):
         raise DataError(
-            f"{len(lacking)} of {len(judged)} queries of {name} have no relevant product, at most 1 % may: "
-            f"{'; '.join(map(str, problems[:3]))}. Judge a product above 0 for each, or remove them."
+            f"{len(unanswered)} of {len(qrels)} queries of {name} have no relevant product; at most 1 % may have none: "
+            f"{'; '.join(map(str, skipped_lines[:3]))}. Judge a product above 0 for each of them, or remove them."
         )
-    return problems
+    return skipped_lines
 
 
 def write_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write a BEIR folder: the same dataset gives the same bytes, in the order of its dictionaries."""
+    """Write a BEIR folder in the order of the dataset's dictionaries; the same dataset gives the same bytes."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     with (folder / "corpus.jsonl.gz").open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
         packed.write(_to_json_lines(_product_record(product) for product in dataset.products.values()))
@@ -157,7 +168,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     (folder / "queries.jsonl").write_bytes(_to_json_lines(queries))
     for split, qrels in dataset.qrels.items():
         rows = ["\t".join(QRELS_COLUMNS)]
-        rows += [f"{query}\t{product}\t{grade}" for query, judged in qrels.items() for product, grade in judged.items()]
+        rows += [f"{query}\t{product}\t{grade}" for query, grades in qrels.items() for product, grade in grades.items()]
         (folder / "qrels" / f"{split}.tsv").write_bytes(("\n".join(rows) + "\n").encode())
 
 
@@ -176,24 +187,32 @@ def _to_json_lines(records: Iterable[dict[str, Any]]) -> bytes:
 
 
 def _find_jsonl(folder: Path, name: str) -> Path | None:
-    found = [path for path in (folder / f"{name}.jsonl", folder / f"{name}.jsonl.gz") if path.is_file()]
-    if len(found) > 1:
-        raise DataError(f"Both {found[0].name} and {found[1].name} are in {folder}; keep the one that is meant.")
-    return found[0] if found else None
+    paths = [path for path in (folder / f"{name}.jsonl", folder / f"{name}.jsonl.gz") if path.is_file()]
+    if len(paths) > 1:
+        raise DataError(f"{folder} has both {paths[0].name} and {paths[1].name}. Keep only one of them.")
+    return paths[0] if paths else None
 
 
 def _add_queries(dataset: Dataset, folder: Path) -> None:
-    def parse(line: bytes) -> tuple[str, str, dict[str, Any]]:
-        record = _parse_record(line)
-        return _new_id(record, dataset.queries), _required_text(record, "text"), _optional_metadata(record)
-
     path = _find_jsonl(folder, "queries")
     if path is None:
         return
-    for query, text, metadata in _parse_lines(path, path.name, parse, dataset.problems):
+    for query, text, metadata in _parse_queries(path, dataset.skipped_lines):
         dataset.queries[query] = text
         if metadata:
             dataset.query_metadata[query] = metadata
+
+
+def _parse_queries(path: Path, skipped_lines: list[SkippedLine]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    seen: set[str] = set()
+
+    def parse(line: bytes) -> tuple[str, str, dict[str, Any]]:
+        record = _parse_record(line)
+        query = _new_id(record, seen), _required_text(record, "text"), _optional_metadata(record)
+        seen.add(query[0])
+        return query
+
+    return _parse_lines(path, path.name, parse, skipped_lines)
 
 
 def _read_qrels(path: Path, dataset: Dataset) -> Qrels:
@@ -211,19 +230,20 @@ def _read_qrels(path: Path, dataset: Dataset) -> Qrels:
             raise _BadLineError(f"{product!r} is judged twice for {query!r}")
         return query, product, grade
 
-    for query, product, grade in _parse_lines(path, name, parse, dataset.problems, header=1):
+    for query, product, grade in _parse_lines(path, name, parse, dataset.skipped_lines, header_lines=1):
         qrels.setdefault(query, {})[product] = grade
     return qrels
 
 
 def _parse_header(header: bytes, name: str) -> list[int]:
-    """Where the three columns stand; others beside them are left alone."""
-    found = header.decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
-    if not set(QRELS_COLUMNS) <= set(found):
+    """Positions of the three columns; additional columns are ignored."""
+    columns = header.decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
+    if not set(QRELS_COLUMNS) <= set(columns):
         raise DataError(
-            f"{name}:1: found {found}; wanted a header line of {', '.join(QRELS_COLUMNS)} with tabs between."
+            f"{name}:1: found the header {columns}. Expected {', '.join(QRELS_COLUMNS)}, separated by tabs. "
+            "Fix the first line."
         )
-    return [found.index(column) for column in QRELS_COLUMNS]
+    return [columns.index(column) for column in QRELS_COLUMNS]
 
 
 def _parse_judgment(line: bytes, columns: list[int]) -> tuple[str, str, int]:
@@ -232,17 +252,17 @@ def _parse_judgment(line: bytes, columns: list[int]) -> tuple[str, str, int]:
         raise _BadLineError(f"{len(cells)} of {max(columns) + 1} columns")
     query, product, grade = (cells[column] for column in columns)
     if not re.fullmatch(r"[+-]?[0-9]{1,9}", grade):
-        raise _BadLineError(f"grade {grade!r} is no integer")
+        raise _BadLineError(f"grade {grade!r} is not an integer")
     return query, product, int(grade)
 
 
 def _parse_lines(
-    path: Path, name: str, parse: Callable[[bytes], T], problems: list[SkippedLine], *, header: int = 0
+    path: Path, name: str, parse: Callable[[bytes], T], skipped_lines: list[SkippedLine], *, header_lines: int = 0
 ) -> Iterator[T]:
-    """Parse each line that is not blank, note those that cannot be, and judge the file at its end."""
+    """Parse every line that is not blank, record bad lines, and reject the file at its end if there were too many."""
     bad: list[SkippedLine] = []
     total = 0
-    for number, line in islice(enumerate(_read_lines(path), start=1), header, None):
+    for number, line in islice(enumerate(_read_lines(path), start=1), header_lines, None):
         if not line.strip():
             continue
         total += 1
@@ -250,28 +270,24 @@ def _parse_lines(
             value = parse(line)
         except _BadLineError as error:
             bad.append(SkippedLine(name, number, str(error)))
-            problems.append(bad[-1])
+            skipped_lines.append(bad[-1])
         else:
             yield value
     if len(bad) > MAX_BAD_LINE_FRACTION * total:
         raise DataError(
-            f"{len(bad)} of {total} lines of {name} cannot be used, at most 1 % may be: "
-            f"{'; '.join(map(str, bad[:3]))}. Mend or remove these lines, or name another file."
+            f"{len(bad)} of {total} lines of {name} cannot be used; at most 1 % may be bad: "
+            f"{'; '.join(map(str, bad[:3]))}. Fix or remove these lines, or name another file."
         )
 
 
 def _read_lines(path: Path) -> Iterator[bytes]:
-    """Lines as bytes: they end at a line feed and nowhere else, so U+2028 and its kin stay inside."""
+    """Lines as bytes: only a line feed ends a line, so U+2028 and similar characters stay inside."""
     try:
-        with _open(path) as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             yield file.readline().removeprefix(BOM_UTF8)
             yield from file
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); fetch or write it anew.") from error
-
-
-def _open(path: Path) -> BinaryIO | gzip.GzipFile:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        raise DataError(f"{path} cannot be read ({error}). Fetch or write it again.") from error
 
 
 def _decode_line(line: bytes) -> str:
@@ -289,12 +305,12 @@ def _parse_record(line: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise _BadLineError("not a JSON object")
     if b"\\u" in line and re.search("[\ud800-\udfff]", json.dumps(record, ensure_ascii=False)):
-        raise _BadLineError("half a surrogate pair")
+        raise _BadLineError("contains a lone surrogate")
     return record
 
 
 def _new_id(record: dict[str, Any], seen: Container[str]) -> str:
-    """Return the id, a string or an integer, where it is new and a line of qrels can hold it."""
+    """The id, a string or an integer, if it is new and can be written in a line of qrels."""
     value = record.get("_id")
     if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
         raise _BadLineError("no _id")
@@ -318,7 +334,7 @@ def _optional_text(record: dict[str, Any], key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _BadLineError(f"{key} is no string")
+        raise _BadLineError(f"{key} is not a string")
     return value
 
 
@@ -327,5 +343,5 @@ def _optional_metadata(record: dict[str, Any]) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _BadLineError("metadata is no object")
+        raise _BadLineError("metadata is not an object")
     return value

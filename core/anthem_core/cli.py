@@ -1,4 +1,4 @@
-"""The `anthem` command: finds its subcommands by entry point and loads each when it is used."""
+"""The `anthem` command: finds its subcommands by entry point and loads each one when it is used."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ class EntryPointGroup(click.Group):
     """A click group whose commands are the entry points of the group `anthem.commands`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
-        """Names of all commands, in the order in which they are met."""
-        return sorted(
-            _find_commands(),
-            key=lambda name: (COMMAND_ORDER.index(name) if name in COMMAND_ORDER else len(COMMAND_ORDER), name),
-        )
+        """Names of all commands: the known ones in `COMMAND_ORDER`, then all others by name."""
+        known = {name: position for position, name in enumerate(COMMAND_ORDER)}
+        return sorted(_find_commands(), key=lambda name: (known.get(name, len(known)), name))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Load one command, or None where there is none of this name."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        """Load a command by name; None if it does not exist."""
         entry = _find_commands().get(cmd_name)
         if entry is None:
             return None
@@ -35,7 +33,7 @@ class EntryPointGroup(click.Group):
 @click.group(cls=EntryPointGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("anthem-search"), prog_name="anthem")
 def main() -> None:
-    """Hyperbolic reranking of product search for an OpenSearch cluster that already works.
+    """Rerank product search in the OpenSearch cluster that you already run.
 
     Example: anthem demo
     """

@@ -1,17 +1,11 @@
-"""What every command shares: one way to print a result, one progress bar, one way to end in an error."""
+"""Shared by all commands: printing results, a progress bar, and turning errors into exit codes."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 
 import functools
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import click
 from rich.console import Console
@@ -25,51 +19,56 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_PRINTED_SKIPS = 10  # skipped lines
+MAX_PRINTED_SKIPS = 10
 
-# Results go to standard output, everything said on the way to standard error: `--json | jq` must work.
+# Results go to standard output, everything else to standard error: `--json | jq` must work.
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
-def print_skipped(problems: Sequence[object]) -> None:
-    """Name the first lines that were skipped, and count all where there are more, on standard error."""
-    for problem in problems[:MAX_PRINTED_SKIPS]:
-        stderr.print(f"skipped {problem}")
-    if len(problems) > MAX_PRINTED_SKIPS:
-        stderr.print(f"skipped {len(problems)} lines in all")
+def print_skipped(lines: Sequence[object]) -> None:
+    """Print the first skipped lines to standard error, and their total number if there are more."""
+    for line in lines[:MAX_PRINTED_SKIPS]:
+        stderr.print(f"skipped {line}")
+    if len(lines) > MAX_PRINTED_SKIPS:
+        stderr.print(f"skipped {len(lines)} lines in all")
 
 
 def print_result(value: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print a result: `value` as one line of JSON for machines, or `text` for people.
 
-    Half a character (a lone surrogate), which an index may hold and UTF-8 cannot, is printed as a question mark.
+    A lone surrogate, which an index may hold but UTF-8 cannot encode, is printed as a question mark.
     """
     line = json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text
     click.echo(line.encode("utf-8", "replace").decode("utf-8"))
 
 
-class Advance(Protocol):
-    """Advances a bar."""
+def printable(text: str) -> str:
+    """Untrusted text on one line, without the control characters that a terminal obeys and without lone surrogates."""
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
-    def __call__(self, steps: int, said: str = "") -> None:
-        """By so many steps, with a word on how it goes."""
+
+class Advance(Protocol):
+    """Function that advances a progress bar."""
+
+    def __call__(self, steps: int, status: str = "") -> None:
+        """Advance by a number of steps and show a status."""
 
 
 @contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Advance]:
-    """Show a bar on standard error; the yielded function advances it by a number of steps, and may say how it goes."""
+    """Show a progress bar on standard error; the yielded function advances it and may show a status."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bars:
         task = bars.add_task(description, total=total)
-        yield lambda steps, said="": bars.update(task, advance=steps, description=f"{description} {said}".rstrip())
+        yield lambda steps, status="": bars.update(task, advance=steps, description=f"{description} {status}".rstrip())
 
 
 class _AnthemClickException(click.ClickException):
-    """An `AnthemError` as click shows it, with the exit code of its class."""
+    """An `AnthemError` as a click exception, with the exit code of its class."""
 
     def __init__(self, error: AnthemError) -> None:
         super().__init__(str(error))
@@ -77,7 +76,7 @@ class _AnthemClickException(click.ClickException):
 
 
 def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn an `AnthemError` of a command into its message on standard error and its exit code."""
+    """Decorate a command so that an `AnthemError` ends it with a message on standard error and its exit code."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -87,8 +86,3 @@ def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
             raise _AnthemClickException(error) from error
 
     return wrapped
-
-
-def printable(text: str) -> str:
-    """Foreign text on one line without control characters, which a terminal would obey, and without half characters."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())

@@ -1,17 +1,17 @@
-"""What can go wrong, one class a kind; every message says what was found, what was wanted, what to do.
+"""The errors a user can cause or fix, one class per kind; messages say what was found, what was expected, what to do.
 
 ```
 AnthemError            exit 1
 ├── BundleError        exit 3   a bundle is damaged, foreign or newer
 ├── DataError          exit 4   an input file, text or judgment cannot be used
-├── NodeError          exit 5   the local OpenSearch node cannot be had
+├── NodeError          exit 5   the local OpenSearch node cannot be fetched, started or stopped
 ├── ClusterError       exit 6   a cluster refuses, fails or cannot be reached
 ├── ParityError        exit 7   a graph does not compute what the model computes
 ├── PartialError       exit 8   some products could not be written; the rest were
-└── ExtraError         exit 9   an optional part is not installed
+└── ExtraError         exit 9   an optional dependency is not installed
 ```
 
-Exit 2 is click's: the command line itself was wrong.
+Exit code 2 is click's: the command line itself was wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import ClassVar
 
 
 class AnthemError(Exception):
-    """Base of every error a user can cause or cure."""
+    """Base class of every error a user can cause or fix."""
 
     exit_code: ClassVar[int] = 1
 
@@ -63,20 +63,20 @@ class PartialError(AnthemError):
 
 
 class ExtraError(AnthemError):
-    """An optional part of the distribution is not installed."""
+    """An optional dependency is not installed."""
 
     exit_code = 9
 
 
 def require_extra(extra: str, *modules: str) -> None:
-    """Refuse to go on without the modules of an optional extra.
+    """Check that the modules of an optional extra are installed.
 
     Raises:
-        ExtraError: One of the modules is not installed; the message names the cure.
+        ExtraError: A module is not installed; the message names it and how to install the extra.
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise ExtraError(
-            f"{', '.join(missing)} not found; this command needs the extra '{extra}': "
-            f"pip install 'anthem-search[{extra}]'"
+            f"{', '.join(missing)} not found. This needs the extra '{extra}'; from a checkout of ANTHEM Search run: "
+            f"pip install '.[{extra}]'"
         )

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing files atomically: a file is replaced as a whole or stays as it was."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def atomic_write(path: Path, beside: Path) -> Iterator[None]:
-    """What is written beside a file takes its place at the end, and is gone when anything fails.
+def atomic_write(path: Path, temporary: Path) -> Iterator[None]:
+    """Move the temporary file that the block writes to `path` at the end, or delete it if anything fails.
 
     Raises:
-        DataError: It cannot be written.
+        DataError: The file cannot be written.
     """
     try:
         yield
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch has a class of its own for a full disk
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError when the disk is full
         with suppress(OSError):
-            beside.unlink()
-        raise DataError(f"{path} could not be written ({error}); is the disk full?") from error
+            temporary.unlink()
+        raise DataError(f"{path} could not be written ({error}). Is the disk full?") from error

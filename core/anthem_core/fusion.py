@@ -1,4 +1,7 @@
-"""Fusion of a product's signals into one score, in numpy; the Painless twin is `anthem_plugin.scoring.painless`."""
+"""Fusion of a product's signals into one score, in numpy.
+
+The Painless twin is `anthem_plugin.scoring.painless`; tests check that both give the same scores.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,23 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anthem_core.geometry.lorentz import Array
 
-# Weight of the lexical score beside the fused one, which lies in [1, 2]: it orders what the window leaves out.
+# `query_weight` of OpenSearch's rescore. The fused part of a score lies in [1, 2]; the lexical score is added with this
+# weight, so that it breaks ties and products outside the rescore window keep their lexical order.
 QUERY_WEIGHT = 1e-6
-_OPTIONAL_WEIGHTS = ("attention", "median_attention")  # the script and older manifests do not know them
+_OPTIONAL_WEIGHTS = ("attention", "median_attention")  # absent from the script and from older manifests
 
 
 @dataclass(frozen=True, slots=True)
 class FusionWeights:
-    """Weights of one set of signals, learned on training judgments; `half_saturation` differs per shop.
+    """Weights for one set of signals, learned from training judgments; `half_saturation` depends on the catalogue.
 
-    The medians stand for what a product lacks. Without a weight for it attention counts for nothing.
+    The medians replace a signal that a product lacks. With an attention weight of 0, attention has no effect.
     """
 
     bias: float
@@ -34,45 +37,54 @@ class FusionWeights:
     median_attention: float = 0.0
 
     def to_dict(self) -> dict[str, float]:
-        """Weights by name, as the manifest keeps them; a 0 that goes without saying is left out."""
+        """Weights by name, as the manifest stores them; optional weights are omitted where they are 0."""
         return {name: value for name, value in asdict(self).items() if value or name not in _OPTIONAL_WEIGHTS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> FusionWeights:
-        """Weights from the manifest; a missing or unknown name raises TypeError."""
+        """Weights from the manifest.
+
+        Raises:
+            TypeError: A weight is missing or unknown.
+        """
         return cls(**{name: float(value) for name, value in values.items()})
 
 
 def saturate(lexical: Array, half: float) -> Array:
-    """Lexical score on a bounded scale, `s / (s + h)`, in [0, 1); half at `s = h`."""
+    """Lexical score on a bounded scale, `s / (s + h)`, in [0, 1); it is 0.5 at `s = h`."""
     return lexical / (lexical + half)
 
 
 def fuse(lexical: Array, distance: Array, fusion: FusionWeights, attention: Array | None = None) -> Array:
     """Fused score, `σ(b + w_l·s/(s+h) − w_c·d + w_a·a)`, in [0, 1]; `(N,)` to `(N,)`.
 
-    A distance that is not a number stands for a product without a vector, an attention that is none for one without a
-    title: each counts as the bundle's median. Without any attention all products have that.
+    A NaN distance marks a product without a vector, a NaN attention one without a title: the bundle's medians are used
+    in their place. Without any attention, every product gets the median.
     """
     known = np.where(np.isnan(distance), fusion.median_distance, distance)
     attended = fusion.median_attention if attention is None else _replace_non_finite(attention, fusion.median_attention)
-    logit = (
+    return _sigmoid(
         fusion.bias
         + fusion.lexical * saturate(lexical, fusion.half_saturation)
         - fusion.containment * known
         + fusion.attention * attended
-    )  # fmt: skip
-    fused: Array = expit(logit)
-    return fused
-
-
-def _replace_non_finite(values: Array, otherwise: float) -> Array:
-    return np.where(np.isfinite(values), values, otherwise)
+    )
 
 
 def window_score(lexical: Array, fused: Array) -> Array:
-    """Score of a product in the window, `1 + fused + 1e-6·s`, in float32 as OpenSearch keeps it."""
+    """Score of a product in the rescore window, `1 + fused + 1e-6·s`, in float32 as OpenSearch computes it."""
     score: Array = ((1 + fused).astype(np.float32) + np.float32(QUERY_WEIGHT) * lexical.astype(np.float32)).astype(
         np.float32
     )
     return score
+
+
+def _sigmoid(x: Array) -> Array:
+    """Logistic function, `1 / (1 + exp(−x))`; the exponent is never positive, so nothing overflows."""
+    exponential = np.exp(-np.abs(x))
+    result: Array = np.where(x >= 0, 1, exponential) / (1 + exponential)
+    return result
+
+
+def _replace_non_finite(values: Array, replacement: float) -> Array:
+    return np.where(np.isfinite(values), values, replacement)

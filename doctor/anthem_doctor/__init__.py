@@ -1,1 +1,1 @@
-"""`anthem doctor`: reads a cluster, an index and its vectors, and reports findings with the commands that fix them."""
+"""`anthem doctor`: reads facts from a cluster, checks them, and names a fix for each fault; it writes to no cluster."""

@@ -1,4 +1,4 @@
-"""The course of an examination: what is read, in which order, and what is made of it; the Python side of `doctor`."""
+"""An examination from start to end: which facts are read, in which order, and which checks judge them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from operator import add
 from typing import TYPE_CHECKING
 
 from anthem_doctor.checks.cluster import check_cluster
-from anthem_doctor.checks.index import check_index, is_closed
+from anthem_doctor.checks.coverage import check_loss
+from anthem_doctor.checks.index import check_index
 from anthem_doctor.checks.searches import check_searches
-from anthem_doctor.checks.vectors import VectorCounts, check_vectors
-from anthem_doctor.findings import DoctorTarget, Finding, UnavailableFact, console_request
-from anthem_doctor.history import CoverageRun, append_run, check_loss, read_runs
-from anthem_doctor.probe import read_cluster, read_index, read_indices, read_vectors, run_trial_searches, vector_fields
+from anthem_doctor.checks.vectors import check_vectors
+from anthem_doctor.facts import UnavailableFact, VectorCounts, is_closed
+from anthem_doctor.findings import DoctorTarget, Finding, console_request
+from anthem_doctor.history import CoverageRun, append_run, read_runs
+from anthem_doctor.probe import (
+    read_cluster,
+    read_index,
+    read_indices,
+    read_profile,
+    read_vectors,
+    run_trial_search,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,78 +32,78 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from anthem_core.encoding.encoder import Encoder
-    from anthem_doctor.checks.cluster import ClusterFacts
+    from anthem_doctor.facts import ClusterFacts
     from anthem_ingest.mapping import IndexDescription
 
-DEFAULT_SAMPLE_SIZE = 200  # products of each index that are looked at one by one
+DEFAULT_SAMPLE_SIZE = 200  # products of each index that are examined one by one
 
 
 @dataclass(frozen=True)
 class Examination:
-    """An examination of an index; it writes nothing to the cluster, and one line to the file of the history."""
+    """Examination of an index; it writes nothing to the cluster, and one line to the history file."""
 
     client: OpenSearch
-    asked: DoctorTarget
+    target: DoctorTarget
     encoder: Encoder
     history: Path
-    sample: int = DEFAULT_SAMPLE_SIZE
+    sample_size: int = DEFAULT_SAMPLE_SIZE
 
-    def findings(self) -> list[Finding]:
-        """Everything that is found."""
+    def run(self) -> list[Finding]:
+        """All findings."""
         cluster = read_cluster(self.client)
         if isinstance(cluster.info, UnavailableFact):
-            wanted, mends = "a cluster that answers: OPENSEARCH_URL or --url names it", "anthem node start"
-            return [Finding("cluster", "fault", cluster.info.reason, wanted, mends)]
-        return [*check_cluster(self.asked, cluster), *self._of_indices(cluster)]
+            expected = "a cluster that answers; name it with OPENSEARCH_URL or --url"
+            return [Finding("cluster", "fault", cluster.info.reason, expected, "anthem node start")]
+        return [*check_cluster(self.target, cluster), *self._examine_name(cluster)]
 
-    def _of_indices(self, cluster: ClusterFacts) -> list[Finding]:
-        asked, indices = self.asked, read_indices(self.client, self.asked.index)
+    def _examine_name(self, cluster: ClusterFacts) -> list[Finding]:
+        target, indices = self.target, read_indices(self.client, self.target.index)
         if isinstance(indices, UnavailableFact):
-            wanted = f"a name of an index, and a sign-in that may send {indices.request}"
-            return [Finding("index", "fault", indices.reason, wanted)]
+            expected = f"the name of an index, and permission to send {indices.request}"
+            return [Finding("index", "fault", indices.reason, expected)]
         if not indices:
-            load = asked.command("ingest", "--corpus", "FILE")
-            mends, wanted = (
-                f"{console_request('GET', '_cat/indices?v')}\n{load}",
-                "an index, an alias, or a pattern of some",
-            )
-            return [Finding("index", "fault", f"there is no index '{asked.index}'", wanted, mends)]
-        return [*describe_resolved_name(asked, indices), *self._of_each(cluster, indices)]
+            commands = f"{console_request('GET', '_cat/indices?v')}\n{target.command('ingest', '--corpus', 'FILE')}"
+            expected = "the name of an index or an alias, or a pattern that matches one"
+            return [Finding("index", "fault", f"index '{target.index}' not found", expected, commands)]
+        return [*describe_resolved_name(target, indices), *self._examine_indices(cluster, indices)]
 
-    def _of_each(self, cluster: ClusterFacts, indices: Mapping[str, IndexDescription]) -> list[Finding]:
-        asked, names = self.asked, vector_fields(indices, self.asked.bundle.model)
-        examined = [read_index(self.client, index) for index in indices.values()]
-        searched = {name: index for name, index in indices.items() if not is_closed(index)}
-        vectors = [read_vectors(self.client, asked, name, names, self.sample) for name in searched]
-        findings = [found for one in examined for found in check_index(asked, one, names)]
-        findings += [found for one in vectors for found in check_vectors(asked, one, names, self.encoder)]
-        counts = [one.counts for one in vectors if isinstance(one.counts, VectorCounts)]
+    def _examine_indices(self, cluster: ClusterFacts, indices: Mapping[str, IndexDescription]) -> list[Finding]:
+        target, scoring = self.target, read_profile(self.client, self.encoder, self.target.index).scoring
+        fields = scoring.fields
+        open_indices = {name: index for name, index in indices.items() if not is_closed(index)}
+        index_facts = [read_index(self.client, index) for index in indices.values()]
+        vector_facts = [read_vectors(self.client, target, name, fields, self.sample_size) for name in open_indices]
+        findings = [finding for facts in index_facts for finding in check_index(target, facts, fields)]
+        findings += [
+            finding for facts in vector_facts for finding in check_vectors(target, facts, fields, self.encoder)
+        ]
+        counts = [facts.counts for facts in vector_facts if isinstance(facts.counts, VectorCounts)]
         if counts:
-            findings += self._remembered(cluster, reduce(add, counts))
-        if searched:
-            graphs = all(index.knn for index in searched.values())
-            trial = run_trial_searches(self.client, asked, names, self.encoder, vectors, graphs=graphs)
-            findings += check_searches(asked, trial)
+            findings += self._check_loss(cluster, reduce(add, counts))
+        if open_indices:
+            has_graphs = all(index.knn for index in open_indices.values())
+            trial = run_trial_search(self.client, target, self.encoder, vector_facts, has_graphs=has_graphs)
+            findings += check_searches(target, trial)
         return findings
 
-    def _remembered(self, cluster: ClusterFacts, counts: VectorCounts) -> list[Finding]:
-        """The loss a day, after this run has been added to the history."""
-        key = {"cluster": str(cluster.info.get("cluster_uuid")), "index": self.asked.index}
-        key["model"] = self.asked.bundle.model
-        run = CoverageRun(datetime.now(UTC), counts.products, counts.own)
+    def _check_loss(self, cluster: ClusterFacts, counts: VectorCounts) -> list[Finding]:
+        """The loss per day, after this run has been added to the history."""
+        target = self.target
+        key = {"cluster": str(cluster.info.get("cluster_uuid")), "index": target.index, "model": target.bundle.model_id}
+        run = CoverageRun(datetime.now(UTC), counts.products, counts.of_model)
         try:
             runs = [*read_runs(self.history, key), run]
             append_run(self.history, key, run)
         except OSError as error:
-            wanted = "a file that remembers the coverage from run to run"
-            mends = self.asked.command("doctor", "--history", "FILE")
-            return [Finding("loss", "warning", f"{self.history}: {error.strerror or error}", wanted, mends)]
-        return list(check_loss(self.asked, runs, self.history))
+            expected = "a writable file for the history of the coverage"
+            command = target.command("doctor", "--history", "FILE")
+            return [Finding("loss", "warning", f"{self.history}: {error.strerror or error}", expected, command)]
+        return list(check_loss(target, runs, self.history))
 
 
-def describe_resolved_name(asked: DoctorTarget, indices: Mapping[str, IndexDescription]) -> list[Finding]:
-    """What the name stands for, where that is not the one index of this name."""
-    if list(indices) == [asked.index]:
+def describe_resolved_name(target: DoctorTarget, indices: Mapping[str, IndexDescription]) -> list[Finding]:
+    """The indices that an alias or a pattern resolves to; nothing if the name is the index itself."""
+    if list(indices) == [target.index]:
         return []
     note = "; ingest takes one at a time" if len(indices) > 1 else ""
-    return [Finding("index", "ok", f"'{asked.index}' stands for {', '.join(indices)}{note}")]
+    return [Finding("index", "ok", f"'{target.index}' resolves to {', '.join(indices)}{note}")]

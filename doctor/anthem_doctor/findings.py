@@ -1,115 +1,113 @@
-"""What `anthem doctor` is asked and what it finds: each finding with the command that mends it.
-
-A fact that the cluster does not tell is a `Refused`, which becomes a warning; nothing here talks to a cluster.
-"""
+"""Findings, what `anthem doctor` reports: what was checked, what was found, and the command that fixes it."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
+from anthem_doctor.facts import UnavailableFact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anthem_core.encoding.bundle import Bundle
+    from anthem_doctor.facts import Fact
 
 Level: TypeAlias = Literal["ok", "warning", "fault"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        check: Name of the check, as docs/doctor.md explains it.
-        level: `fault` where searches suffer or are not reranked, `warning` where they may, else `ok`.
-        found: What there is.
-        wanted: What there should be; empty where all is well.
-        command: What mends it, to be run or sent as it stands; empty where nothing does, or nothing has to.
+        check: Name of the check, which docs/doctor.md explains.
+        level: `fault` if searches suffer or are not reranked, `warning` if they may, otherwise `ok`.
+        found: What was found.
+        expected: What should have been found; empty if all is well.
+        command: What fixes it, one `anthem` command or one request to the cluster per line; empty if there is
+            nothing to do.
     """
 
     check: str
     level: Level
     found: str
-    wanted: str = ""
+    expected: str = ""
     command: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Finding as JSON knows it."""
-        return asdict(self)
+        """The finding as JSON; the key of `expected` is `wanted`."""
+        return {
+            "check": self.check,
+            "level": self.level,
+            "found": self.found,
+            "wanted": self.expected,
+            "command": self.command,
+        }
 
     def __str__(self) -> str:
-        mends = [f"{'':9}wanted: {self.wanted}"] if self.wanted else []
-        mends += [f"{'':9}{line}" for line in self.command.splitlines()]
-        return "\n".join([f"{self.level:<8} {self.check}: {self.found}", *mends])
-
-
-@dataclass(frozen=True, slots=True)
-class UnavailableFact:
-    """In place of a fact: the request the cluster did not answer, and what it said."""
-
-    request: str
-    reason: str
-
-
-Fact: TypeAlias = Any  # what a cluster answers, or a `Refused`
+        details = [f"expected: {self.expected}"] if self.expected else []
+        details += self.command.splitlines()
+        return "\n".join([f"{self.level:<8} {self.check}: {self.found}", *(f"{'':9}{line}" for line in details)])
 
 
 @dataclass(frozen=True)
 class DoctorTarget:
-    """What is examined: an index, alias or pattern, for a bundle that goes by a name, in the cluster at `url`."""
+    """What is examined: an index, alias or pattern, in the cluster at `url`, for a bundle and its text fields."""
 
     index: str
     bundle: Bundle
-    name: str = "general"
-    fields: tuple[str, ...] = ("title",)
+    bundle_name: str = "general"
+    text_fields: tuple[str, ...] = DEFAULT_TEXT_FIELDS
     url: str | None = None
 
-    def command(self, verb: str, *more: str, index: str | None = None) -> str:
-        """A command of ours for the index, as a shell takes it."""
-        bundle = () if verb == "remove" else ("--bundle", self.name)
-        fields = {"ingest": self.fields, "doctor": self.fields, "search": self.fields[:1]}.get(verb, ())
-        named = [word for field in fields for word in ("--field", field)] if fields != ("title",) else []
+    def command(self, verb: str, *arguments: str, index: str | None = None) -> str:
+        """An `anthem` command for the index, quoted for a shell."""
+        bundle = () if verb == "remove" else ("--bundle", self.bundle_name)
+        fields = {"ingest": self.text_fields, "doctor": self.text_fields, "search": self.text_fields[:1]}.get(verb, ())
+        field_options = (
+            [word for field in fields for word in ("--field", field)] if fields != DEFAULT_TEXT_FIELDS else []
+        )
         url = ("--url", self.url) if self.url else ()
-        return shlex.join(["anthem", verb, index or self.index, *more, *bundle, *named, *url])
+        return shlex.join(["anthem", verb, index or self.index, *arguments, *bundle, *field_options, *url])
 
 
 def judge_fact(check: str, fact: Fact, judge: Callable[[Any], Iterable[Finding]]) -> list[Finding]:
-    """Findings on a fact, or the warning that it is not known."""
+    """Findings about a fact, or a warning if the cluster refused to give it."""
     if isinstance(fact, UnavailableFact):
-        wanted = f"a sign-in that may send {fact.request}"
-        return [Finding(check, "warning", f"not known: {fact.reason}", wanted)]
+        return [Finding(check, "warning", f"unknown: {fact.reason}", f"permission to send {fact.request}")]
     return list(judge(fact))
 
 
 def console_request(method: str, path: str, body: object = None) -> str:
-    """A request to the cluster, as its console takes it."""
+    """A request in the syntax of the Dev Tools console of OpenSearch Dashboards."""
     return f"{method} /{path}" + ("" if body is None else f" {json.dumps(body)}")
 
 
-def count_of(number: int, what: str = "product") -> str:
-    """A number of things in words."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def count_of(number: int, noun: str = "product") -> str:
+    """A number with its noun, in the plural where needed."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def findings_to_json(asked: DoctorTarget, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Findings as JSON knows them; `healthy` where there is no fault."""
-    faults, warnings = (sum(one.level == level for one in findings) for level in ("fault", "warning"))
+def findings_to_json(target: DoctorTarget, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Findings as JSON values; `healthy` means that there is no fault."""
+    faults, warnings = (sum(finding.level == level for finding in findings) for level in ("fault", "warning"))
     return {
-        "index": asked.index,
-        "model": asked.bundle.model,
+        "index": target.index,
+        "model": target.bundle.model_id,
         "healthy": not faults,
         "faults": faults,
         "warnings": warnings,
-        "findings": [one.to_dict() for one in findings],
+        "findings": [finding.to_dict() for finding in findings],
     }
 
 
-def findings_to_text(asked: DoctorTarget, findings: Sequence[Finding]) -> str:
-    """Findings for people, faults first."""
-    counted = findings_to_json(asked, findings)
-    head = f"{asked.index}: {count_of(counted['faults'], 'fault')}, {count_of(counted['warnings'], 'warning')}"
-    worst = sorted(findings, key=lambda one: ("fault", "warning", "ok").index(one.level))
-    return "\n".join([head, *map(str, worst)])
+def findings_to_text(target: DoctorTarget, findings: Sequence[Finding]) -> str:
+    """Findings as text, faults first."""
+    counts = findings_to_json(target, findings)
+    head = f"{target.index}: {count_of(counts['faults'], 'fault')}, {count_of(counts['warnings'], 'warning')}"
+    worst_first = sorted(findings, key=lambda finding: ("fault", "warning", "ok").index(finding.level))
+    return "\n".join([head, *map(str, worst_first)])

@@ -1,4 +1,4 @@
-"""The one place where `anthem doctor` talks to a cluster; it reads and searches, and writes nothing."""
+"""Reads facts from a cluster; the only module of `anthem doctor` that sends requests, all of which only read."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from opensearchpy.exceptions import NotFoundError
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors, cluster_info
-from anthem_core.opensearch.schema import VectorFields, find_vector_fields, product_text
-from anthem_doctor.checks.cluster import ClusterFacts
-from anthem_doctor.checks.index import IndexFacts, is_closed
-from anthem_doctor.checks.searches import TrialSearch, skipped_modes
-from anthem_doctor.checks.vectors import VectorCounts, VectorFacts
-from anthem_doctor.findings import UnavailableFact
-from anthem_ingest.mapping import IndexDescription, vector_objects
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, product_text
+from anthem_doctor.facts import (
+    ClusterFacts,
+    IndexFacts,
+    TrialSearch,
+    UnavailableFact,
+    VectorCounts,
+    VectorFacts,
+    is_closed,
+)
+from anthem_ingest.mapping import IndexDescription
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.modes import DEFAULT_WINDOW, Filter, Retrieve
+from anthem_plugin.modes import DEFAULT_WINDOW, FILTER_MATCH_LIMIT, Filter, Retrieve
+from anthem_plugin.options import ClientOptions
 from anthem_plugin.rewriter.body import build_script_body
 from anthem_plugin.scoring.painless import script_id
+from anthem_plugin.scoring.params import ScoringParams
+from anthem_plugin.search.request import IndexProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,18 +33,19 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from anthem_core.encoding.encoder import Encoder
-    from anthem_doctor.findings import DoctorTarget, Fact
+    from anthem_core.opensearch.schema import VectorFields
+    from anthem_doctor.facts import Fact
+    from anthem_doctor.findings import DoctorTarget
     from anthem_ingest.actions import IndexHit
-    from anthem_plugin.scoring.params import ScoringParams
 
-# Every mode asks the same copies of the shards: another copy may break ties another way.
+# Sends every mode to the same copies of the shards, since other copies may break ties differently.
 _SEARCH_PREFERENCE = "anthem"
-_MAX_QUERY_WORDS = 12  # of a title that is searched for
+_MAX_QUERY_WORDS = 12  # words of a title that are searched for
 _EXACT_TOTALS = {"track_total_hits": True, "_source": False}
 
 
 def ask_cluster(request: str, call: Callable[[], Any]) -> Fact:
-    """What the cluster answers, or what it says instead."""
+    """The result of a call, or the reason why the cluster did not give it."""
     try:
         with cluster_errors():
             return call()
@@ -46,153 +54,172 @@ def ask_cluster(request: str, call: Callable[[], Any]) -> Fact:
 
 
 def read_cluster(client: OpenSearch) -> ClusterFacts:
-    """What a cluster tells of itself."""
-    said = ask_cluster("GET /", lambda: cluster_info(client))
-    if isinstance(said, UnavailableFact):
-        return ClusterFacts(*[said] * 6)
+    """Facts about a cluster; if it does not answer `GET /`, all of them are unavailable."""
+    info = ask_cluster("GET /", lambda: cluster_info(client))
+    if isinstance(info, UnavailableFact):
+        return ClusterFacts(*[info] * 6)
+    allocation = {"format": "json", "bytes": "b"}
     return ClusterFacts(
-        said,
-        read_plugins(client),
-        read_settings(client),
-        ask_cluster("GET _nodes/stats/script", lambda: client.nodes.stats(metric="script")["nodes"]),
-        ask_cluster("GET _scripts", lambda: _read_stored_script(client)),
-        ask_cluster("GET _cat/allocation", lambda: client.cat.allocation(params={"format": "json", "bytes": "b"})),
+        info=info,
+        nodes=read_plugins(client),
+        settings=read_settings(client),
+        script_stats=ask_cluster("GET _nodes/stats/script", lambda: client.nodes.stats(metric="script")["nodes"]),
+        stored_script=ask_cluster("GET _scripts", lambda: _read_stored_script(client)),
+        disks=ask_cluster("GET _cat/allocation", lambda: client.cat.allocation(params=allocation)),
     )
 
 
 def read_plugins(client: OpenSearch) -> Fact:
-    """The nodes of a cluster with their plugins, by their ids."""
+    """The nodes of a cluster with their plugins, by node id."""
     return ask_cluster("GET _nodes/plugins", lambda: client.nodes.info(metric="plugins")["nodes"])
 
 
 def read_settings(client: OpenSearch) -> Fact:
-    """All settings of a cluster, flat: what was set while it runs before what its files say before defaults."""
+    """All settings of a cluster, flat; transient settings override persistent ones, which override defaults."""
 
-    def settings() -> dict[str, Any]:
-        found = client.cluster.get_settings(params={"include_defaults": "true", "flat_settings": "true"})
-        return {**found.get("defaults", {}), **found.get("persistent", {}), **found.get("transient", {})}
+    def call() -> dict[str, Any]:
+        settings = client.cluster.get_settings(params={"include_defaults": "true", "flat_settings": "true"})
+        return {**settings.get("defaults", {}), **settings.get("persistent", {}), **settings.get("transient", {})}
 
-    return ask_cluster("GET _cluster/settings", settings)
+    return ask_cluster("GET _cluster/settings", call)
 
 
 def _read_stored_script(client: OpenSearch) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = client.get_script(id=script_id())["script"]
+        script: dict[str, Any] = client.get_script(id=script_id())["script"]
     except NotFoundError:
         return None
-    return found
+    return script
 
 
-def read_indices(client: OpenSearch, index: str) -> Fact:
-    """The indices that a name, an alias or a pattern stands for, by their names; none where there is none."""
+def read_indices(client: OpenSearch, name: str) -> Fact:
+    """Indices that a name, an alias or a pattern resolves to, by index name; empty if it matches no index."""
 
-    def described() -> dict[str, IndexDescription]:
-        if not index:
+    def call() -> dict[str, IndexDescription]:
+        if not name:
             return {}
         try:
-            found = client.indices.get(index=index)
+            indices = client.indices.get(index=name)
         except NotFoundError:
             return {}
         return {
-            name: IndexDescription(name, body["mappings"], body["settings"]["index"])
-            for name, body in sorted(found.items())
+            index: IndexDescription(index, body["mappings"], body["settings"]["index"])
+            for index, body in sorted(indices.items())
         }
 
-    return ask_cluster(f"GET {index}", described)
+    return ask_cluster(f"GET {name}", call)
 
 
-def vector_fields(indices: Mapping[str, IndexDescription], model: str) -> VectorFields:
-    """Names under which the indices hold a model's vectors."""
-    mapped: dict[str, Any] = {
-        name: {"mappings": {VectorFields(one).vector: {} for one in vector_objects(index.mappings)}}
-        for name, index in indices.items()
-    }
-    return find_vector_fields(mapped, model)
+def read_profile(client: OpenSearch, encoder: Encoder, name: str) -> IndexProfile:
+    """How `AnthemClient` would rank an index, alias or pattern; its defaults if the cluster does not answer."""
+    profile = ask_cluster(f"GET {name}/_mapping", lambda: AnthemClient(client, encoder).profile(name))
+    if isinstance(profile, IndexProfile):
+        return profile
+    return IndexProfile(ScoringParams.from_bundle(encoder.bundle), DEFAULT_TEXT_FIELDS, None)
 
 
 def read_index(client: OpenSearch, index: IndexDescription) -> IndexFacts:
-    """What the cluster tells of one index; of a closed one it has no more to tell."""
+    """Health and document counts of an index; empty for a closed index, which has none."""
     name = index.name
     if is_closed(index):
         return IndexFacts(index, {}, {})
-    docs = ask_cluster(
-        "GET _stats/docs", lambda: client.indices.stats(index=name, metric="docs")["_all"]["primaries"]["docs"]
-    )
-    return IndexFacts(index, ask_cluster("GET _cluster/health", lambda: client.cluster.health(index=name)), docs)
+
+    def count_documents() -> Any:  # noqa: ANN401 (opensearch-py has no types)
+        return client.indices.stats(index=name, metric="docs")["_all"]["primaries"]["docs"]
+
+    health = ask_cluster("GET _cluster/health", lambda: client.cluster.health(index=name))
+    return IndexFacts(index, health, ask_cluster("GET _stats/docs", count_documents))
 
 
-def read_vectors(client: OpenSearch, asked: DoctorTarget, name: str, names: VectorFields, size: int) -> VectorFacts:
-    """Counts of one index, and samples of `size` products with and without a vector."""
-    pointed = {"exists": {"field": names.vector}}
-    own = {"bool": {"filter": [pointed, {"term": {names.model: asked.bundle.model}}]}}
-    bare = {"bool": {"must_not": pointed}}
-    counted = {"size": 0, "track_total_hits": True, "aggs": {"any": {"filter": pointed}, "own": {"filter": own}}}
+def read_vectors(
+    client: OpenSearch, target: DoctorTarget, index: str, fields: VectorFields, sample_size: int
+) -> VectorFacts:
+    """Vector counts of one index, and random samples of products with and without a vector."""
+    any_vector = {"exists": {"field": fields.vector}}
+    of_model = {"bool": {"filter": [any_vector, {"term": {fields.model: target.bundle.model_id}}]}}
+    aggregations = {"any": {"filter": any_vector}, "own": {"filter": of_model}}
 
-    def counts() -> VectorCounts:
-        found = client.search(index=name, body=counted)
-        parts = (found["aggregations"][part]["doc_count"] for part in ("any", "own"))
-        return VectorCounts(found["hits"]["total"]["value"], *parts)
+    def count() -> VectorCounts:
+        response = client.search(index=index, body={"size": 0, "track_total_hits": True, "aggs": aggregations})
+        with_vector, of_model = (response["aggregations"][name]["doc_count"] for name in aggregations)
+        return VectorCounts(response["hits"]["total"]["value"], with_vector, of_model)
 
-    def sample(query: dict[str, Any], *more: str) -> list[IndexHit]:
-        random = {"function_score": {"query": query, "random_score": {}}}
-        body = {"query": random, "size": size, "_source": [*asked.fields, *more]}
-        hits: list[IndexHit] = client.search(index=name, body=body)["hits"]["hits"]
+    def sample(query: dict[str, Any], *extra_fields: str) -> list[IndexHit]:
+        random_order = {"function_score": {"query": query, "random_score": {}}}
+        body = {"query": random_order, "size": sample_size, "_source": [*target.text_fields, *extra_fields]}
+        hits: list[IndexHit] = client.search(index=index, body=body)["hits"]["hits"]
         return hits
 
-    # Each field by its own name: of the object alone an index with graphs gives 1 in place of the vector.
-    search, stored = f"POST {name}/_search", (names.vector, names.model, names.text_hash)
+    request = f"POST {index}/_search"
     return VectorFacts(
-        name,
-        ask_cluster(search, counts),
-        ask_cluster(search, lambda: sample(own, *stored)),
-        ask_cluster(search, lambda: sample(bare)),
+        index,
+        counts=ask_cluster(request, count),
+        # Every field is named: if only the object is, an index with graphs returns 1 instead of the vector.
+        sample=ask_cluster(request, lambda: sample(of_model, fields.vector, fields.model, fields.text_hash)),
+        sample_without_vector=ask_cluster(request, lambda: sample({"bool": {"must_not": any_vector}})),
     )
 
 
-def run_trial_searches(
+def run_trial_search(
     client: OpenSearch,
-    asked: DoctorTarget,
-    names: VectorFields,
+    target: DoctorTarget,
     encoder: Encoder,
     vectors: Iterable[VectorFacts],
     *,
-    graphs: bool,
+    has_graphs: bool,
 ) -> TrialSearch | None:
-    """Search for the text of a product that was sampled, plainly and in each mode; None where there is no such text."""
-    query = _sample_query(asked, encoder, vectors)
+    """Search for the text of a sampled product, plainly and in each mode; None if no sampled product has words."""
+    query = _sample_query(target, encoder, vectors)
     if query is None:
         return None
-    index, body = (
-        asked.index,
-        {"query": {"match": {asked.fields[0]: {"query": query}}}, "size": DEFAULT_WINDOW, **_EXACT_TOTALS},
-    )
-    anthem = AnthemClient(client, encoder, fields=names, text_fields=asked.fields)
+    index, match = target.index, {"match": {target.text_fields[0]: {"query": query}}}
+    body = {"query": match, "size": DEFAULT_WINDOW, **_EXACT_TOTALS}
+    anthem = AnthemClient(client, encoder, ClientOptions(text_fields=target.text_fields))
 
-    def tried(search: Callable[..., Any], sent: Mapping[str, Any], **options: str) -> Fact:
-        return ask_cluster(
-            f"POST {index}/_search", lambda: search(index=index, body=sent, preference=_SEARCH_PREFERENCE, **options)
+    def search(send: Callable[..., Any], sent: Mapping[str, Any], **options: str) -> Fact:
+        options["preference"] = _SEARCH_PREFERENCE
+        return ask_cluster(f"POST {index}/_search", lambda: send(index=index, body=sent, **options))
+
+    plain = search(client.search, body)
+    skipped = find_skipped_modes(plain, has_graphs=has_graphs)
+    profile = ask_cluster(f"GET {index}/_mapping", lambda: anthem.profile(index))
+    scoring = ScoringParams.from_bundle(encoder.bundle) if isinstance(profile, UnavailableFact) else profile.scoring
+    bodies = build_script_bodies(body, query, encoder, scoring)
+    responses = {mode: search(client.search, sent) for mode, sent in bodies.items() if mode not in skipped}
+    responses["client"] = search(anthem.search, body, mode="client", query_text=query)
+    return TrialSearch(query, plain, responses, skipped)
+
+
+def find_skipped_modes(plain: Fact, *, has_graphs: bool) -> dict[str, str]:
+    """Modes that are not tried, with the reason: `filter` would run its script on too many matching products."""
+    matches = 0 if isinstance(plain, UnavailableFact) else plain["hits"]["total"]["value"]
+    skipped = {} if has_graphs else {"retrieve": "it needs HNSW graphs of the vectors (anthem ingest --ann)"}
+    if matches > FILTER_MATCH_LIMIT:
+        skipped["filter"] = (
+            f"the query matches {matches} products, and filter mode runs a script for each; "
+            f"the limit is {FILTER_MATCH_LIMIT}"
         )
-
-    plain, others = tried(client.search, body), script_mode_bodies(body, query, encoder, anthem.scoring)
-    untried = skipped_modes(plain, graphs=graphs)
-    modes = {mode: tried(client.search, sent) for mode, sent in others.items() if mode not in untried}
-    modes["client"] = tried(anthem.search, body, mode="client", query_text=query)
-    return TrialSearch(query, plain, modes, untried)
+    return skipped
 
 
-def _sample_query(asked: DoctorTarget, encoder: Encoder, vectors: Iterable[VectorFacts]) -> str | None:
-    samples = [fact for one in vectors for fact in (one.sample, one.bare) if isinstance(fact, list)]
-    words = (product_text(hit["_source"], asked.fields[:1]).split() for sample in samples for hit in sample)
-    texts = (" ".join(some[:_MAX_QUERY_WORDS]) for some in words)
-    return next((text for text in texts if encoder.query(text) is not None), None)
+def _sample_query(target: DoctorTarget, encoder: Encoder, vectors: Iterable[VectorFacts]) -> str | None:
+    """The first words of a sampled product's text, of the first product that has any."""
+    samples = (sample for facts in vectors for sample in (facts.sample, facts.sample_without_vector))
+    hits = (hit for sample in samples if isinstance(sample, list) for hit in sample)
+    texts = (product_text(hit["_source"], target.text_fields[:1]) for hit in hits)
+    queries = (" ".join(text.split()[:_MAX_QUERY_WORDS]) for text in texts)
+    return next((query for query in queries if encoder.encode_query(query) is not None), None)
 
 
-def script_mode_bodies(
+def build_script_bodies(
     body: Mapping[str, Any], text: str, encoder: Encoder, scoring: ScoringParams
 ) -> dict[str, dict[str, Any]]:
-    """Bodies of the modes that need the stored script, by mode; no client sends them, as it would store the script."""
-    query = encoder.query(text)
+    """Search bodies of the modes that need the stored script, by mode.
+
+    They are sent as they are, because `AnthemClient` would store the script if it is missing.
+    """
+    query = encoder.encode_query(text)
     if query is None:
         return {}
     modes = {"cluster": None, "filter": Filter(), "retrieve": Retrieve()}
-    return {mode: build_script_body(body, query, scoring, how, text=text).body for mode, how in modes.items()}
+    return {name: build_script_body(body, query, scoring, mode, text=text).body for name, mode in modes.items()}

@@ -1,4 +1,4 @@
-"""`anthem demo`."""
+"""`anthem demo` and `anthem rerank`; the latter works in the base install, so this module imports no extra."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import handle_errors, json_option, print_result, progress, stderr
+from anthem_core.console import handle_errors, json_option, print_result, print_skipped, progress, stderr
+from anthem_core.errors import DataError, require_extra
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anthem_core.beir import SkippedLine
-    from anthem_evaluation.offline import OfflineReranker, RunProducts
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from anthem_plugin.client import ModeName
+    from anthem_evaluation.offline import OfflineReranker, RerankedRun, RunProducts
+    from anthem_plugin.modes import ModeName
 
 DEFAULT_REPORT_PATH = Path("anthem-demo/report.html")
+SIGNAL_CHOICES = ("lexical,containment,attention", "lexical,containment", "lexical,attention")
+_FILE_PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), help="Another BEIR folder, with judgments in qrels/dev.tsv.")
-@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or one that ships.")
+@click.option("--data", type=click.Path(path_type=Path), help="A BEIR folder of your own with qrels/dev.tsv.")
+@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
 @click.option(
     "--rerank",
     "mode",
     type=click.Choice(("client", "cluster")),
     default="client",
     show_default=True,
-    help="Where hits are reranked: the client reads titles too, the cluster vectors alone.",
+    help="Where hits are reranked: the client also scores titles by attention, the cluster uses vectors only.",
 )
 @click.option(
     "--output", default=DEFAULT_REPORT_PATH, show_default=True, type=click.Path(path_type=Path), help="Report to write."
@@ -39,53 +40,53 @@ DEFAULT_REPORT_PATH = Path("anthem-demo/report.html")
 @json_option
 @handle_errors
 def demo(data: Path | None, bundle: str, mode: ModeName, output: Path, as_json: bool) -> None:
-    """Do the whole main job from nothing: node, products, vectors, searches before and after, a report.
+    """Try everything from scratch: start a node, index products, add vectors, search before and after, write a report.
 
-    The cluster is ANTHEM_TEST_URL, else a Docker container, else a local node, which stays up afterwards;
-    never OPENSEARCH_URL. The demo's index is made anew each time.
+    The cluster is ANTHEM_TEST_URL, otherwise a Docker container, otherwise a local node that keeps running;
+    OPENSEARCH_URL is never used. The index of the demo is created again each time.
 
     \b
     Example:
         anthem demo
-        anthem demo --data shop/
+        anthem demo --data catalogue/
     """
+    require_extra("demo", "ir_measures", "jgo", "jinja2", "scipy")
     from anthem_evaluation.demo import run_demo
-    from anthem_evaluation.evaluate import check_output_path, write_report
-    from anthem_evaluation.report import render_text
-    from anthem_evaluation.report import report_to_json as to_json
+    from anthem_evaluation.render import render_html, render_text, report_to_json
 
     check_output_path(output)
-    done = run_demo(data, bundle, mode)
-    write_report(done.report, output)
-    result = {**to_json(done.report), "report": str(output), "url": done.url, "index": done.index}
-    print_result(result, render_text(done.report), as_json=as_json)
+    outcome = run_demo(data, bundle, mode)
+    output.write_text(render_html(outcome.report), encoding="utf-8")
+    result = {**report_to_json(outcome.report), "report": str(output), "url": outcome.url, "index": outcome.index}
+    print_result(result, render_text(outcome.report), as_json=as_json)
     stderr.print(f"Report: {output.resolve().as_uri()}")
-    if done.lasting:
-        stderr.print(
-            f"The node stays up. Try: anthem search {done.index} 'your query' --bundle {bundle} --url {done.url}"
-        )
-        stderr.print("Stop it: anthem node stop")
-
-
-SIGNAL_CHOICES = ("lexical,containment,attention", "lexical,containment", "lexical,attention")
-_MAX_LISTED_PROBLEMS = 10
-_FILE_PATH = click.Path(path_type=Path)
+    if outcome.keeps_running:
+        command = f"anthem search {outcome.index} 'your query' --bundle {bundle} --url {outcome.url}"
+        stderr.print(f"The node keeps running. Try: {command}")
+        stderr.print("Stop it with: anthem node stop")
 
 
 @click.command()
-@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or one that ships.")
+@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
 @click.option("--corpus", required=True, type=_FILE_PATH, help="Products: corpus.jsonl[.gz] or its folder.")
-@click.option("--queries", required=True, type=_FILE_PATH, help="Texts of the queries: queries.jsonl[.gz].")
+@click.option("--queries", required=True, type=_FILE_PATH, help="Query texts: queries.jsonl[.gz].")
 @click.option("--run", "before", required=True, type=_FILE_PATH, help="TREC run of a lexical engine, with its scores.")
 @click.option("--output", required=True, type=_FILE_PATH, help="TREC run to write.")
-@click.option("--signals", type=click.Choice(SIGNAL_CHOICES), help="What to rank by, if not all that the bundle knows.")
-@click.option("--field", "fields", multiple=True, default=("title",), show_default=True, help="As in anthem ingest.")
+@click.option("--signals", type=click.Choice(SIGNAL_CHOICES), help="Signals to rank by; defaults to all of the bundle.")
 @click.option(
-    "--window", type=click.IntRange(1), default=100, show_default=True, help="Products a query that are reranked."
+    "--field",
+    "fields",
+    multiple=True,
+    default=DEFAULT_TEXT_FIELDS,
+    show_default=True,
+    help="Field of the product text; repeatable.",
+)
+@click.option(
+    "--window", type=click.IntRange(1), default=100, show_default=True, help="Number of products per query to rerank."
 )
 @json_option
 @handle_errors
-def rerank(  # noqa: PLR0913 (an argument an option)
+def rerank(  # noqa: PLR0913 (one argument per option)
     *,
     bundle: str,
     corpus: Path,
@@ -97,77 +98,97 @@ def rerank(  # noqa: PLR0913 (an argument an option)
     window: int,
     as_json: bool,
 ) -> None:
-    """Rerank a TREC run offline, by all signals; no cluster is needed.
+    """Rerank a TREC run offline, without a cluster.
 
-    Every product of the run is kept. One that is not in the corpus counts as the median of each signal; those beneath
-    the window, and queries without a text, keep their order. Scores written are places, n to 1, so that every
-    evaluator sees the same order. Exit codes: 3 the bundle cannot be used, 4 a file cannot be used.
+    Every product of the run is kept. A product missing from the corpus gets the median of each signal. Products below
+    the window, and queries without a text, keep their order. The scores written count down from n to 1, so that every
+    evaluation tool sees the same order. Exit codes: 3 the bundle cannot be used, 4 a file cannot be used.
 
     \b
     Example:
       anthem rerank --corpus corpus.jsonl.gz --queries queries.jsonl --run bm25.trec --output anthem.trec
-      anthem rerank --bundle bundles/shop --corpus shop/ --queries q.jsonl --run in.trec --output out.trec --json
+      anthem rerank --bundle my-bundle --corpus catalogue/ --queries q.jsonl --run in.trec --output out.trec --json
     """
     import os
 
     from anthem_core.encoding.bundle import load_bundle
-    from anthem_evaluation.evaluate import check_output_path
-    from anthem_evaluation.offline import (
-        OfflineReranker,
-        available_signals,
-        check_scores,
-        products_in_windows,
-        read_queries,
-        rerank_run,
-    )
+    from anthem_evaluation import offline
     from anthem_evaluation.runs import read_run, write_run
     from anthem_ingest.actions import check_beir_fields
 
     check_beir_fields(fields)
-    loaded, run, texts = load_bundle(bundle), read_run(before), read_queries(queries)
-    check_scores(run)
-    chosen = signals or available_signals(loaded)
-    ranker = OfflineReranker.of(loaded, chosen.split(","), threads=os.cpu_count() or 1)
+    skipped_lines: list[SkippedLine] = []
+    loaded, run = load_bundle(bundle), read_run(before)
+    texts = offline.read_query_texts(queries, skipped_lines)
+    offline.check_scores(run)
+    chosen = (signals or offline.available_signals(loaded)).split(",")
+    reranker = offline.OfflineReranker.from_bundle(loaded, chosen, threads=os.cpu_count() or 1)
     check_output_path(output)
-    wanted = products_in_windows(run, window)
-    products = _read_run_products(corpus, wanted, ranker, fields, contained="containment" in chosen)
+    ids = offline.products_in_windows(run, window)
+    products = _read_run_products(corpus, ids, reranker, fields, skipped_lines, with_points="containment" in chosen)
+    print_skipped(skipped_lines)
     with progress("reranking", len(run)) as advance:
-        done = rerank_run(run, texts, products, ranker, window=window, advance=advance)
-    write_run(output, done.run)
-    result = {"output": str(output), "model": loaded.model, "signals": chosen.split(","), "window": window}
-    result |= {"queries": len(run), "reranked": len(run) - len(done.left_alone), "left_alone": done.left_alone}
-    result |= {"products": len(wanted), "not_in_corpus": len(wanted - products.texts.keys())}
+        reranked = offline.rerank_run(run, texts, products, reranker, window=window, advance=advance)
+    write_run(output, reranked.run)
+    result = {"output": str(output), "model": loaded.model_id, "signals": chosen, "window": window}
+    result |= _counts(reranked, ids, products)
     print_result(result, _summary_text(result), as_json=as_json)
 
 
 def _read_run_products(
-    corpus: Path, wanted: set[str], ranker: OfflineReranker, fields: tuple[str, ...], *, contained: bool
+    corpus: Path,
+    ids: set[str],
+    reranker: OfflineReranker,
+    fields: Sequence[str],
+    skipped_lines: list[SkippedLine],
+    *,
+    with_points: bool,
 ) -> RunProducts:
     from anthem_core.beir import find_corpus
     from anthem_evaluation.offline import RunProducts, encode_products, read_product_texts
 
-    problems: list[SkippedLine] = []
+    file = find_corpus(corpus) if corpus.is_dir() else corpus
     with progress("reading the corpus") as advance:
-        texts = read_product_texts(
-            find_corpus(corpus) if corpus.is_dir() else corpus, wanted, fields, problems, advance
-        )
-    for problem in problems[:_MAX_LISTED_PROBLEMS]:
-        stderr.print(f"skipped {problem}")
-    if not contained:
+        texts = read_product_texts(file, ids, fields, skipped_lines, advance)
+    if not with_points:
         return RunProducts(texts, {})
     with progress("encoding", len(texts)) as advance:
-        return RunProducts(texts, encode_products(texts, ranker.encoder, advance))
+        return RunProducts(texts, encode_products(texts, reranker.encoder, advance))
+
+
+def _counts(reranked: RerankedRun, ids: set[str], products: RunProducts) -> dict[str, Any]:
+    return {
+        "queries": len(reranked.run),
+        "reranked": len(reranked.run) - len(reranked.not_reranked),
+        "left_alone": reranked.not_reranked,
+        "products": len(ids),
+        "not_in_corpus": len(ids - products.texts.keys()),
+    }
 
 
 def _summary_text(result: dict[str, Any]) -> str:
-    """What was done, for people."""
-    count, by = f"{result['reranked']} of {result['queries']} queries", ", ".join(result["signals"])
-    lines = [f"{result['output']}: {count} reranked by {by}, the first {result['window']} products of each"]
+    counts, signals = f"{result['reranked']} of {result['queries']} queries", ", ".join(result["signals"])
+    lines = [f"{result['output']}: {counts} reranked by {signals}, the first {result['window']} products of each"]
     if result["left_alone"]:
-        query, why = next(iter(result["left_alone"].items()))
-        lines.append(f"{len(result['left_alone'])} queries kept their order, such as {query}: {why}")
+        query, reason = next(iter(result["left_alone"].items()))
+        lines.append(f"{len(result['left_alone'])} queries kept their order, such as {query}: {reason}")
     if result["not_in_corpus"]:
-        lines.append(
-            f"{result['not_in_corpus']} of {result['products']} products are not in the corpus: median signals"
-        )
+        counts = f"{result['not_in_corpus']} of {result['products']} products"
+        lines.append(f"{counts} are not in the corpus and get the median of each signal")
     return "\n".join(lines)
+
+
+def check_output_path(path: Path) -> None:
+    """Check before the work that a file can be written after it.
+
+    Raises:
+        DataError: The path is a folder, or its folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.open("ab").close()
+        if is_new:  # if the work fails, no empty file stays behind
+            path.unlink()
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}). Name another file with --output.") from error

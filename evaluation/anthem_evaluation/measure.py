@@ -1,4 +1,4 @@
-"""What is measured on a cluster: runs, latency, containment. Everything sent goes through `AnthemClient`."""
+"""Measurements on a cluster: runs, latencies, containment. Every search goes through `AnthemClient`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anthem_core.geometry.regions import contained
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_evaluation.metrics import relevant_grade
 from anthem_evaluation.report import ContainmentShares, SearchLatency
@@ -23,15 +22,16 @@ if TYPE_CHECKING:
     from anthem_core.beir import Dataset, Qrels
     from anthem_core.encoding.encoder import Encoder
     from anthem_evaluation.runs import Run
-    from anthem_plugin.client import AnthemClient, ModeName
+    from anthem_plugin.client import AnthemClient
+    from anthem_plugin.modes import ModeName
 
-RUN_DEPTH = 100
-TIMED_PAGE_SIZE = 10
+RUN_DEPTH = 100  # hits of each query in a run
+TIMED_PAGE_SIZE = 10  # hits of a search that is timed
 
 
 @dataclass(frozen=True)
 class SearchSetup:
-    """How an index is searched: the field that is matched, where hits are reranked, and how many are."""
+    """How an index is searched: the field matched, the rerank mode, and the number of hits reranked."""
 
     client: AnthemClient
     index: str
@@ -39,62 +39,59 @@ class SearchSetup:
     mode: ModeName = "cluster"
     window: int = RUN_DEPTH
 
-    def hits(
-        self, text: str, *, size: int = RUN_DEPTH, mode: ModeName | None = None, source: object = False
-    ) -> dict[str, Any]:
-        """Response to one query text, a `match` on the field."""
-        body = {"query": {"match": {self.field: {"query": text}}}, "size": size, "_source": source}
+    def search(self, text: str, *, size: int = RUN_DEPTH, mode: ModeName | None = None) -> dict[str, Any]:
+        """Response to a `match` of the text on the field, without sources."""
+        body = {"query": {"match": {self.field: {"query": text}}}, "size": size, "_source": False}
         with cluster_errors():
             return self.client.search(self.index, body, mode=mode or self.mode, window=self.window, preference="_local")
 
 
 @dataclass(frozen=True)
 class SearchRun:
-    """A run, and why some of its queries were not reranked."""
+    """A run, and the reason for each query that was not reranked."""
 
     run: Run
-    left_alone: dict[str, str]
+    not_reranked: dict[str, str]
 
 
 def run_queries(
-    searches: SearchSetup,
-    queries: Mapping[str, str],
-    *,
-    mode: ModeName,
-    advance: Callable[[int], object] = lambda _: None,
+    setup: SearchSetup, queries: Mapping[str, str], *, mode: ModeName, advance: Callable[[int], object] = lambda _: None
 ) -> SearchRun:
-    """Run every query once, the first hundred hits in the order in which they came."""
+    """Search for every query once; the run keeps the first hundred hits in the order of the response."""
     run: Run = {}
-    left_alone = {}
+    not_reranked = {}
     for query, text in queries.items():
-        response = searches.hits(text, mode=mode)
+        response = setup.search(text, mode=mode)
         run[query] = rank_scores([hit["_id"] for hit in response["hits"]["hits"]])
         if mode != "none" and not response["anthem"]["reranked"]:
-            left_alone[query] = response["anthem"]["reason"]
+            not_reranked[query] = response["anthem"]["reason"]
         advance(1)
-    return SearchRun(run, left_alone)
+    return SearchRun(run, not_reranked)
 
 
 def measure_latencies(
-    searches: SearchSetup, texts: Sequence[str], *, rounds: int = 3
+    setup: SearchSetup, texts: Sequence[str], *, rounds: int = 3
 ) -> tuple[SearchLatency, SearchLatency]:
-    """Milliseconds of a page of ten, lexical and reranked, by turns the first; the first round is not counted."""
-    plain: list[float] = []
+    """Milliseconds of a search for ten hits, lexical and reranked.
+
+    The two kinds take turns at being first. A first round that warms up is not counted.
+    """
+    lexical: list[float] = []
     reranked: list[float] = []
-    for number in range(rounds + 1):
-        for place, text in enumerate(texts):
-            pair: list[tuple[ModeName, list[float]]] = [("none", plain), (searches.mode, reranked)]
-            for mode, milliseconds in pair if (place + number) % 2 else reversed(pair):
-                took = _time_search(searches, text, mode)
-                if number:
-                    milliseconds.append(took)
-    used = searches.hits(texts[0], size=TIMED_PAGE_SIZE)["anthem"]["mode"]
-    return _summarise_latency("lexical", plain), _summarise_latency(f"reranked ({used})", reranked)
+    for round_number in range(rounds + 1):
+        for number, text in enumerate(texts):
+            pair: list[tuple[ModeName, list[float]]] = [("none", lexical), (setup.mode, reranked)]
+            for mode, milliseconds in pair if (number + round_number) % 2 else reversed(pair):
+                elapsed = _time_search(setup, text, mode)
+                if round_number:
+                    milliseconds.append(elapsed)
+    used_mode = setup.search(texts[0], size=TIMED_PAGE_SIZE)["anthem"]["mode"]
+    return _summarise_latency("lexical", lexical), _summarise_latency(f"reranked ({used_mode})", reranked)
 
 
-def _time_search(searches: SearchSetup, text: str, mode: ModeName) -> float:
+def _time_search(setup: SearchSetup, text: str, mode: ModeName) -> float:
     started = time.perf_counter()
-    searches.hits(text, size=TIMED_PAGE_SIZE, mode=mode)
+    setup.search(text, size=TIMED_PAGE_SIZE, mode=mode)
     return (time.perf_counter() - started) * 1000
 
 
@@ -104,19 +101,19 @@ def _summarise_latency(name: str, milliseconds: Iterable[float]) -> SearchLatenc
 
 
 def measure_containment(encoder: Encoder, dataset: Dataset, qrels: Qrels) -> ContainmentShares | None:
-    """Shares of judged products, relevant and below that grade, that lie in their query's region at default slack.
+    """Shares of the judged products, relevant and not, inside their query's region at default slack.
 
-    None where there is none of one kind.
+    None if no relevant or no irrelevant product was judged.
     """
     relevant = relevant_grade(qrels)
     inside: dict[bool, list[bool]] = {True: [], False: []}
-    for query_id, judged in qrels.items():
-        query = encoder.query(dataset.queries[query_id])
+    for query_id, grades in qrels.items():
+        query = encoder.encode_query(dataset.queries[query_id])
         if query is None:
             continue
-        points = encoder.products([dataset.products[product].title for product in judged])
-        for grade, lies_inside in zip(judged.values(), contained(query, points, encoder.bundle.slack), strict=True):
-            inside[grade >= relevant].append(bool(lies_inside))
+        points = encoder.encode_products([dataset.products[product].title for product in grades])
+        for grade, is_inside in zip(grades.values(), query.contains(points, encoder.bundle.slack), strict=True):
+            inside[grade >= relevant].append(bool(is_inside))
     if not (inside[True] and inside[False]):
         return None
     return ContainmentShares(*(sum(inside[kind]) / len(inside[kind]) for kind in (True, False)))
@@ -125,7 +122,8 @@ def measure_containment(encoder: Encoder, dataset: Dataset, qrels: Qrels) -> Con
 def describe_machine() -> str:
     """Processor, cores, memory, system and Python, such as `AMD EPYC, 2 cores, 24 GB, Linux, Python 3.11.7`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor_name()}, {cores} cores, {_memory_gigabytes()} GB, {platform.system()}, Python {platform.python_version()}"
+    memory = f"{_memory_gigabytes()} GB"
+    return f"{_processor_name()}, {cores} cores, {memory}, {platform.system()}, Python {platform.python_version()}"
 
 
 def _processor_name() -> str:

@@ -1,6 +1,6 @@
-"""Quality of a run against judgments, and whether one run is better than another.
+"""Quality of a run by relevance judgments, and whether one run is better than another.
 
-ir-measures (through trec_eval) computes every measure. Its nDCG has linear gain: `DCG@k = Σ grade_i / log2(i + 1)`.
+ir_measures (with trec_eval) computes every measure. Its nDCG has linear gain: `DCG@k = Σ grade_i / log2(i + 1)`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from anthem_core.errors import DataError
-from anthem_evaluation.runs import Run, rank_scores, ranked_ids
+from anthem_evaluation.runs import rank_scores, ranked_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from anthem_core.beir import Qrels
-"""Query id to product id to score; the higher score comes first, equal scores keep the order of the dict."""
+    from anthem_evaluation.runs import Run
 
 Measure: TypeAlias = ir_measures.measures.Measure
 HEADLINE_MEASURE = "nDCG@10"
-_ROUNDING_TOLERANCE = 1e-12  # differences below this are rounding, not a change of order
+_ROUNDING_TOLERANCE = 1e-12  # smaller differences are rounding errors
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class MeasureComparison:
     """One measure of two runs over the same queries.
 
     Attributes:
-        name: The measure's name as ir-measures writes it.
+        name: Name of the measure, as ir_measures writes it.
         baseline: Mean of the first run.
         reranked: Mean of the second run.
         difference: Mean of reranked − baseline.
-        interval: 95 % confidence interval of the difference; None below two queries.
-        p: Two-sided p of the paired t-test; 1 when no query changed or there are fewer than two.
-        wins: Queries the second run does better.
-        ties: Queries without a change.
-        losses: Queries the second run does worse.
+        interval: 95 % confidence interval of the difference; None for fewer than two queries.
+        p: Two-sided p-value of the paired t-test; 1 if no query changed or there are fewer than two.
+        wins: Number of queries where the second run is better.
+        ties: Number of queries without a change.
+        losses: Number of queries where the second run is worse.
         changes: Query id to its difference.
     """
 
@@ -63,9 +63,9 @@ class Comparison:
 
     Attributes:
         queries: Number of queries measured.
-        left_out: Number of judged queries left out because no order of theirs can be better than another.
+        left_out: Number of judged queries left out because all orders of their products are equally good.
         relevant: The lowest grade that AP, RR and recall count as relevant.
-        measures: One entry a measure, in the order of `measures_for`.
+        measures: One entry per measure, in the order of `measures_for`.
     """
 
     queries: int
@@ -83,20 +83,20 @@ class Comparison:
 
 
 def relevant_grade(qrels: Qrels) -> int:
-    """The lowest relevant grade, `max(1, (top + 1) // 2)`: the upper half of the grades in use."""
+    """The lowest relevant grade, `max(1, (top + 1) // 2)`: the upper half of the grades in use is relevant."""
     top = max((grade for grades in qrels.values() for grade in grades.values()), default=0)
     return max(1, (top + 1) // 2)
 
 
 def measures_for(relevant: int) -> tuple[Measure, ...]:
-    """The measures reported, with `relevant` as the lowest grade that counts where grades are cut in two."""
+    """The measures reported; for the binary ones, `relevant` is the lowest relevant grade."""
     m = ir_measures
-    cut = (m.AP(rel=relevant), m.RR(rel=relevant), m.R(rel=relevant) @ 10, m.R(rel=relevant) @ 100)
-    return (m.nDCG @ 3, m.nDCG @ 5, m.nDCG @ 10, *cut, m.Judged @ 10)
+    binary = (m.AP(rel=relevant), m.RR(rel=relevant), m.R(rel=relevant) @ 10, m.R(rel=relevant) @ 100)
+    return (m.nDCG @ 3, m.nDCG @ 5, m.nDCG @ 10, *binary, m.Judged @ 10)
 
 
 def informative_queries(qrels: Qrels, relevant: int) -> Qrels:
-    """The queries whose order can be good or bad: two judged products or more, at least one of them relevant."""
+    """Queries for which one order can be better than another: two judged products or more, at least one relevant."""
     return {
         query: grades
         for query, grades in qrels.items()
@@ -105,15 +105,15 @@ def informative_queries(qrels: Qrels, relevant: int) -> Qrels:
 
 
 def measure_per_query(run: Run, qrels: Qrels, measures: Iterable[Measure]) -> dict[str, dict[str, float]]:
-    """Measure name to query id to value, for every query of `qrels`; one that the run does not answer has 0.
+    """Measure name to query id to value, for every query of `qrels`; a query missing from the run has 0.
 
-    The order given is the order measured: trec_eval compares scores in float32 and breaks ties by product id,
-    so places, not scores, are passed on to it.
+    The order of the run is measured as it is. trec_eval compares scores in float32 and breaks ties by product id, so it
+    is given ranks instead of scores.
     """
     measures = list(measures)
     values = {str(measure): dict.fromkeys(qrels, 0.0) for measure in measures}
-    places = {query: rank_scores(ranked_ids(scores)) for query, scores in run.items() if scores and query in qrels}
-    for metric in ir_measures.iter_calc(measures, qrels, places):
+    ranks = {query: rank_scores(ranked_ids(scores)) for query, scores in run.items() if scores and query in qrels}
+    for metric in ir_measures.iter_calc(measures, qrels, ranks):
         values[str(metric.measure)][metric.query_id] = float(metric.value)
     return values
 
@@ -122,25 +122,26 @@ def compare_runs(baseline: Run, reranked: Run, qrels: Qrels, *, leave_out: bool 
     """Compare two runs query by query.
 
     Args:
-        baseline: The order before.
-        reranked: The order after.
+        baseline: The run before reranking.
+        reranked: The run after reranking.
         qrels: Query id to product id to grade.
-        leave_out: Leave out queries with one judged product or none relevant; how many is in the result.
+        leave_out: Leave out queries with one judged product or no relevant one; the result has their number.
 
     Raises:
         DataError: No query is left to compare.
     """
     relevant = relevant_grade(qrels)
-    kept = informative_queries(qrels, relevant) if leave_out else qrels
-    if not kept:
+    compared = informative_queries(qrels, relevant) if leave_out else qrels
+    if not compared:
         raise DataError(
-            f"found no query to compare among {len(qrels)} judged; wanted at least one with a relevant product "
-            f"(grade {relevant} or higher) and a second judged one: check that the judgments belong to these queries"
+            f"None of the {len(qrels)} judged queries can be compared. Expected at least one with a relevant product "
+            f"(grade {relevant} or higher) and a second judged product. Check that the judgments belong to these "
+            "queries."
         )
     measures = measures_for(relevant)
-    before, after = (measure_per_query(run, kept, measures) for run in (baseline, reranked))
-    compared = tuple(_compare_measure(name, before[name], after[name]) for name in before)
-    return Comparison(len(kept), len(qrels) - len(kept), relevant, compared)
+    before, after = (measure_per_query(run, compared, measures) for run in (baseline, reranked))
+    comparisons = tuple(_compare_measure(name, before[name], after[name]) for name in before)
+    return Comparison(len(compared), len(qrels) - len(compared), relevant, comparisons)
 
 
 def _compare_measure(name: str, before: Mapping[str, float], after: Mapping[str, float]) -> MeasureComparison:
@@ -166,20 +167,20 @@ def _difference(before: float, after: float) -> float:
 
 
 def paired_t_test(differences: NDArray[np.float64]) -> tuple[tuple[float, float] | None, float]:
-    """The 95 % interval of a mean difference and the two-sided p of `t = mean / (s / √n)`.
+    """95 % confidence interval of a mean difference, and the two-sided p-value of the paired t-test.
 
     Args:
-        differences: One a query, shape `(n,)`.
+        differences: One per query, shape `(n,)`.
 
     Returns:
-        The interval (None when n < 2) and p (1 when n < 2 or all differences are zero, 0 when all are the same other
-        number).
+        The interval (None if n < 2) and p. Where t is not defined, p is 1 if n < 2 or all differences are zero, and 0
+        if all are the same other number.
     """
     if len(differences) < 2:
         return None, 1.0
-    mean, error = float(differences.mean()), float(stats.sem(differences))
-    if error == 0:
+    mean = float(differences.mean())
+    if np.ptp(differences) <= _ROUNDING_TOLERANCE:
         return (mean, mean), float(mean == 0)
-    t = stats.t(len(differences) - 1)
-    reach = float(t.ppf(0.975)) * error
-    return (mean - reach, mean + reach), 2 * float(t.sf(abs(mean) / error))
+    result = stats.ttest_1samp(differences, 0)
+    low, high = result.confidence_interval(0.95)
+    return (float(low), float(high)), float(result.pvalue)

@@ -1,30 +1,18 @@
-"""Reranking a run offline: the products of its windows, their signals, and the new order. No cluster."""
+"""Offline reranking of a run, without a cluster: the products of its windows, their signals, and the new order."""
 
 from __future__ import annotations
-
-import gzip
-import json
-import zlib
-from typing import TYPE_CHECKING
-
-from anthem_core.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from anthem_core.beir import read_products
+from anthem_core.beir import read_products, read_queries
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.bundle import ALL_SIGNALS
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.encoding.tokenizer import extract_trigrams
-from anthem_core.errors import BundleError
+from anthem_core.errors import BundleError, DataError
 from anthem_core.opensearch.schema import product_text
 from anthem_evaluation.runs import rank_scores, ranked_ids
 from anthem_ingest.actions import build_product_source
@@ -44,17 +32,17 @@ if TYPE_CHECKING:
 
 Advance: TypeAlias = "Callable[[int], object]"
 
-UNKNOWN_QUERY = "the queries have no such id"
-ENCODING_CHUNK_SIZE = 1024  # products that are encoded between two moves of the progress bar
+UNKNOWN_QUERY_REASON = "the queries file has no query with this id"
+ENCODING_CHUNK_SIZE = 1024  # products encoded between two updates of the progress bar
 
 
 def _no_progress(_: int) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 @dataclass(frozen=True)
 class RunProducts:
-    """What is known of the products of a run, by id; one that is not in the corpus has neither text nor point."""
+    """Texts and points `(D+1,)` of a run's products by id; a product missing from the corpus has neither."""
 
     texts: Mapping[str, str]
     points: Mapping[str, Array]
@@ -62,107 +50,124 @@ class RunProducts:
 
 @dataclass(frozen=True)
 class RerankedRun:
-    """A run in its new order, and why some of its queries kept theirs."""
+    """A run in its new order, and the reason for each query that kept its order."""
 
     run: Run
-    left_alone: dict[str, str] = field(default_factory=dict)
+    not_reranked: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class OfflineReranker:
-    """What orders a window offline, as `client` mode does it in a search; `attention` None leaves that signal out."""
+    """Ranks a window as `client` mode does in a search; without `attention` that signal is left out."""
 
     encoder: Encoder
     scoring: ScoringParams
     attention: AttentionScorer | None
 
     @classmethod
-    def of(cls, bundle: Bundle, signals: Collection[str], *, threads: int = 1) -> OfflineReranker:
-        """Ranker of a bundle by some signals.
+    def from_bundle(cls, bundle: Bundle, signals: Collection[str], *, threads: int = 1) -> OfflineReranker:
+        """Reranker of a bundle that uses the given signals.
 
         Raises:
-            BundleError: The bundle has no graph, or no weights, for one of them.
+            BundleError: The bundle has no graph or no fusion weights for one of them.
         """
-        scoring = ScoringParams.of(bundle)
+        scoring = ScoringParams.from_bundle(bundle)
         attention = AttentionScorer(bundle, threads=threads) if "attention" in signals else None
-        if attention and not scoring.attentive:
+        if attention and not scoring.attention_fusion:
             raise BundleError(
-                f"{bundle.path} has fusion weights for {sorted(bundle.fusion)}; '{ALL_SIGNALS}' was wanted. "
-                "Export again with this version, or rank by other --signals."
+                f"{bundle.path} has fusion weights for {sorted(bundle.fusion)}; expected '{ALL_SIGNALS}' among them. "
+                "Export the bundle again with this version, or use other --signals."
             )
         return cls(Encoder(bundle, threads=threads), scoring, attention)
 
     def order(self, text: str, lexical: Mapping[str, float], products: RunProducts) -> list[str] | None:
-        """Ids of a window, best first, from their lexical scores in falling order; None for a query without words."""
-        query = self.encoder.query(text)
+        """Ids of a window, best first; `lexical` holds its scores in descending order.
+
+        None for a query without letters or digits.
+        """
+        query = self.encoder.encode_query(text)
         if query is None:
             return None
         ids = list(lexical)
         points = [lift_point(products.points[product]) if product in products.points else None for product in ids]
-        distance = point_distances(points, query, self.scoring)
+        distances = point_distances(points, query, self.scoring)
         texts = [products.texts.get(product, "") for product in ids]
         attention = score_attention(self.attention, text, texts) if self.attention else None
-        found = score_window(np.array([lexical[product] for product in ids]), distance, self.scoring, attention)
-        return [ids[number] for number in rank_descending(found)]
+        lexical_scores = np.array([lexical[product] for product in ids])
+        scores = score_window(lexical_scores, distances, self.scoring, attention)
+        return [ids[number] for number in rank_descending(scores)]
 
 
 def available_signals(bundle: Bundle) -> str:
-    """The most signals a bundle can rank by, as `--signals` names them."""
-    known = ALL_SIGNALS if ScoringParams.of(bundle).attentive else "lexical+containment"
-    return known.replace("+", ",")
+    """All signals that a bundle can rank by, in the form of `--signals`."""
+    signals = ALL_SIGNALS if ScoringParams.from_bundle(bundle).attention_fusion else "lexical+containment"
+    return signals.replace("+", ",")
 
 
 def check_scores(run: Run) -> None:
-    """Check that the scores of a run are lexical ones.
+    """Check that the scores of a run can be lexical ones.
 
     Raises:
-        DataError: One is negative, which saturation cannot take.
+        DataError: A score is negative, which the saturation of the lexical signal does not accept.
     """
-    for query, scored in run.items():
-        product, lowest = min(scored.items(), key=lambda item: item[1])
+    for query, scores in run.items():
+        product, lowest = min(scores.items(), key=lambda item: item[1])
         if lowest < 0:
             raise DataError(
-                f"found the score {lowest} of product {product!r} for query {query!r}; wanted lexical scores, none of "
-                "them negative, as BM25 gives them: add a constant, or rerank the run of a lexical engine"
+                f"Product {product!r} of query {query!r} has the score {lowest}. Expected lexical scores of 0 or more, "
+                "such as those of BM25. Add a constant to the scores, or rerank the run of a lexical engine."
             )
 
 
 def products_in_windows(run: Run, window: int = DEFAULT_WINDOW) -> set[str]:
     """Products among the first `window` of any query; equal scores keep their order."""
-    return {product for scored in run.values() for product in ranked_ids(scored)[:window]}
+    return {product for scores in run.values() for product in ranked_ids(scores)[:window]}
+
+
+def read_query_texts(path: Path, skipped_lines: list[SkippedLine]) -> dict[str, str]:
+    """Query texts by id; bad lines are skipped and added to `skipped_lines`.
+
+    Raises:
+        DataError: The file cannot be read, has no query, or more than 1 % of its lines are bad.
+    """
+    queries = read_queries(path, skipped_lines)
+    if not queries:
+        raise DataError(f'{path} has no queries. Expected lines such as {{"_id": …, "text": …}}. Check the path.')
+    return queries
 
 
 def read_product_texts(
     corpus: Path,
-    wanted: Collection[str],
+    ids: Collection[str],
     fields: Sequence[str],
-    problems: list[SkippedLine],
+    skipped_lines: list[SkippedLine],
     advance: Advance = _no_progress,
 ) -> dict[str, str]:
-    """Texts of the wanted products, as `anthem ingest` reads them; the corpus is streamed, nothing else of it kept.
+    """Texts of some products by id, composed as `anthem ingest` does; the corpus is streamed.
 
     Raises:
-        DataError: The corpus cannot be read, or has not one of the products.
+        DataError: The corpus cannot be read, or has none of the products.
     """
     texts = {}
-    for product in read_products(corpus, problems):
-        if product.id in wanted:
+    for product in read_products(corpus, skipped_lines):
+        if product.id in ids:
             texts[product.id] = product_text(build_product_source(product), fields)
         advance(1)
-    if wanted and not texts:
+    if ids and not texts:
         raise DataError(
-            f"{corpus} has none of the {len(wanted)} products to rerank, such as {next(iter(wanted))!r}; "
-            "name the corpus that the run was made from with --corpus."
+            f"{corpus} has none of the {len(ids)} products to rerank, such as {next(iter(ids))!r}. "
+            "Name the corpus of this run with --corpus."
         )
     return texts
 
 
 def encode_products(texts: Mapping[str, str], encoder: Encoder, advance: Advance = _no_progress) -> dict[str, Array]:
-    """Points `(D+1,)` of products by id, in float32; none for a text without letters or digits."""
+    """Points `(D+1,)` of products by id, in float32; a text without letters or digits gets none."""
     points: dict[str, Array] = {}
     for chunk in _chunks(texts):
-        worded = [product for product in chunk if extract_trigrams(texts[product], 1)]
-        points.update(zip(worded, encoder.products([texts[product] for product in worded]), strict=True))
+        with_words = [product for product in chunk if extract_trigrams(texts[product], 1)]
+        encoded = encoder.encode_products([texts[product] for product in with_words])
+        points.update(zip(with_words, encoded, strict=True))
         advance(len(chunk))
     return points
 
@@ -176,59 +181,22 @@ def rerank_run(
     run: Run,
     queries: Mapping[str, str],
     products: RunProducts,
-    ranker: OfflineReranker,
+    reranker: OfflineReranker,
     *,
     window: int = DEFAULT_WINDOW,
     advance: Advance = _no_progress,
 ) -> RerankedRun:
-    """Every product of a run in its new order, those beneath the window in their old; scores are places.
+    """Rerank the window of each query; products below it keep their order, and the scores become ranks.
 
-    A query without a text, or without letters or digits in it, keeps its order, and the result says why.
+    A query without a text, or whose text has no letters or digits, keeps its order; the result has the reason.
     """
     result = RerankedRun({})
-    for query, scored in run.items():
-        former = ranked_ids(scored)
-        lexical = {product: scored[product] for product in former[:window]}
-        order = ranker.order(queries[query], lexical, products) if query in queries else None
+    for query, scores in run.items():
+        ids = ranked_ids(scores)
+        lexical = {product: scores[product] for product in ids[:window]}
+        order = reranker.order(queries[query], lexical, products) if query in queries else None
         if order is None:
-            result.left_alone[query] = NO_WORDS_REASON if query in queries else UNKNOWN_QUERY
-        result.run[query] = rank_scores([*(order or lexical), *former[window:]])
+            result.not_reranked[query] = NO_WORDS_REASON if query in queries else UNKNOWN_QUERY_REASON
+        result.run[query] = rank_scores([*(order or lexical), *ids[window:]])
         advance(1)
     return result
-
-
-def read_queries(path: Path) -> dict[str, str]:
-    """Texts by id of `queries.jsonl[.gz]`.
-
-    Raises:
-        DataError: The file cannot be read, holds no query, or a line has no `_id` and `text` of its own.
-    """
-    queries: dict[str, str] = {}
-    for number, line in enumerate(_query_lines(path), 1):
-        if line.strip():
-            query, text = _parse_query(line, f"{path}, line {number}")
-            if query in queries:
-                raise DataError(f"{path}, line {number}: found query {query!r} again, wanted it once; remove one line")
-            queries[query] = text
-    if not queries:
-        raise DataError(f"{path}: found no query, wanted lines of _id and text; check that this is the file you meant")
-    return queries
-
-
-def _query_lines(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield from file
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); fetch or write it anew.") from error
-
-
-def _parse_query(line: bytes, place: str) -> tuple[str, str]:
-    try:
-        record = json.loads(line.decode("utf-8-sig"))
-        query, text = str(record["_id"]), record["text"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{place}: found no query ({error!r}), wanted an object with _id and text; mend it") from error
-    if not isinstance(text, str):
-        raise DataError(f"{place}: found the text {text!r}, wanted a string; mend the line")
-    return query, text

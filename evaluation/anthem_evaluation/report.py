@@ -1,18 +1,12 @@
-"""One evaluation told three ways: a self-contained HTML page, plain text, JSON."""
+"""The content of an evaluation report: plain data, which `render` turns into a page, text or JSON.
+
+The fields are the keys of `anthem demo --json`.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any
-
-import jinja2
-
-from anthem_core.console import printable
-from anthem_evaluation import formatting
-from anthem_evaluation.metrics import HEADLINE_MEASURE
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anthem_evaluation.metrics import Comparison
@@ -20,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What was searched and who judged it: a name, counts, and the highest grade of its scale."""
+    """The dataset: its name, counts, and the highest grade of its scale."""
 
     name: str
     products: int
@@ -31,7 +25,7 @@ class DatasetSummary:
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """The bundle that reranked: name, model id, size of the folder in bytes."""
+    """The bundle used for reranking: its name, its model id, and the size of its folder in bytes."""
 
     name: str
     model_id: str
@@ -40,7 +34,7 @@ class BundleSummary:
 
 @dataclass(frozen=True)
 class StepTiming:
-    """How long one step took, in seconds."""
+    """Duration of one step, in seconds."""
 
     step: str
     seconds: float
@@ -48,7 +42,7 @@ class StepTiming:
 
 @dataclass(frozen=True)
 class SearchLatency:
-    """Median and 95th percentile of a search, in milliseconds."""
+    """Median and 95th percentile of the duration of a search, in milliseconds."""
 
     name: str
     p50: float
@@ -57,7 +51,7 @@ class SearchLatency:
 
 @dataclass(frozen=True)
 class ContainmentShares:
-    """Shares (0 to 1) of judged products, relevant and not, that lie inside their query's region at default slack."""
+    """Shares (0 to 1) of the judged products inside their query's region at default slack, relevant and not."""
 
     relevant: float
     irrelevant: float
@@ -65,15 +59,15 @@ class ContainmentShares:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman correlations of queries' sizes, and of what size has to beat, with how general the queries are.
+    """Spearman correlations of an indicator of generality with the size of queries and with simpler predictors.
 
     Attributes:
-        against: What tells how general a query is, in words.
+        against: The indicator, in words.
         queries: Number of queries.
         size: Correlation of the size.
-        words: Correlation of fewer words; None where all queries have as many.
-        idf: Correlation of a lower mean inverse document frequency; None where all have the same.
-        ceiling: The most that ties allow.
+        words: Correlation of fewer words; None if all queries have the same number.
+        idf: Correlation of a lower mean inverse document frequency; None if all queries have the same.
+        ceiling: The highest correlation that ties allow.
     """
 
     against: str
@@ -86,7 +80,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class NestedPairs:
-    """Pairs of queries, one holding all words of the other and more: share in which the shorter is the larger."""
+    """Pairs of queries where the longer has all words of the shorter: number, and share where the shorter is larger."""
 
     pairs: int
     larger: float
@@ -95,7 +89,7 @@ class NestedPairs:
 
 @dataclass(frozen=True)
 class Generality:
-    """Whether larger queries are more general; None stands for no nested pairs."""
+    """Whether larger queries are more general; `nested` is None if there are no nested pairs."""
 
     correlations: tuple[Correlation, ...]
     nested: NestedPairs | None
@@ -103,7 +97,7 @@ class Generality:
 
 @dataclass(frozen=True)
 class ExampleHit:
-    """One product in a list of hits; None stands for what is not known.
+    """One product in a list of hits; None where a value is unknown.
 
     Attributes:
         product: Its id.
@@ -113,7 +107,7 @@ class ExampleHit:
         lexical: The lexical score.
         containment: The containment signal.
         attention: The attention signal.
-        was: Its rank before reranking, from 1; None when it was not among the candidates shown to us.
+        was: Its rank before reranking, from 1; None if it was not among the candidates.
     """
 
     product: str
@@ -128,7 +122,7 @@ class ExampleHit:
 
 @dataclass(frozen=True)
 class Example:
-    """One search, its first hits before and after reranking, best first."""
+    """One search with its first hits before and after reranking, best first."""
 
     query_id: str
     query: str
@@ -138,23 +132,23 @@ class Example:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a report says; it computes nothing beyond rounding, sorting and drawing.
+    """Everything a report shows. Rendering only rounds, sorts and draws.
 
     Attributes:
         title: The heading.
-        date: The day, as it shall be printed.
-        machine: The machine in words.
+        date: The day, as printed.
+        machine: The machine, in words.
         dataset: What was searched.
         cluster: Product and version of the cluster.
-        bundle: The bundle that reranked.
+        bundle: The bundle used for reranking.
         comparison: Lexical (baseline) against reranked.
-        queries: Query id to text, for the queries named by their change; an id without text stands for itself.
+        queries: Query id to text; a query without a text is shown by its id.
         timings: The steps of the run.
-        latencies: One row a kind of search.
-        contained: Shares contained; None where not measured.
-        generality: Size of the queries against their generality; None where not measured.
+        latencies: One row per kind of search.
+        contained: Shares of contained products; None if not measured.
+        generality: Size of the queries against their generality; None if not measured.
         examples: Searches side by side.
-        limits: What this does not show, a sentence each.
+        limits: What the report does not show, one sentence each.
     """
 
     title: str
@@ -171,167 +165,3 @@ class Report:
     generality: Generality | None = None
     examples: tuple[Example, ...] = ()
     limits: tuple[str, ...] = ()
-
-
-def render_html(report: Report) -> str:
-    """The report as one HTML page that loads nothing; every text in it is escaped."""
-    return _page_template().render(
-        report=report,
-        verdict=summarise(report),
-        headline=report.comparison[HEADLINE_MEASURE],
-        forest=formatting.forest_plot(report.comparison.measures),
-        bars=formatting.change_bars(report.comparison[HEADLINE_MEASURE].changes),
-        best=_largest_changes(report, 1),
-        worst=_largest_changes(report, -1),
-        views=formatting,
-    )
-
-
-def report_to_json(report: Report) -> dict[str, Any]:
-    """The report as JSON values, with the verdict's sentences added.
-
-    Raises:
-        ValueError: A number in it is not finite.
-    """
-    value: dict[str, Any] = json.loads(json.dumps({**asdict(report), "verdict": summarise(report)}, allow_nan=False))
-    return value
-
-
-def render_text(report: Report) -> str:
-    """The essentials as plain text for a terminal."""
-    parts = (
-        _header_text(report),
-        *summarise(report),
-        _measures_table(report),
-        _cost_text(report),
-        _generality_text(report),
-        _changes_text(report),
-    )
-    examples = (_example_text(report, example) for example in report.examples)
-    limits = (
-        "\n".join(("What this does not show", *(f"  - {limit}" for limit in report.limits))) if report.limits else ""
-    )
-    return "\n\n".join(part for part in (*parts, *examples, limits) if part) + "\n"
-
-
-def summarise(report: Report) -> list[str]:
-    """What the numbers say, in sentences that stay true when reranking lost."""
-    headline, queries = report.comparison[HEADLINE_MEASURE], report.comparison.queries
-    shown = round(headline.difference, 3)
-    direction = "rose" if shown > 0 else "fell" if shown < 0 else "stayed"
-    change = (
-        f"{HEADLINE_MEASURE} {direction} from {headline.baseline:.3f} to {headline.reranked:.3f} "
-        f"({formatting.format_signed(headline.difference)}, 95 % interval {formatting.format_interval(headline.interval)}, "
-        f"p {formatting.format_p_value(headline.p, '= ')})."
-    )
-    sides = (
-        f"Of {formatting.format_count(queries)} {'search' if queries == 1 else 'searches'}, {headline.wins} got better, "
-        f"{headline.ties} stayed level, {headline.losses} got worse."
-    )
-    return [change, sides, _significance_sentence(headline.interval)]
-
-
-def _significance_sentence(interval: tuple[float, float] | None) -> str:
-    if interval is None:
-        return "One search cannot show whether this is chance."
-    low, high = interval
-    if low <= 0 <= high:
-        return "The interval includes zero: these searches cannot tell the difference from chance."
-    return "The interval excludes zero: a difference of this kind is unlikely to be chance."
-
-
-def _largest_changes(report: Report, sign: int, most: int = 5) -> list[tuple[str, float]]:
-    changes = report.comparison[HEADLINE_MEASURE].changes.items()
-    extreme = sorted((pair for pair in changes if pair[1] * sign > 0), key=lambda pair: -sign * pair[1])[:most]
-    return [(report.queries.get(query, query), change) for query, change in extreme]
-
-
-@cache
-def _page_template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    source = resources.files("anthem_evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)
-
-
-def _header_text(report: Report) -> str:
-    data, bundle = report.dataset, report.bundle
-    counts = f"{data.products:,} products, {data.queries:,} queries, {data.judgments:,} judgments"
-    rows = (
-        ("date", report.date),
-        ("machine", report.machine),
-        ("cluster", report.cluster),
-        ("data", f"{data.name}: {counts}"),
-        ("bundle", f"{bundle.name}, model {bundle.model_id}, {formatting.format_megabytes(bundle.size)}"),
-    )
-    return "\n".join((report.title, "", *(f"{name:<9}{value}" for name, value in rows)))
-
-
-def _measures_table(report: Report) -> str:
-    heads = ("measure", "before", "after", "change", "95 % interval", "p", "better", "same", "worse")
-    rows = (
-        (m.name, f"{m.baseline:.4f}", f"{m.reranked:.4f}", formatting.format_signed(m.difference, 4), formatting.format_interval(m.interval),
-         formatting.format_p_value(m.p), str(m.wins), str(m.ties), str(m.losses))
-        for m in report.comparison.measures
-    )  # fmt: skip
-    return _text_table(heads, *rows)
-
-
-def _cost_text(report: Report) -> str:
-    latencies = [(row.name, f"{row.p50:.1f}", f"{row.p95:.1f}") for row in report.latencies]
-    timings = [(row.step, f"{row.seconds:.1f}") for row in report.timings]
-    tables = [_text_table(("latency, ms", "p50", "p95"), *latencies) if latencies else ""]
-    tables += [_text_table(("step", "seconds"), *timings) if timings else ""]
-    if report.contained is not None:
-        tables.append(
-            f"contained: {formatting.format_percent(report.contained.relevant)} of relevant products, "
-            f"{formatting.format_percent(report.contained.irrelevant)} of those below grade {report.comparison.relevant}"
-        )
-    return "\n\n".join(table for table in tables if table)
-
-
-def _generality_text(report: Report) -> str:
-    if report.generality is None:
-        return ""
-    rows = (
-        (row.against, formatting.format_count(row.queries), formatting.format_correlation(row.size), formatting.format_correlation(row.words),
-         formatting.format_correlation(row.idf), formatting.format_correlation(row.ceiling))
-        for row in report.generality.correlations
-    )  # fmt: skip
-    heads = ("more general (Spearman)", "queries", "size", "fewer words", "lower mean IDF", "at most")
-    parts = (_text_table(heads, *rows), formatting.nested_sentence(report.generality.nested))
-    return "\n\n".join(part for part in parts if part)
-
-
-def _changes_text(report: Report) -> str:
-    sides = (
-        (f"most gained ({HEADLINE_MEASURE})", _largest_changes(report, 1)),
-        (f"most lost ({HEADLINE_MEASURE})", _largest_changes(report, -1)),
-    )
-    lines = [
-        f"{head}\n" + "\n".join(f"  {formatting.format_signed(c)}  {printable(query)}" for query, c in rows)
-        for head, rows in sides
-        if rows
-    ]
-    return "\n\n".join(lines)
-
-
-def _example_text(report: Report, example: Example) -> str:
-    rows = (
-        (str(rank), formatting.format_movement(hit.was, rank), formatting.format_grade(hit.grade, report.dataset.top_grade),
-         formatting.format_containment(hit.contained), printable(hit.title)[:70])
-        for rank, hit in enumerate(example.after, 1)
-    )  # fmt: skip
-    return f"search: {printable(example.query)}\n" + _text_table(
-        ("#", "moved", "grade", "region", "after reranking"), *rows, left=4
-    )
-
-
-def _text_table(heads: tuple[str, ...], *rows: tuple[str, ...], left: int = 0) -> str:
-    """Columns as wide as their widest cell; numbers to the right, column `left` to the left."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:{'<' if i == left else '>'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
-        for row in (heads, *rows)
-    )

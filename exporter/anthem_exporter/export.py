@@ -1,15 +1,8 @@
-"""A checkpoint becomes a bundle: graphs, vocabulary, parity, manifest, model card; all of it or nothing."""
+"""From a checkpoint to a bundle: graphs, vocabulary, parity check, manifest and model card; all of it or nothing."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from anthem_core.encoding.bundle import Bundle
-    from anthem_exporter.parity import ParityReport
-
-
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -34,15 +27,15 @@ RECORDED_LIBRARIES = ("torch", "geoopt", "onnx", "onnxscript", "numpy")
 
 
 def export_bundle(checkpoint: Checkpoint, folder: Path, texts: Sequence[str]) -> tuple[Bundle, ParityReport]:
-    """Write a bundle, checked against the torch model on texts before it takes its place.
+    """Write a bundle; its graphs are first compared with the torch model on texts.
 
     Raises:
-        ParityError: A graph does not compute what the model computes; the folder stays as it was.
-        BundleError: The folder cannot be written, or holds something that is no bundle.
+        ParityError: A graph does not compute what the model computes; the folder is not changed.
+        BundleError: The folder cannot be written, or contains other files than a bundle.
     """
     _check_replaceable(folder)
-    with tempfile.TemporaryDirectory(prefix="anthem-export-") as place:
-        work = Path(place)
+    with tempfile.TemporaryDirectory(prefix="anthem-export-") as temporary:
+        work = Path(temporary)
         report = _write_bundle(checkpoint, work, texts)
         bundles.load_bundle(work)
         _copy_bundle(work, folder)
@@ -50,25 +43,26 @@ def export_bundle(checkpoint: Checkpoint, folder: Path, texts: Sequence[str]) ->
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Refuse before the work a folder that cannot take a bundle, or holds anything else than one."""
+    """Fail before the export if the folder cannot be written or contains other files than a bundle."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = sorted({entry.name for entry in folder.iterdir()} - {*BUNDLE_FILES, ".keep"})
     except OSError as error:
-        raise BundleError(f"{folder} cannot hold a bundle ({error.strerror}); name a folder of yours.") from error
+        raise BundleError(f"{folder} cannot be written ({error.strerror}). Name a writable folder.") from error
     if foreign:
-        raise BundleError(f"{folder} holds {', '.join(foreign[:3])}, which is no bundle's; give an empty folder.")
+        names = ", ".join(foreign[:3])
+        raise BundleError(f"{folder} contains files that do not belong to a bundle ({names}). Name an empty folder.")
 
 
 def _copy_bundle(work: Path, folder: Path) -> None:
-    """Copy a bundle file by file, the manifest last: what is cut off half-way is refused as damaged, never used."""
+    """Copy a bundle file by file, the manifest last, so that a partial copy is rejected as damaged."""
     try:
         for name in BUNDLE_FILES:
             shutil.copyfile(work / name, folder / f".{name}.part")
         for name in BUNDLE_FILES:
             (folder / f".{name}.part").replace(folder / name)
     except OSError as error:
-        raise BundleError(f"{folder} could not be written ({error.strerror}); is the disk full?") from error
+        raise BundleError(f"{folder} could not be written ({error.strerror}). Is the disk full?") from error
     finally:
         for name in BUNDLE_FILES:
             (folder / f".{name}.part").unlink(missing_ok=True)
@@ -90,14 +84,14 @@ def _describe_bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
     versions = {name: version(name) for name in RECORDED_LIBRARIES}
     return Bundle(
         path=work,
-        model=bundles.compute_model_id(work, checkpoint.vocabulary.rules()),
+        model_id=bundles.compute_model_id(work, checkpoint.vocabulary.rules()),
         dimension=shape.dimension,
         hyperboloids=shape.hyperboloids,
         radius=shape.radius,
         gamma=shape.gamma,
         slack=calibration.slack,
         vocabulary=checkpoint.vocabulary,
-        fusion={LEXICAL_CONTAINMENT: calibration.fusion, ALL_SIGNALS: calibration.attentive},
+        fusion={LEXICAL_CONTAINMENT: calibration.fusion, ALL_SIGNALS: calibration.attention_fusion},
         trained_on=checkpoint.trained_on,
         quality=checkpoint.quality,
         versions={"anthem-search": version("anthem-search"), "onnxruntime": onnxruntime.__version__, **versions},
@@ -105,17 +99,17 @@ def _describe_bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
 
 
 def model_card(bundle: Bundle, report: ParityReport) -> str:
-    """Markdown that says what a bundle is, what it was trained on, how good it is, and how to use it."""
+    """README of a bundle in Markdown: sizes, training data, quality, fusion weights, parity report and usage."""
     fusion = "\n".join(f"| {signals} | {weights.to_dict()} |" for signals, weights in bundle.fusion.items())
-    return f"""# ANTHEM bundle {bundle.model}
+    return f"""# ANTHEM bundle {bundle.model_id}
 
 A reranker for product search: a query becomes {bundle.hyperboloids} hyperboloids in {bundle.dimension} dimensions,
 a product a point; a product matches when it lies inside. It loads with ONNX Runtime alone.
 
 | | |
 |---|---|
-| size of graphs and vocabulary | {bundle.bytes / 1e6:.1f} MB |
-| vocabulary | {len(bundle.vocabulary.known)} trigrams and {bundle.vocabulary.buckets} hash buckets |
+| size of graphs and vocabulary | {bundle.size_bytes / 1e6:.1f} MB |
+| vocabulary | {len(bundle.vocabulary.trigrams)} trigrams and {bundle.vocabulary.buckets} hash buckets |
 | radius bound, γ, default slack | {bundle.radius}, {bundle.gamma}, {bundle.slack:.4f} |
 | trained on | {", ".join(bundle.trained_on)} |
 | quality | `{json.dumps(bundle.quality)}` |

@@ -1,4 +1,4 @@
-"""Torch modules as ONNX graphs with dynamic batch and length."""
+"""Export of torch modules as ONNX graphs with dynamic batch size and text length."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """A graph of the bundle: its file, the names of its inputs, pairs of ids and mask, and of its outputs, in order."""
+    """A graph of the bundle: its file and the names of its inputs, pairs of ids and mask, and of its outputs."""
 
     file: str
     inputs: tuple[str, ...]
@@ -41,12 +41,12 @@ ATTENTION_SPEC = GraphSpec(ATTENTION_GRAPH, attention.ATTENTION_INPUTS, attentio
 
 
 def graph_modules(model: Anthem) -> dict[GraphSpec, nn.Module]:
-    """The torch module behind every graph."""
+    """The torch module of every graph."""
     return {QUERY_SPEC: model.query, PRODUCT_SPEC: model.product, ATTENTION_SPEC: model.grid}
 
 
 class _HalfPrecisionTable(nn.Module):
-    """Rows kept in float16 and given in float32."""
+    """Embedding table that is stored in float16 and looked up in float32; the graph contains the name `rows`."""
 
     rows: Tensor
 
@@ -55,25 +55,25 @@ class _HalfPrecisionTable(nn.Module):
         self.register_buffer("rows", rows.detach().half())
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Rows of ids."""
+        """Rows of ids, in float32."""
         return self.rows[ids].float()
 
 
 class _HalfPrecisionEntities(nn.Module):
-    """Entities for a graph: tangent vectors and salience by id, both in float16."""
+    """Entity table of a graph: tangent vectors and salience, both stored in float16."""
 
     def __init__(self, model: Anthem) -> None:
         super().__init__()
-        self.tangent = _HalfPrecisionTable(model.shape.space.log0(model.entities.points))
+        self.tangent = _HalfPrecisionTable(model.shape.space.logmap0(model.entities.points))
         self.salience = _HalfPrecisionTable(model.entities.salience.weight)
 
     def forward(self, trigrams: Tensor) -> tuple[Tensor, Tensor]:
-        """Tangent vectors and salience, as the model's own entities give them."""
+        """Tangent vectors `(B,T,D)` and salience `(B,T)`, like `EntityTable`."""
         return self.tangent(trigrams), self.salience(trigrams).squeeze(-1)
 
 
 def pack_tables(model: Anthem) -> Anthem:
-    """The same model with tables of half the size; one whose tables were rounded computes what it did."""
+    """Copy of a model with tables in float16; it computes the same if the tables were rounded before."""
     copied = copy.deepcopy(model)
     copied.query.entities = copied.product.entities = _HalfPrecisionEntities(model)  # type: ignore[assignment]
     query, grid = copied.query, copied.grid
@@ -83,13 +83,19 @@ def pack_tables(model: Anthem) -> Anthem:
 
 
 def export_graph(module: nn.Module, graph: GraphSpec, folder: Path) -> Path:
-    """Export one module; ids int64 and masks bool, of two axes each, which are dynamic but for the one query."""
+    """Export one module with inputs of two dynamic axes each, int64 ids and bool masks.
+
+    The attention graph takes a single query: the first axis of its query inputs is 1.
+
+    Raises:
+        ParityError: torch exported no graph.
+    """
     length = {1: torch.export.Dim("length", min=1)}
     rows = {0: torch.export.Dim("batch", min=1), **length}
-    asked = {1: torch.export.Dim("asked", min=1)}
-    pair = graph is ATTENTION_SPEC
-    axes = (asked, asked, rows, rows) if pair else (rows, rows)
-    example = (*_example_text(1), *_example_text(3, 9)) if pair else _example_text(3)
+    query = {1: torch.export.Dim("asked", min=1)}  # graphs contain the name, and with it the model id depends on it
+    is_attention = graph is ATTENTION_SPEC
+    axes = (query, query, rows, rows) if is_attention else (rows, rows)
+    example = (*_example_text(1), *_example_text(3, 9)) if is_attention else _example_text(3)
     path = folder / graph.file
     with _silence_exporter():
         program = torch.onnx.export(
@@ -102,18 +108,20 @@ def export_graph(module: nn.Module, graph: GraphSpec, folder: Path) -> Path:
             external_data=False,
         )
     if program is None:
-        raise ParityError(f"torch {torch.__version__} exported no {graph.file}; torch 2.9 or newer was wanted.")
+        raise ParityError(
+            f"torch {torch.__version__} exported no {graph.file}. Expected torch 2.9 or newer. Upgrade torch."
+        )
     onnx.save(_strip_metadata(program.model_proto), path)
     return path
 
 
 def _example_text(batch: int, length: int = 7) -> tuple[Tensor, Tensor]:
-    """Some ids and their mask."""
-    return torch.randint(1, 5, (batch, length)), torch.ones(batch, length, dtype=torch.bool)
+    """Ids and mask to trace a module with; the graph does not depend on their values."""
+    return torch.ones(batch, length, dtype=torch.int64), torch.ones(batch, length, dtype=torch.bool)
 
 
 def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph without the exporter's notes, which hold paths of the machine: the same model gives the same bytes."""
+    """The graph without metadata, which contains paths of the machine, so that a model always gives the same bytes."""
     for item in (
         model,
         model.graph,
@@ -133,8 +141,13 @@ def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _silence_exporter() -> Iterator[None]:
-    """Torch's exporter talks on standard output, in warnings and in a log; ours is the parity report."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    """Hide what torch's exporter prints, warns and logs; the parity report says what matters."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,29 +1,21 @@
-"""Torch against ONNX Runtime: names, axes, shapes, values, in that order; all faults are collected, then reported."""
+"""The parity check: torch against ONNX Runtime in names, axes, shapes and values. All faults are reported at once."""
 
 from __future__ import annotations
 
-from itertools import chain, islice
-from typing import TYPE_CHECKING
-
-from anthem_core.beir import read_products
-from anthem_sandbox.catalogue import generate_catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
 from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from anthem_core.beir import read_products
 from anthem_core.encoding.encoder import open_session
 from anthem_core.encoding.tokenizer import pad_ids
 from anthem_core.errors import ParityError
 from anthem_exporter.graphs import ATTENTION_SPEC, QUERY_SPEC, GraphSpec, graph_modules
+from anthem_sandbox.catalogue import generate_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,11 +30,22 @@ GraphFeed: TypeAlias = dict[str, npt.NDArray[Any]]
 
 PARITY_TOLERANCE = 1e-5
 PARITY_BATCH_SIZES = (1, 7, 64)
+PARITY_TEXT_COUNT = 1000
+UNUSUAL_TEXTS = (
+    "Kühlschrank weiß",
+    "लाल चाय की केतली",
+    "赤い急須",
+    "красный чайник",
+    "إبريق شاي",
+    "½ in. ™ №5",
+    "👩‍🔧",
+    "x" * 2000,
+)
 
 
 @dataclass
 class GraphParity:
-    """What was compared for one graph: texts, batch sizes, largest absolute difference by output, and every fault."""
+    """Result for one graph: number of texts, largest absolute difference by output, and all faults."""
 
     graph: str
     texts: int
@@ -64,7 +67,7 @@ class ParityReport:
         return not any(graph.faults for graph in self.graphs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Report as plain values."""
+        """Report as JSON values."""
         return {"passed": self.passed, **asdict(self)}
 
     def __str__(self) -> str:
@@ -77,16 +80,16 @@ class ParityReport:
 
 
 def check_parity(model: Anthem, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]) -> ParityReport:
-    """Compare every graph of a folder with its torch module on texts, an empty and an over-long one among them.
+    """Compare every graph of a folder with its torch module on texts, on an empty and on an over-long text.
 
     Raises:
-        ParityError: A name, axis, shape or value differs; the message is the whole report.
+        ParityError: A name, axis, shape or value differs; the message contains the report.
     """
     report = ParityReport(
         [_compare_graph(module, graph, vocabulary, folder, texts) for graph, module in graph_modules(model).items()]
     )
     if not report.passed:
-        raise ParityError(f"The graphs do not compute what the model computes.\n{report}\nNothing was exported.")
+        raise ParityError(f"The graphs and the torch model differ.\n{report}\nNothing was exported.")
     return report
 
 
@@ -104,65 +107,52 @@ def _compare_graph(
 
 
 def _graph_feeds(graph: GraphSpec, vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[GraphFeed]:
-    """Inputs of a graph: all texts in batches of every size; for attention each with one of the texts as query."""
+    """Inputs of a graph: all texts in batches of every size; the attention graph gets one text per batch as query."""
     queries = [vocabulary.query_ids(text) for text in texts]
     rows = queries if graph is QUERY_SPEC else [vocabulary.title_ids(text) for text in texts]
     for size in PARITY_BATCH_SIZES:
         for number, start in enumerate(range(0, len(rows), size)):
-            text = pad_ids(rows[start : start + size])
-            asked = pad_ids([queries[number % len(queries)]]) if graph is ATTENTION_SPEC else ()
-            yield dict(zip(graph.inputs, (*asked, *text), strict=True))
+            query = pad_ids([queries[number % len(queries)]]) if graph is ATTENTION_SPEC else ()
+            yield dict(zip(graph.inputs, (*query, *pad_ids(rows[start : start + size])), strict=True))
 
 
 def _compare_signature(runtime: Any, graph: GraphSpec, result: GraphParity) -> None:  # noqa: ANN401 (ONNX Runtime has no types)
-    found = {value.name: value.shape for value in runtime.get_inputs()}
-    if tuple(found) != graph.inputs:
-        result.faults.append(f"inputs {tuple(found)} where {graph.inputs} were wanted")
+    inputs = {value.name: value.shape for value in runtime.get_inputs()}
+    if tuple(inputs) != graph.inputs:
+        result.faults.append(f"inputs are {tuple(inputs)}, expected {graph.inputs}")
     result.faults += [
-        f"input {name} has a fixed axis: {shape}" for name, shape in found.items() if not _is_dynamic(name, shape)
+        f"input {name} has a fixed axis: {shape}" for name, shape in inputs.items() if not _is_dynamic(name, shape)
     ]
     outputs = tuple(value.name for value in runtime.get_outputs())
     if outputs != graph.outputs:
-        result.faults.append(f"outputs {outputs} where {graph.outputs} were wanted")
+        result.faults.append(f"outputs are {outputs}, expected {graph.outputs}")
 
 
 def _is_dynamic(name: str, shape: Sequence[int | str]) -> bool:
-    """Whether both axes are free; the attention graph takes one query at a time."""
-    free = [isinstance(axis, str) for axis in shape]
-    return free == [True, True] or (name in ATTENTION_SPEC.inputs[:2] and shape[0] == 1 and free == [False, True])
+    """Whether both axes are dynamic or, for the query inputs of the attention graph, all but the first, which is 1."""
+    dynamic = [isinstance(axis, str) for axis in shape]
+    is_query = name in ATTENTION_SPEC.inputs[:2]
+    return dynamic == [True, True] or (is_query and shape[0] == 1 and dynamic == [False, True])
 
 
 @torch.inference_mode()
 def _compare_values(module: nn.Module, runtime: Any, graph: GraphSpec, feed: GraphFeed, result: GraphParity) -> None:  # noqa: ANN401
-    wanted = module(*(torch.from_numpy(value) for value in feed.values()))
-    found = runtime.run(list(graph.outputs), feed)
+    expected = module(*(torch.from_numpy(value) for value in feed.values()))
+    computed = runtime.run(list(graph.outputs), feed)
     texts = len(feed[graph.inputs[-1]])
-    for name, one, other in zip(graph.outputs, found, wanted, strict=True):
-        reference = other.numpy()
-        if one.shape != reference.shape:
-            result.faults.append(f"{name} has shape {one.shape} where {reference.shape} was wanted")
+    for name, values, tensor in zip(graph.outputs, computed, expected, strict=True):
+        reference = tensor.numpy()
+        if values.shape != reference.shape:
+            result.faults.append(f"{name} has shape {values.shape}, expected {reference.shape}")
             continue
-        difference = float(np.abs(one - reference).max())
+        difference = float(np.abs(values - reference).max())
         result.differences[name] = max(difference, result.differences.get(name, 0.0))
         if not difference <= PARITY_TOLERANCE:
             result.faults.append(f"{name} differs by {difference:.1e}, allowed {PARITY_TOLERANCE:.0e} ({texts} texts)")
 
 
-PARITY_TEXT_COUNT = 1000
-UNUSUAL_TEXTS = (
-    "Kühlschrank weiß",
-    "लाल चाय की केतली",
-    "赤い急須",
-    "красный чайник",
-    "إبريق شاي",
-    "½ in. ™ №5",
-    "👩‍🔧",
-    "x" * 2000,
-)
-
-
 def parity_texts(corpus: Path | None = None) -> list[str]:
-    """A thousand texts and more: odd scripts, titles of a corpus file as far as they go, then the generated catalogue.
+    """Unusual texts and a thousand ordinary ones: titles of a corpus file, then texts of the generated catalogue.
 
     Raises:
         DataError: The corpus file cannot be read.
@@ -172,7 +162,7 @@ def parity_texts(corpus: Path | None = None) -> list[str]:
 
 
 def _generated_texts() -> Iterator[str]:
-    """Queries and titles of the catalogue, in turn."""
+    """Queries and titles of the generated catalogue, alternating."""
     catalogue = generate_catalogue()
     for query, product in zip(catalogue.queries.values(), catalogue.products.values(), strict=False):
         yield from (query, product.title)

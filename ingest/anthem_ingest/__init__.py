@@ -1,1 +1,4 @@
-"""From products to vectors in an OpenSearch index."""
+"""Writes product vectors into OpenSearch indices: `anthem ingest` and `anthem remove`.
+
+Everything that reads products, encodes them and changes an index lives here; searching lives in `anthem_plugin`.
+"""

@@ -1,4 +1,4 @@
-"""What is sent to an index and what is read of it: pure builders, no network."""
+"""Pure builders and readers of what travels between ingest and an index: hits, product documents, bulk actions."""
 
 from __future__ import annotations
 
@@ -8,148 +8,158 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anthem_core.encoding.tokenizer import extract_trigrams
 from anthem_core.errors import DataError
-from anthem_core.opensearch.schema import VectorFields, hash_text, product_text
+from anthem_core.opensearch.schema import hash_text, product_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from anthem_core.beir import Product
+    from anthem_core.opensearch.schema import VectorFields
 
 BulkAction: TypeAlias = dict[str, Any]
 IndexHit: TypeAlias = dict[str, Any]
 
+BEIR_FIELDS = ("title", "text", "metadata")
+PRODUCTS_PER_PAGE = 500
+MAX_ID_BYTES = 512  # a longer id makes OpenSearch reject the whole bulk request
+VECTOR_OBJECT_PATTERN = re.compile(r"anthem(_[0-9a-f]{8})?")  # names of the objects that hold a model's fields
+MATCH_ALL: dict[str, Any] = {"match_all": {}}
+
 
 @dataclass(frozen=True, slots=True)
 class ProductDocument:
-    """One product as it is to stand in an index."""
+    """A product as it will be written to an index."""
 
     id: str
     source: Mapping[str, Any]
 
 
-BEIR_FIELDS = ("title", "text", "metadata")
-PRODUCTS_PER_PAGE = 500
-MAX_ID_BYTES = 512  # bytes; with a longer one OpenSearch refuses the whole request
-VECTOR_OBJECT_PATTERN = re.compile(r"anthem(_[0-9a-f]{8})?")  # names of what holds a model's fields
-MATCH_ALL: dict[str, Any] = {"match_all": {}}
+def build_read_body(
+    text_fields: Sequence[str], vector_fields: VectorFields, query: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Search body that reads products without their vectors: text fields, model id, text hash, sequence number.
 
-
-def build_read_body(fields: Sequence[str], names: VectorFields, query: Mapping[str, Any]) -> dict[str, Any]:
-    """Search body that reads products: their text, what their point was made from, their state; never a vector.
-
-    Whether there is a vector is told by the name of the clause that found it.
+    The named clause tells which hits have a vector, see `has_vector`.
     """
-    pointed = {"exists": {"field": names.vector, "_name": names.vector}}
+    has_vector_clause = {"exists": {"field": vector_fields.vector, "_name": vector_fields.vector}}
     return {
-        "query": {"bool": {"filter": [query], "should": [pointed]}},
-        "_source": [*fields, names.model, names.text_hash],
+        "query": {"bool": {"filter": [query], "should": [has_vector_clause]}},
+        "_source": [*text_fields, vector_fields.model, vector_fields.text_hash],
         "seq_no_primary_term": True,
     }
 
 
-def has_vector(hit: IndexHit, names: VectorFields) -> bool:
-    """Whether a product has a vector, of whatever model."""
-    return names.vector in hit.get("matched_queries", ())
+def has_vector(hit: IndexHit, vector_fields: VectorFields) -> bool:
+    """Whether a product has a vector, of any model."""
+    return vector_fields.vector in hit.get("matched_queries", ())
+
+
+def has_vector_data(hit: IndexHit, vector_fields: VectorFields) -> bool:
+    """Whether a product has a vector, or model id and hash of a vector that is gone."""
+    return has_vector(hit, vector_fields) or bool(_vector_object(hit["_source"], vector_fields).get("model"))
+
+
+def is_current(hit: IndexHit, vector_fields: VectorFields, model_id: str, text: str) -> bool:
+    """Whether a product has a vector that this model computed from this text."""
+    values = _vector_object(hit["_source"], vector_fields)
+    return _is_computed_from(values, model_id, text) and has_vector(hit, vector_fields)
 
 
 def is_unchanged(
-    stored: IndexHit | None, document: ProductDocument, names: VectorFields, model: str, text: str
+    hit: IndexHit | None, document: ProductDocument, vector_fields: VectorFields, model_id: str, text: str
 ) -> bool:
-    """Whether what stands in the index is this very document, with its point of this model where it has words."""
-    if stored is None:
+    """Whether an index already holds exactly this document, with its current vector if its text has words."""
+    if hit is None:
         return False
-    kept = stored["_source"]
-    rest = {key: value for key, value in kept.items() if not VECTOR_OBJECT_PATTERN.fullmatch(key)}
-    mine = _vector_object(kept, names)
-    made = mine.get("model") == model and mine.get("text_hash") == hash_text(text) and "vector" in mine
-    return rest == document.source and (made or not (mine or extract_trigrams(text, 1)))
+    source = hit["_source"]
+    own_source = {key: value for key, value in source.items() if not VECTOR_OBJECT_PATTERN.fullmatch(key)}
+    values = _vector_object(source, vector_fields)
+    has_current_vector = _is_computed_from(values, model_id, text) and "vector" in values
+    needs_no_vector = not values and not extract_trigrams(text, 1)
+    return own_source == document.source and (has_current_vector or needs_no_vector)
 
 
-def has_vector_data(hit: IndexHit, names: VectorFields) -> bool:
-    """Whether a product has a vector, or what was kept of one."""
-    return has_vector(hit, names) or bool(_vector_object(hit["_source"], names).get("model"))
+def _is_computed_from(values: Mapping[str, Any], model_id: str, text: str) -> bool:
+    return values.get("model") == model_id and values.get("text_hash") == hash_text(text)
 
 
-def is_current(hit: IndexHit, names: VectorFields, model: str, text: str) -> bool:
-    """Whether a product has a vector, and it was made by this model from this text."""
-    stored = _vector_object(hit["_source"], names)
-    made = stored.get("model") == model and stored.get("text_hash") == hash_text(text)
-    return made and has_vector(hit, names)
+def _vector_object(source: Mapping[str, Any], vector_fields: VectorFields) -> Mapping[str, Any]:
+    values = source.get(vector_fields.name)
+    return values if isinstance(values, dict) else {}
 
 
-def _vector_object(source: Mapping[str, Any], names: VectorFields) -> Mapping[str, Any]:
-    stored = source.get(names.name)
-    return stored if isinstance(stored, dict) else {}
+def build_update_action(hit: IndexHit, partial_document: Mapping[str, Any]) -> BulkAction:
+    """Bulk action that merges a partial document into a hit; refused (409) if the product has changed since."""
+    return {**_conditional_header(hit, "update"), "_source": {"doc": dict(partial_document)}}
 
 
-def build_update_action(hit: IndexHit, document: Mapping[str, Any]) -> BulkAction:
-    """Bulk action that merges a partial document into a hit, refused (409) where the product has changed since."""
-    return {**_action_header(hit, "update"), "_source": {"doc": dict(document)}}
+def build_replace_action(hit: IndexHit, source: Mapping[str, Any]) -> BulkAction:
+    """Bulk action that replaces the source of a hit; refused (409) if it has changed since. Runs no ingest pipeline."""
+    return {**_conditional_header(hit, "index"), "pipeline": "_none", "_source": dict(source)}
 
 
-def _action_header(hit: IndexHit, kind: str) -> BulkAction:
-    routing = {"routing": hit["_routing"]} if "_routing" in hit else {}
+def build_index_action(index: str, product_id: str, source: Mapping[str, Any]) -> BulkAction:
+    """Bulk action that writes a whole product, replacing any product with the same id."""
+    return {"_op_type": "index", "_index": index, "_id": product_id, "_source": dict(source)}
+
+
+def _conditional_header(hit: IndexHit, operation: str) -> BulkAction:
     return {
-        "_op_type": kind,
+        "_op_type": operation,
         "_index": hit["_index"],
         "_id": hit["_id"],
         "if_seq_no": hit["_seq_no"],
         "if_primary_term": hit["_primary_term"],
-        **routing,
+        **routing_of(hit),
     }
 
 
-def build_index_action(index: str, identity: str, source: Mapping[str, Any]) -> BulkAction:
-    """Bulk action that writes a whole product, in place of one of the same id."""
-    return {"_op_type": "index", "_index": index, "_id": identity, "_source": dict(source)}
+def routing_of(hit: Mapping[str, Any]) -> dict[str, str]:
+    """Routing parameter of a hit; empty for a hit without one."""
+    return {"routing": hit["_routing"]} if "_routing" in hit else {}
 
 
-def build_replace_action(hit: IndexHit, source: Mapping[str, Any]) -> BulkAction:
-    """Bulk action that writes a hit anew, refused (409) where the product has changed since; no pipeline runs."""
-    return {**_action_header(hit, "index"), "pipeline": "_none", "_source": dict(source)}
+def invalid_id_reason(product_id: str) -> str | None:
+    """Why OpenSearch would reject an id and the whole request with it; None for a valid id."""
+    size = len(product_id.encode("utf-8", "surrogatepass"))
+    return None if 0 < size <= MAX_ID_BYTES else f"its id has {size} bytes; an id must have 1 to {MAX_ID_BYTES}"
 
 
-def invalid_id_reason(identity: str) -> str | None:
-    """Why OpenSearch would refuse an id, and all that is sent with it; None for a good one."""
-    size = len(identity.encode("utf-8", "surrogatepass"))
-    return None if 0 < size <= MAX_ID_BYTES else f"its id has {size} bytes; 1 to {MAX_ID_BYTES} were wanted"
-
-
-def check_beir_fields(fields: Sequence[str]) -> None:
+def check_beir_fields(text_fields: Sequence[str]) -> None:
     """Check that products of a BEIR corpus can have the fields.
 
     Raises:
-        DataError: A field is none of theirs.
+        DataError: A field is not a BEIR field.
     """
-    unknown = [field for field in fields if field.split(".")[0] not in BEIR_FIELDS]
+    unknown = [field for field in text_fields if field.split(".")[0] not in BEIR_FIELDS]
     if unknown:
         raise DataError(
-            f"A product of a corpus has no field {', '.join(unknown)}; it has {', '.join(BEIR_FIELDS)}, "
-            "and what is below metadata, such as metadata.brand."
+            f"Products of a BEIR corpus have no field {', '.join(unknown)}. Use {', '.join(BEIR_FIELDS)}, or a field "
+            "under metadata, such as metadata.brand."
         )
 
 
-def check_fields_have_text(fields: Sequence[str], documents: Iterable[ProductDocument], name: str) -> int:
-    """Check that each field has text in some product, and count the products.
+def build_product_source(product: Product) -> dict[str, Any]:
+    """Source of a product of a BEIR corpus, without empty fields."""
+    values = (product.title, product.text, dict(product.metadata))
+    return {name: value for name, value in zip(BEIR_FIELDS, values, strict=True) if value}
+
+
+def check_fields_have_text(text_fields: Sequence[str], documents: Iterable[ProductDocument], file_name: str) -> int:
+    """Check that each field has text in at least one product, and count the products.
 
     Raises:
         DataError: A field has no text in any product.
     """
-    missing, number, known = set(fields), 0, set[str]()
+    missing, count, known = set(text_fields), 0, set[str]()
     for document in documents:
-        number += 1
+        count += 1
         if missing:
             missing -= {field for field in missing if product_text(document.source, [field])}
             known |= document.source.keys()
-    if missing and number:
+    if missing and count:
         raise DataError(
-            f"No product of {name} has text in {', '.join(sorted(missing))}; their fields are "
-            f"{', '.join(sorted(known))}. Name the field of the title with --field."
+            f"No product of {file_name} has text in {', '.join(sorted(missing))}. Its fields are: "
+            f"{', '.join(sorted(known))}. Name the field that holds the title with --field."
         )
-    return number
-
-
-def build_product_source(product: Product) -> dict[str, Any]:
-    """Return the source of a product of a BEIR corpus, without what is empty."""
-    parts = zip(BEIR_FIELDS, (product.title, product.text, dict(product.metadata)), strict=True)
-    return {name: value for name, value in parts if value}
+    return count

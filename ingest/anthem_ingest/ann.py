@@ -1,7 +1,7 @@
-"""A copy of an index with HNSW graphs for its vectors, and the alias moved to it: the Python side of `--ann`.
+"""Copies an index into one with HNSW graphs for its vectors and moves the aliases there: the Python API of `--ann`.
 
-Copies carry the version of the original, so a pass over both writes only what has changed since the one before, and a
-copy that was interrupted goes on where it was.
+Copied products keep the version of the original, so each pass writes only what has changed since the one before, and an
+interrupted copy is resumed where it stopped.
 """
 
 from __future__ import annotations
@@ -12,55 +12,47 @@ from typing import TYPE_CHECKING, Any
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_ingest import index_io
-from anthem_ingest.actions import MATCH_ALL, PRODUCTS_PER_PAGE
+from anthem_ingest.actions import MATCH_ALL, routing_of
 from anthem_ingest.ingest import no_progress
 from anthem_ingest.mapping import HNSW_METHOD, check_source, parse_single_index, vector_objects
 from anthem_ingest.report import IngestTally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from opensearchpy import OpenSearch
 
     from anthem_core.opensearch.schema import VectorFields
-    from anthem_ingest.actions import BulkAction
+    from anthem_ingest.actions import BulkAction, IndexHit
     from anthem_ingest.mapping import IndexDescription
 
-MAX_COMPARED_PRODUCTS = 200  # products compared before the alias moves
+COMPARED_PRODUCTS = 200  # at most, before the aliases move
 MAX_COPY_PASSES = 10
-# What an index has by itself, or because of how it came to be.
+# Settings that OpenSearch sets itself, or that tell how an index was created.
 _SETTINGS_NOT_COPIED = (
-    "creation_date",
-    "uuid",
-    "provided_name",
-    "version",
-    "blocks",
-    "resize",
-    "routing",
-    "history",
-    "knn",
-)
+    "creation_date", "uuid", "provided_name", "version", "blocks", "resize", "routing", "history", "knn",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class AnnCopy:
-    """What came of it: the new index, its number of products, aliases that were moved to it, and the old index."""
+    """Result of a copy: the new index, the original, the number of products, and the aliases that were moved."""
 
     index: str
-    old: str
+    original: str
     products: int
     aliases: tuple[str, ...]
 
     def __str__(self) -> str:
         if self.aliases:
-            moved = f"{', '.join(self.aliases)} moved from {self.old}, which is kept: delete it when you are content"
+            moved = f"{', '.join(self.aliases)} moved from {self.original}, which is kept: delete it when you are ready"
         else:
-            moved = f"{self.old} has no alias to move; searches find {self.index} under its own name"
+            moved = f"{self.original} has no alias to move; search {self.index} by its own name"
         return f"{self.index}: {self.products} products with HNSW; {moved}."
 
 
 def build_ann_index_body(index: IndexDescription) -> dict[str, Any]:
-    """Body of the new index: settings and mapping of the old, with `l2` HNSW of the Lucene engine for our vectors."""
+    """Body of the new index: settings and mapping of the original, with Lucene HNSW (`l2`) for the vectors."""
     settings = {key: value for key, value in index.settings.items() if key not in _SETTINGS_NOT_COPIED} | {"knn": True}
     properties = dict(index.mappings.get("properties", {}))
     for name in vector_objects(index.mappings):
@@ -72,53 +64,61 @@ def build_ann_index_body(index: IndexDescription) -> dict[str, Any]:
 
 @cluster_errors()
 def create_ann_copy(
-    client: OpenSearch, index: str, names: VectorFields, advance: Callable[[int], object] = no_progress
+    client: OpenSearch, index: str, vector_fields: VectorFields, advance: Callable[[int], object] = no_progress
 ) -> AnnCopy:
-    """Copy an index into `<its name>-ann` with graphs, check count and sample, and move all its aliases there.
+    """Copy an index into `<its name>-ann` with graphs, compare the two, and move all aliases to the copy.
 
     Raises:
-        ClusterError: The index has graphs already, a product cannot be copied, or the copy is not the same.
+        ClusterError: The index already has graphs, a product cannot be copied, or the copy differs.
     """
-    old = parse_single_index(client.indices.get(index=index), index)
-    check_source(old)
-    if old.knn:
-        raise ClusterError(f"Index '{old.name}' is made for vectors already (index.knn); nothing was done.")
-    new = f"{old.name}-ann"
-    if not client.indices.exists(index=new):
-        client.indices.create(index=new, body=build_ann_index_body(old))
-    _copy_until_unchanged(client, old.name, new, advance)
-    number = _check_copy(client, old.name, new, names)
-    aliases = client.indices.get_alias(index=old.name)[old.name]["aliases"]
+    original = parse_single_index(client.indices.get(index=index), index)
+    check_source(original)
+    if original.knn:
+        raise ClusterError(f"Index '{original.name}' already builds graphs (index.knn); nothing was done.")
+    old, new = original.name, f"{original.name}-ann"
+    _create_or_resume(client, original, new)
+    _copy_until_unchanged(client, old, new, advance)
+    products = _check_copy(client, old, new, vector_fields)
+    aliases = client.indices.get_alias(index=old)[old]["aliases"]
     if aliases:
-        client.indices.update_aliases(body={"actions": _move_alias_actions(aliases, old.name, new)})
-        _copy_changes(client, old.name, new)  # what was written while the alias moved
+        client.indices.update_aliases(body={"actions": _move_alias_actions(aliases, old, new)})
+        _copy_changes(client, old, new)  # products written while the aliases moved
         index_io.refresh_index(client, new)
-    return AnnCopy(new, old.name, number, tuple(sorted(aliases)))
+    return AnnCopy(new, old, products, tuple(sorted(aliases)))
+
+
+def _create_or_resume(client: OpenSearch, original: IndexDescription, new: str) -> None:
+    """Create the copy, or bring the `_meta` of an earlier one up to date."""
+    if client.indices.exists(index=new):
+        copy = parse_single_index(client.indices.get(index=new), new)
+        index_io.replace_meta(client, copy, {**copy.meta, **original.meta})
+    else:
+        client.indices.create(index=new, body=build_ann_index_body(original))
 
 
 def _move_alias_actions(aliases: Mapping[str, Mapping[str, Any]], old: str, new: str) -> list[dict[str, Any]]:
-    gone = [{"remove": {"index": old, "alias": name}} for name in aliases]
-    return gone + [{"add": {"index": new, "alias": name, **how}} for name, how in aliases.items()]
+    removals = [{"remove": {"index": old, "alias": name}} for name in aliases]
+    additions = [{"add": {"index": new, "alias": name, **options}} for name, options in aliases.items()]
+    return [*removals, *additions]
 
 
 def _copy_until_unchanged(client: OpenSearch, old: str, new: str, advance: Callable[[int], object]) -> None:
-    """Pass over both until nothing has changed in between."""
+    """Pass over both indices until a pass finds nothing to write."""
     for number in range(MAX_COPY_PASSES):
         index_io.refresh_index(client, old)
-        changed = _copy_changes(client, old, new, advance if number == 0 else no_progress) + _delete_removed(
-            client, old, new
-        )
+        changes = _copy_changes(client, old, new, advance if number == 0 else no_progress)
+        changes += _delete_removed(client, old, new)
         index_io.refresh_index(client, new)
-        if not changed:
+        if not changes:
             return
     raise ClusterError(
-        f"'{old}' changed during each of {MAX_COPY_PASSES} passes; the alias stays. Pause the feed and run this again: "
-        "the copy goes on where it is."
+        f"'{old}' changed during each of {MAX_COPY_PASSES} passes, so the aliases were not moved. Pause the feed and "
+        "run this again: the copy will be resumed."
     )
 
 
 def _copy_changes(client: OpenSearch, old: str, new: str, advance: Callable[[int], object] = no_progress) -> int:
-    """Copy products that the copy has not, or not in this version; how many there were."""
+    """Copy the products that the copy lacks or has in an older version; returns their number."""
     tally = IngestTally()
     index_io.write_actions(client, _copy_actions(client, old, new, advance), tally, frozenset({409}))
     if tally.failed:
@@ -130,45 +130,60 @@ def _copy_actions(client: OpenSearch, old: str, new: str, advance: Callable[[int
     for hits in index_io.read_pages(client, old, {"query": MATCH_ALL, "version": True}):
         for hit in hits:
             yield {
-                "_op_type": "index", "_index": new, "_id": hit["_id"], "_source": hit["_source"],
-                "version": hit["_version"], "version_type": "external", "pipeline": "_none", **_routing(hit),
-            }  # fmt: skip
+                "_op_type": "index",
+                "_index": new,
+                "_id": hit["_id"],
+                "_source": hit["_source"],
+                "version": hit["_version"],
+                "version_type": "external",
+                "pipeline": "_none",
+                **routing_of(hit),
+            }
         advance(len(hits))
 
 
 def _delete_removed(client: OpenSearch, old: str, new: str) -> int:
-    """Delete from the copy what is no longer in the original."""
+    """Delete from the copy the products that are no longer in the original; returns their number."""
     tally = IngestTally()
     for hits in index_io.read_pages(client, new, {"query": MATCH_ALL, "_source": False}):
-        asked = [{"_id": hit["_id"], "_source": False, **_routing(hit)} for hit in hits]
-        found = client.mget(index=old, body={"docs": asked})["docs"]
-        gone = [hit for hit, answer in zip(hits, found, strict=True) if not answer["found"]]
-        actions = [{"_op_type": "delete", "_index": new, "_id": hit["_id"], **_routing(hit)} for hit in gone]
+        originals = _get_same_products(client, old, hits, source=False)
+        actions = [
+            {"_op_type": "delete", "_index": new, "_id": hit["_id"], **routing_of(hit)}
+            for hit, original in zip(hits, originals, strict=True)
+            if not original["found"]
+        ]
         index_io.write_actions(client, actions, tally, frozenset({404}))
     return tally.written
 
 
-def _routing(hit: Mapping[str, Any]) -> dict[str, str]:
-    return {"routing": hit["_routing"]} if "_routing" in hit else {}
+def _get_same_products(
+    client: OpenSearch, index: str, hits: Sequence[IndexHit], *, source: bool = True
+) -> list[IndexHit]:
+    """The products of another index with the ids of these hits, in order."""
+    if not hits:
+        return []
+    documents = [{"_id": hit["_id"], "_source": source, **routing_of(hit)} for hit in hits]
+    products: list[IndexHit] = client.mget(index=index, body={"docs": documents})["docs"]
+    return products
 
 
-def _check_copy(client: OpenSearch, old: str, new: str, names: VectorFields) -> int:
-    """Check that both have as many products and vectors, that a sample is the same, and that a graph answers."""
-    pointed = {"exists": {"field": names.vector}}
-    counts = [[index_io.count_products(client, name, query) for query in (MATCH_ALL, pointed)] for name in (old, new)]
-    random = {"function_score": {"query": MATCH_ALL, "random_score": {}}}
-    sample = client.search(index=old, body={"query": random, "size": min(MAX_COMPARED_PRODUCTS, PRODUCTS_PER_PAGE)})[
-        "hits"
-    ]["hits"]
-    asked = [{"_id": hit["_id"], **_routing(hit)} for hit in sample]
-    copies = client.mget(index=new, body={"docs": asked})["docs"] if asked else []
-    other = [hit["_id"] for hit, copy in zip(sample, copies, strict=True) if copy.get("_source") != hit["_source"]]
-    vectors = [hit["_source"][names.name]["vector"] for hit in sample if hit["_source"].get(names.name)]
-    knn = {"knn": {names.vector: {"vector": vectors[0], "k": 1}}} if vectors else MATCH_ALL
-    answers = client.search(index=new, body={"query": knn, "size": 1, "_source": False})["hits"]["hits"]
-    if counts[0] != counts[1] or other or (sample and not answers):
+def _check_copy(client: OpenSearch, old: str, new: str, vector_fields: VectorFields) -> int:
+    """Check that both have the same number of products and vectors and an equal sample, and that a graph answers."""
+    queries = (MATCH_ALL, {"exists": {"field": vector_fields.vector}})
+    old_counts, new_counts = (
+        [index_io.count_products(client, name, query) for query in queries] for name in (old, new)
+    )
+    random_order = {"function_score": {"query": MATCH_ALL, "random_score": {}}}
+    sample = client.search(index=old, body={"query": random_order, "size": COMPARED_PRODUCTS})["hits"]["hits"]
+    copies = _get_same_products(client, new, sample)
+    differing = [hit for hit, copy in zip(sample, copies, strict=True) if copy.get("_source") != hit["_source"]]
+    vectors = [hit["_source"][vector_fields.name]["vector"] for hit in sample if hit["_source"].get(vector_fields.name)]
+    knn_query = {"knn": {vector_fields.vector: {"vector": vectors[0], "k": 1}}} if vectors else MATCH_ALL
+    neighbours = client.search(index=new, body={"query": knn_query, "size": 1, "_source": False})["hits"]["hits"]
+    if old_counts != new_counts or differing or (sample and not neighbours):
         raise ClusterError(
-            f"'{new}' is not the same as '{old}': products and vectors {counts[1]}, wanted {counts[0]}; {len(other)} "
-            f"of {len(sample)} compared differ; the alias stays. Run this again, or delete '{new}' first."
+            f"'{new}' differs from '{old}': it has {new_counts[0]} products and {new_counts[1]} vectors, expected "
+            f"{old_counts[0]} and {old_counts[1]}; {len(differing)} of {len(sample)} compared products differ. The "
+            f"aliases were not moved. Run this again, or delete '{new}' first."
         )
-    return counts[1][0]
+    return new_counts[0]

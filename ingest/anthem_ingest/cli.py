@@ -1,4 +1,4 @@
-"""`anthem ingest`."""
+"""The commands `anthem ingest` and `anthem remove`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,32 @@ import click
 
 from anthem_core.console import handle_errors, json_option, print_result, progress
 from anthem_core.errors import PartialError
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
 
 if TYPE_CHECKING:
     from anthem_ingest.report import IngestReport
 
+_dead_letter_option = click.option(
+    "--dead-letter",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="File for the ids of products that could not be written, and the reasons; defaults to "
+    "INDEX.dead-letter.jsonl.",
+)
+_rate_option = click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Products written per second, at most."
+)
+
 
 @dataclass(frozen=True)
 class IngestArguments:
-    """What the options say."""
+    """Arguments and options of `anthem ingest`."""
 
     index: str
     bundle: str
     corpus: Path | None
-    kind: str | None
+    file_format: str | None
     id_field: str | None
-    fields: tuple[str, ...]
+    text_fields: tuple[str, ...]
     rate: float | None
     follow: bool
     interval: float
@@ -37,73 +48,84 @@ class IngestArguments:
     dead_letter: Path | None
     url: str | None
 
+    @property
+    def dead_letter_path(self) -> Path:
+        """File for failures."""
+        return self.dead_letter or _default_dead_letter_path(self.index)
+
 
 @click.command()
 @click.argument("index")
-@click.option(
-    "--bundle", default="general", show_default=True, help="Folder of a bundle, or the name of one that ships."
-)
+@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
 @click.option(
     "--corpus",
     type=click.Path(exists=True, allow_dash=True, path_type=Path),
     help="Load products: a file, plain or gzipped; a folder with corpus.jsonl[.gz]; - for standard input.",
 )
 @click.option(
-    "--format", "kind", type=click.Choice(("jsonl", "csv", "tsv", "parquet")), help="Of the file; told by its name."
+    "--format",
+    "file_format",
+    type=click.Choice(("jsonl", "csv", "tsv", "parquet")),
+    help="Format of the file; defaults to the one its name suggests.",
 )
-@click.option("--id", "id_field", help="Field or column that names a product; _id or id where none is said.")
+@click.option("--id", "id_field", help="Field or column that holds the product id; defaults to _id or id.")
 @click.option(
-    "--field", "fields", multiple=True, default=("title",), show_default=True, help="Field of the text; repeatable."
+    "--field",
+    "text_fields",
+    multiple=True,
+    default=DEFAULT_TEXT_FIELDS,
+    show_default=True,
+    help="Field of the product text; repeatable.",
 )
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Products written a second, at most.")
-@click.option("--follow", is_flag=True, help="Go on: give vectors to what is written from now on, until interrupted.")
+@_rate_option
+@click.option("--follow", is_flag=True, help="Keep running, and give new and changed products their vectors.")
 @click.option(
-    "--interval", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds between two looks."
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="Seconds between two looks of --follow.",
 )
 @click.option("--slices", type=click.IntRange(1), default=1, show_default=True, help="Processes that share INDEX.")
-@click.option("--beside", is_flag=True, help="Keep vectors of another model, write beside them, and switch at the end.")
-@click.option("--prune", is_flag=True, help="Remove vectors of all models but the current one, at the end.")
-@click.option("--ann", is_flag=True, help="Copy INDEX to INDEX-ann with HNSW graphs, and move its aliases, at the end.")
-@click.option(
-    "--dead-letter",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="File for ids and reasons of what could not be written; INDEX.dead-letter.jsonl where none is said.",
-)
+@click.option("--beside", is_flag=True, help="Keep vectors of another model, write beside them, then switch to these.")
+@click.option("--prune", is_flag=True, help="Then remove the vectors of all models but the current one.")
+@click.option("--ann", is_flag=True, help="Then copy INDEX to INDEX-ann with HNSW graphs and move its aliases there.")
+@_dead_letter_option
 @click.option(
     "--url",
-    help="The cluster, signed in to as docs/permissions.md says; else OPENSEARCH_URL, else the local node.",
+    help="Address of the cluster; defaults to OPENSEARCH_URL, then to the local node. Sign-in: docs/permissions.md.",
 )
 @json_option
 @handle_errors
-def ingest(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 (an option each)
-    """Give the products of INDEX their vectors, in place: missing and stale ones are written, all others left alone.
+def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fields of IngestArguments)
+    """Give the products of INDEX their vectors, in place: missing and stale vectors are written, others skipped.
 
-    With --corpus, products and vectors are loaded from a file; INDEX is created where it does not exist. A product
-    of the file takes the place of one with its id, and the same is left alone.
-    Exit codes: 0 done, 4 a file cannot be used, 6 the cluster refuses or has no such index or field, 8 some products
-    could not be read or written, all others were; the dead-letter file names them.
+    With --corpus, products are loaded from a file together with their vectors; INDEX is created if it does not
+    exist. A product replaces the one with the same id, and is skipped if the two are equal.
+    Exit codes: 0 done; 4 a file cannot be used; 6 the cluster refuses, or has no such index or field; 8 some products
+    could not be read or written, all others were, and the dead-letter file names them.
 
     \b
     Example:
       anthem ingest products
       anthem ingest products --field title --field brand.name --rate 500
       anthem ingest products --corpus corpus.jsonl.gz
-      zcat shop.csv.gz | anthem ingest products --corpus - --format csv --id sku
+      zcat products.csv.gz | anthem ingest products --corpus - --format csv --id sku
       anthem ingest products --follow
       anthem ingest products --bundle bundles/better --beside --prune
     """
     from anthem_ingest.job import check_complete
 
-    report, result, dead = _run_ingest(IngestArguments(**asked))
-    bad = result["bad_lines"]
-    print_result(result, f"{result['index']}: {report}", as_json=as_json)
-    check_complete(report, bad, dead)
+    arguments = IngestArguments(**options)
+    if arguments.corpus and arguments.slices > 1:
+        raise click.UsageError("--slices divides an index, not a file: it cannot be used with --corpus.")
+    report, result = _run_ingest(arguments)
+    print_result(result, f"{arguments.index}: {report}", as_json=as_json)
+    check_complete(report, result["bad_lines"], arguments.dead_letter_path)
 
 
-def _run_ingest(asked: IngestArguments) -> tuple[IngestReport, dict[str, Any], Path]:
-    """Do it: what came of it, as a value and as JSON knows it, and where the dead letters are."""
-    if asked.corpus and asked.slices > 1:
-        raise click.UsageError("--slices share an index, not a file; leave one of --corpus and --slices out.")
+def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any]]:
+    """Run the ingest; returns its report, and the result as a JSON object."""
     from anthem_core.encoding.bundle import load_bundle
     from anthem_core.encoding.encoder import Encoder
     from anthem_core.opensearch.connection import connect
@@ -113,40 +135,44 @@ def _run_ingest(asked: IngestArguments) -> tuple[IngestReport, dict[str, Any], P
     from anthem_ingest.product_files import locate_product_file
     from anthem_ingest.report import DeadLetters
 
-    file = locate_product_file(asked.corpus, asked.kind, asked.id_field) if asked.corpus else None
-    client = connect(asked.url, credentials=True)
-    encoder = Encoder(load_bundle(asked.bundle), threads=os.cpu_count() or 1)
-    names = choose_vector_fields(client, asked.index, encoder.bundle.model, beside=asked.beside)
-    path = asked.dead_letter or Path(f"{asked.index}.dead-letter.jsonl")
-    interval = asked.interval if asked.follow else None
-    steps = IngestSteps(file, asked.slices, beside=asked.beside, prune=asked.prune, ann=asked.ann, interval=interval)
-    with closing(DeadLetters(path)) as dead:
-        work = IngestJob(client, asked.index, encoder, asked.fields, IngestOptions(names, asked.rate, dead))
-        report, bad = run_job(work, steps, asked.bundle, asked.url)
-    result = {"index": asked.index, "model": encoder.bundle.model, "object": names.name}
-    return report, result | report.to_dict() | {"bad_lines": bad}, path
+    corpus, index = arguments.corpus, arguments.index
+    file = locate_product_file(corpus, arguments.file_format, arguments.id_field) if corpus else None
+    client = connect(arguments.url, credentials=True)
+    encoder = Encoder(load_bundle(arguments.bundle), threads=os.cpu_count() or 1)
+    model_id = encoder.bundle.model_id
+    vector_fields = choose_vector_fields(client, index, model_id, beside=arguments.beside)
+    steps = IngestSteps(
+        file,
+        arguments.slices,
+        beside=arguments.beside,
+        prune=arguments.prune,
+        ann=arguments.ann,
+        follow_seconds=arguments.interval if arguments.follow else None,
+    )
+    with closing(DeadLetters(arguments.dead_letter_path)) as dead_letters:
+        options = IngestOptions(vector_fields, arguments.rate, dead_letters, accept_outages=_accepts_outages())
+        job = IngestJob(client, index, encoder, arguments.text_fields, options, arguments.bundle, arguments.url)
+        report, bad_lines = run_job(job, steps)
+    result = {"index": index, "model": model_id, "object": vector_fields.name}
+    return report, result | report.to_dict() | {"bad_lines": bad_lines}
 
 
 @click.command()
 @click.argument("index")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Products written a second, at most.")
-@click.option(
-    "--dead-letter",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="File for ids and reasons of what could not be written; INDEX.dead-letter.jsonl where none is said.",
-)
-@click.option("--url", help="The cluster; else OPENSEARCH_URL, else the local node.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@_rate_option
+@_dead_letter_option
+@click.option("--url", help="Address of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
 @json_option
 @handle_errors
 def remove(
     *, index: str, yes: bool, rate: float | None, dead_letter: Path | None, url: str | None, as_json: bool
 ) -> None:
-    """Take vectors out of the products of INDEX, and our scripts out of the cluster where no other index has vectors.
+    """Remove the vectors from the products of INDEX, and the stored scripts if no other index has vectors.
 
-    Nothing else of a product changes. Empty mapping entries stay until the next reindex.
-    Exit codes: 0 done, 1 not confirmed, 6 the cluster refuses or has no such index, 8 some products could not be
-    written, all others were; the dead-letter file names them.
+    Nothing else in a product changes. Empty mapping entries stay until the next reindex.
+    Exit codes: 0 done; 1 not confirmed; 6 the cluster refuses or has no such index; 8 some products could not be
+    written, all others were, and the dead-letter file names them.
 
     \b
     Example:
@@ -159,13 +185,23 @@ def remove(
     from anthem_ingest.report import DeadLetters
 
     client = connect(url, credentials=True)
-    names, products = preview_removal(client, index)
-    click.echo(f"{index}: {products} products; values of {', '.join(names) or 'no model'} are taken out", err=True)
+    objects, products = preview_removal(client, index)
+    click.echo(f"{index}: {products} products; {', '.join(objects) or 'no vectors'} will be removed", err=True)
     if not yes:
-        click.confirm("Write these products anew?", abort=True, err=True)
-    with closing(DeadLetters(dead_letter or Path(f"{index}.dead-letter.jsonl"))) as dead:
+        click.confirm("Rewrite these products?", abort=True, err=True)
+    with closing(DeadLetters(dead_letter or _default_dead_letter_path(index))) as dead_letters:
+        options = IngestOptions(rate=rate, dead_letters=dead_letters, accept_outages=_accepts_outages())
         with progress("Removing", products) as advance:
-            removal = remove_from_index(client, index, advance, IngestOptions(rate=rate, dead=dead))
-        print_result(removal.to_dict(), f"{index}: {removal}", as_json=as_json)
-        if removal.failed:
-            raise PartialError(f"{removal.failed} products could not be written; {dead.path} names each and why.")
+            removal = remove_from_index(client, index, advance, options)
+    print_result(removal.to_dict(), f"{index}: {removal}", as_json=as_json)
+    if removal.failed:
+        raise PartialError(f"{removal.failed} products could not be written. {dead_letters.path} names each and why.")
+
+
+def _default_dead_letter_path(index: str) -> Path:
+    return Path(f"{index}.dead-letter.jsonl")
+
+
+def _accepts_outages() -> bool:
+    """Whether mapping changes are allowed on releases where they make shards fail for a moment; docs/clusters.md."""
+    return bool(os.environ.get("ANTHEM_ACCEPT_OUTAGES"))

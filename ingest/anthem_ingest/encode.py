@@ -1,4 +1,4 @@
-"""From products to bulk actions, a page at a time: what is current is skipped, the rest is encoded together."""
+"""Turns products into bulk actions, a page at a time: current products are skipped, the others encoded in one batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.encoding.tokenizer import extract_trigrams
-from anthem_core.opensearch.schema import VectorFields, product_text
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, VectorFields, product_text
 from anthem_ingest.actions import (
     PRODUCTS_PER_PAGE,
     BulkAction,
@@ -29,74 +29,87 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LoadTarget:
-    """Where whole products go: an index, and a look at those it has already, by their ids."""
-
-    index: str
-    known: Callable[[Sequence[str]], Mapping[str, IndexHit]]
-
-
-@dataclass(frozen=True)
 class VectorBuilder:
-    """How a product gets its point: by which encoder, from the text of which fields, kept under which names."""
+    """Computes the vectors of products: which encoder, from which text fields, stored in which vector fields."""
 
     encoder: Encoder
-    fields: tuple[str, ...] = ("title",)
-    names: VectorFields = field(default_factory=VectorFields)
+    text_fields: tuple[str, ...] = DEFAULT_TEXT_FIELDS
+    vector_fields: VectorFields = field(default_factory=VectorFields)
 
-    def documents(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Partial document with the point of each text; an empty one for a text without letters or digits."""
-        worded = [bool(extract_trigrams(text, 1)) for text in texts]
-        points = iter(self.encoder.products([text for text, has_words in zip(texts, worded, strict=True) if has_words]))
-        model = self.encoder.bundle.model
+    @property
+    def model_id(self) -> str:
+        """Id of the model that computes the vectors."""
+        return self.encoder.bundle.model_id
+
+    def build(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Partial document with the vector of each text; empty for a text without letters or digits."""
+        has_words = [bool(extract_trigrams(text, 1)) for text in texts]
+        encodable = [text for text, is_encodable in zip(texts, has_words, strict=True) if is_encodable]
+        points = iter(self.encoder.encode_products(encodable))
         return [
-            self.names.document(next(points), model, text) if has_words else {}
-            for text, has_words in zip(texts, worded, strict=True)
+            self.vector_fields.document(next(points), self.model_id, text) if is_encodable else {}
+            for text, is_encodable in zip(texts, has_words, strict=True)
         ]
 
 
+@dataclass(frozen=True)
+class LoadTarget:
+    """Index that whole products are written to, and a function that looks up its present products by id."""
+
+    index: str
+    look_up: Callable[[Sequence[str]], Mapping[str, IndexHit]]
+
+
 def plan_updates(
-    pages: Iterable[Sequence[IndexHit]], recipe: VectorBuilder, tally: IngestTally, advance: Callable[[int], object]
+    pages: Iterable[Sequence[IndexHit]], builder: VectorBuilder, tally: IngestTally, advance: Callable[[int], object]
 ) -> Iterator[BulkAction]:
-    """Bulk updates for the hits whose point is missing or stale; a point whose text has gone is taken away."""
-    names, model = recipe.names, recipe.encoder.bundle.model
+    """Bulk updates for hits whose vector is missing or stale; a product that lost its text loses its vector."""
+    vector_fields = builder.vector_fields
     for hits in pages:
-        pairs = [(hit, product_text(hit["_source"], recipe.fields)) for hit in hits]
-        due = [(hit, text) for hit, text in pairs if not is_current(hit, names, model, text)]
+        texts = [product_text(hit["_source"], builder.text_fields) for hit in hits]
+        due = [
+            (hit, text)
+            for hit, text in zip(hits, texts, strict=True)
+            if not is_current(hit, vector_fields, builder.model_id, text)
+        ]
         tally.skipped += len(hits) - len(due)
-        for (hit, _), document in zip(due, recipe.documents([text for _, text in due]), strict=True):
-            if document:
-                yield build_update_action(hit, document)
-            elif has_vector_data(hit, names):
-                yield tally.marked(build_update_action(hit, {names.name: None}))
+        for (hit, _), partial_document in zip(due, builder.build([text for _, text in due]), strict=True):
+            if partial_document:
+                yield build_update_action(hit, partial_document)
+            elif has_vector_data(hit, vector_fields):
+                yield tally.mark_without_vector(build_update_action(hit, {vector_fields.name: None}))
             else:
                 tally.empty += 1
         advance(len(hits))
 
 
 def plan_loads(
-    products: Iterable[ProductDocument],
-    recipe: VectorBuilder,
+    documents: Iterable[ProductDocument],
+    builder: VectorBuilder,
     tally: IngestTally,
     target: LoadTarget,
     advance: Callable[[int], object],
 ) -> Iterator[BulkAction]:
-    """Bulk actions that write whole products, each with its point where its text gives one; the same are skipped."""
-    rest, names, model = iter(products), recipe.names, recipe.encoder.bundle.model
-    while page := list(islice(rest, PRODUCTS_PER_PAGE)):
-        good = [product for product in page if not _reject_invalid_id(product, tally)]
-        known = target.known([product.id for product in good])
-        pairs = [(product, product_text(product.source, recipe.fields)) for product in good]
-        due = [(new, text) for new, text in pairs if not is_unchanged(known.get(new.id), new, names, model, text)]
-        tally.skipped += len(good) - len(due)
-        for (product, _), point in zip(due, recipe.documents([text for _, text in due]), strict=True):
-            action = build_index_action(target.index, product.id, {**product.source, **point})
-            yield action if point else tally.marked(action)
+    """Bulk actions that write whole products, with a vector if their text has words; unchanged ones are skipped."""
+    remaining = iter(documents)
+    while page := list(islice(remaining, PRODUCTS_PER_PAGE)):
+        valid = [document for document in page if _has_valid_id(document, tally)]
+        present = target.look_up([document.id for document in valid])
+        texts = [product_text(document.source, builder.text_fields) for document in valid]
+        due = [
+            (document, text)
+            for document, text in zip(valid, texts, strict=True)
+            if not is_unchanged(present.get(document.id), document, builder.vector_fields, builder.model_id, text)
+        ]
+        tally.skipped += len(valid) - len(due)
+        for (document, _), vector_part in zip(due, builder.build([text for _, text in due]), strict=True):
+            action = build_index_action(target.index, document.id, {**document.source, **vector_part})
+            yield action if vector_part else tally.mark_without_vector(action)
         advance(len(page))
 
 
-def _reject_invalid_id(product: ProductDocument, tally: IngestTally) -> bool:
-    why = invalid_id_reason(product.id)
-    if why:
-        tally.fail(product.id, why)
-    return why is not None
+def _has_valid_id(document: ProductDocument, tally: IngestTally) -> bool:
+    reason = invalid_id_reason(document.id)
+    if reason:
+        tally.count_failed(document.id, reason)
+    return reason is None

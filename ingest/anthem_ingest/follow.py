@@ -1,21 +1,21 @@
-"""Keeps an index current: what was written since the last look is read, and gets its vector where that is due.
+"""Keeps an index current: products written since the last look are read, and get a vector if one is due.
 
-OpenSearch numbers the writes to each shard. All up to the shard's global checkpoint are there and stay, so a look reads
-the products whose number lies between two checkpoints: a feed that indexes whole documents and so erases vectors, a
-partial update of a title and a new product are found alike, whatever the size of the index.
+OpenSearch numbers the writes to each shard, and a shard never loses a write up to its global checkpoint. A look reads
+the products whose sequence number lies between two checkpoints, whatever the size of the index. This finds new
+products, changed titles, and whole documents from a feed that erased the vector.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_ingest import index_io
 from anthem_ingest.encode import VectorBuilder
-from anthem_ingest.ingest import update_vectors
+from anthem_ingest.ingest import prepare_index, update_vectors
 from anthem_ingest.report import IngestTally
 
 if TYPE_CHECKING:
@@ -28,32 +28,34 @@ if TYPE_CHECKING:
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.report import IngestReport
 
+_NO_CHECKPOINT = -1  # below the first sequence number
+
 
 @dataclass(frozen=True, slots=True)
 class ShardCheckpoints:
-    """How far an index has been read: the number of the last write to each shard, and which index it was."""
+    """How far an index has been read: its UUID, and the last sequence number that was read of each shard."""
 
-    uuid: str
-    shards: dict[str, int]
+    uuid: str = ""
+    shards: dict[str, int] = field(default_factory=dict)
 
 
 @cluster_errors()
 def read_checkpoints(client: OpenSearch, index: str) -> ShardCheckpoints:
-    """Global checkpoint of each shard, as its primary knows it.
+    """Global checkpoint of each shard of an index, as its primary knows it.
 
     Raises:
         ClusterError: A shard has no primary, or the cluster refuses.
     """
-    ((_, found),) = client.indices.stats(index=index, metric="docs", level="shards")["indices"].items()
+    ((_, stats),) = client.indices.stats(index=index, metric="docs", level="shards")["indices"].items()
     primaries = {
         shard: copy["seq_no"]["global_checkpoint"]
-        for shard, copies in found["shards"].items()
+        for shard, copies in stats["shards"].items()
         for copy in copies
         if copy["routing"]["primary"]
     }
-    if len(primaries) < len(found["shards"]):
-        raise ClusterError(f"Index '{index}' has a shard without a primary; look at GET _cat/shards/{index}")
-    return ShardCheckpoints(found["uuid"], primaries)
+    if len(primaries) < len(stats["shards"]):
+        raise ClusterError(f"Index '{index}' has a shard without a primary; see GET _cat/shards/{index}")
+    return ShardCheckpoints(stats["uuid"], primaries)
 
 
 @cluster_errors()
@@ -61,45 +63,52 @@ def catch_up(
     client: OpenSearch,
     index: str,
     encoder: Encoder,
-    fields: Sequence[str],
+    text_fields: Sequence[str],
     options: IngestOptions,
-    seen: ShardCheckpoints,
+    last: ShardCheckpoints,
 ) -> tuple[IngestReport, ShardCheckpoints]:
-    """Give vectors to the products written since an index was seen, all where it is another now; how far that was.
+    """Give vectors to the products written since the last look; returns the report and how far it read.
+
+    All products are read if an index with this name has been created since.
 
     Raises:
         ClusterError: The cluster refuses or does not answer.
     """
-    now = read_checkpoints(client, index)
-    before = seen.shards if seen.uuid == now.uuid else {}
-    recipe, tally = VectorBuilder(encoder, tuple(fields), options.names), IngestTally(dead=options.dead)
-    due = {shard: before.get(shard, -1) for shard, last in now.shards.items() if last > before.get(shard, -1)}
-    if due:
+    builder = VectorBuilder(encoder, tuple(text_fields), options.vector_fields)
+    tally = IngestTally(dead_letters=options.dead_letters)
+    current = read_checkpoints(client, index)
+    if last.uuid != current.uuid:
+        prepare_index(client, index, encoder.bundle, text_fields=text_fields, options=options)
+        last = ShardCheckpoints(current.uuid)
+    read_until = {shard: last.shards.get(shard, _NO_CHECKPOINT) for shard in current.shards}
+    changed = {shard: number for shard, number in read_until.items() if current.shards[shard] > number}
+    if changed:
         index_io.refresh_index(client, index)
-        update_vectors(client, index, recipe, tally, rate=options.rate, pages=_read_changes(client, index, recipe, due))
-    return tally.report(), now
+        pages = _read_changes(client, index, builder, changed)
+        update_vectors(client, index, builder, tally, rate=options.rate, pages=pages)
+    return tally.report(), current
 
 
 def _read_changes(
-    client: OpenSearch, index: str, recipe: VectorBuilder, since: dict[str, int]
+    client: OpenSearch, index: str, builder: VectorBuilder, read_until: dict[str, int]
 ) -> Iterator[list[IndexHit]]:
-    for shard, number in since.items():
-        part = index_io.ReadScope({"range": {"_seq_no": {"gt": number}}}, preference=f"_shards:{shard}|_primary")
-        yield from index_io.read_product_pages(client, index, recipe.fields, recipe.names, part)
+    for shard, number in read_until.items():
+        scope = index_io.ReadScope({"range": {"_seq_no": {"gt": number}}}, preference=f"_shards:{shard}|_primary")
+        yield from index_io.read_product_pages(client, index, builder.text_fields, builder.vector_fields, scope)
 
 
 def follow_index(
     look: Callable[[ShardCheckpoints], tuple[IngestReport, ShardCheckpoints]],
-    seen: ShardCheckpoints,
-    interval: float,
-    tell: Callable[[IngestReport | ClusterError], object],
+    last: ShardCheckpoints,
+    interval_seconds: float,
+    notify: Callable[[IngestReport | ClusterError], object],
 ) -> NoReturn:
-    """Look again and again, `interval` seconds apart, until interrupted; a cluster that is away is waited for."""
+    """Look again after every interval until interrupted; while the cluster is away, its error is passed to `notify`."""
     while True:
-        time.sleep(interval)
+        time.sleep(interval_seconds)
         try:
-            report, seen = look(seen)
+            report, last = look(last)
         except ClusterError as error:
-            tell(error)
+            notify(error)
         else:
-            tell(report)
+            notify(report)

@@ -1,23 +1,29 @@
-"""The one place that talks to the cluster: describes, maps, reads pages, writes in bulk."""
+"""Everything ingest sends to a cluster: describes an index, changes its mapping, reads it in pages, writes in bulk."""
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary
 
-from opensearchpy.exceptions import NotFoundError, TransportError
+from opensearchpy.exceptions import AuthorizationException, NotFoundError, TransportError
 from opensearchpy.helpers import scan, streaming_bulk
-from tenacity import Retrying, retry_if_exception, retry_if_result, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_base,
+    retry_if_exception,
+    retry_if_result,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_info
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, SHARD_DOC_SORT, Release, parse_release
 from anthem_ingest.actions import MATCH_ALL, PRODUCTS_PER_PAGE, BulkAction, IndexHit, build_read_body
-from anthem_ingest.mapping import IndexDescription, build_missing_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,91 +32,97 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from anthem_core.opensearch.schema import VectorFields
+    from anthem_ingest.mapping import IndexDescription
     from anthem_ingest.report import IngestTally
 
 BulkItemStatus: TypeAlias = int | str
-BulkItem: TypeAlias = dict[str, Any]  # what a bulk request answers of one action
+BulkItem: TypeAlias = dict[str, Any]  # the part of a bulk response that belongs to one action
 
-VIEW_KEEP_ALIVE = "10m"  # how long the cluster keeps its view of the index after each page
+VIEW_KEEP_ALIVE = "10m"  # how long the cluster keeps a point in time or scroll after each page
 BULK_CHUNK_BYTES = 8_000_000  # hosted clusters refuse requests of 10 MB
-REQUEST_TIMEOUT_SECONDS = 120  # for one request
-MAX_ATTEMPTS = 9  # at what a busy cluster refuses: about three minutes
-LOST_VIEW_MESSAGES = (
-    "No search context found",
-    "no node found for id",
-    "Node not connected",
-)  # the view went with its node
-MAX_WAIT_SECONDS = 60.0  # seconds between two of them
+REQUEST_TIMEOUT_SECONDS = 120
+MAX_ATTEMPTS = 9  # about three minutes
+MAX_WAIT_SECONDS = 60.0  # between two attempts
+# Reasons OpenSearch gives if the node that held a point in time is gone.
+LOST_VIEW_MESSAGES = ("No search context found", "no node found for id", "Node not connected")
 
-CHANGED_STATUSES: frozenset[BulkItemStatus] = frozenset({409, 404})  # or gone
+CHANGED_STATUSES: frozenset[BulkItemStatus] = frozenset({409, 404})  # the product has changed, or was deleted
 BUSY_STATUSES: frozenset[BulkItemStatus] = frozenset({429, 502, 503, 504, "TIMEOUT", "N/A"})
-# Of a whole request: one product spoils it, or all together are too large.
+# Of a whole bulk request: one product invalidates it, or it is too large.
 _REJECTED_REQUEST_STATUSES = frozenset({400, 413})
-_FATAL_STATUSES = frozenset({401, 403, "N/A"})  # of a whole request: the next will fare no better
+# Of a whole bulk request: the next one would fail alike.
+_FATAL_STATUSES = frozenset({401, 403, "N/A"})
 
-# Random within a range that doubles: writers that were refused together do not come back together.
+# Random within a range that doubles, so that writers refused together do not come back together.
 _backoff = wait_random_exponential(multiplier=1, max=MAX_WAIT_SECONDS)
 
-
-_releases: WeakKeyDictionary[OpenSearch, Release] = WeakKeyDictionary()  # what each cluster said, asked once
+_log = logging.getLogger(__name__)
 
 
 def read_release(client: OpenSearch) -> Release:
     """Release of the cluster.
 
     Raises:
-        ClusterError: It is no OpenSearch, or one that is too old.
+        ClusterError: The cluster is not OpenSearch, or too old.
     """
-    if client not in _releases:
-        _releases[client] = parse_release(cluster_info(client))
-    return _releases[client]
+    return parse_release(cluster_info(client))
 
 
 def describe_index(client: OpenSearch, index: str) -> dict[str, Any] | None:
-    """Return what the cluster says about an index or alias, None where there is none of this name."""
+    """Response to `GET /<index>` for an index or alias; None if it does not exist."""
     try:
-        answer: dict[str, Any] = client.indices.get(index=index)
+        response: dict[str, Any] = client.indices.get(index=index)
     except NotFoundError:
         return None
-    return answer
-
-
-def add_missing_mapping(client: OpenSearch, index: IndexDescription, names: VectorFields, dimension: int) -> None:
-    """Add the fields that the index lacks, if any."""
-    body = build_missing_mapping(index, names, dimension)
-    if body:
-        put_mapping(client, index.name, body)
+    return response
 
 
 def put_mapping(client: OpenSearch, index: str, body: Mapping[str, Any]) -> None:
-    """Change a mapping, and wait until all shards answer again where that takes them out for a moment."""
+    """Change a mapping; on releases where that makes shards fail for a moment, wait until all answer again."""
     client.indices.put_mapping(index=index, body=body)
     if not read_release(client).has(SAFE_MAPPING_CHANGES):
-        missing = retry_if_exception(_is_busy) | retry_if_result(lambda answer: answer["_shards"]["failed"] > 0)
-        attempts = Retrying(
-            retry=missing, wait=_backoff, stop=stop_after_attempt(MAX_ATTEMPTS), retry_error_callback=_last_result
-        )
-        attempts(client.count, index=index)
+        is_unavailable = retry_if_exception(_is_busy) | retry_if_result(lambda count: count["_shards"]["failed"] > 0)
+        _retrying(is_unavailable)(client.count, index=index)
+
+
+def replace_meta(
+    client: OpenSearch, index: IndexDescription, meta: Mapping[str, Any], *, accept_outages: bool = False
+) -> None:
+    """Replace a mapping's `_meta` if it differs; log a warning if the cluster forbids it or shards would fail."""
+    if meta == index.meta:
+        return
+    warning = "Index '%s': the record of ingested text fields (_meta.anthem) was not updated: %s."
+    if not (accept_outages or index.knn or read_release(client).has(SAFE_MAPPING_CHANGES)):
+        _log.warning(warning, index.name, "on this release a mapping change would make its shards fail for a moment")
+        return
+    try:
+        put_mapping(client, index.name, {"_meta": meta})
+    except AuthorizationException:
+        _log.warning(warning, index.name, "the cluster forbids changing the mapping (indices:admin/mapping/put)")
 
 
 def count_products(client: OpenSearch, index: str, query: Mapping[str, Any]) -> int:
-    """Number of products that match."""
+    """Number of products that match a query."""
     return int(client.count(index=index, body={"query": query})["count"])
 
 
 def get_products(client: OpenSearch, index: str, ids: Sequence[str]) -> dict[str, IndexHit]:
-    """Products of an index as they are now, refreshed or not, by id; those that are not there are left out."""
+    """Present state of products by id, refreshed or not; ids that do not exist are omitted."""
     if not ids:
         return {}
-    found = _call_with_retries(
-        client.mget, index=index, body={"ids": list(dict.fromkeys(ids))}, request_timeout=REQUEST_TIMEOUT_SECONDS
-    )
-    return {hit["_id"]: hit for hit in found["docs"] if hit.get("found")}
+    body = {"ids": list(dict.fromkeys(ids))}
+    response = _call_with_retries(client.mget, index=index, body=body, request_timeout=REQUEST_TIMEOUT_SECONDS)
+    return {hit["_id"]: hit for hit in response["docs"] if hit.get("found")}
+
+
+def refresh_index(client: OpenSearch, index: str) -> None:
+    """Make searches see all writes; on a large index this takes longer than the client's usual timeout."""
+    client.indices.refresh(index=index, request_timeout=REQUEST_TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadScope:
-    """Products of an index to read: those of a query, of one of several slices, or of some shards; or all."""
+    """Which products of an index to read: those of a query, of one slice (number, total), or of some shards."""
 
     query: Mapping[str, Any] = field(default_factory=lambda: MATCH_ALL)
     slice: tuple[int, int] | None = None
@@ -118,45 +130,51 @@ class ReadScope:
 
 
 def read_product_pages(
-    client: OpenSearch, index: str, fields: Sequence[str], names: VectorFields, part: ReadScope = ReadScope()
+    client: OpenSearch,
+    index: str,
+    text_fields: Sequence[str],
+    vector_fields: VectorFields,
+    scope: ReadScope = ReadScope(),
 ) -> Iterator[list[IndexHit]]:
-    """Read products of an index as it is now, a page at a time; a lost shard is an error, never a gap."""
-    yield from read_pages(client, index, build_read_body(fields, names, part.query), part)
+    """Read products of an index, without their vectors, a page at a time; a lost shard is an error, never a gap."""
+    yield from read_pages(client, index, build_read_body(text_fields, vector_fields, scope.query), scope)
 
 
 def read_pages(
-    client: OpenSearch, index: str, body: dict[str, Any], part: ReadScope = ReadScope()
+    client: OpenSearch, index: str, body: dict[str, Any], scope: ReadScope = ReadScope()
 ) -> Iterator[list[IndexHit]]:
-    """Hits of a body, page by page, from one view of the index; of `part`, the slice and the preference count."""
-    if part.slice:
-        body = body | {"slice": dict(zip(("id", "max"), part.slice, strict=True))}
-    walk = _read_by_point_in_time if read_release(client).has(SHARD_DOC_SORT) else _read_by_scroll
-    yield from walk(client, index, body, {"preference": part.preference} if part.preference else {})
+    """Read the hits of a search body a page at a time, as of now; of `scope`, only slice and preference are used."""
+    if scope.slice:
+        body = body | {"slice": dict(zip(("id", "max"), scope.slice, strict=True))}
+    read = _read_by_point_in_time if read_release(client).has(SHARD_DOC_SORT) else _read_by_scroll
+    yield from read(client, index, body, {"preference": scope.preference} if scope.preference else {})
 
 
 def _read_by_point_in_time(
     client: OpenSearch, index: str, body: dict[str, Any], preference: dict[str, str]
 ) -> Iterator[list[IndexHit]]:
-    """Each page is asked for by the last of the one before: one that failed is asked for again and none is missed."""
-    options = {"keep_alive": VIEW_KEEP_ALIVE, "allow_partial_pit_creation": "false", **preference}
-    view = client.create_pit(index=index, params=options)["pit_id"]
+    """Each page starts after the last hit of the page before, so a failed request can be repeated without a gap."""
+    view_options = {"keep_alive": VIEW_KEEP_ALIVE, "allow_partial_pit_creation": "false", **preference}
+    view = client.create_pit(index=index, params=view_options)["pit_id"]
     body = body | {"size": PRODUCTS_PER_PAGE, "sort": [{"_shard_doc": "asc"}], "track_total_hits": False}
     try:
         while True:
-            answer = _call_with_retries(
-                client.search, body=body | {"pit": {"id": view, "keep_alive": VIEW_KEEP_ALIVE}}, request_timeout=REQUEST_TIMEOUT_SECONDS,
+            response = _call_with_retries(
+                client.search,
+                body=body | {"pit": {"id": view, "keep_alive": VIEW_KEEP_ALIVE}},
                 params={"allow_partial_search_results": "false"},
-            )  # fmt: skip
-            hits, view = answer["hits"]["hits"], answer.get("pit_id", view)
+                request_timeout=REQUEST_TIMEOUT_SECONDS,
+            )
+            hits, view = response["hits"]["hits"], response.get("pit_id", view)
             if not hits:
                 return
             yield hits
             body["search_after"] = hits[-1]["sort"]
     except TransportError as error:
-        if any(sign in str(error.info) for sign in LOST_VIEW_MESSAGES):
+        if any(message in str(error.info) for message in LOST_VIEW_MESSAGES):
             raise ClusterError(
-                "A node of the cluster went away, and with it the view of the index that was read. "
-                "Run ingest again: what is written is skipped."
+                "A node of the cluster went away, and with it the view of the index that was being read. "
+                "Run the command again: products already written are skipped."
             ) from error
         raise
     finally:
@@ -166,32 +184,16 @@ def _read_by_point_in_time(
 def _read_by_scroll(
     client: OpenSearch, index: str, body: dict[str, Any], preference: dict[str, str]
 ) -> Iterator[list[IndexHit]]:
-    """For clusters before 3.3, where a point in time has no order of its own."""
-    options: dict[str, Any] = {
-        "size": PRODUCTS_PER_PAGE,
-        "scroll": VIEW_KEEP_ALIVE,
-        "allow_partial_search_results": False,
-        **preference,
-    }
-    with closing(scan(client, body, index=index, request_timeout=REQUEST_TIMEOUT_SECONDS, **options)) as hits:
+    """For releases before 3.3, which cannot sort a point in time by `_shard_doc`."""
+    options: dict[str, Any] = {"scroll": VIEW_KEEP_ALIVE, "allow_partial_search_results": False, **preference}
+    hits = scan(client, body, index=index, size=PRODUCTS_PER_PAGE, request_timeout=REQUEST_TIMEOUT_SECONDS, **options)
+    with closing(hits):
         while page := list(islice(hits, PRODUCTS_PER_PAGE)):
             yield page
 
 
-def _is_busy(error: BaseException) -> bool:
-    return isinstance(error, TransportError) and error.status_code in BUSY_STATUSES
-
-
-def _call_with_retries(call: Any, **options: Any) -> Any:  # noqa: ANN401 (a method of the client, and its answer)
-    """Answer of a request that may be sent more than once, also to a cluster that is busy at first."""
-    attempts = Retrying(
-        retry=retry_if_exception(_is_busy), wait=_backoff, stop=stop_after_attempt(MAX_ATTEMPTS), reraise=True
-    )
-    return attempts(call, **options)
-
-
 def throttle(actions: Iterable[BulkAction], rate: float | None) -> Iterator[BulkAction]:
-    """The same actions, at most `rate` a second."""
+    """The same actions, at most `rate` per second."""
     started = time.monotonic()
     for number, action in enumerate(actions):
         if rate:
@@ -200,7 +202,7 @@ def throttle(actions: Iterable[BulkAction], rate: float | None) -> Iterator[Bulk
 
 
 def chunk_size_for_rate(rate: float | None) -> int:
-    """Actions in one request, so that at a rate there is about one request a second."""
+    """Actions per request that make about one request per second at this rate."""
     return PRODUCTS_PER_PAGE if rate is None else max(1, min(PRODUCTS_PER_PAGE, round(rate)))
 
 
@@ -208,88 +210,84 @@ def write_actions(
     client: OpenSearch,
     actions: Iterable[BulkAction],
     tally: IngestTally,
-    again: frozenset[BulkItemStatus],
+    retry_statuses: frozenset[BulkItemStatus] = frozenset(),
     *,
-    chunk: int = PRODUCTS_PER_PAGE,
+    chunk_size: int = PRODUCTS_PER_PAGE,
 ) -> None:
-    """Send actions in bulk and count what came of them; ids of those that end in a status of `again` are kept.
+    """Send actions in bulk and count their results; the ids of those that end in a retry status are kept.
 
-    What a busy cluster refuses is sent again, later and later. A request that is refused as a whole is sent again
-    in halves, until what spoils it stands alone.
+    Actions that a busy cluster refuses are sent again after growing waits. A request that is rejected as a whole is
+    sent again in halves, until the product that invalidates it is alone.
 
     Raises:
         TransportError: The cluster refuses or does not answer a whole request.
     """
-    rest = iter(actions)
-    while batch := list(islice(rest, chunk)):
-        spoilt = _write_batch(client, batch, tally, again)
-        if spoilt:
-            write_actions(client, spoilt, tally, again, chunk=max(1, len(spoilt) // 2))
+    remaining = iter(actions)
+    while batch := list(islice(remaining, chunk_size)):
+        rejected = _write_batch(client, batch, tally, retry_statuses)
+        if rejected:
+            write_actions(client, rejected, tally, retry_statuses, chunk_size=max(1, len(rejected) // 2))
 
 
 def _write_batch(
-    client: OpenSearch, batch: list[BulkAction], tally: IngestTally, again: frozenset[BulkItemStatus]
+    client: OpenSearch, batch: list[BulkAction], tally: IngestTally, retry_statuses: frozenset[BulkItemStatus]
 ) -> list[BulkAction]:
-    """Write what can be written of a batch; return what was refused with its whole request."""
-    spoilt: list[BulkAction] = []
-    for action, item in _send_until_settled(client, batch):
+    """Write a batch; returns the actions whose whole request was rejected."""
+    rejected: list[BulkAction] = []
+    for action, item in _send_until_accepted(client, batch):
         if "error" not in item:
-            tally.succeed(item["_id"])
+            tally.count_written(item["_id"])
         elif len(batch) > 1 and "exception" in item and item["status"] in _REJECTED_REQUEST_STATUSES:
-            spoilt.append(action)
+            rejected.append(action)
         else:
-            _handle_refusal(item, tally, again)
-    return spoilt
+            _count_refusal(item, tally, retry_statuses)
+    return rejected
 
 
-def _send_until_settled(client: OpenSearch, batch: list[BulkAction]) -> list[tuple[BulkAction, BulkItem]]:
-    """Actions with what became of each in the end; only those refused as too much are sent again."""
-    settled: list[tuple[BulkAction, BulkItem]] = []
-    left = batch
+# `streaming_bulk` has retries of its own, but without jitter and for status 429 alone.
+def _send_until_accepted(client: OpenSearch, batch: list[BulkAction]) -> list[tuple[BulkAction, BulkItem]]:
+    """Each action with its final result; only actions that the cluster was too busy for are sent again."""
+    done: list[tuple[BulkAction, BulkItem]] = []
+    waiting = batch
 
-    def send() -> list[tuple[BulkAction, BulkItem]]:
-        nonlocal left
-        pairs = list(zip(left, _send_bulk(client, left), strict=True))
-        busy = [pair for pair in pairs if pair[1]["status"] in BUSY_STATUSES]
-        settled.extend(pair for pair in pairs if pair[1]["status"] not in BUSY_STATUSES)
-        left = [action for action, _ in busy]
-        return busy
+    def send_waiting() -> list[tuple[BulkAction, BulkItem]]:
+        nonlocal waiting
+        results = list(zip(waiting, _send_bulk(client, waiting), strict=True))
+        refused = [result for result in results if result[1]["status"] in BUSY_STATUSES]
+        done.extend(result for result in results if result[1]["status"] not in BUSY_STATUSES)
+        waiting = [action for action, _ in refused]
+        return refused
 
-    attempts = Retrying(
-        retry=retry_if_result(bool),
-        wait=_backoff,
-        stop=stop_after_attempt(MAX_ATTEMPTS),
-        retry_error_callback=_last_result,
-    )
-    still_busy = attempts(send)
-    return settled + still_busy
-
-
-def _last_result(state: RetryCallState) -> Any:  # noqa: ANN401 (whatever was tried)
-    return state.outcome.result() if state.outcome else []
+    still_refused = _retrying(retry_if_result(bool))(send_waiting)
+    return done + still_refused
 
 
 def _send_bulk(client: OpenSearch, actions: Sequence[BulkAction]) -> Iterator[BulkItem]:
-    """Send actions once; what became of each, in their order."""
+    """Send actions once; the result of each, in order."""
     results = streaming_bulk(
-        client, actions, chunk_size=len(actions), max_chunk_bytes=BULK_CHUNK_BYTES, raise_on_error=False,
-        raise_on_exception=False, request_timeout=REQUEST_TIMEOUT_SECONDS,
-    )  # fmt: skip
+        client,
+        actions,
+        chunk_size=len(actions),
+        max_chunk_bytes=BULK_CHUNK_BYTES,
+        raise_on_error=False,
+        raise_on_exception=False,
+        request_timeout=REQUEST_TIMEOUT_SECONDS,
+    )
     for _, result in results:
         (item,) = result.values()
         yield item
 
 
-def _handle_refusal(item: BulkItem, tally: IngestTally, again: frozenset[BulkItemStatus]) -> None:
+def _count_refusal(item: BulkItem, tally: IngestTally, retry_statuses: frozenset[BulkItemStatus]) -> None:
     if "exception" in item and item["status"] in _FATAL_STATUSES:
         raise item["exception"]
-    if item["status"] in again:
-        tally.again.append(item["_id"])
+    if item["status"] in retry_statuses:
+        tally.retry_ids.append(item["_id"])
     else:
-        tally.fail(item["_id"], _item_reason(item))
+        tally.count_failed(item["_id"], _refusal_reason(item))
 
 
-def _item_reason(item: BulkItem) -> str:
+def _refusal_reason(item: BulkItem) -> str:
     error = item.get("error")
     if not isinstance(error, dict):
         return str(error)
@@ -297,6 +295,24 @@ def _item_reason(item: BulkItem) -> str:
     return str(error.get("reason", error)) + (f" ({cause})" if cause else "")
 
 
-def refresh_index(client: OpenSearch, index: str) -> None:
-    """Let searches see what was written; on a large index this takes longer than a search may."""
-    client.indices.refresh(index=index, request_timeout=REQUEST_TIMEOUT_SECONDS)
+def _call_with_retries(call: Any, **arguments: Any) -> Any:  # noqa: ANN401 (a method of the client, and its response)
+    """Response to a request that can safely be repeated; repeated while the cluster is busy."""
+    return _retrying(retry_if_exception(_is_busy))(call, **arguments)
+
+
+def _retrying(condition: retry_base) -> Retrying:
+    """Attempts after growing waits while the condition holds; the last result is returned, a last error raised."""
+    return Retrying(
+        retry=condition,
+        wait=_backoff,
+        stop=stop_after_attempt(MAX_ATTEMPTS),
+        retry_error_callback=_last_result,
+    )
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, TransportError) and error.status_code in BUSY_STATUSES
+
+
+def _last_result(state: RetryCallState) -> Any:  # noqa: ANN401 (the result of any call)
+    return state.outcome.result() if state.outcome else []

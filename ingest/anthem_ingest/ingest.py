@@ -1,20 +1,19 @@
-"""Points for the products of an index, or products and points together: the Python side of `anthem ingest`."""
+"""Gives the products of an index their vectors, or loads products with vectors: the Python API of `anthem ingest`."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, VectorFields, with_ingest_meta
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
 from anthem_ingest import index_io
 from anthem_ingest.actions import MATCH_ALL, ProductDocument, build_product_source, check_beir_fields
 from anthem_ingest.encode import LoadTarget, VectorBuilder, plan_loads, plan_updates
-from anthem_ingest.mapping import (  # fmt: skip
+from anthem_ingest.mapping import (
     BYTES_PER_COORDINATE,
     IndexDescription,
     build_missing_mapping,
@@ -29,7 +28,7 @@ from anthem_ingest.mapping import (  # fmt: skip
 from anthem_ingest.report import DeadLetters, IndexSurvey, IngestReport, IngestTally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from opensearchpy import OpenSearch
 
@@ -39,23 +38,31 @@ if TYPE_CHECKING:
     from anthem_ingest.actions import IndexHit
 
 DEFAULT_VECTOR_FIELDS = VectorFields()
-MAX_IDS_PER_QUERY = 10_000  # in one query; OpenSearch takes 65 536 terms
+MAX_IDS_PER_QUERY = 10_000  # OpenSearch accepts 65,536 terms
 
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """How an ingest goes about it: names of the fields, products a second at most, where failures are written."""
+    """Options of an ingest.
 
-    names: VectorFields = DEFAULT_VECTOR_FIELDS
+    Attributes:
+        vector_fields: Where the index holds the vectors.
+        rate: Products written per second, at most; no limit if None.
+        dead_letters: File that gets every product that could not be written.
+        accept_outages: Change the mapping even on a release where that makes shards fail for a moment.
+    """
+
+    vector_fields: VectorFields = DEFAULT_VECTOR_FIELDS
     rate: float | None = None
-    dead: DeadLetters | None = None
+    dead_letters: DeadLetters | None = None
+    accept_outages: bool = False
 
 
 DEFAULT_OPTIONS = IngestOptions()
 
 
 def no_progress(_: int) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress."""
 
 
 @cluster_errors()
@@ -63,40 +70,46 @@ def survey_index(
     client: OpenSearch,
     index: str,
     bundle: Bundle,
-    fields: Sequence[str] = ("title",),
-    names: VectorFields = DEFAULT_VECTOR_FIELDS,
+    *,
+    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IndexSurvey:
-    """Check that an index can take the points of a bundle, and count what there is to do; writes nothing.
+    """Check that an index can take the vectors of a bundle, and count the products without one; writes nothing.
 
     Raises:
-        ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
+        ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
-    _open_for_update(client, index, bundle, fields, names)
-    with_point = {"exists": {"field": names.vector}}
-    stale = {"bool": {"filter": [with_point], "must_not": [{"term": {names.model: bundle.model}}]}}
-    products, pointed, other = (
-        index_io.count_products(client, index, query) for query in (MATCH_ALL, with_point, stale)
+    _open_for_update(client, index, bundle, text_fields, options)
+    fields = options.vector_fields
+    has_vector = {"exists": {"field": fields.vector}}
+    is_stale = {"bool": {"filter": [has_vector], "must_not": [{"term": {fields.model: bundle.model_id}}]}}
+    products, with_vector, stale = (
+        index_io.count_products(client, index, query) for query in (MATCH_ALL, has_vector, is_stale)
     )
-    return IndexSurvey(index, products, other, products - pointed, bytes_per_vector(bundle))
+    return IndexSurvey(index, products, stale, products - with_vector, bytes_per_vector(bundle))
 
 
 def bytes_per_vector(bundle: Bundle) -> int:
-    """Size of one point in an index, about `13·(D+1)` bytes."""
+    """Size of one vector in an index, about `13·(D+1)` bytes."""
     return BYTES_PER_COORDINATE * (bundle.dimension + 1)
 
 
 @cluster_errors()
 def prepare_index(
-    client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str], names: VectorFields = DEFAULT_VECTOR_FIELDS
+    client: OpenSearch,
+    index: str,
+    bundle: Bundle,
+    *,
+    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    options: IngestOptions = DEFAULT_OPTIONS,
 ) -> None:
-    """Check that an index can take the points of a bundle, and add the fields that it lacks.
+    """Check that an index can take the vectors of a bundle, and add the fields that are missing from its mapping.
 
     Raises:
-        ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
+        ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
-    index_io.add_missing_mapping(
-        client, _open_for_update(client, index, bundle, fields, names), names, bundle.dimension
-    )
+    description = _open_for_update(client, index, bundle, text_fields, options)
+    _extend_mapping(client, description, bundle, text_fields, options)
 
 
 @cluster_errors()
@@ -105,54 +118,62 @@ def ingest_index(
     index: str,
     encoder: Encoder,
     *,
-    fields: Sequence[str] = ("title",),
+    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
     advance: Callable[[int], object] = no_progress,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IngestReport:
-    """Give every product of an index its point, made from the text of `fields`; a current one is left alone.
+    """Give every product of an index its vector, computed from its text fields; current vectors are skipped.
 
-    Each update names the state of the product that was read, so one that changed meanwhile is never overwritten:
-    it is read and encoded once more. `advance` is told of every page how many products it had.
+    Each update is conditional on the state that was read, so a product that changes meanwhile is never overwritten:
+    it is read and encoded once more. `advance` is called with the number of products of each page.
 
     Raises:
-        ClusterError: The index is missing, blocked, too old or has other such fields, or the cluster refuses.
+        ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
-    recipe, tally = VectorBuilder(encoder, tuple(fields), options.names), IngestTally(dead=options.dead)
-    prepare_index(client, index, encoder.bundle, fields, options.names)
-    update_vectors(client, index, recipe, tally, advance=advance, rate=options.rate)
+    builder = VectorBuilder(encoder, tuple(text_fields), options.vector_fields)
+    tally = IngestTally(dead_letters=options.dead_letters)
+    prepare_index(client, index, encoder.bundle, text_fields=text_fields, options=options)
+    update_vectors(client, index, builder, tally, advance=advance, rate=options.rate)
     return tally.report()
 
 
 def update_vectors(
     client: OpenSearch,
     index: str,
-    recipe: VectorBuilder,
+    builder: VectorBuilder,
     tally: IngestTally,
     *,
     advance: Callable[[int], object] = no_progress,
     rate: float | None = None,
     pages: Iterable[list[IndexHit]] | None = None,
 ) -> None:
-    """Write what is due of the products of an index, or of some pages of it; what changed meanwhile once more."""
-    pages = index_io.read_product_pages(client, index, recipe.fields, recipe.names) if pages is None else pages
-    actions = index_io.throttle(plan_updates(pages, recipe, tally, advance), rate)
-    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES, chunk=index_io.chunk_size_for_rate(rate))
-    _retry_changed(client, index, recipe, tally)
+    """Write the vectors that are due in an index, or in the given pages of it; changed products get a second try."""
+    if pages is None:
+        pages = index_io.read_product_pages(client, index, builder.text_fields, builder.vector_fields)
+    actions = index_io.throttle(plan_updates(pages, builder, tally, advance), rate)
+    chunk_size = index_io.chunk_size_for_rate(rate)
+    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES, chunk_size=chunk_size)
+    _retry_changed(client, index, builder, tally)
     index_io.refresh_index(client, index)
 
 
 def load_products(
-    client: OpenSearch, index: str, products: Iterable[Product], encoder: Encoder, *, fields: Sequence[str] = ("title",)
+    client: OpenSearch,
+    index: str,
+    products: Iterable[Product],
+    encoder: Encoder,
+    *,
+    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
 ) -> IngestReport:
-    """Write products of a BEIR corpus and their points into an index, as `load_documents` does.
+    """Write products of a BEIR corpus and their vectors into an index, as `load_documents` does.
 
     Raises:
-        ClusterError: The index is blocked, too old or has other such fields, or the cluster refuses.
-        DataError: A field is none that a product of a corpus has.
+        ClusterError: The index is blocked, too old or has conflicting fields, or the cluster refuses.
+        DataError: A text field is not a BEIR field.
     """
-    check_beir_fields(fields)
+    check_beir_fields(text_fields)
     documents = (ProductDocument(product.id, build_product_source(product)) for product in products)
-    return load_documents(client, index, documents, encoder, fields=fields)
+    return load_documents(client, index, documents, encoder, text_fields=text_fields)
 
 
 @cluster_errors()
@@ -162,74 +183,104 @@ def load_documents(
     documents: Iterable[ProductDocument],
     encoder: Encoder,
     *,
-    fields: Sequence[str] = ("title",),
+    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
     advance: Callable[[int], object] = no_progress,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IngestReport:
-    """Write products and their points into an index, which is created where there is none.
+    """Write products and their vectors into an index, which is created if it does not exist.
 
-    One of the same id is replaced, and left alone where it is the same already.
+    A product replaces the one with the same id; it is skipped if the two are equal.
 
     Raises:
-        ClusterError: The index is blocked, too old or has other such fields, or the cluster refuses.
+        ClusterError: The index is blocked, too old or has conflicting fields, or the cluster refuses.
     """
-    recipe, tally = VectorBuilder(encoder, tuple(fields), options.names), IngestTally(dead=options.dead)
-    found = _open_for_writing(client, index) or _create_index(client, index, encoder.bundle, options.names)
-    index_io.add_missing_mapping(client, found, options.names, encoder.bundle.dimension)
+    builder = VectorBuilder(encoder, tuple(text_fields), options.vector_fields)
+    tally = IngestTally(dead_letters=options.dead_letters)
+    description = _open_for_writing(client, index, options)
+    if description:
+        _extend_mapping(client, description, encoder.bundle, text_fields, options)
+    else:
+        _create_index(client, index, encoder.bundle, text_fields, options)
     target = LoadTarget(index, partial(index_io.get_products, client, index))
-    actions = index_io.throttle(plan_loads(documents, recipe, tally, target, advance), options.rate)
-    index_io.write_actions(client, actions, tally, frozenset(), chunk=index_io.chunk_size_for_rate(options.rate))
+    actions = index_io.throttle(plan_loads(documents, builder, tally, target, advance), options.rate)
+    index_io.write_actions(client, actions, tally, chunk_size=index_io.chunk_size_for_rate(options.rate))
     index_io.refresh_index(client, index)
     return tally.report()
 
 
-def _retry_changed(client: OpenSearch, index: str, recipe: VectorBuilder, tally: IngestTally) -> None:
-    """Read and write again what changed or was refused meanwhile; what is gone by now is forgotten."""
-    ids, tally.again, tally.without = tally.again, [], set()
+def _retry_changed(client: OpenSearch, index: str, builder: VectorBuilder, tally: IngestTally) -> None:
+    """Read and write once more the products that changed meanwhile; those deleted meanwhile are not counted."""
+    ids, tally.retry_ids, tally.ids_without_vector = tally.retry_ids, [], set()
     if not ids:
         return
-    index_io.refresh_index(client, index)  # a page shows a change only after a refresh
-    pages = _read_by_id(client, index, recipe, ids)
-    index_io.write_actions(client, plan_updates(pages, recipe, tally, no_progress), tally, index_io.CHANGED_STATUSES)
+    index_io.refresh_index(client, index)  # searches see a change only after a refresh
+    pages = _read_by_id(client, index, builder, ids)
+    actions = plan_updates(pages, builder, tally, no_progress)
+    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES)
 
 
-def _read_by_id(client: OpenSearch, index: str, recipe: VectorBuilder, ids: Sequence[str]) -> Iterator[list[IndexHit]]:
+def _read_by_id(client: OpenSearch, index: str, builder: VectorBuilder, ids: Sequence[str]) -> Iterator[list[IndexHit]]:
     for start in range(0, len(ids), MAX_IDS_PER_QUERY):
-        query = {"ids": {"values": ids[start : start + MAX_IDS_PER_QUERY]}}
-        yield from index_io.read_product_pages(client, index, recipe.fields, recipe.names, index_io.ReadScope(query))
+        scope = index_io.ReadScope({"ids": {"values": ids[start : start + MAX_IDS_PER_QUERY]}})
+        yield from index_io.read_product_pages(client, index, builder.text_fields, builder.vector_fields, scope)
 
 
 def _open_for_update(
-    client: OpenSearch, index: str, bundle: Bundle, fields: Sequence[str], names: VectorFields
+    client: OpenSearch, index: str, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
 ) -> IndexDescription:
-    """Return the index, checked for updates in place."""
-    found = _open_for_writing(client, index)
-    if found is None:
+    """The index, checked for updates of its products."""
+    description = _open_for_writing(client, index, options)
+    if description is None:
         raise ClusterError(
-            f"No index '{index}'. Name one that exists (GET _cat/indices), or load products from a file: "
+            f"Index '{index}' not found. Name one that exists (GET _cat/indices), or load products from a file: "
             f"anthem ingest {index} --corpus FILE"
         )
-    check_source(found)
-    check_text_fields(found, fields)
-    build_missing_mapping(found, names, bundle.dimension)
-    return found
+    check_source(description)
+    check_text_fields(description, text_fields)
+    build_missing_mapping(description, options.vector_fields, bundle.dimension)
+    return description
 
 
-def _open_for_writing(client: OpenSearch, index: str) -> IndexDescription | None:
-    """Return the index, checked for writing, None where there is none."""
+def _open_for_writing(client: OpenSearch, index: str, options: IngestOptions) -> IndexDescription | None:
+    """The index, checked for writing; None if it does not exist."""
     check_index_name(index)
     release = index_io.read_release(client)
-    answer = index_io.describe_index(client, index)
-    if answer is None:
+    response = index_io.describe_index(client, index)
+    if response is None:
         return None
-    found = parse_single_index(answer, index)
-    check_index_writable(found)
-    if not os.environ.get("ANTHEM_ACCEPT_OUTAGES"):
-        check_mapping_changes(found, release)
-    return found
+    description = parse_single_index(response, index)
+    check_index_writable(description)
+    if not options.accept_outages:
+        check_mapping_changes(description, release)
+    return description
 
 
-def _create_index(client: OpenSearch, index: str, bundle: Bundle, names: VectorFields) -> IndexDescription:
-    knn = not index_io.read_release(client).has(SAFE_MAPPING_CHANGES)
-    client.indices.create(index=index, body=build_new_index_body(names, bundle.dimension, knn=knn))
-    return parse_single_index(client.indices.get(index=index), index)
+def _extend_mapping(
+    client: OpenSearch, index: IndexDescription, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
+) -> None:
+    """Add missing vector fields to a mapping, and record in its `_meta` what the vectors are computed from."""
+    meta = _record_ingest(index.meta, bundle, text_fields, options.vector_fields)
+    missing = build_missing_mapping(index, options.vector_fields, bundle.dimension)
+    if missing:
+        index_io.put_mapping(client, index.name, missing | {"_meta": meta})
+    else:
+        index_io.replace_meta(client, index, meta, accept_outages=options.accept_outages)
+
+
+def _create_index(
+    client: OpenSearch, index: str, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
+) -> None:
+    body = build_new_index_body(
+        options.vector_fields,
+        bundle.dimension,
+        knn=not index_io.read_release(client).has(SAFE_MAPPING_CHANGES),
+        meta=_record_ingest({}, bundle, text_fields, options.vector_fields),
+    )
+    client.indices.create(index=index, body=body)
+
+
+def _record_ingest(
+    meta: Mapping[str, Any], bundle: Bundle, text_fields: Sequence[str], vector_fields: VectorFields
+) -> dict[str, Any]:
+    text_rules = bundle.vocabulary.rules()
+    return with_ingest_meta(meta, vector_fields.name, bundle.model_id, text_fields, text_rules)

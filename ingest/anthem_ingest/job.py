@@ -1,9 +1,10 @@
-"""What `anthem ingest` does, step by step: says the cost, writes, switches, prunes, copies, follows."""
+"""What the command `anthem ingest` does, in order: announce the cost, write, switch, prune, copy, follow."""
 
 from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -36,175 +37,205 @@ if TYPE_CHECKING:
     from anthem_ingest.product_files import ProductFile
     from anthem_ingest.report import DeadLetters
 
-MAX_LISTED_LINES = 10
+MAX_LISTED_LINES = 10  # bad lines that are printed; further ones only go to the dead letters
 
 
 @dataclass(frozen=True)
 class IngestJob:
-    """What an ingest works on, and how."""
+    """The index and the model of an ingest; `bundle` and `url` as given, for processes with their own connection."""
 
     client: OpenSearch
     index: str
     encoder: Encoder
-    fields: tuple[str, ...]
+    text_fields: tuple[str, ...]
     options: IngestOptions
+    bundle: str
+    url: str | None
 
 
 @dataclass(frozen=True)
 class IngestSteps:
-    """What was asked for: a file instead of the index, processes, and what comes when all is written."""
+    """Which steps to take.
+
+    Attributes:
+        file: Load products from this file instead of updating the index.
+        slices: Number of processes that share the index.
+        beside: Switch the field aliases to this model when all products are written.
+        prune: Remove the vectors of all other models then.
+        ann: Copy the index to one with HNSW graphs then.
+        follow_seconds: Follow the index then, looking at these intervals; not at all if None.
+    """
 
     file: ProductFile | None = None
     slices: int = 1
     beside: bool = False
     prune: bool = False
     ann: bool = False
-    interval: float | None = None  # seconds between two looks, None where nothing is to be followed
+    follow_seconds: float | None = None
 
 
-def run_job(work: IngestJob, steps: IngestSteps, bundle: str, url: str | None) -> tuple[IngestReport, int]:
-    """Do the steps; what came of them, and the number of lines that could not be read."""
-    dead = work.options.dead
-    bad = BadLines(dead)
-    follows = steps.interval is not None and work.client.indices.exists(index=work.index)
-    seen = read_checkpoints(work.client, work.index) if follows else ShardCheckpoints("", {})
+def run_job(job: IngestJob, steps: IngestSteps) -> tuple[IngestReport, int]:
+    """Take the steps; returns the report and the number of lines that could not be read."""
+    bad_lines = BadLines(job.options.dead_letters)
+    # Read before writing starts, so that following misses nothing.
+    is_present = steps.follow_seconds is not None and job.client.indices.exists(index=job.index)
+    checkpoints = read_checkpoints(job.client, job.index) if is_present else ShardCheckpoints()
     if steps.file:
-        report = _load_file(work, steps.file, bad)
+        report = _load_file(job, steps.file, bad_lines)
     elif steps.slices > 1:
-        report = _ingest_in_slices(work, bundle, url, steps.slices)
+        report = _ingest_in_slices(job, steps.slices)
     else:
-        report = _ingest_index(work)
-    _run_final_steps(work, steps, whole=not report.failed + report.conflicts + bad.count)
-    if steps.interval is not None:
-        report += _follow_until_interrupted(work, seen, steps.interval)
-    return report, bad.count
+        report = _ingest_index(job)
+    _run_final_steps(job, steps, is_complete=not report.failed + report.conflicts + bad_lines.count)
+    if steps.follow_seconds is not None:
+        report += _follow_until_interrupted(job, checkpoints, steps.follow_seconds)
+    return report, bad_lines.count
 
 
 class BadLines:
-    """Lines of a file that could not be used: the first are shown, all are counted and go to the dead letters."""
+    """Lines of a file that could not be used: all are counted and go to the dead letters, the first are printed."""
 
-    def __init__(self, dead: DeadLetters | None) -> None:
-        self.dead = dead
+    def __init__(self, dead_letters: DeadLetters | None) -> None:
+        self.dead_letters = dead_letters
         self.count = 0
 
-    def __call__(self, problem: SkippedLine) -> None:
-        """Take note of one."""
+    def __call__(self, skipped: SkippedLine) -> None:
+        """Record one line."""
         self.count += 1
-        if self.dead:
-            self.dead.add({"file": problem.file, "line": problem.line, "reason": problem.reason})
+        if self.dead_letters:
+            self.dead_letters.add({"file": skipped.file, "line": skipped.line, "reason": skipped.reason})
         if self.count <= MAX_LISTED_LINES:
-            click.echo(f"skipped {problem}", err=True)
+            click.echo(f"skipped {skipped}", err=True)
 
 
-def check_complete(report: IngestReport, bad: int, path: Path) -> None:
-    """End in exit code 8 where something is missing.
+def check_complete(report: IngestReport, bad_lines: int, dead_letter_path: Path) -> None:
+    """Check that all products were read and written.
 
     Raises:
         PartialError: Products could not be written, or lines could not be read.
     """
-    if not (report.failed or bad):
+    if not (report.failed or bad_lines):
         return
     listed = "".join(f"\n  {failure}" for failure in report.failures)
-    first = f" The first that failed:{listed}" if listed else ""
+    first = f" The first failures:{listed}" if listed else ""
     raise PartialError(
-        f"{report.failed} products could not be written, {bad} lines could not be read; all others were. "
-        f"{path} names each with the reason.{first}"
+        f"{report.failed} products could not be written and {bad_lines} lines could not be read; all others were "
+        f"written. {dead_letter_path} names each with the reason.{first}"
     )
 
 
-def _announce_cost(work: IngestJob) -> int:
-    """Say what an ingest will cost, and how many products there are."""
-    found = survey_index(work.client, work.index, work.encoder.bundle, work.fields, work.options.names)
-    click.echo(found, err=True)
-    return found.products
+def _announce_cost(job: IngestJob) -> int:
+    """Print what the ingest will cost; returns the number of products."""
+    survey = survey_index(job.client, job.index, job.encoder.bundle, text_fields=job.text_fields, options=job.options)
+    click.echo(survey, err=True)
+    return survey.products
 
 
-def _ingest_index(work: IngestJob) -> IngestReport:
-    with progress("Encoding", _announce_cost(work)) as advance:
+def _ingest_index(job: IngestJob) -> IngestReport:
+    with progress("Encoding", _announce_cost(job)) as advance:
         return ingest_index(
-            work.client, work.index, work.encoder, fields=work.fields, advance=advance, options=work.options
+            job.client, job.index, job.encoder, text_fields=job.text_fields, advance=advance, options=job.options
         )
 
 
-def _ingest_in_slices(work: IngestJob, bundle: str, url: str | None, processes: int) -> IngestReport:
-    options, total = work.options, _announce_cost(work)
-    prepare_index(work.client, work.index, work.encoder.bundle, work.fields, options.names)
-    dead = options.dead.path if options.dead else Path(os.devnull)
-    dead.unlink(missing_ok=True)  # each process appends
+def _ingest_in_slices(job: IngestJob, processes: int) -> IngestReport:
+    options, products = job.options, _announce_cost(job)
+    prepare_index(job.client, job.index, job.encoder.bundle, text_fields=job.text_fields, options=options)
+    dead_letters = options.dead_letters.path if options.dead_letters else Path(os.devnull)
+    dead_letters.unlink(missing_ok=True)  # each process appends
     rate = options.rate / processes if options.rate else None
-    share = SliceTask(work.index, bundle, work.fields, options.names, dead, url, rate)
-    with progress("Encoding", total) as advance:
-        return ingest_in_slices(share, processes, advance)
+    task = SliceTask(job.index, job.bundle, job.text_fields, options.vector_fields, dead_letters, job.url, rate)
+    with progress("Encoding", products) as advance:
+        return ingest_in_slices(task, processes, advance)
 
 
-def _load_file(work: IngestJob, file: ProductFile, bad: BadLines) -> IngestReport:
-    total, products = _check_products(file, work.fields, bad)
+def _load_file(job: IngestJob, file: ProductFile, bad_lines: BadLines) -> IngestReport:
+    total, documents = _check_products(file, job.text_fields, bad_lines)
     if total is not None:
-        click.echo(IndexSurvey(work.index, total, 0, total, bytes_per_vector(work.encoder.bundle)), err=True)
+        click.echo(IndexSurvey(job.index, total, 0, total, bytes_per_vector(job.encoder.bundle)), err=True)
     with progress("Loading", total) as advance:
         return load_documents(
-            work.client, work.index, products, work.encoder, fields=work.fields, advance=advance, options=work.options
+            job.client,
+            job.index,
+            documents,
+            job.encoder,
+            text_fields=job.text_fields,
+            advance=advance,
+            options=job.options,
         )
 
 
-def _run_final_steps(work: IngestJob, steps: IngestSteps, *, whole: bool) -> None:
-    """Switch to this model, remove the others, make a copy with graphs: what was asked for of these, in this order."""
-    beside, prune, ann = steps.beside, steps.prune, steps.ann
-    if not whole:
-        if beside or prune or ann:
-            click.echo("Not all products were written: nothing is switched, pruned or copied. Run again.", err=True)
+def _run_final_steps(job: IngestJob, steps: IngestSteps, *, is_complete: bool) -> None:
+    """Switch to this model, remove the others, copy the index with graphs: those that were requested, in this order."""
+    if not is_complete:
+        if steps.beside or steps.prune or steps.ann:
+            click.echo("Not all products were written: nothing is switched, pruned or copied. Run it again.", err=True)
         return
-    client, index, names = work.client, work.index, work.options.names
-    if beside:
-        switch_aliases(client, index, names)
-        click.echo(f"{index}: the current vectors are those in {names.name}", err=True)
-    if prune:
-        old = list_stale_objects(client, index, names)
-        with progress("Pruning") as advance:
-            tally = remove_vectors(client, index, old, advance, work.options)
-        click.echo(f"{index}: {tally.written} products written anew without {', '.join(old) or 'any'}", err=True)
-        if tally.failed or tally.again:
-            raise PartialError(f"{tally.failed + len(tally.again)} products keep their old vectors: run this again.")
-    if ann:
+    vector_fields = job.options.vector_fields
+    if steps.beside:
+        switch_aliases(job.client, job.index, vector_fields)
+        click.echo(f"{job.index}: the current vectors are those in {vector_fields.name}", err=True)
+    if steps.prune:
+        _prune(job)
+    if steps.ann:
         with progress("Copying") as advance:
-            copy = create_ann_copy(client, index, names, advance)
+            copy = create_ann_copy(job.client, job.index, vector_fields, advance)
         click.echo(copy, err=True)
 
 
-def _follow_until_interrupted(work: IngestJob, seen: ShardCheckpoints, interval: float) -> IngestReport:
-    """Follow until interrupted; what came of it all."""
-    total = [EMPTY_REPORT]
+def _prune(job: IngestJob) -> None:
+    stale = list_stale_objects(job.client, job.index, job.options.vector_fields)
+    with progress("Pruning") as advance:
+        tally = remove_vectors(job.client, job.index, stale, advance, job.options)
+    names = ", ".join(stale) or "any other vectors"
+    click.echo(f"{job.index}: {tally.written} products rewritten without {names}", err=True)
+    if tally.failed or tally.retry_ids:
+        raise PartialError(f"{tally.failed + len(tally.retry_ids)} products keep their old vectors. Run this again.")
 
-    def tell(news: IngestReport | ClusterError) -> None:
-        if not isinstance(news, IngestReport):
-            click.echo(f"{news} Trying again.", err=True)
-        elif news.written + news.failed:
-            total[0] += news
-            click.echo(f"{work.index}: {news}", err=True)
 
-    def look(since: ShardCheckpoints) -> tuple[IngestReport, ShardCheckpoints]:
-        return catch_up(work.client, work.index, work.encoder, work.fields, work.options, since)
+def _follow_until_interrupted(job: IngestJob, checkpoints: ShardCheckpoints, interval_seconds: float) -> IngestReport:
+    """Follow the index until SIGINT or SIGTERM; returns the total of all looks."""
+    total = EMPTY_REPORT
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    def notify(outcome: IngestReport | ClusterError) -> None:
+        nonlocal total
+        if not isinstance(outcome, IngestReport):
+            click.echo(f"{outcome} Trying again.", err=True)
+        elif outcome.written + outcome.failed:
+            total += outcome
+            click.echo(f"{job.index}: {outcome}", err=True)
+
+    def look(last: ShardCheckpoints) -> tuple[IngestReport, ShardCheckpoints]:
+        return catch_up(job.client, job.index, job.encoder, job.text_fields, job.options, last)
+
+    with _sigterm_as_interrupt():
+        try:
+            follow_index(look, checkpoints, interval_seconds, notify)
+        except KeyboardInterrupt:
+            return total
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Make SIGTERM raise KeyboardInterrupt, as SIGINT does; the previous handler is restored at the end."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        follow_index(look, seen, interval, tell)
-    except KeyboardInterrupt:
-        return total[0]
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 def _check_products(
-    file: ProductFile, fields: tuple[str, ...], bad: BadLines
+    file: ProductFile, text_fields: tuple[str, ...], bad_lines: BadLines
 ) -> tuple[int | None, Iterator[ProductDocument]]:
-    """Number of products, where it can be known, and the products.
+    """Check the products of a file before anything is written; returns their number, if known, and the products.
 
-    A file is read twice: a bad one is known before anything is written, and the bar has an end. Of standard input,
-    which passes but once, the first page is looked at.
+    A file is read twice. Standard input can be read only once, so only its first page is checked.
     """
+    documents = read_product_file(file, bad_lines)
     if file.path != STDIN_PATH:
-        return check_fields_have_text(fields, read_product_file(file, bad), file.name), read_product_file(
-            file, lambda _: None
-        )
-    products = read_product_file(file, bad)
-    page = list(islice(products, PRODUCTS_PER_PAGE))
-    check_fields_have_text(fields, page, file.name)
-    return None, chain(page, products)
+        total = check_fields_have_text(text_fields, documents, file.name)
+        return total, read_product_file(file, lambda _: None)
+    first_page = list(islice(documents, PRODUCTS_PER_PAGE))
+    check_fields_have_text(text_fields, first_page, file.name)
+    return None, chain(first_page, documents)

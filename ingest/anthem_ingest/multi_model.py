@@ -1,4 +1,4 @@
-"""Vectors of several models in one index: each in an object of its own, and field aliases that name the current one."""
+"""Vectors of several models in one index: each in an object of its own, with field aliases for the current one."""
 
 from __future__ import annotations
 
@@ -15,69 +15,78 @@ if TYPE_CHECKING:
 
     from opensearchpy import OpenSearch
 
+_FIRST_MODEL_FIELDS = VectorFields()
+
 
 @cluster_errors()
-def choose_vector_fields(client: OpenSearch, index: str, model: str, *, beside: bool = False) -> VectorFields:
-    """Where the vectors of a model are or belong in an index.
+def choose_vector_fields(client: OpenSearch, index: str, model_id: str, *, beside: bool = False) -> VectorFields:
+    """Where an index holds, or will hold, the vectors of a model.
 
-    That is its own object where it has one; `anthem`, unless vectors of another model are there and they are to stay.
+    The model's own object if the index has it, otherwise `anthem`. With `beside`, a model also gets its own object if
+    `anthem` holds vectors of another model, which are then kept.
     """
-    mine, there = fields_of_model(model), _read_vector_objects(client, index)
-    if mine.name in there:
-        return mine
-    foreign = {
-        "bool": {"filter": {"exists": {"field": "anthem.vector"}}, "must_not": {"term": {"anthem.model": model}}}
+    own_fields, present = fields_of_model(model_id), _read_vector_objects(client, index)
+    if own_fields.name in present:
+        return own_fields
+    if not beside or _FIRST_MODEL_FIELDS.name not in present:
+        return _FIRST_MODEL_FIELDS
+    is_of_other_model = {
+        "bool": {
+            "filter": {"exists": {"field": _FIRST_MODEL_FIELDS.vector}},
+            "must_not": {"term": {_FIRST_MODEL_FIELDS.model: model_id}},
+        }
     }
-    taken = beside and "anthem" in there and index_io.count_products(client, index, foreign) > 0
-    return mine if taken else VectorFields()
+    return own_fields if index_io.count_products(client, index, is_of_other_model) else _FIRST_MODEL_FIELDS
 
 
 @cluster_errors()
-def switch_aliases(client: OpenSearch, index: str, names: VectorFields) -> None:
-    """Point the field aliases at the vectors under these names, once every product with old ones has new ones.
+def switch_aliases(client: OpenSearch, index: str, vector_fields: VectorFields) -> None:
+    """Point the field aliases at these vector fields, once every product with a vector has one there.
 
     Raises:
-        ClusterError: Products have vectors of another model and none of this one, or the cluster refuses.
+        ClusterError: Products have a vector of another model and none of this one, or the cluster refuses.
     """
     index_io.refresh_index(client, index)
-    with_others = [
-        {"exists": {"field": VectorFields(name).vector}}
-        for name in _read_vector_objects(client, index)
-        if name != names.name
-    ]
-    behind = {"bool": {"should": with_others, "minimum_should_match": 1,
-                       "must_not": {"exists": {"field": names.vector}}}}  # fmt: skip
-    number = index_io.count_products(client, index, behind) if with_others else 0
-    if number:
+    others = [name for name in _read_vector_objects(client, index) if name != vector_fields.name]
+    lacks_new_vector = {
+        "bool": {
+            "should": [{"exists": {"field": VectorFields(name).vector}} for name in others],
+            "minimum_should_match": 1,
+            "must_not": {"exists": {"field": vector_fields.vector}},
+        }
+    }
+    lacking = index_io.count_products(client, index, lacks_new_vector) if others else 0
+    if lacking:
         raise ClusterError(
-            f"{number} products have a vector of another model and none in {names.name}; nothing was switched. "
-            "Run ingest again."
+            f"{lacking} products have a vector of another model but none in {vector_fields.name}, so the aliases were "
+            "not moved. Run ingest again."
         )
-    index_io.put_mapping(client, index, build_alias_mapping(names))
+    index_io.put_mapping(client, index, build_alias_mapping(vector_fields))
 
 
-def build_alias_mapping(names: VectorFields) -> dict[str, Any]:
-    """Mapping of the field aliases that make these names the current ones."""
-    paths = {"vector": names.vector, "model": names.model}
+def build_alias_mapping(vector_fields: VectorFields) -> dict[str, Any]:
+    """Mapping of the field aliases that make these vector fields the current ones."""
+    paths = {"vector": vector_fields.vector, "model": vector_fields.model}
     properties = {name: {"type": "alias", "path": path} for name, path in paths.items()}
     return {"properties": {CURRENT_FIELDS.name: {"properties": properties}}}
 
 
 @cluster_errors()
-def list_stale_objects(client: OpenSearch, index: str, names: VectorFields) -> tuple[str, ...]:
-    """Names of the objects of other models than the current one.
+def list_stale_objects(client: OpenSearch, index: str, vector_fields: VectorFields) -> tuple[str, ...]:
+    """Names of the objects that hold vectors of models other than the current one.
 
     Raises:
-        ClusterError: The current model is another one.
+        ClusterError: The current vectors are not in `vector_fields`.
     """
     mappings = _read_mappings(client, index)
-    now = resolve_current_fields(mappings)
-    if now != names:
+    current = resolve_current_fields(mappings)
+    if current != vector_fields:
         raise ClusterError(
-            f"The current vectors of '{index}' are in {now.name}, those of this bundle in {names.name}; pruning would "
-            "take what searches use. Name the bundle of the current model, or switch first: anthem ingest --beside"
+            f"The current vectors of '{index}' are in {current.name}, those of this bundle in {vector_fields.name}: "
+            "pruning would remove vectors that searches use. Name the bundle of the current model, or switch to this "
+            "one first: anthem ingest --beside"
         )
-    return tuple(name for name in vector_objects(mappings) if name != now.name)
+    return tuple(name for name in vector_objects(mappings) if name != current.name)
 
 
 def _read_vector_objects(client: OpenSearch, index: str) -> tuple[str, ...]:
@@ -85,5 +94,5 @@ def _read_vector_objects(client: OpenSearch, index: str) -> tuple[str, ...]:
 
 
 def _read_mappings(client: OpenSearch, index: str) -> Mapping[str, Any]:
-    answer = index_io.describe_index(client, index)
-    return parse_single_index(answer, index).mappings if answer else {}
+    response = index_io.describe_index(client, index)
+    return parse_single_index(response, index).mappings if response else {}

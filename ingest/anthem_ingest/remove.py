@@ -1,16 +1,19 @@
-"""Takes out of an index what ingest put in: the Python side of `anthem remove`."""
+"""Removes from an index what ingest added: the Python API of `anthem remove`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from opensearchpy.exceptions import AuthorizationException, NotFoundError
+from opensearchpy.exceptions import AuthorizationException
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
+from anthem_core.opensearch.schema import VectorFields, without_ingest_meta
 from anthem_ingest import index_io
 from anthem_ingest.actions import MATCH_ALL, build_replace_action
+from anthem_ingest.ingest import no_progress
 from anthem_ingest.mapping import (
     check_index_name,
     check_index_writable,
@@ -21,7 +24,7 @@ from anthem_ingest.mapping import (
 from anthem_ingest.report import IngestTally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from opensearchpy import OpenSearch
 
@@ -30,22 +33,23 @@ if TYPE_CHECKING:
     from anthem_ingest.mapping import IndexDescription
     from anthem_ingest.report import IngestFailure
 
-SCRIPT_NAME_PREFIX = "anthem-"  # how the names of our stored scripts begin
+SCRIPT_NAME_PREFIX = "anthem-"  # of all stored scripts of this distribution
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What was taken out of an index, and what stays.
+    """What was removed from an index, and what stays.
 
     Attributes:
         index: Name of the index.
-        objects: Objects that held the values, which stay in the mapping, empty.
-        written: Products written anew without them.
-        failed: Products the cluster refused, the first of them in `failures`.
-        conflicts: Products that changed meanwhile, twice over; the next run takes them.
+        objects: Objects that held the vectors; they stay in the mapping, empty.
+        written: Products rewritten without them.
+        failed: Products that the cluster refused; the first of them are in `failures`.
+        conflicts: Products that changed during both attempts to write them; the next run writes them.
+        failures: The first failures.
         scripts: Stored scripts that were deleted.
-        kept: Stored scripts that were not.
-        users: Why: other indices that have vectors, or what the cluster said.
+        kept: Stored scripts that were kept.
+        users: Why they were kept: other indices have vectors, or the cluster refused.
     """
 
     index: str
@@ -59,19 +63,19 @@ class Removal:
     users: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Removal as JSON knows it."""
+        """Removal as a JSON object."""
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = [f"{self.written} products written anew without {', '.join(self.objects) or 'any values'}"]
+        lines = [f"{self.written} products rewritten without {', '.join(self.objects) or 'any vectors'}"]
         if self.conflicts:
-            lines.append(f"{self.conflicts} changed meanwhile and were left alone: run again")
+            lines.append(f"{self.conflicts} changed during the removal and were skipped; run this again")
         lines += [f"script {name} deleted" for name in self.scripts]
-        lines += [f"scripts stay: {', '.join(self.kept)} ({self.users})"] if self.kept or self.users else []
+        lines += [f"scripts kept: {', '.join(self.kept)} ({self.users})"] if self.kept or self.users else []
         if self.objects:
             lines.append(
-                f"{', '.join(self.objects)} stay in the mapping, empty, until the index is made anew (POST _reindex): "
-                "OpenSearch cannot take a field out of a mapping. The space is free when segments have merged."
+                f"{', '.join(self.objects)} stay in the mapping, empty, until you reindex (POST _reindex): OpenSearch "
+                "cannot remove a field from a mapping. The disk space is freed when segments merge."
             )
         return "\n".join(lines)
 
@@ -88,93 +92,108 @@ def preview_removal(client: OpenSearch, index: str) -> tuple[tuple[str, ...], in
 
 @cluster_errors()
 def remove_vectors(
-    client: OpenSearch, index: str, names: Sequence[str], advance: Callable[[int], object], options: IngestOptions
+    client: OpenSearch, index: str, objects: Sequence[str], advance: Callable[[int], object], options: IngestOptions
 ) -> IngestTally:
-    """Write products anew without the objects of these names; one that changes meanwhile is read once more.
+    """Rewrite products without these vector objects; a product that changes meanwhile is read once more.
 
     Raises:
         ClusterError: The index is missing, blocked or does not keep the whole `_source`, or the cluster refuses.
     """
     _open_existing(client, index)
-    tally = IngestTally(dead=options.dead)
-    if not names:
+    tally = IngestTally(dead_letters=options.dead_letters)
+    if not objects:
         return tally
-    _write_without(client, index, names, MATCH_ALL, tally, (advance, options.rate))
-    ids, tally.again = tally.again, []
+    _rewrite_without(client, index, objects, tally, advance=advance, rate=options.rate)
+    ids, tally.retry_ids = tally.retry_ids, []
     if ids:
         index_io.refresh_index(client, index)
-        _write_without(client, index, names, {"ids": {"values": ids}}, tally, (lambda _: None, options.rate))
+        _rewrite_without(client, index, objects, tally, query={"ids": {"values": ids}}, rate=options.rate)
     index_io.refresh_index(client, index)
+    _remove_ingest_records(client, index, objects, options)
     return tally
 
 
-def _write_without(
-    client: OpenSearch, index: str, names: Sequence[str], query: dict[str, Any], tally: IngestTally,
-    pace: tuple[Callable[[int], object], float | None],
-) -> None:  # fmt: skip
-    advance, rate = pace
+def _rewrite_without(
+    client: OpenSearch,
+    index: str,
+    objects: Sequence[str],
+    tally: IngestTally,
+    *,
+    query: Mapping[str, Any] = MATCH_ALL,
+    advance: Callable[[int], object] = no_progress,
+    rate: float | None,
+) -> None:
     pages = index_io.read_pages(client, index, {"query": query, "seq_no_primary_term": True})
-    actions = index_io.throttle(plan_removals(pages, names, advance), rate)
-    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES, chunk=index_io.chunk_size_for_rate(rate))
+    actions = index_io.throttle(plan_removals(pages, objects, advance), rate)
+    chunk_size = index_io.chunk_size_for_rate(rate)
+    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES, chunk_size=chunk_size)
 
 
 def plan_removals(
-    pages: Iterable[Sequence[IndexHit]], names: Sequence[str], advance: Callable[[int], object]
+    pages: Iterable[Sequence[IndexHit]], objects: Sequence[str], advance: Callable[[int], object]
 ) -> Iterator[BulkAction]:
-    """Bulk actions for the hits that have an object of one of these names, to write them without."""
+    """Bulk actions that rewrite the hits with one of these objects without them."""
     for hits in pages:
         for hit in hits:
-            source = {key: value for key, value in hit["_source"].items() if key not in names}
+            source = {key: value for key, value in hit["_source"].items() if key not in objects}
             if len(source) < len(hit["_source"]):
                 yield build_replace_action(hit, source)
         advance(len(hits))
+
+
+def _remove_ingest_records(client: OpenSearch, index: str, objects: Sequence[str], options: IngestOptions) -> None:
+    """Remove from the mapping's `_meta` the records of objects in which no product has a vector any more."""
+    description = _open_existing(client, index)
+    is_in_use = {name: {"exists": {"field": VectorFields(name).vector}} for name in objects}
+    unused = [name for name, query in is_in_use.items() if not index_io.count_products(client, description.name, query)]
+    meta = reduce(without_ingest_meta, unused, description.meta)
+    index_io.replace_meta(client, description, meta, accept_outages=options.accept_outages)
 
 
 @cluster_errors()
 def remove_from_index(
     client: OpenSearch, index: str, advance: Callable[[int], object], options: IngestOptions
 ) -> Removal:
-    """Take values out of an index, and the scripts out of the cluster where no other index has vectors.
+    """Remove all vectors from an index, and the stored scripts from the cluster if no other index has vectors.
 
     Raises:
         ClusterError: The index is missing, blocked or does not keep the whole `_source`, or the cluster refuses.
     """
-    found = _open_existing(client, index)
-    names = vector_objects(found.mappings)
-    tally = remove_vectors(client, index, names, advance, options)
-    done = (index, names, tally.written, tally.failed, len(tally.again), tuple(tally.failures))
+    description = _open_existing(client, index)
+    objects = vector_objects(description.mappings)
+    tally = remove_vectors(client, index, objects, advance, options)
+    counts = (index, objects, tally.written, tally.failed, len(tally.retry_ids), tuple(tally.failures))
     try:
-        scripts, others = _list_stored_scripts(client), _list_other_indices(client, found.name)
-        if others or not scripts:
-            return Removal(*done, kept=scripts, users=f"{', '.join(others)} may use them" if scripts else "")
+        scripts, other_indices = _list_stored_scripts(client), _list_other_indices(client, description.name)
+        if other_indices or not scripts:
+            reason = f"{', '.join(other_indices)} may use them" if scripts else ""
+            return Removal(*counts, kept=scripts, users=reason)
         for name in scripts:
             client.delete_script(id=name, ignore=404)
     except AuthorizationException as error:
-        return Removal(*done, users=f"the cluster forbids to look at or delete them: {error.error}")
-    return Removal(*done, scripts=scripts)
+        return Removal(*counts, users=f"the cluster forbids listing or deleting them: {error.error}")
+    return Removal(*counts, scripts=scripts)
 
 
 def _list_stored_scripts(client: OpenSearch) -> tuple[str, ...]:
     state = client.cluster.state(metric="metadata", params={"filter_path": "metadata.stored_scripts"})
-    return tuple(sorted(name for name in state.get("metadata", {}).get("stored_scripts", {}) if _is_own_script(name)))
-
-
-def _is_own_script(name: str) -> bool:
-    return name.startswith(SCRIPT_NAME_PREFIX)
+    names = state.get("metadata", {}).get("stored_scripts", {})
+    return tuple(sorted(name for name in names if name.startswith(SCRIPT_NAME_PREFIX)))
 
 
 def _list_other_indices(client: OpenSearch, index: str) -> list[str]:
-    """Names of other indices with vectors of ours."""
-    found = client.indices.get_field_mapping(fields="anthem*.vector", index="*")
-    return sorted(name for name, body in found.items() if body.get("mappings") and name != index)
+    """Names of other indices that hold vectors of this distribution."""
+    response = client.indices.get_field_mapping(fields="anthem*.vector", index="*")
+    return sorted(name for name, body in response.items() if body.get("mappings") and name != index)
 
 
 def _open_existing(client: OpenSearch, index: str) -> IndexDescription:
+    """The index, checked for rewriting its products."""
     check_index_name(index)
-    try:
-        found = parse_single_index(client.indices.get(index=index), index)
-    except NotFoundError as error:
-        raise ClusterError(f"No index '{index}'. Name one that exists: GET _cat/indices") from error
-    check_index_writable(found)
-    check_source(found)
-    return found
+    response = index_io.describe_index(client, index)
+    if response is None:
+        raise ClusterError(f"Index '{index}' not found. Name one that exists: GET _cat/indices")
+    description = parse_single_index(response, index)
+    check_index_writable(description)
+    check_source(description)
+    return description

@@ -1,4 +1,4 @@
-"""What came of an ingest: counted while it runs, a value when it is done."""
+"""Counts of an ingest: a tally while it runs, a report when it is done, and the dead-letter file for its failures."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from anthem_ingest.actions import BulkAction
 
 COUNT_FIELDS = ("written", "skipped", "empty", "failed", "conflicts")
-MAX_LISTED_FAILURES = 10  # failures named one by one; the rest is counted
+MAX_LISTED_FAILURES = 10  # failures listed in a report; further ones are only counted
 
 
 @dataclass(frozen=True, slots=True)
 class IngestFailure:
-    """One product that could not be written, and why."""
+    """A product that could not be written, and the reason."""
 
     id: str
     reason: str
@@ -33,14 +33,14 @@ class IngestFailure:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """Counts of products, by what became of them; each product is in one of the five.
+    """Number of products by outcome; each product is in exactly one of the five counts.
 
     Attributes:
-        written: Products written with their point.
-        skipped: Products whose point was current already.
-        empty: Products without a letter or digit in their text, which have no point, or no longer.
-        failed: Products the cluster refused, the first of them in `failures`.
-        conflicts: Products that changed while they were encoded, twice over; the next run takes them.
+        written: Products written with their vector.
+        skipped: Products whose vector was already current.
+        empty: Products whose text has no letter or digit, which therefore have no vector.
+        failed: Products that the cluster refused; the first of them are in `failures`.
+        conflicts: Products that changed during both attempts to write them; the next run writes them.
         seconds: Wall time.
     """
 
@@ -53,13 +53,18 @@ class IngestReport:
     failures: tuple[IngestFailure, ...] = ()
 
     def __add__(self, other: IngestReport) -> IngestReport:
-        """Both together, as of runs at the same time: counts add up, the longer time stands."""
+        """Sum of two reports; of the times, which may overlap, the longer one."""
         counts: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in COUNT_FIELDS}
         failures = (self.failures + other.failures)[:MAX_LISTED_FAILURES]
         return IngestReport(**counts, seconds=max(self.seconds, other.seconds), failures=failures)
 
+    @property
+    def products(self) -> int:
+        """Number of products read."""
+        return sum(getattr(self, name) for name in COUNT_FIELDS)
+
     def to_dict(self) -> dict[str, Any]:
-        """Report as JSON knows it."""
+        """Report as a JSON object."""
         return {**asdict(self), "failures": [asdict(failure) for failure in self.failures]}
 
     def __str__(self) -> str:
@@ -69,7 +74,7 @@ class IngestReport:
         if self.empty:
             lines.append(f"{self.empty} have no letter or digit in their text and get no vector")
         if self.conflicts:
-            lines.append(f"{self.conflicts} changed meanwhile and were left alone: run again")
+            lines.append(f"{self.conflicts} changed during ingest and were skipped; run ingest again")
         return "\n".join(lines)
 
 
@@ -77,7 +82,7 @@ EMPTY_REPORT = IngestReport(0, 0, 0, 0, 0, 0.0)
 
 
 class DeadLetters:
-    """A file of what could not be written, a JSON object a line, flushed at once; not there while nothing failed."""
+    """File of failures, one JSON object per line, flushed after each; created at the first failure."""
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         self.path = path
@@ -92,7 +97,7 @@ class DeadLetters:
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file, if there is one."""
+        """Close the file if it is open."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -100,75 +105,84 @@ class DeadLetters:
 
 @dataclass(slots=True)
 class IngestTally:
-    """The counts of a running ingest.
+    """Counts of a running ingest.
 
-    `again` holds ids of products to read and write once more, `without` those of products sent without a point.
+    Attributes:
+        written: See `IngestReport`, as for the next three.
+        skipped: Products whose vector was already current.
+        empty: Products without a vector.
+        failed: Products that the cluster refused.
+        retry_ids: Ids of products that changed while they were encoded, to be read and written once more.
+        ids_without_vector: Ids of products sent without a vector whose result is not known yet.
+        failures: The first failures.
+        dead_letters: File that gets every failure.
+        started: When the ingest started, by `time.perf_counter`.
     """
 
     written: int = 0
     skipped: int = 0
     empty: int = 0
     failed: int = 0
-    again: list[str] = field(default_factory=list)
-    without: set[str] = field(default_factory=set)
+    retry_ids: list[str] = field(default_factory=list)
+    ids_without_vector: set[str] = field(default_factory=set)
     failures: list[IngestFailure] = field(default_factory=list)
-    dead: DeadLetters | None = None
+    dead_letters: DeadLetters | None = None
     started: float = field(default_factory=time.perf_counter)
 
-    def marked(self, action: BulkAction) -> BulkAction:
-        """The same action, of which it is known that it brings no point."""
-        self.without.add(action["_id"])
+    def mark_without_vector(self, action: BulkAction) -> BulkAction:
+        """Return the same action, noting that it writes no vector: its product will count as empty."""
+        self.ids_without_vector.add(action["_id"])
         return action
 
-    def succeed(self, product: str) -> None:
-        """Count a product that was written, by whether it has a point now."""
-        if product in self.without:
-            self.without.discard(product)
+    def count_written(self, product_id: str) -> None:
+        """Count a product that was written, as `written` or `empty`."""
+        if product_id in self.ids_without_vector:
+            self.ids_without_vector.discard(product_id)
             self.empty += 1
         else:
             self.written += 1
 
-    def fail(self, product: str, reason: str) -> None:
-        """Count a failure, write it to the dead letters, and keep it while there are few."""
+    def count_failed(self, product_id: str, reason: str) -> None:
+        """Count a failure, write it to the dead letters, and list it if it is one of the first."""
         self.failed += 1
-        if self.dead:
-            self.dead.add({"id": product, "reason": reason})
+        if self.dead_letters:
+            self.dead_letters.add({"id": product_id, "reason": reason})
         if len(self.failures) < MAX_LISTED_FAILURES:
-            self.failures.append(IngestFailure(product, reason))
+            self.failures.append(IngestFailure(product_id, reason))
 
     def report(self) -> IngestReport:
-        """Counts so far, as a value."""
+        """Report of the counts so far."""
         seconds = time.perf_counter() - self.started
-        counts = (self.written, self.skipped, self.empty, self.failed, len(self.again))
+        counts = (self.written, self.skipped, self.empty, self.failed, len(self.retry_ids))
         return IngestReport(*counts, seconds, tuple(self.failures))
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSurvey:
-    """What an ingest will find, and what it will cost.
+    """What there is to do in an index, and what it will cost.
 
     Attributes:
         index: Name of the index.
-        products: Products in it.
-        stale: Those with a point of another model.
-        missing: Those without a point.
-        bytes_each: Size of one point in the index.
+        products: Number of products in it.
+        stale: Products with a vector of another model.
+        missing: Products without a vector.
+        bytes_per_vector: Size of one vector in the index.
     """
 
     index: str
     products: int
     stale: int
     missing: int
-    bytes_each: int
+    bytes_per_vector: int
 
     def __str__(self) -> str:
-        megabytes = self.missing * self.bytes_each / 1e6
-        stale = f", {self.stale} with one of another model, which is replaced" if self.stale else ""
-        found = f"{self.index}: {self.products} products, {self.missing} without a vector{stale}."
+        megabytes = self.missing * self.bytes_per_vector / 1e6
+        stale = f", {self.stale} with a vector of another model, which will be replaced" if self.stale else ""
+        counts = f"{self.index}: {self.products} products, {self.missing} without a vector{stale}."
         if not self.missing + self.stale:
-            return found
+            return counts
         return (
-            f"{found}\nA vector takes about {self.bytes_each} bytes, so this adds about {megabytes:.1f} MB to each "
-            "copy of the index, and as much to a default _source.\n"
-            "Lexical scores move slightly until segments merge: until then an updated product counts twice."
+            f"{counts}\nA vector takes about {self.bytes_per_vector} bytes, so each copy of the index grows by about "
+            f"{megabytes:.1f} MB, and so does the default _source.\n"
+            "Lexical scores shift slightly until segments merge: until then an updated product counts twice."
         )

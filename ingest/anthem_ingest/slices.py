@@ -1,8 +1,9 @@
-"""One index, read in slices by several processes: each has an encoder and a connection of its own."""
+"""Ingests one index with several processes, each reading some slices with its own encoder and connection."""
 
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -22,56 +23,70 @@ if TYPE_CHECKING:
 
     from anthem_core.opensearch.schema import VectorFields
 
-SLICES_PER_PROCESS = 4  # slices a process, so that the bar moves and no process waits long for the last
+SLICES_PER_PROCESS = 4  # so that the progress bar moves and no process waits long for the last one
 
 
 @dataclass(frozen=True, slots=True)
 class SliceTask:
-    """What a process has to know, as it can be sent to one."""
+    """What a process needs to ingest slices; can be pickled.
+
+    Attributes:
+        index: Name of the index, which already has the vector fields.
+        bundle: Folder or name of the bundle.
+        text_fields: Fields of the product text.
+        vector_fields: Where the index holds the vectors.
+        dead_letters: File that failures are appended to.
+        url: Address of the cluster, see `connect`.
+        rate: Products written per second by each process, at most.
+    """
 
     index: str
     bundle: str
-    fields: tuple[str, ...]
-    names: VectorFields
-    dead: Path
+    text_fields: tuple[str, ...]
+    vector_fields: VectorFields
+    dead_letters: Path
     url: str | None = None
     rate: float | None = None
 
 
-def ingest_in_slices(share: SliceTask, processes: int, advance: Callable[[int], object]) -> IngestReport:
-    """Give an index, which has the mapping, its vectors by several processes; `advance` is told of each slice.
+def ingest_in_slices(task: SliceTask, processes: int, advance: Callable[[int], object]) -> IngestReport:
+    """Give the products of an index their vectors, with several processes.
+
+    `advance` is called with the number of products of each slice.
 
     Raises:
         ClusterError: The cluster refuses or does not answer.
     """
-    number = SLICES_PER_PROCESS * processes
-    report = EMPTY_REPORT
+    slices = SLICES_PER_PROCESS * processes
+    total = EMPTY_REPORT
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(ingest_slice, share, part, number) for part in range(number)]
+        futures = [pool.submit(ingest_slice, task, number, slices) for number in range(slices)]
         try:
             for future in as_completed(futures):
-                done = future.result()
-                advance(done.written + done.skipped + done.empty + done.failed + done.conflicts)
-                report += done
+                report = future.result()
+                advance(report.products)
+                total += report
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return report
+    return total
 
 
 @cluster_errors()
-def ingest_slice(share: SliceTask, part: int, number: int) -> IngestReport:
-    """Give one of `number` slices of an index its vectors."""
-    recipe = VectorBuilder(_load_encoder(share.bundle), share.fields, share.names)
-    tally = IngestTally(dead=DeadLetters(share.dead, append=True))
-    with connect(share.url, credentials=True) as client:
-        pages = index_io.read_product_pages(
-            client, share.index, share.fields, share.names, index_io.ReadScope(slice=(part, number))
-        )
-        update_vectors(client, share.index, recipe, tally, rate=share.rate, pages=pages)
+def ingest_slice(task: SliceTask, number: int, slices: int) -> IngestReport:
+    """Give the products of one of `slices` slices their vectors."""
+    builder = VectorBuilder(_load_encoder(task.bundle), task.text_fields, task.vector_fields)
+    with (
+        closing(DeadLetters(task.dead_letters, append=True)) as dead_letters,
+        connect(task.url, credentials=True) as client,
+    ):
+        tally = IngestTally(dead_letters=dead_letters)
+        scope = index_io.ReadScope(slice=(number, slices))
+        pages = index_io.read_product_pages(client, task.index, task.text_fields, task.vector_fields, scope)
+        update_vectors(client, task.index, builder, tally, rate=task.rate, pages=pages)
     return tally.report()
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # a process loads the encoder once, for all its slices
 def _load_encoder(bundle: str) -> Encoder:
     return Encoder(load_bundle(bundle))

@@ -1,6 +1,1 @@
-"""ANTHEM in torch and geoopt, and its training."""
-
-import warnings
-
-# geoopt 0.5.1 uses what torch 2.15 deprecates; nobody who trains can do anything about it.
-warnings.filterwarnings("ignore", message=r"`torch\.jit\.script.*` is deprecated")
+"""The ANTHEM model in torch and geoopt and everything that trains it; only the exporter and the benchmark import it."""

@@ -1,8 +1,8 @@
-"""ANTHEM as a ranker: its losses over a batch of lists, and its two signals for any query and titles."""
+"""ANTHEM as a trainable ranker: texts in, logits, losses and signals out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
     from anthem_core.encoding.tokenizer import Vocabulary
     from anthem_model.data.batches import ListBatch
-    from anthem_model.nn.attention_grid import QuerySide, TitleSide
     from anthem_model.nn.network import Anthem
 
-UNKNOWN_GAIN = -1.0  # gain of a pair of which nobody knows
-TRIGRAM_DROPOUT = 0.1  # of the trigrams in training
-LEARNING_RATE_FACTOR = 2 / 3  # of the course's rate
-ENTITY_RATE_FACTOR = 0.3  # than the rest the entities move, for they start where they belong
+UNKNOWN_GAIN = -1.0  # marks a pair whose relevance is unknown
+TRIGRAM_DROPOUT = 0.1  # probability that a trigram is masked in training
+LEARNING_RATE_FACTOR = 2 / 3  # of the schedule's learning rate
+ENTITY_RATE_FACTOR = 0.3  # of that again, because entities start in good places
+MIN_ENCODER_CHUNKS = 4  # that titles are encoded in
+ENCODER_CHUNK_SIZE = 128  # titles per chunk, if there are more chunks
 
 
 class TitleSignals(NamedTuple):
-    """Distance, excess and attention of products for one query, `(N,)` each."""
+    """Distance, excess and attention of titles for one query, `(N,)` each."""
 
     distance: Tensor
     excess: Tensor
@@ -36,19 +37,19 @@ class TitleSignals(NamedTuple):
 
 
 class ContainmentLogits(NamedTuple):
-    """Logits of distances, and lengths outside the hyperboloids, `(B, N)` each."""
+    """Logits of the distances and norms of the parts outside the hyperboloids, `(B, N)` each."""
 
     logits: Tensor
-    beyond: Tensor
+    outside_norm: Tensor
 
 
 class AnthemRanker(TrainableRanker):
-    """A network with its vocabulary: texts in, logits out.
+    """A network with its vocabulary.
 
-    `only` names one of both signals, `attention` or `containment`, to rank by that alone.
+    `only_signal` restricts ranking to one of both signals; by default they are summed.
     """
 
-    only: str | None = None
+    only_signal: Literal["attention", "containment"] | None = None
 
     def __init__(self, vocabulary: Vocabulary, network: Anthem) -> None:
         super().__init__()
@@ -57,122 +58,130 @@ class AnthemRanker(TrainableRanker):
         self._ids: dict[tuple[str, int], list[int]] = {}
         self._words: dict[str, frozenset[str]] = {}
 
-    def scores(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
-        """Logits of both signals, `(B, C)`: attention, and a learned share of containment; or of the one in `only`."""
-        if self.only == "attention":
-            return self._attention(queries, titles, candidates)
-        containment = self._distances(queries, titles).logits.gather(1, candidates)
-        if self.only == "containment":
+    def score_candidates(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
+        """Logits `(B, C)`: attention plus a learned share of containment, or the signal `only_signal` alone."""
+        if self.only_signal == "attention":
+            return self._attention_logits(queries, titles, candidates)
+        containment = self._containment_logits(queries, titles).logits.gather(1, candidates)
+        if self.only_signal == "containment":
             return containment
-        return self._attention(queries, titles, candidates) + self.network.share * containment
+        return self._attention_logits(queries, titles, candidates) + self.network.share * containment
 
-    def loss(self, lists: ListBatch) -> Tensor:
-        """Order by attention, order by both signals, order by distance and the boundary, summed."""
-        drawn = torch.ones_like(lists.judged)
-        logits = self._attention(lists.queries, lists.titles, lists.candidates)
-        order = listwise_loss(logits, lists.gains, drawn) + listwise_loss(logits, lists.gains, lists.judged)
-        distant = self._distances(lists.queries, lists.titles)
-        both = logits.detach() + self.network.share * distant.logits.detach().gather(1, lists.candidates)
-        shared = listwise_loss(both, lists.gains, drawn)
-        return order + shared + self._containment_loss(lists, distant)
+    def loss(self, batch: ListBatch) -> Tensor:
+        """Sum of the listwise losses of attention, of both signals and of containment, and of the boundary loss."""
+        all_candidates = torch.ones_like(batch.judged)
+        attention = self._attention_logits(batch.queries, batch.titles, batch.candidates)
+        order = listwise_loss(attention, batch.gains, all_candidates)
+        order = order + listwise_loss(attention, batch.gains, batch.judged)
+        containment = self._containment_logits(batch.queries, batch.titles)
+        share = self.network.share
+        fused = attention.detach() + share * containment.logits.detach().gather(1, batch.candidates)
+        fused_order = listwise_loss(fused, batch.gains, all_candidates)
+        return order + fused_order + self._containment_loss(batch, containment)
 
-    def groups(self, rate: float) -> list[dict[str, Any]]:
-        """Entities on the manifold, the grid, and all else, whose gradients are as long as they are, each apart.
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """Entities, the grid and all other parameters, three groups whose gradients are clipped separately.
 
-        RiemannianAdam moves a point by its rate, not each coordinate.
+        Entities have a rate of their own because RiemannianAdam moves a point, not each coordinate, by the rate.
         """
         entities, grid = self.network.entities.points, list(self.network.grid.parameters())
-        known = {id(parameter) for parameter in (entities, *grid)}
-        others = [one for one in self.parameters() if id(one) not in known and one.requires_grad]
+        grouped = {id(parameter) for parameter in (entities, *grid)}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in grouped]
         rate *= LEARNING_RATE_FACTOR
         return [
             {"params": [entities], "lr": rate * ENTITY_RATE_FACTOR},
-            {"params": others, "lr": rate},
+            {"params": [parameter for parameter in others if parameter.requires_grad], "lr": rate},
             {"params": grid, "lr": rate},
         ]
 
-    def settle(self) -> None:
-        """Bring the entities back onto the sheet."""
-        self.network.entities.settle()
+    def project_parameters(self) -> None:
+        """Project the entities onto the hyperboloid."""
+        self.network.entities.project()
 
     @torch.no_grad()
-    def points(self, titles: Sequence[str]) -> Tensor:
+    def encode_titles(self, titles: Sequence[str]) -> Tensor:
         """Points of titles, `(N, D+1)`."""
-        return self._points(titles)
+        return self._encode_titles(titles)
 
     @torch.no_grad()
-    def signals(self, query: str, titles: Sequence[str], points: Tensor) -> TitleSignals:
-        """Distance, excess and attention of titles whose points are known."""
+    def compute_signals(self, query: str, titles: Sequence[str], points: Tensor) -> TitleSignals:
+        """Distance, excess and attention of titles with points `(N, D+1)`, as a bundle computes them."""
         network = self.network
-        asked = network.query(*self.query_ids([query]))
-        placed = (asked.centres, asked.limits, asked.weights, points)
-        far = query_distance(*placed, network.shape.gamma, network.shape.space)[0]
+        encoded = network.query(*self.query_ids([query]))
+        arguments = (encoded.centres, encoded.limits, encoded.weights, points)
+        distance = query_distance(*arguments, network.shape.gamma, network.shape.space)[0]
         attention = network.grid(*self.query_ids([query]), *self.title_ids(titles))[0]
-        return TitleSignals(far, excess(*placed, network.shape.space)[0], attention)
+        return TitleSignals(distance, excess(*arguments, network.shape.space)[0], attention)
 
-    def _attention(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
+    def _attention_logits(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
         grid = self.network.grid
-        asked: QuerySide = grid.ask(*self.query_ids(queries))
-        offered: TitleSide = grid.offer(*self.title_ids(titles))
-        return grid.pairs(asked, offered, candidates)
+        query_side = grid.encode_query(*self.query_ids(queries))
+        title_side = grid.encode_titles(*self.title_ids(titles))
+        return grid.candidate_logits(query_side, title_side, candidates)
 
-    def _distances(self, queries: Sequence[str], titles: Sequence[str]) -> ContainmentLogits:
-        """Logits of the distance of all titles to all queries, and how far outside they lie."""
+    def _containment_logits(self, queries: Sequence[str], titles: Sequence[str]) -> ContainmentLogits:
+        """Logits of the distances of all titles to all queries, and how far outside the titles lie."""
         network = self.network
-        asked, points = network.query(*self.query_ids(queries)), self._points(titles)
-        seen, limits = network.shape.space.seen_pairwise(asked.centres, points), asked.limits[:, None]
-        far = union_distance(hyperboloid_distance(seen, limits, network.shape.gamma), asked.weights)
-        beyond = union_distance(norm(outside_part(seen, limits)).squeeze(-1), asked.weights)
-        return ContainmentLogits(-network.log_scale.exp() * far, beyond)
+        encoded, points = network.query(*self.query_ids(queries)), self._encode_titles(titles)
+        z, limits = network.shape.space.pairwise_logmap(encoded.centres, points), encoded.limits[:, None]
+        distance = union_distance(hyperboloid_distance(z, limits, network.shape.gamma), encoded.weights)
+        outside_norm = union_distance(norm(outside_part(z, limits)).squeeze(-1), encoded.weights)
+        return ContainmentLogits(-network.log_scale.exp() * distance, outside_norm)
 
-    def _containment_loss(self, lists: ListBatch, distant: ContainmentLogits) -> Tensor:
-        """Order over all titles of the batch, order over the judged ones, and the boundary."""
-        logits = distant.logits
-        gains, judged = self._spread(lists)
+    def _containment_loss(self, batch: ListBatch, containment: ContainmentLogits) -> Tensor:
+        """Listwise losses over all titles of the batch and over the judged ones, plus the boundary loss."""
+        logits = containment.logits
+        gains, judged = self._batch_gains(batch)
         order = listwise_loss(logits, gains, gains >= 0) + listwise_loss(logits, gains, judged)
-        return order + boundary_loss(distant.beyond, gains, judged)
+        return order + boundary_loss(containment.outside_norm, gains, judged)
 
-    def _spread(self, lists: ListBatch) -> tuple[Tensor, Tensor]:
-        """Gains and judged `(B, N)` over all titles; one that holds every word of a query may well be relevant."""
-        needed = [self._words_of(query) for query in lists.queries]
-        held = [self._words_of(title) for title in lists.titles]
-        gains = torch.tensor([[UNKNOWN_GAIN * (asked <= title) for title in held] for asked in needed]).to(
-            lists.gains.device
+    def _batch_gains(self, batch: ListBatch) -> tuple[Tensor, Tensor]:
+        """Gains and judged flags `(B, N)` over all titles of a batch.
+
+        A title that is not a candidate has gain 0, or an unknown gain if it contains all words of the query.
+        """
+        query_words = [self._words_of(query) for query in batch.queries]
+        title_words = [self._words_of(title) for title in batch.titles]
+        gains = torch.tensor(
+            [[UNKNOWN_GAIN * (query <= title) for title in title_words] for query in query_words],
+            device=batch.gains.device,
         )
         judged = torch.zeros_like(gains, dtype=torch.bool)
-        return gains.scatter(1, lists.candidates, lists.gains), judged.scatter(1, lists.candidates, lists.judged)
+        return gains.scatter(1, batch.candidates, batch.gains), judged.scatter(1, batch.candidates, batch.judged)
 
     def _words_of(self, text: str) -> frozenset[str]:
-        return self._words.setdefault(text, frozenset(split_words(text)))
+        words = self._words.get(text)
+        if words is None:
+            words = self._words[text] = frozenset(split_words(text))
+        return words
 
-    def _points(self, titles: Sequence[str], parts: int = 4) -> Tensor:
-        """Points of titles, `(N, D+1)`, in parts of like length: padding costs as much as text."""
+    def _encode_titles(self, titles: Sequence[str], min_chunks: int = MIN_ENCODER_CHUNKS) -> Tensor:
+        """Points of titles, `(N, D+1)`, encoded in chunks of similar length, because padding costs as much as text."""
         ids, mask = self.title_ids(titles)
         lengths = mask.sum(-1)
         order = torch.argsort(lengths, stable=True)
         points = []
-        for rows in order.chunk(max(parts, len(titles) // 128)):
+        for rows in order.chunk(max(min_chunks, len(titles) // ENCODER_CHUNK_SIZE)):
             width = max(1, int(lengths[rows].max()))
             points.append(self.network.product(ids[rows, :width], mask[rows, :width]).points)
         return torch.cat(points)[torch.argsort(order)]
 
     def query_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask of query texts, `(B, T)` each; in training some trigrams are missing."""
-        return self._padded(texts, self.vocabulary.query_limit)
+        """Ids and mask of query texts, `(B, T)` each; in training some trigrams are masked."""
+        return self._pad_texts(texts, self.vocabulary.query_limit)
 
     def title_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask of titles, `(N, L)` each; in training some trigrams are missing."""
-        return self._padded(texts, self.vocabulary.title_limit)
+        """Ids and mask of titles, `(N, L)` each; in training some trigrams are masked."""
+        return self._pad_texts(texts, self.vocabulary.title_limit)
 
-    def _padded(self, texts: Sequence[str], limit: int) -> tuple[Tensor, Tensor]:
-        """Ids and mask of texts; in training some trigrams are missing."""
-        rows = []
-        for text in texts:
-            found = self._ids.get((text, limit))
-            if found is None:
-                found = self._ids[text, limit] = self.vocabulary.ids(text, limit)
-            rows.append(found)
-        ids, mask = (torch.from_numpy(array) for array in pad_ids(rows))
+    def _pad_texts(self, texts: Sequence[str], limit: int) -> tuple[Tensor, Tensor]:
+        ids, mask = (torch.from_numpy(array) for array in pad_ids([self._ids_of(text, limit) for text in texts]))
         if self.training:
             mask &= (torch.rand(mask.shape) >= TRIGRAM_DROPOUT) | (torch.arange(mask.shape[1]) == 0)
         return ids.to(self.device), mask.to(self.device)
+
+    def _ids_of(self, text: str, limit: int) -> list[int]:
+        ids = self._ids.get((text, limit))
+        if ids is None:
+            ids = self._ids[text, limit] = self.vocabulary.ids(text, limit)
+        return ids

@@ -1,4 +1,4 @@
-"""A checkpoint: one file with everything an export needs, read without running code."""
+"""Checkpoints: one file with everything that an export needs; reading it runs no code."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from anthem_model.nn.network import Anthem
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHECKPOINT_FORMAT = 3
+CHECKPOINT_FORMAT = 3  # rises when a file of another version cannot be read
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model, its vocabulary, its calibration, what it was trained on and how well."""
+    """A trained model with its vocabulary and calibration, the names of its training data, and validation measures."""
 
     model: Anthem
     vocabulary: Vocabulary
@@ -33,14 +33,14 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint file; one that stood there is replaced when the new one is whole.
+    """Write a checkpoint file; an existing one is replaced when the new one is complete.
 
     Raises:
         DataError: The file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.part")
-    with atomic_write(path, beside):
-        torch.save(_to_dict(checkpoint), beside)
+    part = path.with_name(f".{path.name}.part")
+    with atomic_write(path, part):
+        torch.save(_to_dict(checkpoint), part)
 
 
 def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -49,11 +49,11 @@ def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:
         "anthem_checkpoint": CHECKPOINT_FORMAT,
         "shape": checkpoint.model.shape.to_dict(),
         "state": checkpoint.model.state_dict(),
-        "trigrams": list(vocabulary.known),
+        "trigrams": list(vocabulary.trigrams),
         "text": [vocabulary.buckets, vocabulary.query_limit, vocabulary.title_limit],
         "slack": checkpoint.calibration.slack,
         "fusion": checkpoint.calibration.fusion.to_dict(),
-        "attentive": checkpoint.calibration.attentive.to_dict(),
+        "attentive": checkpoint.calibration.attention_fusion.to_dict(),
         "trained_on": checkpoint.trained_on,
         "quality": checkpoint.quality,
     }
@@ -63,16 +63,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file.
 
     Raises:
-        DataError: The file is missing, is no checkpoint of this format, or does not fit its own shape.
+        DataError: The file is missing, is not a checkpoint of this format, or its weights do not match its shape.
     """
     if not path.is_file():
-        raise DataError(f"No checkpoint at {path}; give the file that `anthem train DATA --output CHECKPOINT` wrote.")
+        raise DataError(
+            f"{path} not found. Expected a checkpoint, which `anthem train DATA --output CHECKPOINT` writes."
+        )
     try:
         return _from_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises classes of pickle, zipfile and its own
+    except Exception as error:  # torch raises its own classes and those of pickle and zipfile
         raise DataError(
-            f"{path} is no whole checkpoint of format {CHECKPOINT_FORMAT} ({type(error).__name__} while reading it). "
-            "Train again: anthem train DATA --output CHECKPOINT"
+            f"{path} is not a complete checkpoint of format {CHECKPOINT_FORMAT} ({type(error).__name__} while reading "
+            "it). Train again: anthem train DATA --output CHECKPOINT"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`anthem train`: a BEIR folder in, a checkpoint out."""
+"""The command `anthem train`."""
 
 from __future__ import annotations
 
@@ -20,31 +20,37 @@ from anthem_core.errors import require_extra
     default=0,
     show_default=True,
     type=click.IntRange(0, 2**63 - 1),
-    help="The same seed, threads and --steps give the same model.",
+    help="Random seed. The same data, seed, steps and threads give the same model.",
 )
-@click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches to learn from.")
+@click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Number of batches to train on.")
 @click.option(
     "--minutes",
     default=math.inf,
     type=click.FloatRange(0, min_open=True),
-    help="Stop early after so much processor time.",
+    help="Stop after this much processor time, even if steps remain.",
 )
 @click.option(
     "--threads",
     default=1,
     show_default=True,
     type=click.IntRange(1, os.cpu_count() or 1),
-    help="More are faster on an idle machine.",
+    help="Threads to compute with; the model depends on their number.",
 )
 @click.option(
-    "--teacher", type=click.Path(path_type=Path), help="Folder of a sentence-embedding model to learn from as well."
+    "--teacher",
+    type=click.Path(path_type=Path),
+    help="Folder of a sentence-embedding model whose vectors initialise ANTHEM.",
 )
 @click.option(
-    "--share", "shares", multiple=True, type=click.IntRange(1), help="How often each DATA is drawn; repeatable."
+    "--share",
+    "shares",
+    multiple=True,
+    type=click.IntRange(1),
+    help="Relative number of batches from a DATA folder; give one per folder.",
 )
 @json_option
 @handle_errors
-def train(  # noqa: PLR0913 (an argument an option)
+def train(  # noqa: PLR0913 (one argument per option)
     *,
     data: tuple[Path, ...],
     output: Path,
@@ -56,13 +62,13 @@ def train(  # noqa: PLR0913 (an argument an option)
     shares: tuple[int, ...],
     as_json: bool,
 ) -> None:
-    """Train ANTHEM on BEIR folders: corpus.jsonl[.gz], queries.jsonl, qrels/train.tsv, or a corpus alone.
+    """Train ANTHEM on BEIR folders: corpus.jsonl[.gz], queries.jsonl and qrels/train.tsv, or a corpus alone.
 
-    Some judged queries of `train`, a sixth or of few a third, are kept for validation; no other split is learned from.
+    A sixth to a third of the judged queries in `train` are held out for validation. Other splits are not read.
 
-    Where trigrams start is computed from which words stand together in the titles or, with a --teacher, from its
-    vectors of titles, of queries and of words of titles; both work for a catalogue without a single judgment. A
-    training that was killed goes on from its last validation, every 250 steps, when the same command is given again.
+    The model is initialised from the words that occur together in titles or, with --teacher, from the teacher's vectors
+    of titles and queries. Neither needs judgments. To resume a training that was killed, run the same command again; it
+    continues after the last validation, which takes place every 250 steps.
 
     \b
     Example:
@@ -70,15 +76,15 @@ def train(  # noqa: PLR0913 (an argument an option)
         anthem train catalogue/ --teacher all-MiniLM-L6-v2/ --output shop.pt --minutes 20
     """
     if shares and len(shares) != len(data):
-        raise click.UsageError(f"{len(shares)} times --share for {len(data)} folders; give one for each, or none.")
-    needed = ("torch", "geoopt", "bm25s", "Stemmer", *(("sentence_transformers",) if teacher else ()))
-    require_extra("train", *needed)
+        raise click.UsageError(f"{len(shares)} --share options for {len(data)} folders. Give one per folder, or none.")
+    optional = ("sentence_transformers",) if teacher else ()
+    require_extra("train", "torch", "geoopt", "bm25s", "scipy", "Stemmer", *optional)
     from anthem_model.pipeline import train_from_folders
     from anthem_model.trainer.loop import TrainingSchedule
     from anthem_model.trainer.training import TrainingPlan
 
-    pace = TrainingSchedule(steps=steps, seconds=60 * minutes, every=max(1, min(250, steps // 4)))
-    plan = TrainingPlan(seed=seed, pace=pace, threads=threads, shares=shares)
+    schedule = TrainingSchedule(steps=steps, seconds=60 * minutes, validation_interval=max(1, min(250, steps // 4)))
+    plan = TrainingPlan(seed=seed, schedule=schedule, threads=threads, shares=shares)
     quality = train_from_folders(data, output, plan, teacher)
     stderr.print(f"Next: anthem export {output} BUNDLE")
     print_result({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)

@@ -1,4 +1,4 @@
-"""What every model that is trained or compared here can do: score some titles for some queries."""
+"""The interface of every model that the training loop can train: score titles for queries."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 
 class TrainableRanker(nn.Module):
-    """A model that scores titles for queries, trained by the order of lists; it reads texts its own way."""
+    """A model that scores titles for queries and learns from lists; each subclass tokenises texts its own way."""
 
     @abstractmethod
-    def scores(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
+    def score_candidates(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:
         """Scores `(B, C)` of `titles[candidates[b, c]]` for `queries[b]`; candidates `(B, C)` int64."""
 
-    def loss(self, lists: ListBatch) -> Tensor:
-        """Listwise cross-entropy of a batch of lists."""
-        logits = self.scores(lists.queries, lists.titles, lists.candidates)
-        return listwise_loss(logits, lists.gains, lists.gains >= 0)
+    def loss(self, batch: ListBatch) -> Tensor:
+        """Listwise cross-entropy of a batch, `()`."""
+        logits = self.score_candidates(batch.queries, batch.titles, batch.candidates)
+        return listwise_loss(logits, batch.gains, batch.gains >= 0)
 
-    def groups(self, rate: float) -> list[dict[str, Any]]:
-        """Parameter groups for the optimiser, RiemannianAdam, which is Adam where a parameter is Euclidean."""
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """Parameter groups for the optimiser, each with a learning rate derived from `rate`."""
         return [{"params": list(self.parameters()), "lr": rate}]
 
-    def settle(self) -> None:
-        """Bring parameters back where they belong after a step; most models have nothing to do."""
+    def project_parameters(self) -> None:
+        """Project parameters back onto their domain after an optimiser step; by default nothing is projected."""
 
     @torch.no_grad()
-    def rank(self, query: str, titles: Sequence[str]) -> Tensor:
+    def score_titles(self, query: str, titles: Sequence[str]) -> Tensor:
         """Scores `(N,)` of titles for one query."""
         candidates = torch.arange(len(titles), device=self.device)[None]
-        return self.scores([query], titles, candidates)[0].cpu()
+        return self.score_candidates([query], titles, candidates)[0].cpu()
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return next(self.parameters()).device

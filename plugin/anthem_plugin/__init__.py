@@ -1,1 +1,1 @@
-"""The query rewriter, the reranker, and the client that sends."""
+"""The query rewriter, the scores, the search clients and the HTTP service."""

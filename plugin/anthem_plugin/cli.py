@@ -1,4 +1,4 @@
-"""`anthem search`: one search, before and after."""
+"""`anthem search`: one search, before and after reranking."""
 
 from __future__ import annotations
 
@@ -17,61 +17,57 @@ from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors, connect
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import DEFAULT_WINDOW, Filter, ModeName
+from anthem_plugin.options import ClientOptions
 from anthem_plugin.rewriter.query_text import value_at_path
-from anthem_plugin.search.discovery import adapt_to_release, fields_of
 from anthem_plugin.search.explain import explain_hit, strongest_attention
 from anthem_plugin.search.request import no_vectors_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opensearchpy import OpenSearch
 
-    from anthem_core.encoding.tokenizer import Vocabulary
-    from anthem_core.geometry.regions import EncodedQuery
-    from anthem_core.opensearch.schema import VectorFields
-    from anthem_plugin.scoring.params import ScoringParams
-    from anthem_plugin.search.request import Response
+    from anthem_plugin.modes import RerankMode
+    from anthem_plugin.search.request import IndexProfile, Response
 
-# Both searches ask the same copies of the shards: another copy may break ties another way.
+# Both searches use the same shard copies, because another copy may break ties differently.
 _PREFERENCE = "anthem"
-_STRONGEST = 5  # entities and intersections that are shown
+_SHOWN_ATTENTION_WEIGHTS = 5
 
 
 @click.command()
 @click.argument("index")
 @click.argument("query")
-@click.option(
-    "--bundle", default="general", show_default=True, help="Folder of a bundle, or the name of one that ships."
-)
+@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
 @click.option(
     "--rerank",
     "mode",
     type=click.Choice(get_args(ModeName)),
     default="cluster",
     show_default=True,
-    help="cluster: rerank by a script there; client: in this process; filter: leave out what is not contained; "
-    "retrieve: add what is near, and rerank; none: search plainly.",
+    help="cluster: rerank with a script in the cluster; client: in this process; filter: remove products that are not "
+    "contained; retrieve: add near products, and rerank; none: plain search.",
 )
-@click.option("--slack", type=float, help="With --rerank filter: what is added to every limit, if not the bundle's.")
-@click.option("--explain", "explaining", is_flag=True, help="Say why each hit stands where it stands.")
-@click.option("--operators", is_flag=True, help="OR between phrases of QUERY asks for either: 'fire OR kindle'.")
-@click.option("--field", default="title", show_default=True, help="Text field that is searched and shown.")
-@click.option("--size", type=click.IntRange(1, 1000), default=10, show_default=True, help="Hits to show.")
+@click.option(
+    "--slack", type=float, help="With --rerank filter: added to every limit; defaults to the slack of the bundle."
+)
+@click.option("--explain", "explaining", is_flag=True, help="Show why each hit has its rank.")
+@click.option(
+    "--operators", is_flag=True, help="Treat OR in QUERY as an operator that means either phrase: 'fire OR kindle'."
+)
+@click.option("--field", help="Text field to search and show; defaults to the first field that was ingested, or title.")
+@click.option("--size", type=click.IntRange(1, 1000), default=10, show_default=True, help="Number of hits to show.")
 @click.option(
     "--window",
     type=click.IntRange(1, 10_000),
     default=DEFAULT_WINDOW,
     show_default=True,
-    help="Lexical hits that are reranked; in cluster mode on every shard.",
+    help="Number of lexical hits to rerank; in cluster mode, per shard.",
 )
-@click.option(
-    "--url",
-    help="The cluster, signed in to as docs/permissions.md says; else OPENSEARCH_URL, else the local node.",
-)
+@click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
 @json_option
 @handle_errors
-def search(  # noqa: PLR0913 (an argument an option)
+def search(  # noqa: PLR0913 (one argument per option)
     *,
     index: str,
     query: str,
@@ -80,7 +76,7 @@ def search(  # noqa: PLR0913 (an argument an option)
     slack: float | None,
     explaining: bool,
     operators: bool,
-    field: str,
+    field: str | None,
     size: int,
     window: int,
     url: str | None,
@@ -88,8 +84,8 @@ def search(  # noqa: PLR0913 (an argument an option)
 ) -> None:
     """Search INDEX for QUERY and show each hit's rank before and after reranking.
 
-    A search that is not reranked is shown all the same, and says why. Exit codes: 0 searched, 3 the bundle cannot be
-    used, 6 the cluster refuses or cannot be reached, or has no such field.
+    A search that cannot be reranked shows the plain hits and the reason. Exit codes: 0 searched, 3 the bundle cannot be
+    used, 6 the cluster refuses or cannot be reached, or the index has no such field.
 
     \b
     Example:
@@ -98,85 +94,116 @@ def search(  # noqa: PLR0913 (an argument an option)
       anthem search products 'fire tv OR kindle' --operators
       anthem search products 'fire tv' --rerank filter --slack 0.2
     """
-    how = _how(mode, slack)
-    loaded = load_bundle(bundle)
-    body = {"query": {"match": {field: {"query": query}}}, "size": size}
+    encoder = Encoder(load_bundle(bundle))
+    rerank_mode = _with_slack(mode, slack)
     with closing(connect(url, credentials=True)) as cluster, cluster_errors():
-        encoder = Encoder(adapt_to_release(cluster, loaded))
-        fields = fields_of(cluster, index, loaded.model)
-        client = AnthemClient(cluster, encoder, fields=fields, text_fields=(field,))
-        shown = [field, fields.model, fields.vector] if explaining else [field]
-        wide = {**body, "size": max(size, window), "_source": False}
-        before = client.search(index, wide, mode="none", preference=_PREFERENCE)
-        after = client.search(
-            index, {**body, "_source": shown}, mode=how, window=window, operators=operators, preference=_PREFERENCE
-        )
+        client = AnthemClient(cluster, encoder, ClientOptions(text_fields=(field,) if field else None))
+        profile = client.profile(index)
+        field = field or profile.text_fields[0]
+        body = {"query": {"match": {field: {"query": query}}}, "size": size}
+        before = _search_plainly(client, index, body, window)
+        sent = body | _source_setting(field, profile, explaining)
+        after = client.search(index, sent, mode=rerank_mode, window=window, operators=operators, preference=_PREFERENCE)
         if not before["hits"]["hits"]:
             _check_field(cluster, index, field)
-        told = _told(after, cluster, index, bundle, fields)
-    result: dict[str, Any] = {"index": index, "query": query, **after["anthem"], **told}
-    result["hits"] = rows(before, after, field)
+        remarks = _remarks(after, cluster, index, bundle, profile)
+    result: dict[str, Any] = {"index": index, "query": query, **after["anthem"], **remarks}
+    result["hits"] = hit_rows(before, after, field)
     if explaining:
-        texts = split_phrases(query) if operators else [query]
-        asked = {text: found for text in texts if (found := encoder.query(text)) is not None}
-        _explain(result, after, asked, client.scoring, encoder.bundle.vocabulary)
-    print_result(result, as_text(result), as_json=as_json)
+        _add_explanations(result, after, split_phrases(query) if operators else [query], encoder, profile)
+    print_result(result, format_result(result), as_json=as_json)
 
 
-def _how(mode: ModeName, slack: float | None) -> ModeName | Filter:
+def _search_plainly(client: AnthemClient, index: str, body: Mapping[str, Any], window: int) -> Response:
+    """The plain search, wide enough to give the former rank of every hit of the window."""
+    wide = {**body, "size": max(body["size"], window), "_source": False}
+    return client.search(index, wide, mode="none", preference=_PREFERENCE)
+
+
+def _source_setting(field: str, profile: IndexProfile, explaining: bool) -> dict[str, Any]:
+    fields = profile.scoring.fields
+    return {"_source": [field, fields.model, fields.vector] if explaining else [field]}
+
+
+def _with_slack(mode: ModeName, slack: float | None) -> RerankMode:
     if slack is None:
         return mode
     if mode != "filter":
-        raise click.BadParameter(f"goes with --rerank filter, not with {mode}", param_hint="--slack")
+        raise click.BadParameter(f"applies to --rerank filter, not to {mode}", param_hint="--slack")
     if not isfinite(slack):
-        raise click.BadParameter("a finite number was wanted", param_hint="--slack")
+        raise click.BadParameter("expected a finite number", param_hint="--slack")
     return Filter(slack)
 
 
-def _told(after: Response, cluster: OpenSearch, index: str, bundle: str, fields: VectorFields) -> dict[str, str | None]:
-    """Reason and note; where vectors are wanting, with a command that names the bundle and spares another model's."""
-    said, plain = {"reason": after["anthem"]["reason"], "note": note(after, index)}, no_vectors_reason(index)
-    if not any(text and plain in text for text in said.values()):
-        return said
-    others = cluster.count(index=index, body={"query": {"exists": {"field": fields.vector}}})["count"]
-    named = f"{plain} --bundle {quote(bundle)}{' --beside' if others else ''}"
-    return {key: text and text.replace(plain, named) for key, text in said.items()}
+def _remarks(
+    after: Response, cluster: OpenSearch, index: str, bundle: str, profile: IndexProfile
+) -> dict[str, str | None]:
+    """Reason and note; if vectors are missing, both name the command that adds them and keeps those of other models."""
+    remarks = {"reason": after["anthem"]["reason"], "note": missing_vectors_note(after, index)}
+    reason = no_vectors_reason(index)
+    if not any(text and reason in text for text in remarks.values()):
+        return remarks
+    others = cluster.count(index=index, body={"query": {"exists": {"field": profile.scoring.fields.vector}}})["count"]
+    command = f"{reason} --bundle {quote(bundle)}{' --beside' if others else ''}"
+    return {key: text and text.replace(reason, command) for key, text in remarks.items()}
 
 
-def note(after: Response, index: str) -> str | None:
-    """What is odd about hits that were reranked: that attention alone did it, for want of vectors."""
-    found = after["anthem"]
-    vectors = not found["reranked"] or "containment" in found["signals"]
-    return None if vectors else f"reranked by attention alone: {no_vectors_reason(index)}"
+def missing_vectors_note(after: Response, index: str) -> str | None:
+    """Note on hits that were reranked by attention alone, because none has a vector."""
+    report = after["anthem"]
+    uses_vectors = not report["reranked"] or "containment" in report["signals"]
+    return None if uses_vectors else f"reranked by attention alone: {no_vectors_reason(index)}"
 
 
 def _check_field(cluster: OpenSearch, index: str, field: str) -> None:
-    """Tell a field that is nowhere in the index from one in which nothing was found.
+    """Distinguish a field that does not exist from one in which nothing was found.
 
     Raises:
-        ClusterError: No index of this name has such a field.
+        ClusterError: No index of this name has the field.
     """
     mappings = cluster.indices.get_field_mapping(fields="*", index=index)
-    leaves = [leaf for found in mappings.values() for leaf in found["mappings"].values()]
-    kinds = {leaf["full_name"]: kind.get("type") for leaf in leaves for kind in leaf["mapping"].values()}
-    if field not in kinds:
-        texts = ", ".join(sorted(name for name, kind in kinds.items() if kind == "text"))
-        raise ClusterError(f"{index} has no field '{field}'; its text fields are: {texts or 'none'}. Give one: --field")
+    leaves = [leaf for mapping in mappings.values() for leaf in mapping["mappings"].values()]
+    types = {leaf["full_name"]: entry.get("type") for leaf in leaves for entry in leaf["mapping"].values()}
+    if field not in types:
+        texts = ", ".join(sorted(name for name, field_type in types.items() if field_type == "text"))
+        raise ClusterError(
+            f"Field '{field}' not found in {index}. Its text fields are: {texts or 'none'}. Name one with --field."
+        )
 
 
-def rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
-    """Hits of the later response with both ranks, both scores and title; `before` is None below the former's last."""
-    former = {_key(hit): (rank, hit["_score"]) for rank, hit in enumerate(before["hits"]["hits"], start=1)}
-    result = []
+def hit_rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
+    """Reranked hits with both ranks, both scores and title; `before` is None for a hit past the plain window."""
+    former = {_hit_key(hit): (rank, hit["_score"]) for rank, hit in enumerate(before["hits"]["hits"], start=1)}
+    rows = []
     for rank, hit in enumerate(after["hits"]["hits"], start=1):
-        was, lexical = former.get(_key(hit), (None, None))
-        row = {"rank": rank, "before": was, "id": hit["_id"], "title": value_at_path(hit.get("_source", {}), field)}
-        result.append(row | {"score": hit["_score"], "lexical": lexical})
-    return result
+        former_rank, lexical = former.get(_hit_key(hit), (None, None))
+        title = value_at_path(hit.get("_source", {}), field)
+        row = {"rank": rank, "before": former_rank, "id": hit["_id"], "title": title}
+        rows.append(row | {"score": hit["_score"], "lexical": lexical})
+    return rows
 
 
-def as_text(result: dict[str, Any]) -> str:
-    """A search for people: a line on how it was ranked, a line a hit, and why where that was asked for."""
+def _hit_key(hit: Mapping[str, Any]) -> tuple[str, str]:
+    return hit["_index"], hit["_id"]
+
+
+def _add_explanations(
+    result: dict[str, Any], after: Response, texts: Sequence[str], encoder: Encoder, profile: IndexProfile
+) -> None:
+    queries = {text: query for text in texts if (query := encoder.encode_query(text)) is not None}
+    region = unite_queries(queries.values())
+    if region is None:
+        return
+    vocabulary = encoder.bundle.vocabulary
+    weights = [pair for text, query in queries.items() for pair in strongest_attention(query, text, vocabulary)]
+    result["attention"] = sorted(weights, key=lambda pair: -pair[1])[:_SHOWN_ATTENTION_WEIGHTS]
+    for row, hit in zip(result["hits"], after["hits"]["hits"], strict=True):
+        explanation = explain_hit(hit, region, profile.scoring)
+        row["explanation"] = explanation and explanation.to_dict()
+
+
+def format_result(result: Mapping[str, Any]) -> str:
+    """A search as text: a line on how it was ranked, one line per hit, and explanations if there are any."""
     how = ": ".join(filter(None, (result["mode"], result["reason"])))
     ranked = (
         f"{'filtered' if result['mode'] == 'filter' else 'reranked'} ({how})"
@@ -190,53 +217,32 @@ def as_text(result: dict[str, Any]) -> str:
         lines.append(f"Note: {result['note']}")
     lines.append(f"{'rank':>4} {'was':>4} {'':>5} {'score':>9}  title")
     for row in result["hits"]:
-        lines.append(_row_text(row))
+        lines.append(_format_row(row))
         if "explanation" in row:
-            lines.append(f"{'':26}{_explanation_text(row)}")
+            lines.append(f"{'':26}{_format_explanation(row)}")
     if "attention" in result:
-        strongest = ", ".join(f"{name} {share:.2f}" for name, share in result["attention"])
-        lines.append(f"The query looks most at: {strongest}")
+        weights = ", ".join(f"{name} {share:.2f}" for name, share in result["attention"])
+        lines.append(f"Strongest attention of the query: {weights}")
     return "\n".join(lines)
 
 
-def _key(hit: dict[str, Any]) -> tuple[str, str]:
-    return hit["_index"], hit["_id"]
-
-
-def _explain(
-    result: dict[str, Any],
-    after: Response,
-    asked: Mapping[str, EncodedQuery],
-    scoring: ScoringParams,
-    vocabulary: Vocabulary,
-) -> None:
-    query = unite_queries(asked.values())
-    if query is None:
-        return
-    strongest = [pair for text, one in asked.items() for pair in strongest_attention(one, text, vocabulary)]
-    result["attention"] = sorted(strongest, key=lambda pair: -pair[1])[:_STRONGEST]
-    for row, hit in zip(result["hits"], after["hits"]["hits"], strict=True):
-        explanation = explain_hit(hit, query, scoring)
-        row["explanation"] = explanation and explanation.to_dict()
-
-
-def _row_text(row: dict[str, Any]) -> str:
+def _format_row(row: Mapping[str, Any]) -> str:
     before = row["before"]
-    was, title = "–" if before is None else str(before), printable(str(row["title"]))
-    return f"{row['rank']:>4} {was:>4} {_movement(row['rank'], before):>5} {row['score']:>9.4f}  {title}"
+    former, title = "–" if before is None else str(before), printable(str(row["title"]))
+    return f"{row['rank']:>4} {former:>4} {_format_movement(row['rank'], before):>5} {row['score']:>9.4f}  {title}"
 
 
-def _movement(rank: int, before: int | None) -> str:
+def _format_movement(rank: int, before: int | None) -> str:
     if before is None or before == rank:
         return "" if before else "new"
     return f"{'▲' if before > rank else '▼'}{abs(before - rank)}"
 
 
-def _explanation_text(row: dict[str, Any]) -> str:
+def _format_explanation(row: Mapping[str, Any]) -> str:
     lexical = f"lexical {row['lexical']:.3f}, " if row["lexical"] is not None else ""
-    found = row["explanation"]
-    if found is None:
+    explanation = row["explanation"]
+    if explanation is None:
         return f"{lexical}no vector of this model"
-    margins = ", ".join(f"{margin['value']:+.3f} in {margin['dimension']}" for margin in found["margins"])
-    where = "contained" if found["contained"] else "not contained"
-    return f"{lexical}distance {found['distance']:.3f}, {where}, tightest margins {margins}"
+    margins = ", ".join(f"{margin['value']:+.3f} in {margin['dimension']}" for margin in explanation["margins"])
+    contained = "contained" if explanation["contained"] else "not contained"
+    return f"{lexical}distance {explanation['distance']:.3f}, {contained}, tightest margins {margins}"

@@ -1,102 +1,75 @@
-"""The clients that send: a search that is reranked, or the caller's own search and why."""
+"""The search clients: they send a search and rerank its hits, or return the plain search with the reason."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from anthem_plugin.modes import DEFAULT_WINDOW, Filter, ModeName, Retrieve
+from anthem_core.encoding.bundle import load_bundle
+from anthem_core.encoding.encoder import Encoder
+from anthem_plugin.modes import DEFAULT_WINDOW, resolve_mode
+from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.flow import SearchFlow
-from anthem_plugin.search.request import ComputeStep, Response, SearchRequest, SendStep, Steps
+from anthem_plugin.search.request import ComputeStep, SearchRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from opensearchpy import AsyncOpenSearch, OpenSearch
 
-    from anthem_core.encoding.encoder import Encoder
     from anthem_core.geometry.regions import Region
-    from anthem_core.opensearch.schema import VectorFields
-    from anthem_plugin.scoring.params import ScoringParams
-    from anthem_plugin.search.circuit_breaker import CircuitBreaker
+    from anthem_plugin.modes import RerankMode
+    from anthem_plugin.search.request import IndexProfile, Response, SendStep, Steps
 
-__all__ = ["AnthemClient", "AsyncAnthemClient", "Filter", "ModeName", "Response", "Retrieve"]
+DEFAULT_TIMEOUT_SECONDS = 10  # opensearch-py's default
 
 T = TypeVar("T")
 
 
 class _Client:
-    """What both clients have in common: how they are made, and what can be observed."""
+    """What both clients share: construction, and the counts of their searches."""
 
-    def __init__(  # noqa: PLR0913 (an argument a setting)
+    def __init__(
         self,
-        client: Any,  # noqa: ANN401 (each of the two names its own)
+        client: Any,  # noqa: ANN401 (each subclass narrows it)
         encoder: Encoder,
-        *,
-        fields: VectorFields | None = None,
-        query_path: str | None = None,
-        text_fields: Sequence[str] = ("title",),
-        budget_ms: float | None = None,
-        cache: int = 1024,
-        breaker: CircuitBreaker | None = None,
+        options: ClientOptions | None = None,
     ) -> None:
         self._client = client
-        self._reranker = SearchFlow(
-            encoder,
-            fields=fields,
-            query_path=query_path,
-            text_fields=text_fields,
-            budget_ms=budget_ms,
-            cache=cache,
-            breaker=breaker,
-        )
+        self._flow = SearchFlow(encoder, options or ClientOptions())
 
-    @property
-    def scoring(self) -> ScoringParams:
-        """What hits are scored by."""
-        return self._reranker.scoring
+    @classmethod
+    def from_bundle(
+        cls,
+        client: Any,  # noqa: ANN401 (each subclass narrows it)
+        bundle: str | Path = "general",
+        options: ClientOptions | None = None,
+    ) -> Self:
+        """Client that ranks with a bundle: the path of its folder, or the name of one that is installed.
+
+        Raises:
+            BundleError: The bundle cannot be used.
+        """
+        return cls(client, Encoder(load_bundle(bundle)), options)
 
     def stats(self) -> dict[str, Any]:
-        """Counts since the start: searches reranked, left alone and failed, the cache's, and the breaker's state."""
-        cached = self._reranker.encode.cache_info()
-        cache = {"hits": cached.hits, "misses": cached.misses, "size": cached.currsize}
-        breaker = "open" if self._reranker.breaker.open else "closed"
-        return {**self._reranker.counts, "cache": cache, "breaker": breaker}
+        """Counts of searches, the query cache, the circuit breaker, script support, and what was found per index."""
+        return self._flow.stats()
 
-    def _course(
-        self,
-        index: str | None,
-        body: Mapping[str, Any],
-        query_text: str | None,
-        mode: ModeName | Filter | Retrieve,
-        window: int,
-        options: dict[str, Any],
-        **asked: Any,  # noqa: ANN401 (`operators` and `region`)
-    ) -> Steps[Response]:
-        if isinstance(mode, Filter):
-            mode, asked["filter"] = "filter", mode
-        elif isinstance(mode, Retrieve):
-            mode, asked["retrieve"] = "retrieve", mode
-        elif mode not in get_args(ModeName):
-            raise ValueError(f"mode is {mode!r}; one of {', '.join(get_args(ModeName))} was wanted")
-        if window < 1:
-            raise ValueError(f"window is {window}; 1 or more was wanted")
-        timeout = self._client.transport.kwargs.get("timeout", 10)  # opensearch-py's own where none was given
-        return self._reranker.search(SearchRequest(index, body, options, timeout, query_text, mode, window, **asked))
+    def _request(self, index: str | None, body: Mapping[str, Any], **settings: Any) -> SearchRequest:  # noqa: ANN401
+        timeout = self._client.transport.kwargs.get("timeout", DEFAULT_TIMEOUT_SECONDS)
+        return SearchRequest(index, body, settings.pop("options", {}), timeout, **settings)
 
 
 class AnthemClient(_Client):
-    """Searches an OpenSearch cluster and reranks the window; safe to share between threads.
+    """Searches an OpenSearch cluster and reranks the first hits; safe to share between threads.
 
-    `query_path` names where application bodies keep the query text, such as `query.bool.must.0.match.title.query`;
-    `text_fields` names the fields that were ingested, in their order. With a bundle that has an attention graph, client
-    mode ranks by attention too; where no product has a vector, by the lexical score and attention alone.
+    At the first search of an index the client reads which fields hold the bundle's vectors, which text fields were
+    ingested, and which release the cluster runs; `profile` and `stats` show what it found.
 
-    `budget_ms` bounds encoding and scoring, the work of this process, not the cluster's; attention is left out where it
-    would take longer. `cache` is the number of encoded queries that are kept. `breaker` leaves searches plain for a
-    while after several failures in a row, five and 30 seconds if none is given.
-
-    Raises BundleError when the encoder's bundle has no fusion weights.
+    Raises BundleError if the encoder's bundle has no fusion weights.
     """
 
     _client: OpenSearch
@@ -107,58 +80,69 @@ class AnthemClient(_Client):
         body: Mapping[str, Any],
         *,
         query_text: str | None = None,
-        mode: ModeName | Filter | Retrieve = "cluster",
+        mode: RerankMode = "cluster",
         window: int = DEFAULT_WINDOW,
         operators: bool = False,
         region: Region | None = None,
         **options: object,
     ) -> Response:
-        """Response of opensearch-py, with `anthem: {reranked, mode, signals, reason, took_ms}` beside the hits.
+        """Response of opensearch-py with the additional key `anthem: {reranked, mode, signals, reason, took_ms}`.
 
-        `mode` is a name, or a `Filter` or `Retrieve` with what can be set there: `mode=Filter(slack=0)`. In filter mode
-        `reranked` says that the filter was applied; the order is the caller's own.
+        If reranking fails, the caller's own body is sent once more, and `reason` says why. In filter mode `reranked`
+        means that the filter was applied; the order stays the caller's.
 
-        With `operators` an OR between phrases of the query text asks for either. A `region`, joined from queries of the
-        encoder by `|` and `&`, takes the place of the text's own; attention still asks for the text. Where there are
-        more hyperboloids than the script takes, the client ranks and `reason` says so.
-
-        Where reranking fails the caller's own body is sent once more, and `reason` says why; `mode` and `signals` are
-        what ranked the hits, no signals where the caller's own search did. `options` go with every request, such as
-        `routing` and `preference`; `request_timeout`, or the time-out of the client given, bounds all of it.
+        Args:
+            index: Index, alias or pattern, as opensearch-py takes it.
+            body: Search body; it is not changed.
+            query_text: What the user typed; by default it is read from the body.
+            mode: `cluster`, `client`, `filter`, `retrieve` or `none`, or a `Filter` or `Retrieve` with options.
+            window: Number of lexical hits to rerank; in cluster mode, per shard.
+            operators: Whether OR between phrases of the query text means either phrase.
+            region: Region to rank by instead of the text's own, such as `encode_query("a") & encode_query("b")`;
+                attention still uses the text.
+            options: Passed on with every request, such as `routing`, `preference` and `request_timeout`.
 
         Raises:
-            ValueError: There is no such mode, or the window is empty.
-            opensearchpy.exceptions.OpenSearchException: The caller's own search fails.
+            ValueError: The mode does not exist, or the window is below 1.
+            opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
-        return self._follow(
-            self._course(index, body, query_text, mode, window, options, operators=operators, region=region)
-        )
+        mode, window = resolve_mode(mode), _check_window(window)
+        settings = {"text": query_text, "mode": mode, "window": window, "operators": operators, "region": region}
+        return self._run(self._flow.search(self._request(index, body, options=options, **settings)))
 
-    def _follow(self, course: Steps[T]) -> T:
-        """Do each step of a course, tell it the answer or the failure, and return what it ends with."""
+    def profile(self, index: str) -> IndexProfile:
+        """What the client discovered about an index: parameters of the scores, text fields, release.
+
+        Raises:
+            opensearchpy.exceptions.OpenSearchException: The cluster does not answer.
+        """
+        return self._run(self._flow.profiles.read(self._request(index, {})))
+
+    def _run(self, steps: Steps[T]) -> T:
+        """Execute each step, pass its result or exception back, and return the final value."""
         try:
-            step = next(course)
+            step = next(steps)
             while True:
                 try:
-                    answer = self._do(step)
-                except Exception as error:  # noqa: BLE001 (the course decides)
-                    step = course.throw(error)
+                    result = self._execute(step)
+                except Exception as error:  # noqa: BLE001 (the flow decides)
+                    step = steps.throw(error)
                 else:
-                    step = course.send(answer)
+                    step = steps.send(result)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            value: T = end.value
+            return value
 
-    def _do(self, step: SendStep | ComputeStep) -> Any:  # noqa: ANN401 (what opensearch-py answers)
+    def _execute(self, step: SendStep | ComputeStep) -> Any:  # noqa: ANN401 (what opensearch-py returns)
         if isinstance(step, ComputeStep):
             return step.run()
-        return getattr(self._client, step.method)(**step.arguments)
+        return attrgetter(step.method)(self._client)(**step.arguments)
 
 
 class AsyncAnthemClient(_Client):
-    """The twin of `AnthemClient` around an `AsyncOpenSearch`, with the same arguments; computes in a thread.
+    """The asynchronous twin of `AnthemClient`, around an `AsyncOpenSearch`; it computes in a thread.
 
-    Raises BundleError when the encoder's bundle has no fusion weights.
+    Raises BundleError if the encoder's bundle has no fusion weights.
     """
 
     _client: AsyncOpenSearch
@@ -169,7 +153,7 @@ class AsyncAnthemClient(_Client):
         body: Mapping[str, Any],
         *,
         query_text: str | None = None,
-        mode: ModeName | Filter | Retrieve = "cluster",
+        mode: RerankMode = "cluster",
         window: int = DEFAULT_WINDOW,
         operators: bool = False,
         region: Region | None = None,
@@ -178,29 +162,43 @@ class AsyncAnthemClient(_Client):
         """As `AnthemClient.search`, awaited.
 
         Raises:
-            ValueError: There is no such mode, or the window is empty.
-            opensearchpy.exceptions.OpenSearchException: The caller's own search fails.
+            ValueError: The mode does not exist, or the window is below 1.
+            opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
-        return await self._follow(
-            self._course(index, body, query_text, mode, window, options, operators=operators, region=region)
-        )
+        mode, window = resolve_mode(mode), _check_window(window)
+        settings = {"text": query_text, "mode": mode, "window": window, "operators": operators, "region": region}
+        return await self._run(self._flow.search(self._request(index, body, options=options, **settings)))
 
-    async def _follow(self, course: Steps[T]) -> T:
-        """As `AnthemClient._follow`, awaiting each step."""
+    async def profile(self, index: str) -> IndexProfile:
+        """As `AnthemClient.profile`, awaited.
+
+        Raises:
+            opensearchpy.exceptions.OpenSearchException: The cluster does not answer.
+        """
+        return await self._run(self._flow.profiles.read(self._request(index, {})))
+
+    async def _run(self, steps: Steps[T]) -> T:
+        """As `AnthemClient._run`, awaiting each step."""
         try:
-            step = next(course)
+            step = next(steps)
             while True:
                 try:
-                    answer = await self._do(step)
-                except Exception as error:  # noqa: BLE001 (the course decides)
-                    step = course.throw(error)
+                    result = await self._execute(step)
+                except Exception as error:  # noqa: BLE001 (the flow decides)
+                    step = steps.throw(error)
                 else:
-                    step = course.send(answer)
+                    step = steps.send(result)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            value: T = end.value
+            return value
 
-    async def _do(self, step: SendStep | ComputeStep) -> Any:  # noqa: ANN401 (what opensearch-py answers)
+    async def _execute(self, step: SendStep | ComputeStep) -> Any:  # noqa: ANN401 (what opensearch-py returns)
         if isinstance(step, ComputeStep):
             return await asyncio.to_thread(step.run)
-        return await getattr(self._client, step.method)(**step.arguments)
+        return await attrgetter(step.method)(self._client)(**step.arguments)
+
+
+def _check_window(window: int) -> int:
+    if window < 1:
+        raise ValueError(f"window is {window}; expected 1 or more")
+    return window

@@ -1,37 +1,34 @@
-"""The four ways of reranking, and what a caller can set in two of them."""
+"""How a search is reranked: the names of the modes, and the options of `filter` and `retrieve`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
 from math import isfinite
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ModeName: TypeAlias = Literal["cluster", "client", "filter", "retrieve", "none"]
 
+DEFAULT_WINDOW = 100  # lexical hits that are reranked; in cluster mode on every shard
 FILTER_MATCH_LIMIT = 50_000
 DEFAULT_NEIGHBOURS = 50
 MAX_NEIGHBOURS = 1000
-HNSW_OVERFETCH = 3  # times k: HNSW orders by the Euclidean distance of coordinates, which is not that of the space
+HNSW_OVERFETCH = 3  # times k: HNSW orders by the Euclidean distance of coordinates, not by the hyperbolic distance
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """How `filter` mode filters: by every `|z_i| ≤ l_i + slack`, the bundle's slack if none is given.
+    """Options of `filter` mode: a product passes when every `|z_i| ≤ l_i + slack`.
 
-    A smaller slack, below 0 too, lets less pass. A product without a vector stays unless `unknown` is false. A search
-    that finds more than `limit` products is left alone: each costs a run of the script.
+    Attributes:
+        slack: Added to every limit, may be negative; the lower, the fewer products pass. Defaults to the bundle's.
+        unknown: Whether products without a vector pass.
+        limit: A search that matches more products than this is not filtered, because each one costs a script run.
 
     Raises:
-        ValueError: The slack is no finite number, or the limit is below 1.
+        ValueError: The slack is not finite, or the limit is below 1.
     """
 
     slack: float | None = None
@@ -40,19 +37,22 @@ class Filter:
 
     def __post_init__(self) -> None:
         if self.slack is not None and not isfinite(self.slack):
-            raise ValueError(f"slack is {self.slack}; a finite number was wanted")
+            raise ValueError(f"slack is {self.slack}; expected a finite number")
         if self.limit < 1:
-            raise ValueError(f"limit is {self.limit}; 1 or more was wanted")
+            raise ValueError(f"limit is {self.limit}; expected 1 or more")
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieve:
-    """How `retrieve` mode retrieves: the `k` products nearest to each centre of the query, on every shard.
+    """Options of `retrieve` mode, which adds the nearest products of each centre to the lexical hits.
 
-    They pass `filter`, a query clause, where one is given; else all clauses of the caller's query but its words.
+    Attributes:
+        k: Products per centre and shard.
+        filter: Query clause that added products must match. Defaults to every clause of the caller's query except
+            its words.
 
     Raises:
-        ValueError: `k` is not within 1 and 1,000, or the filter is empty.
+        ValueError: `k` is not between 1 and 1,000, or the filter is empty.
     """
 
     k: int = DEFAULT_NEIGHBOURS
@@ -60,9 +60,33 @@ class Retrieve:
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_NEIGHBOURS:
-            raise ValueError(f"k is {self.k}; 1 to {MAX_NEIGHBOURS:,} was wanted")
+            raise ValueError(f"k is {self.k}; expected 1 to {MAX_NEIGHBOURS:,}")
         if self.filter is not None and not self.filter:
-            raise ValueError("filter is {}; a query clause was wanted, or none")
+            raise ValueError("filter is {}; expected a query clause, or None")
 
 
-DEFAULT_WINDOW = 100
+# What a caller may pass as `mode`: a name, or the options of a mode that has some.
+RerankMode: TypeAlias = ModeName | Filter | Retrieve
+ResolvedMode: TypeAlias = Literal["cluster", "client", "none"] | Filter | Retrieve
+
+
+def resolve_mode(mode: RerankMode) -> ResolvedMode:
+    """The mode with its options: `"filter"` becomes `Filter()`, `"retrieve"` becomes `Retrieve()`.
+
+    Raises:
+        ValueError: The mode does not exist.
+    """
+    if isinstance(mode, Filter | Retrieve):
+        return mode
+    if mode not in get_args(ModeName):
+        raise ValueError(f"mode is {mode!r}; expected one of {', '.join(get_args(ModeName))}, a Filter or a Retrieve")
+    if mode == "filter":
+        return Filter()
+    return Retrieve() if mode == "retrieve" else mode
+
+
+def mode_name(mode: ResolvedMode) -> ModeName:
+    """Name of a mode."""
+    if isinstance(mode, Filter):
+        return "filter"
+    return "retrieve" if isinstance(mode, Retrieve) else mode

@@ -1,6 +1,6 @@
-"""Write tests/golden/attention.onnx anew, a small attention graph of random weights: python tests/golden/attention.py.
+"""Write tests/golden/attention.onnx again, a graph with random weights: python tests/golden/attention.py.
 
-A cell is the inner product of two trigrams' vectors; the score is the mean, over the query, of the best cell.
+A cell is the inner product of two trigram vectors; the score is the mean over the query of the largest cell.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ attention (int64[one,T] query, bool[one,T] query_mask, int64[N,L] titles, bool[N
 
 
 def main() -> None:
-    """Parse the graph, add the vectors and check the whole."""
+    """Parse the graph, add the vectors, check it and write it."""
     vectors = np.random.default_rng(7).normal(size=(64, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     model = parser.parse_model(GRAPH)

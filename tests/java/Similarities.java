@@ -6,7 +6,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 
-/** Reads answers of a reranker, one a line, as ml-commons does: its casts, its array, its unboxing. */
+/** Reads the responses of a reranker, one per line, as ml-commons does: the same casts, array and unboxing. */
 public class Similarities {
   public static void main(String[] arguments) throws Exception {
     var lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -19,12 +19,12 @@ public class Similarities {
     }
   }
 
-  static double[] scores(String answer, String path) {
-    List<?> results = JsonPath.parse(answer).read(path);
+  static double[] scores(String response, String path) {
+    List<?> results = JsonPath.parse(response).read(path);
     Double[] scores = new Double[results.size()];
-    for (Object result : results) {
-      Map<?, ?> one = (Map<?, ?>) result;
-      scores[(Integer) one.get("index")] = (Double) one.get("relevance_score");
+    for (Object item : results) {
+      Map<?, ?> result = (Map<?, ?>) item;
+      scores[(Integer) result.get("index")] = (Double) result.get("relevance_score");
     }
     return Arrays.stream(scores).mapToDouble(score -> score).toArray();
   }

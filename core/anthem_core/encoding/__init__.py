@@ -1,1 +1,1 @@
-"""From text to geometry: the tokenizer, the bundle, its encoders and its attention graph."""
+"""From text to geometry: the tokenizer, the bundle of exported graphs, the encoders that run it. No cluster here."""

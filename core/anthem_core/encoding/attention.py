@@ -1,4 +1,4 @@
-"""The attention score of titles: every trigram of a title seen by every trigram of the query, in ONNX Runtime."""
+"""The attention score of titles, run by ONNX Runtime: every trigram of the query against every trigram of a title."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 ATTENTION_INPUTS = ("query", "query_mask", "titles", "title_mask")
 ATTENTION_OUTPUTS = ("scores", "grids")
-MAX_BATCH_TRIGRAMS = 4096  # trigrams of the titles that share a run, padding included
+MAX_BATCH_TRIGRAMS = 4096  # title trigrams per run of the graph, padding included
 
 
 @dataclass(frozen=True, slots=True)
 class TitleGrid:
-    """How a title answers a query: `cells (T, L)`, a row a trigram of the query, a column one of the title."""
+    """How well a title answers a query: `cells (T, L)`, a row per query trigram, a column per title trigram."""
 
     query: list[str]
     title: list[str]
@@ -34,14 +34,15 @@ class TitleGrid:
 
 
 class AttentionScorer:
-    """Attention scores with the graph of a bundle, which is read when it is first used; safe to share between threads.
+    """Attention scores from the attention graph of a bundle, which is read at first use; thread-safe.
 
-    Raises BundleError when the bundle has no such graph and, at first use, when ONNX Runtime cannot read it or it has
-    other inputs or outputs.
+    Raises:
+        BundleError: The bundle has no attention graph; or, at first use, ONNX Runtime cannot read the graph or its
+            inputs and outputs are not the expected ones.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        if not bundle.attends:
+        if not bundle.has_attention:
             raise BundleError(
                 f"{bundle.path} has no {ATTENTION_GRAPH}, which the attention score needs. "
                 "Use a bundle that has one, or rank without attention."
@@ -49,32 +50,33 @@ class AttentionScorer:
         self.bundle = bundle
         self._threads = threads
 
-    def scores(self, query: str, titles: Sequence[str]) -> Array:
-        """Score of each title for a query text, `(N,)`; the higher the better.
+    def score_titles(self, query: str, titles: Sequence[str]) -> Array:
+        """Score of each title for a query text, `(N,)`; higher is better.
 
-        NaN for a title without letters or digits, and for all titles of such a query.
+        NaN for a title without letters or digits, and for every title if the query has none.
         """
         vocabulary = self.bundle.vocabulary
-        asked = vocabulary.packed(query, vocabulary.query_limit)
-        rows = [vocabulary.packed(title, vocabulary.title_limit) for title in titles]
-        result = np.full(len(rows), np.nan, np.float32)
-        for batch in _batch_by_length(rows) if asked else ():
-            (result[batch],) = self._run(["scores"], asked, [rows[number] for number in batch])
-        return result
+        query_ids = vocabulary.packed_ids(query, vocabulary.query_limit)
+        title_ids = [vocabulary.packed_ids(title, vocabulary.title_limit) for title in titles]
+        scores = np.full(len(titles), np.nan, np.float32)
+        for batch in _batch_by_length(title_ids) if query_ids else ():
+            (scores[batch],) = self._run(["scores"], query_ids, [title_ids[number] for number in batch])
+        return scores
 
-    def grid(self, query: str, title: str) -> TitleGrid | None:
-        """Grid of one title with its trigrams; None where query or title has no letters or digits."""
+    def explain_title(self, query: str, title: str) -> TitleGrid | None:
+        """Grid of one title with its trigrams; None if the query or the title has no letters or digits."""
         vocabulary = self.bundle.vocabulary
-        texts = ((query, vocabulary.query_limit), (title, vocabulary.title_limit))
-        asked, row = (vocabulary.packed(text, limit) for text, limit in texts)
-        if not (asked and row):
+        query_ids = vocabulary.packed_ids(query, vocabulary.query_limit)
+        title_ids = vocabulary.packed_ids(title, vocabulary.title_limit)
+        if not (query_ids and title_ids):
             return None
-        scores, grids = self._run(ATTENTION_OUTPUTS, asked, [row])
-        rows, columns = (extract_trigrams(text, limit) for text, limit in texts)
-        return TitleGrid(rows, columns, grids[0], float(scores[0]))
+        scores, grids = self._run(ATTENTION_OUTPUTS, query_ids, [title_ids])
+        query_trigrams = extract_trigrams(query, vocabulary.query_limit)
+        title_trigrams = extract_trigrams(title, vocabulary.title_limit)
+        return TitleGrid(query_trigrams, title_trigrams, grids[0], float(scores[0]))
 
-    def _run(self, outputs: Sequence[str], query: bytes, titles: Sequence[bytes]) -> list[Array]:
-        values = (*unpack_ids([query]), *unpack_ids(titles))
+    def _run(self, outputs: Sequence[str], query_ids: bytes, title_ids: Sequence[bytes]) -> list[Array]:
+        values = (*unpack_ids([query_ids]), *unpack_ids(title_ids))
         result: list[Array] = self._graph.run(list(outputs), dict(zip(ATTENTION_INPUTS, values, strict=True)))
         return result
 
@@ -82,17 +84,17 @@ class AttentionScorer:
     def _graph(self) -> Any:  # noqa: ANN401 (ONNX Runtime has no types)
         path = self.bundle.path / ATTENTION_GRAPH
         graph = open_session(path, self._threads)
-        found = tuple(tuple(value.name for value in values) for values in (graph.get_inputs(), graph.get_outputs()))
-        if found != (ATTENTION_INPUTS, ATTENTION_OUTPUTS):
+        names = tuple(tuple(value.name for value in values) for values in (graph.get_inputs(), graph.get_outputs()))
+        if names != (ATTENTION_INPUTS, ATTENTION_OUTPUTS):
             raise BundleError(
-                f"{path} has inputs and outputs {found}; {(ATTENTION_INPUTS, ATTENTION_OUTPUTS)} were wanted. "
-                "Copy the whole folder again, or run `anthem export` once more."
+                f"{path} has inputs and outputs {names}; expected {(ATTENTION_INPUTS, ATTENTION_OUTPUTS)}. "
+                "Copy the whole folder again, or run `anthem export` again."
             )
         return graph
 
 
 def _batch_by_length(rows: Sequence[bytes]) -> list[list[int]]:
-    """Numbers of the rows that are not empty, those of like length together: padding costs as much as text."""
+    """Indices of the non-empty rows, grouped by similar length: padding costs as much to compute as text."""
     order = sorted((number for number, row in enumerate(rows) if row), key=lambda number: len(rows[number]))
     batches: list[list[int]] = []
     for number in order:

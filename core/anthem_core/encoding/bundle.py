@@ -1,4 +1,4 @@
-"""The bundle: the folder an export produces and everything else reads. A value, checked when it is loaded."""
+"""The bundle: the folder that `anthem export` writes and every other part reads. Immutable, checked when loaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import reprlib
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,11 @@ OPTIONAL_FILES = (ATTENTION_GRAPH,)
 LEXICAL_CONTAINMENT = "lexical+containment"
 ALL_SIGNALS = "lexical+containment+attention"
 
-_RECOVERY_HINT = "Copy the whole folder again, or run `anthem export` once more."
+_RECOVERY_HINT = "Copy the whole folder again, or run `anthem export` again."
 
-# A comparison with NaN is false, and 1e999 is read as an infinity: each rule refuses both.
-_FINITE_RULE: tuple[Callable[[float], bool], str] = (lambda value: abs(value) <= 1e6, "a number no larger than 1e6")
+# Each rule is a test and its description. Comparisons with NaN are false and 1e999 is read as infinity, so every rule
+# rejects both.
+_FINITE_RULE: tuple[Callable[[float], bool], str] = (lambda value: abs(value) <= 1e6, "a number from -1e6 to 1e6")
 _WEIGHT_RULE: tuple[Callable[[float], bool], str] = (lambda value: 0 <= value <= 1e6, "a number from 0 to 1e6")
 _NUMBER_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "radius": (lambda value: 0 < value <= 10, "a number above 0, at most 10"),
@@ -49,10 +51,25 @@ _MAX_INTEGERS = {"dimension": 4096, "hyperboloids": 8, "buckets": 2**31, "query_
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle on disk: its folder, its vocabulary and what its manifest says."""
+    """A checked bundle on disk: its folder, its vocabulary and the values of its manifest.
+
+    Attributes:
+        path: The folder.
+        model_id: Id of the model, see `compute_model_id`.
+        dimension: Dimension D of the hyperbolic space; points have D + 1 coordinates.
+        hyperboloids: Number of hyperboloids K per query.
+        radius: Largest distance of a point from the origin.
+        gamma: Weight of the part of a product inside the limits, see `geometry.containment`.
+        slack: By how much a product may exceed the limits and still count as contained.
+        vocabulary: Ids of trigrams.
+        fusion: Fusion weights by set of signals, `LEXICAL_CONTAINMENT` or `ALL_SIGNALS`.
+        trained_on: Names of the training data.
+        quality: Metrics measured when the bundle was made.
+        versions: Versions of the libraries that made the bundle.
+    """
 
     path: Path
-    model: str
+    model_id: str
     dimension: int
     hyperboloids: int
     radius: float
@@ -66,29 +83,29 @@ class Bundle:
 
     @property
     def object_name(self) -> str:
-        """Name of the index object of a second model, `anthem_<first 8 of its id>`."""
-        return f"anthem_{self.model[:8]}"
+        """Name of the index object if this is an index's second model, `anthem_<first 8 characters of its id>`."""
+        return f"anthem_{self.model_id[:8]}"
 
     @property
-    def attends(self) -> bool:
-        """Whether the bundle has a graph for the attention score, which not every bundle has."""
+    def has_attention(self) -> bool:
+        """Whether the bundle has the optional graph of the attention score."""
         return (self.path / ATTENTION_GRAPH).is_file()
 
     @property
-    def bytes(self) -> int:
-        """Size of graphs and vocabulary in bytes."""
+    def size_bytes(self) -> int:
+        """Size of the graphs and the vocabulary in bytes."""
         return sum((self.path / name).stat().st_size for name in list_bundle_files(self.path))
 
 
 def list_bundle_files(folder: Path) -> tuple[str, ...]:
-    """Names of graphs and vocabulary in a bundle's folder: all that are required, and the optional ones it has."""
+    """Names of the graphs and the vocabulary in a bundle's folder: all required files, and the optional ones it has."""
     return REQUIRED_FILES + tuple(name for name in OPTIONAL_FILES if (folder / name).is_file())
 
 
 def compute_model_id(folder: Path, rules: dict[str, Any]) -> str:
-    """Sixteen hex digits of a SHA-256 over graphs, vocabulary and text rules.
+    """Sixteen hex digits of a SHA-256 over graphs, vocabulary and tokenizer rules.
 
-    Fusion weights are left out: tuning must not make vectors stale.
+    Fusion weights are not included: tuning them must not make stored vectors stale.
     """
     digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
     for name in list_bundle_files(folder):
@@ -97,10 +114,10 @@ def compute_model_id(folder: Path, rules: dict[str, Any]) -> str:
 
 
 def save_manifest(bundle: Bundle) -> None:
-    """Write the manifest of a bundle whose graphs lie in its folder already."""
+    """Write the manifest of a bundle whose graphs and vocabulary are already in its folder."""
     manifest = {
         "format": BUNDLE_FORMAT,
-        "model": bundle.model,
+        "model": bundle.model_id,
         "dimension": bundle.dimension,
         "hyperboloids": bundle.hyperboloids,
         "radius": bundle.radius,
@@ -118,14 +135,13 @@ def save_manifest(bundle: Bundle) -> None:
 
 
 def write_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:
-    """Write the known trigrams, one a line, in the order of their ids."""
-    (folder / TRIGRAMS_FILE).write_text(
-        "".join(f"{gram}\n" for gram in vocabulary.known), encoding="utf-8", newline="\n"
-    )
+    """Write the known trigrams, one per line, in the order of their ids."""
+    lines = "".join(f"{trigram}\n" for trigram in vocabulary.trigrams)
+    (folder / TRIGRAMS_FILE).write_text(lines, encoding="utf-8", newline="\n")
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
-    """Load and check a bundle: a folder, or the name of one that ships, such as `general`.
+    """Load and check a bundle, given by its folder or by the name of a shipped one, such as `general`.
 
     Raises:
         BundleError: The folder is missing, damaged, foreign, newer than this version, or changed after export.
@@ -134,8 +150,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         return _load_folder(_find_folder(name_or_path))
     except OSError as error:
         raise BundleError(
-            f"The bundle {reprlib.repr(str(name_or_path))} cannot be read ({error.strerror}); a folder that "
-            "`anthem export` wrote was wanted, or the name of one that ships. Give its path."
+            f"The bundle {reprlib.repr(str(name_or_path))} cannot be read ({error.strerror}). Expected a folder that "
+            "`anthem export` wrote, or the name of a bundle that ships with this package. Check the path."
         ) from error
 
 
@@ -146,78 +162,80 @@ def _load_folder(folder: Path) -> Bundle:
         bundle = _parse_manifest(folder, manifest)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BundleError(
-            f"{folder / MANIFEST_FILE}: {error!r} where a complete manifest was wanted. {_RECOVERY_HINT}"
+            f"{folder / MANIFEST_FILE}: {error!r}; expected a complete manifest. {_RECOVERY_HINT}"
         ) from error
-    found = compute_model_id(folder, bundle.vocabulary.rules())
-    if found != bundle.model:
-        raise BundleError(f"{folder}: the files make model {found}, the manifest says {bundle.model}. {_RECOVERY_HINT}")
+    model_id = compute_model_id(folder, bundle.vocabulary.rules())
+    if model_id != bundle.model_id:
+        raise BundleError(
+            f"{folder}: the files have model id {model_id}, the manifest says {bundle.model_id}. {_RECOVERY_HINT}"
+        )
     return bundle
 
 
 def find_shipped_bundles() -> dict[str, Path]:
-    """Bundles that ship with the package, by name."""
-    here = Path(__file__).resolve().parent
-    homes = (here / "bundles", here.parent.parent / "bundles")
+    """Folders of the bundles that ship with the package, by name."""
+    package = Path(str(resources.files("anthem_core")))
+    homes = (package / "bundles", package.parent.parent / "bundles")  # in a wheel, in a checkout
     return {folder.name: folder for home in homes for folder in home.glob("*") if (folder / MANIFEST_FILE).is_file()}
 
 
 def _find_folder(name_or_path: str | Path) -> Path:
-    folder, names = Path(name_or_path), find_shipped_bundles()
+    folder, shipped = Path(name_or_path), find_shipped_bundles()
     if (folder / MANIFEST_FILE).is_file():
         return folder
-    if str(name_or_path) in names:
-        return names[str(name_or_path)]
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
     if folder.is_dir():
         return folder
     raise BundleError(
-        f"No bundle '{name_or_path}': neither a folder nor one that ships ({', '.join(sorted(names)) or 'none'}). "
-        "Give the folder that `anthem export` wrote."
+        f"Bundle '{name_or_path}' not found. Expected a folder that `anthem export` wrote, or the name of a bundle "
+        f"that ships with this package ({', '.join(sorted(shipped)) or 'none found'}). Check the path."
     )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_FILE
     if not path.is_file():
-        raise BundleError(f"{folder} has no {MANIFEST_FILE}; a folder that `anthem export` wrote was wanted.")
+        raise BundleError(f"{folder} has no {MANIFEST_FILE}. Expected a folder that `anthem export` wrote.")
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON ({error}). {_RECOVERY_HINT}") from error
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if type(found) is not int or found < 1:  # `true` is an int to isinstance
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if type(version) is not int or version < 1:  # isinstance would accept `true`
         raise BundleError(
-            f"{path} has format {reprlib.repr(found)}; format {BUNDLE_FORMAT} was wanted. Is this an ANTHEM bundle?"
+            f"{path} has format {reprlib.repr(version)}; expected format {BUNDLE_FORMAT}. Is this an ANTHEM bundle?"
         )
-    if found > BUNDLE_FORMAT:
+    if version > BUNDLE_FORMAT:
         raise BundleError(
-            f"{path} has format {reprlib.repr(found)}; this version reads up to {BUNDLE_FORMAT}. "
-            "Upgrade: pip install -U anthem-search"
+            f"{path} has format {reprlib.repr(version)}; this version reads formats up to {BUNDLE_FORMAT}. "
+            "Upgrade ANTHEM Search."
         )
     return manifest
 
 
 def _reject_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _verify_checksums(folder: Path, manifest: dict[str, Any]) -> None:
-    sums = manifest.get("sha256")
-    listed = tuple(name for name in OPTIONAL_FILES if isinstance(sums, dict) and name in sums)
+    checksums = manifest.get("sha256")
+    listed = tuple(name for name in OPTIONAL_FILES if isinstance(checksums, dict) and name in checksums)
     for name in dict.fromkeys((*list_bundle_files(folder), *listed)):
         path = folder / name
         if not path.is_file():
-            raise BundleError(f"{folder} lacks {name}. {_RECOVERY_HINT}")
-        wanted, found = sums.get(name) if isinstance(sums, dict) else None, _sha256(path)
-        if wanted != found:
+            raise BundleError(f"{path} is missing. {_RECOVERY_HINT}")
+        expected, actual = checksums.get(name) if isinstance(checksums, dict) else None, _sha256(path)
+        if expected != actual:
             raise BundleError(
-                f"{path} has SHA-256 {found[:12]}…, the manifest says {str(wanted)[:12]}…. {_RECOVERY_HINT}"
+                f"{path} has SHA-256 {actual[:12]}…, the manifest says {str(expected)[:12]}…. {_RECOVERY_HINT}"
             )
 
 
 def _parse_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
     return Bundle(
         path=folder,
-        model=str(manifest["model"]),
+        model_id=str(manifest["model"]),
         dimension=_parse_integer(folder, manifest, "dimension"),
         hyperboloids=_parse_integer(folder, manifest, "hyperboloids"),
         radius=_parse_number(folder, manifest, "radius"),
@@ -236,36 +254,36 @@ def _parse_fusion(folder: Path, weights: Mapping[str, Any]) -> FusionWeights:
 
 
 def _parse_number(folder: Path, values: Mapping[str, Any], name: str) -> float:
-    fits, wanted = _NUMBER_RULES[name]
+    is_valid, expected = _NUMBER_RULES[name]
     value = values[name]
-    if type(value) not in (int, float) or not fits(value):
-        raise _value_error(folder, name, value, wanted)
+    if type(value) not in (int, float) or not is_valid(value):
+        raise _value_error(folder, name, value, expected)
     return float(value)
 
 
 def _parse_integer(folder: Path, values: Mapping[str, Any], name: str) -> int:
-    value, most = values[name], _MAX_INTEGERS[name]
-    if type(value) is not int or not 1 <= value <= most:
-        raise _value_error(folder, name, value, f"a whole number from 1 to {most}")
+    value, maximum = values[name], _MAX_INTEGERS[name]
+    if type(value) is not int or not 1 <= value <= maximum:
+        raise _value_error(folder, name, value, f"a whole number from 1 to {maximum}")
     return value
 
 
-def _value_error(folder: Path, name: str, value: object, wanted: str) -> BundleError:
+def _value_error(folder: Path, name: str, value: object, expected: str) -> BundleError:
     return BundleError(
-        f"{folder / MANIFEST_FILE} has {name} {reprlib.repr(value)}; {wanted} was wanted. {_RECOVERY_HINT}"
+        f"{folder / MANIFEST_FILE} has {name} {reprlib.repr(value)}; expected {expected}. {_RECOVERY_HINT}"
     )
 
 
 def _read_vocabulary(folder: Path, rules: dict[str, Any]) -> Vocabulary:
-    foreign = {name: rules.get(name) for name, value in TOKENIZER_RULES.items() if rules.get(name) != value}
-    if foreign:
+    different = {name: rules.get(name) for name, value in TOKENIZER_RULES.items() if rules.get(name) != value}
+    if different:
         raise BundleError(
-            f"{folder} was made with other text rules ({reprlib.repr(foreign)}); this version knows {TOKENIZER_RULES}. "
-            "Export again with this version, or use the version named in the manifest."
+            f"{folder} was made with other tokenizer rules ({reprlib.repr(different)}); this version has "
+            f"{TOKENIZER_RULES}. Export again with this version, or use the version that the manifest names."
         )
-    known = tuple((folder / TRIGRAMS_FILE).read_text(encoding="utf-8").split("\n")[:-1])
+    trigrams = tuple((folder / TRIGRAMS_FILE).read_text(encoding="utf-8").split("\n")[:-1])
     return Vocabulary(
-        known, *(_parse_integer(folder, rules, name) for name in ("buckets", "query_limit", "title_limit"))
+        trigrams, *(_parse_integer(folder, rules, name) for name in ("buckets", "query_limit", "title_limit"))
     )
 
 

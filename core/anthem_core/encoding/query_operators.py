@@ -1,4 +1,4 @@
-"""Query texts of several phrases: `fire OR kindle` asks for either, where the caller says that OR is no word."""
+"""Operators in query texts: `fire OR kindle` searches for either phrase, where the caller enables operators."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _OR_OPERATOR = re.compile(r"(?<!\S)OR(?!\S)")
 
 
 def split_phrases(text: str) -> list[str]:
-    """Phrases between which a query text has the word OR, in capitals and apart from others; `or` is a word.
+    """Split a query text at the operator OR, which is in capitals and a word by itself; `or` is an ordinary word.
 
-    `"fire OR kindle"` gives `fire` and `kindle`. An OR with nothing to one side joins nothing and falls out; a text of
-    ORs alone is a phrase itself, for it joins nothing at all.
+    `"fire OR kindle"` gives `fire` and `kindle`. An OR with no phrase on one side is dropped; a text of nothing but ORs
+    is itself a phrase.
     """
-    found = [phrase.strip() for phrase in _OR_OPERATOR.split(text)]
-    return [phrase for phrase in found if phrase] or [phrase for phrase in [text.strip()] if phrase]
+    phrases = [phrase.strip() for phrase in _OR_OPERATOR.split(text)]
+    return [phrase for phrase in phrases if phrase] or [phrase for phrase in [text.strip()] if phrase]
 
 
 def encode_phrases(encoder: Encoder, text: str) -> Region | None:
-    """Region of a query text with OR between its phrases, the query itself where there is but one.
+    """Region of a query text with OR between its phrases; for a single phrase, the encoded query itself.
 
-    Phrases without letters or digits are left out; None where no other is left, a search left to OpenSearch.
+    Phrases without letters or digits are ignored. None if no phrase is left: such a search is not reranked.
     """
-    return unite_queries(map(encoder.query, split_phrases(text)))
+    return unite_queries(map(encoder.encode_query, split_phrases(text)))
 
 
 def unite_queries(queries: Iterable[EncodedQuery | None]) -> Region | None:
-    """Either of the queries, the query itself where there is but one; None is left out, and None where no other is."""
+    """Union of the queries that are not None: the query itself if there is only one, None if all are None."""
     regions = [query for query in queries if query is not None]
     if len(regions) > 1:
         return Either(tuple(regions))

@@ -1,4 +1,4 @@
-"""Text to trigrams to ids: the one tokenizer of training, export, ingest and search."""
+"""Text to trigrams to ids: the one tokenizer that training, export, ingest and search share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import regex
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# A word is letters, digits and the marks that belong to them, of any script: without the marks Hindi loses its vowels.
+# A word is letters, digits and their combining marks, in any script: without the marks Hindi would lose its vowels.
 _WORD_PATTERN = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*")
 
-# The same words where a text is ASCII, as most titles are: lower case, and spaces for all else.
+# A faster path to the same words for ASCII text, as most titles are: lower case, and spaces for everything else.
 _ASCII_TRANSLATION = "".join(chr(code).lower() if chr(code).isalnum() else " " for code in range(128))
 
-_MAX_CACHED_WORDS = 2**15  # words whose ids a vocabulary keeps at hand, 10 MB at the very most
-_MAX_CACHED_WORD_LENGTH = 32  # characters of such a word
+_MAX_CACHED_WORDS = 2**15  # per vocabulary; 10 MB at most
+_MAX_CACHED_WORD_LENGTH = 32  # characters
 
 TOKENIZER_RULES = {
     "normal_form": "NFKC, casefold, NFKC",
@@ -36,7 +36,7 @@ TOKENIZER_RULES = {
 
 
 def normalise(text: str) -> str:
-    """Text in the form in which it is compared: NFKC, casefold, NFKC again (casefold can undo the first)."""
+    """Text in the form that is compared: NFKC, casefold, NFKC again (casefold can undo the first NFKC)."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
@@ -46,21 +46,21 @@ def split_words(text: str) -> list[str]:
     """Words of a text, normalised, in order."""
     if text.isascii():
         return text.translate(_ASCII_TRANSLATION).split()
-    found: list[str] = _WORD_PATTERN.findall(normalise(text))
-    return found
+    words: list[str] = _WORD_PATTERN.findall(normalise(text))
+    return words
 
 
 def extract_trigrams(text: str, limit: int | None = None) -> list[str]:
-    """Overlapping character trigrams of `#word#`, word by word; a word of n characters gives n, `limit` cuts the list.
+    """Overlapping character trigrams of `#word#`, word by word; at most `limit` of them.
 
-    `"red tv"` gives `#re red ed# #tv tv#`.
+    A word of n characters gives n trigrams: `"red tv"` gives `#re red ed# #tv tv#`.
     """
-    grams: list[str] = []
+    trigrams: list[str] = []
     for word in split_words(text):
-        grams.extend(_word_trigrams(word))
-        if limit is not None and len(grams) >= limit:
-            return grams[:limit]
-    return grams
+        trigrams.extend(_word_trigrams(word))
+        if limit is not None and len(trigrams) >= limit:
+            return trigrams[:limit]
+    return trigrams
 
 
 def _word_trigrams(word: str) -> list[str]:
@@ -70,37 +70,37 @@ def _word_trigrams(word: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Trigrams with an id of their own, and hash buckets for all others: 0 pads, then `known`, then the buckets."""
+    """Ids of trigrams: 0 is padding, then the known `trigrams`, then hash buckets shared by all others."""
 
-    known: tuple[str, ...]
+    trigrams: tuple[str, ...]
     buckets: int
     query_limit: int = 48
     title_limit: int = 112
 
     def __len__(self) -> int:
         """Number of ids, padding included."""
-        return 1 + len(self.known) + self.buckets
+        return 1 + len(self.trigrams) + self.buckets
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {gram: number for number, gram in enumerate(self.known, start=1)}
+        return {trigram: number for number, trigram in enumerate(self.trigrams, start=1)}
 
-    def id(self, gram: str) -> int:
-        """Id of a trigram; an unknown one falls into bucket `crc32(utf-8) mod buckets`, the same in every process."""
-        known = self._ids.get(gram)
-        return known if known is not None else 1 + len(self.known) + zlib.crc32(gram.encode()) % self.buckets
+    def id(self, trigram: str) -> int:
+        """Id of a trigram; an unknown one gets bucket `crc32(utf-8) mod buckets`, the same in every process."""
+        known = self._ids.get(trigram)
+        return known if known is not None else 1 + len(self.trigrams) + zlib.crc32(trigram.encode()) % self.buckets
 
     def ids(self, text: str, limit: int) -> list[int]:
         """Ids of the first `limit` trigrams of a text."""
-        ids: list[int] = np.frombuffer(self.packed(text, limit), np.int64).tolist()
+        ids: list[int] = np.frombuffer(self.packed_ids(text, limit), np.int64).tolist()
         return ids
 
-    def packed(self, text: str, limit: int) -> bytes:
-        """The same ids as int64 in a row of bytes, which `unpack` makes a batch of: words met before cost a look-up."""
-        return b"".join(map(self._words.__getitem__, split_words(text)))[: 8 * limit]
+    def packed_ids(self, text: str, limit: int) -> bytes:
+        """Ids of the first `limit` trigrams as int64 bytes, for `unpack_ids`; recently seen words are cached."""
+        return b"".join(map(self._word_ids.__getitem__, split_words(text)))[: 8 * limit]
 
     @cached_property
-    def _words(self) -> _WordIdCache:
+    def _word_ids(self) -> _WordIdCache:
         return _WordIdCache(self)
 
     def query_ids(self, text: str) -> list[int]:
@@ -112,19 +112,19 @@ class Vocabulary:
         return self.ids(text, self.title_limit)
 
     def rules(self) -> dict[str, Any]:
-        """All that decides which ids a text gets, beside the list of trigrams; part of the model id."""
+        """Everything that decides which ids a text gets, except the list of trigrams; part of the model id."""
         limits = {"query_limit": self.query_limit, "title_limit": self.title_limit}
         return {**TOKENIZER_RULES, "buckets": self.buckets, **limits}
 
 
 class _WordIdCache(dict[str, bytes]):
-    """Ids of each word as they are asked for; those of most are remembered, so that memory has a bound."""
+    """Packed ids by word, computed at first use; bounded in memory."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
 
     def __missing__(self, word: str) -> bytes:
-        """Ids of a word not met before, or of one too long to be met again."""
+        """Compute the ids of a word, and keep them unless the word is too long to be worth caching."""
         packed = array("q", map(self.vocabulary.id, _word_trigrams(word))).tobytes()
         if len(word) <= _MAX_CACHED_WORD_LENGTH:
             if len(self) >= _MAX_CACHED_WORDS:
@@ -133,18 +133,19 @@ class _WordIdCache(dict[str, bytes]):
         return packed
 
 
-def build_vocabulary(texts: Iterable[str], size: int, buckets: int, *, least: int = 2) -> Vocabulary:
-    """Vocabulary of the `size` commonest trigrams that occur at least `least` times, ties in code-point order."""
+def build_vocabulary(texts: Iterable[str], size: int, buckets: int, *, min_count: int = 2) -> Vocabulary:
+    """Vocabulary of the `size` most frequent trigrams, those with `min_count` or more; ties in code-point order."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(extract_trigrams(text))
-    common = sorted((gram for gram, count in counts.items() if count >= least), key=lambda gram: (-counts[gram], gram))
-    return Vocabulary(tuple(sorted(common[:size])), buckets)
+    frequent = (trigram for trigram, count in counts.items() if count >= min_count)
+    ranked = sorted(frequent, key=lambda trigram: (-counts[trigram], trigram))
+    return Vocabulary(tuple(sorted(ranked[:size])), buckets)
 
 
-def pad_ids(rows: Sequence[Sequence[int]], least: int = 1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Rows of ids as `trigrams (B, T)` int64 and `mask (B, T)` bool, T the longest row and no less than `least`."""
-    width = max(least, *(len(row) for row in rows)) if rows else least
+def pad_ids(rows: Sequence[Sequence[int]], min_width: int = 1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Rows of ids as `trigrams (B, T)` int64 and `mask (B, T)` bool, T the longest row and at least `min_width`."""
+    width = max(min_width, *(len(row) for row in rows)) if rows else min_width
     ids = np.zeros((len(rows), width), np.int64)
     mask = np.zeros((len(rows), width), np.bool_)
     for number, row in enumerate(rows):
@@ -154,7 +155,7 @@ def pad_ids(rows: Sequence[Sequence[int]], least: int = 1) -> tuple[npt.NDArray[
 
 
 def unpack_ids(rows: Sequence[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Rows of `Vocabulary.packed` as `pad` gives them, `(B, T)` and `(B, T)`, T the longest row and no less than 1."""
+    """Rows of `Vocabulary.packed_ids` in the form of `pad_ids`, `(B, T)` ids and mask, T the longest row or 1."""
     lengths = np.array([len(row) // 8 for row in rows], np.int64)
     mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
     ids = np.zeros(mask.shape, np.int64)

@@ -1,1 +1,1 @@
-"""Geometry in numpy: points of the Lorentz model, containment in hyperboloids, and set algebra on regions."""
+"""Pure geometry in numpy: the Lorentz model, the containment formulas, and regions. No text, files or network here."""

@@ -1,4 +1,4 @@
-"""TODO: one line on what this module does."""
+"""Regions of hyperbolic space that products are searched in: one encoded query, or several joined by `|` and `&`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from anthem_core.geometry.lorentz import Array, logmap
+from anthem_core.geometry import containment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from anthem_core.geometry.containment import hyperboloid_distance
+    from anthem_core.geometry.lorentz import Array
 
 BoolArray: TypeAlias = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 class Region(ABC):
-    """What a search asks for: one query, or regions joined by `|` (in either) and `&` (in both), nested at will.
+    """What a search looks for: one encoded query, or regions joined by `|` (in either) and `&` (in both), nested.
 
-    `None`, which `Encoder.query` returns for a text without letters or digits, is no region: joining it is a TypeError.
+    `Encoder.encode_query` returns None for a text without letters or digits. None is not a region: joining it raises
+    TypeError.
     """
 
     __slots__ = ()
@@ -30,62 +31,64 @@ class Region(ABC):
     @property
     @abstractmethod
     def size(self) -> float:
-        """Size: of a query the weighted mean of its limits, of `a | b` the larger, of `a & b` the smaller size."""
+        """How general the region is: the weighted mean of a query's limits, the larger for `|`, the smaller for `&`."""
 
     @abstractmethod
     def distance(self, points: Array, gamma: float) -> Array:
-        """Distance of products, which orders: of `a | b` the smaller, of `a & b` the larger; `(N, D+1)` to `(N,)`."""
+        """Distance of products, which ranks them: the smaller for `|`, the larger for `&`; `(N, D+1)` to `(N,)`."""
 
     @abstractmethod
     def excess(self, points: Array) -> Array:
-        """How far out products lie, ≤ 0 within: of `a | b` the smaller, of `a & b` the larger; `(N, D+1)` to `(N,)`."""
+        """How far outside products lie, ≤ 0 inside: the smaller for `|`, the larger for `&`; `(N, D+1)` to `(N,)`."""
 
     @abstractmethod
-    def leaves(self) -> tuple[EncodedQuery, ...]:
-        """The queries it is made of, from left to right."""
+    def queries(self) -> tuple[EncodedQuery, ...]:
+        """The encoded queries that make up the region, from left to right."""
 
     @abstractmethod
     def alternatives(self, first: int = 0) -> tuple[tuple[int, ...], ...]:
-        """The same region as an either of boths, `distance = min over alternatives of max over their leaves`.
+        """The region in disjunctive normal form: its distance is the minimum over alternatives of the maximum within.
 
-        Leaves are numbered as `leaves` gives them, from `first` on. An `&` of n regions `a | b` has 2ⁿ alternatives.
+        An alternative is a tuple of indices into `queries()`, counted from `first`. Joining n regions `a | b` by `&`
+        gives 2ⁿ alternatives.
         """
 
     @abstractmethod
-    def each(self, change: Callable[[EncodedQuery], EncodedQuery]) -> Region:
-        """The region with every query changed alike."""
+    def map_queries(self, function: Callable[[EncodedQuery], EncodedQuery]) -> Region:
+        """The same region with the function applied to every query."""
 
-    def contained(self, points: Array, slack: float = 0.0) -> BoolArray:
+    def contains(self, points: Array, slack: float = 0.0) -> BoolArray:
         """Whether each product lies in the region, `excess ≤ slack`; `(N, D+1)` to `(N,)`."""
         inside: BoolArray = self.excess(points) <= slack
         return inside
 
     def __or__(self, other: Region | None) -> Region:
-        """Either of the two.
+        """Region of everything in either of the two.
 
         Raises:
-            TypeError: The other is no region, such as the None of a query without letters or digits.
+            TypeError: The other operand is not a region, such as the None of a query without letters or digits.
         """
         return Either((self, _require_region(other)))
 
     def __and__(self, other: Region | None) -> Region:
-        """Both of the two.
+        """Region of everything in both.
 
         Raises:
-            TypeError: The other is no region, such as the None of a query without letters or digits.
+            TypeError: The other operand is not a region, such as the None of a query without letters or digits.
         """
         return Both((self, _require_region(other)))
 
-    # These are asked only when the left side is no region.
+    # Python calls these only when the left operand is not a region, so they always raise.
     __ror__ = __or__
     __rand__ = __and__
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedQuery(Region):
-    """A query as hyperboloids: `centres (K, D+1)`, `limits (K, D)` ≥ 0, `weights (K,)` ≥ 0 that sum to 1.
+    """A query as K hyperboloids: `centres (K, D+1)`, `limits (K, D)` ≥ 0, `weights (K,)` ≥ 0 that sum to 1.
 
-    `entities (T,)` and `intersections (T, T)` are the attention that made them, for explanation alone.
+    `entities (T,)` and `intersections (T, T)` are the attention weights of the query's T trigrams, used only to explain
+    a result.
     """
 
     centres: Array
@@ -96,129 +99,106 @@ class EncodedQuery(Region):
 
     @property
     def size(self) -> float:
-        """Size of the query, the weighted mean of its limits; it grows with generality."""
+        """Weighted mean of the limits, `Σ_k w_k·mean_i(l_ki)`; it grows with the generality of the query."""
         return float(np.sum(self.weights * self.limits.mean(axis=-1)))
 
     def distance(self, points: Array, gamma: float) -> Array:
-        """Distance of products, `d = −log Σ w_k exp(−d_k)`; `(N, D+1)` to `(N,)`."""
-        seen = logmap(self.centres[None, :, :], points[:, None, :])
-        each = hyperboloid_distance(seen, self.limits[None, :, :], gamma)
-        nearest = each.min(axis=-1, keepdims=True)
-        total: Array = nearest[:, 0] - np.log(np.exp(nearest - each) @ self.weights)
-        return total
+        """Distance of products, `d = −log Σ_k w_k·exp(−d_k)`; `(N, D+1)` to `(N,)`."""
+        return containment.query_distance(self.centres, self.limits, self.weights, points, gamma)
 
     def excess(self, points: Array) -> Array:
-        """How far the worst coordinate lies beyond its limit, `min_k max_i (|z_i| − l_i)`; `(N, D+1)` to `(N,)`."""
-        seen = logmap(self.centres[None, :, :], points[:, None, :])
-        worst = np.max(np.abs(seen) - self.limits[None, :, :], axis=-1)
-        least: Array = np.min(np.where(self.weights > 0, worst, np.inf), axis=-1)
-        return least
+        """How far the worst coordinate exceeds its limit, `min_k max_i (|z_i| − l_i)`; `(N, D+1)` to `(N,)`."""
+        return containment.excess(self.centres, self.limits, self.weights, points)
 
-    def leaves(self) -> tuple[EncodedQuery, ...]:
-        """Itself."""
+    def queries(self) -> tuple[EncodedQuery, ...]:
+        """The query itself."""
         return (self,)
 
     def alternatives(self, first: int = 0) -> tuple[tuple[int, ...], ...]:
-        """Itself alone."""
+        """One alternative, the query itself."""
         return ((first,),)
 
-    def each(self, change: Callable[[EncodedQuery], EncodedQuery]) -> EncodedQuery:
-        """The query changed."""
-        return change(self)
+    def map_queries(self, function: Callable[[EncodedQuery], EncodedQuery]) -> EncodedQuery:
+        """The function's result for this query."""
+        return function(self)
 
 
 @dataclass(frozen=True, slots=True)
 class _CompoundRegion(Region):
-    """Regions joined, one or more."""
+    """One or more regions that are joined."""
 
     parts: tuple[Region, ...]
 
-    def leaves(self) -> tuple[EncodedQuery, ...]:
+    def queries(self) -> tuple[EncodedQuery, ...]:
         """The queries of all parts, from left to right."""
-        return tuple(leaf for part in self.parts for leaf in part.leaves())
+        return tuple(query for part in self.parts for query in part.queries())
 
-    def each(self, change: Callable[[EncodedQuery], EncodedQuery]) -> Region:
+    def map_queries(self, function: Callable[[EncodedQuery], EncodedQuery]) -> Region:
         """The same join of the changed parts."""
-        return type(self)(tuple(part.each(change) for part in self.parts))
+        return type(self)(tuple(part.map_queries(function) for part in self.parts))
 
-    def _numbered(self, first: int) -> list[tuple[tuple[int, ...], ...]]:
-        found = []
+    def _part_alternatives(self, first: int) -> list[tuple[tuple[int, ...], ...]]:
+        alternatives = []
         for part in self.parts:
-            found.append(part.alternatives(first))
-            first += len(part.leaves())
-        return found
+            alternatives.append(part.alternatives(first))
+            first += len(part.queries())
+        return alternatives
 
 
 @dataclass(frozen=True, slots=True)
 class Either(_CompoundRegion):
-    """Contained in one part or more; distance and excess are the least."""
+    """Union: a product is contained if at least one part contains it; distance and excess are the minimum."""
 
     @property
     def size(self) -> float:
-        """Size of the largest part; what the parts cover together is no smaller."""
+        """Size of the largest part; the union is no smaller than that."""
         return max(part.size for part in self.parts)
 
     def distance(self, points: Array, gamma: float) -> Array:
         """Distance to the nearest part; `(N, D+1)` to `(N,)`."""
-        least: Array = np.min([part.distance(points, gamma) for part in self.parts], axis=0)
-        return least
+        nearest: Array = np.min([part.distance(points, gamma) for part in self.parts], axis=0)
+        return nearest
 
     def excess(self, points: Array) -> Array:
-        """Excess over the part that it is smallest for; `(N, D+1)` to `(N,)`."""
-        least: Array = np.min([part.excess(points) for part in self.parts], axis=0)
-        return least
+        """The smallest excess of any part; `(N, D+1)` to `(N,)`."""
+        smallest: Array = np.min([part.excess(points) for part in self.parts], axis=0)
+        return smallest
 
     def alternatives(self, first: int = 0) -> tuple[tuple[int, ...], ...]:
-        """Every alternative of every part."""
-        return tuple(choice for part in self._numbered(first) for choice in part)
+        """The alternatives of all parts, one after the other."""
+        return tuple(alternative for part in self._part_alternatives(first) for alternative in part)
 
 
 @dataclass(frozen=True, slots=True)
 class Both(_CompoundRegion):
-    """Contained in every part; distance and excess are the greatest."""
+    """Intersection: a product is contained if every part contains it; distance and excess are the maximum."""
 
     @property
     def size(self) -> float:
-        """Size of the smallest part; what the parts share is no larger."""
+        """Size of the smallest part; the intersection is no larger than that."""
         return min(part.size for part in self.parts)
 
     def distance(self, points: Array, gamma: float) -> Array:
         """Distance to the furthest part; `(N, D+1)` to `(N,)`."""
-        most: Array = np.max([part.distance(points, gamma) for part in self.parts], axis=0)
-        return most
+        furthest: Array = np.max([part.distance(points, gamma) for part in self.parts], axis=0)
+        return furthest
 
     def excess(self, points: Array) -> Array:
-        """Excess over the part that it is largest for; `(N, D+1)` to `(N,)`."""
-        most: Array = np.max([part.excess(points) for part in self.parts], axis=0)
-        return most
+        """The largest excess of any part; `(N, D+1)` to `(N,)`."""
+        largest: Array = np.max([part.excess(points) for part in self.parts], axis=0)
+        return largest
 
     def alternatives(self, first: int = 0) -> tuple[tuple[int, ...], ...]:
-        """One alternative of each part at a time, joined, in every combination."""
-        return tuple(sum(choice, ()) for choice in product(*self._numbered(first)))
-
-
-def query_distance(query: Region, points: Array, gamma: float) -> Array:
-    """Distance of products to a query, `d = −log Σ w_k exp(−d_k)`, or to a join of queries; `(N, D+1)` to `(N,)`."""
-    return query.distance(points, gamma)
-
-
-def excess(query: Region, points: Array) -> Array:
-    """How far the worst coordinate lies beyond its limit, `min_k max_i (|z_i| − l_i)`; `(N, D+1)` to `(N,)`.
-
-    Negative inside. Hyperboloids without weight are left out. A product is contained when `excess ≤ slack`.
-    """
-    return query.excess(points)
-
-
-def contained(query: Region, points: Array, slack: float = 0.0) -> BoolArray:
-    """Whether each product lies in a hyperboloid of the query, every `|z_i| ≤ l_i + slack`; `(N, D+1)` to `(N,)`."""
-    return query.contained(points, slack)
+        """One alternative of each part, concatenated, in every combination."""
+        return tuple(sum(combination, ()) for combination in product(*self._part_alternatives(first)))
 
 
 def _require_region(value: object) -> Region:
     if isinstance(value, Region):
         return value
-    found = "None, a query without letters or digits," if value is None else f"{type(value).__name__}"
-    raise TypeError(
-        f"found {found} where a region was wanted; leave it out, or leave the whole search to OpenSearch alone"
-    )
+    if value is None:
+        raise TypeError(
+            "Cannot join a region with None, which the encoder returns for a query without letters or digits. "
+            "Leave that query out, or search without reranking."
+        )
+    raise TypeError(f"Cannot join a region with {type(value).__name__}; expected another region.")

@@ -1,1 +1,1 @@
-"""What every part needs of a cluster: connection, authentication, releases, index fields and permissions."""
+"""Working with an OpenSearch cluster: connection, sign-in, versions, index schema, permissions. No search logic."""

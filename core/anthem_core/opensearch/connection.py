@@ -1,4 +1,4 @@
-"""The one way to a cluster: who it is, how to sign in, and its refusals in plain words."""
+"""The one way to connect to a cluster: its address, signing in, and its errors in plain words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opensearchpy.exceptions import (
     TransportError,
 )
 from opensearchpy.exceptions import (
-    ConnectionError as NoConnection,
+    ConnectionError as ConnectionFailedError,
 )
 
 from anthem_core.errors import ClusterError
@@ -28,72 +28,76 @@ if TYPE_CHECKING:
 
 
 class _ExplainingConnection(Urllib3HttpConnection):
-    """A connection whose failures name the address that does not answer, who was refused, or what is forbidden."""
+    """A connection whose errors name the address that failed, the identity refused, or the permission missing."""
 
     def perform_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (as opensearch-py has it)
         try:
             return super().perform_request(method, url, *args, **kwargs)
-        except NoConnection as error:
+        except ConnectionFailedError as error:
             named = type(error)(error.status_code, f"{self.host}: {error.error}", error.info)
             named.add_note(connection_advice(self.host, error.info))
             raise named from error
         except AuthenticationException as error:
-            error.add_note(self._signed_in())
+            error.add_note(self._identity_note())
             raise
         except AuthorizationException as error:
-            error.add_note(self._signed_in() if _refused_by_aws(error) else permission_advice(method, url))
+            error.add_note(self._identity_note() if _refused_by_aws(error) else permission_advice(method, url))
             raise
 
-    def _signed_in(self) -> str:
-        by = self.http_auth
-        return f"Tried: {by.who}. {by.check}" if isinstance(by, RequestSigner) else NO_CREDENTIALS_HINT
+    def _identity_note(self) -> str:
+        signer = self.http_auth
+        return f"Tried: {signer.identity}. {signer.hint}" if isinstance(signer, RequestSigner) else NO_CREDENTIALS_HINT
 
 
 def _refused_by_aws(error: TransportError) -> bool:
-    """Whether not the cluster but AWS in front of it refused: a signature, or whom it knows by that."""
+    """Whether AWS in front of the cluster refused the signature, rather than the cluster the request."""
     return isinstance(error.info, dict) and "error" not in error.info
 
 
 def connect(url: str | None = None, *, timeout: float = 30.0, credentials: bool = False) -> OpenSearch:
-    """Client of the cluster at `url`, else at `OPENSEARCH_URL`, else of the local node; several addresses by commas.
+    """Client of the cluster at `url`, at `OPENSEARCH_URL` if that is None, or of the local node if neither is set.
 
-    `OPENSEARCH_USER` and the other settings of `anthem_core.opensearch.auth` belong to `OPENSEARCH_URL` and are sent nowhere
-    else, but to a `url` that the user named instead, which the caller says by `credentials`.
+    Several addresses of one cluster are joined by commas. `OPENSEARCH_USER` and the other settings of
+    `anthem_core.opensearch.auth` are only sent to `OPENSEARCH_URL`; with `credentials`, also to a `url` that the user
+    named instead of it.
 
     Raises:
-        ClusterError: No cluster is named and no local node runs, what is named is no address, or the settings
-            contradict each other.
-        NodeError: No cluster is named and there is no place where a local node could be.
-        ExtraError: Requests are to be signed for AWS, and the extra `aws` is not installed.
+        ClusterError: No cluster is named and no local node runs, the address is invalid, or the settings contradict
+            each other.
+        NodeError: No cluster is named and the folder of the local node cannot be determined.
+        ExtraError: Requests must be signed for AWS, and the extra `aws` is not installed.
     """
     named = url or os.environ.get("OPENSEARCH_URL")
     signs_in = credentials if url else named is not None
-    found = [connection_options(one, environment=signs_in) for one in _split_addresses(named or _local_node())]
-    addresses, signing = [address for address, _ in found], found[0][1]
+    options = [
+        connection_options(address, environment=signs_in) for address in _split_addresses(named or _local_node())
+    ]
+    addresses, auth_options = [address for address, _ in options], options[0][1]
     try:
-        return OpenSearch(hosts=addresses, timeout=timeout, connection_class=_ExplainingConnection, **signing)
+        return OpenSearch(hosts=addresses, timeout=timeout, connection_class=_ExplainingConnection, **auth_options)
     except ValueError as error:
         shown, why = ("The address", "") if "@" in str(addresses) else (f"'{', '.join(addresses)}'", f" ({error})")
-        raise ClusterError(f"{shown} cannot be used{why}; wanted: an address like http://host:9200") from None
+        raise ClusterError(f"{shown} cannot be used{why}; expected an address like http://host:9200.") from None
 
 
 def _split_addresses(named: str) -> list[str]:
-    """Addresses that commas join; what signs in is sent to each, so none may name a user of its own."""
-    found = [one for part in named.split(",") if (one := part.strip())]
-    if not found:
-        raise ClusterError("No address is named; wanted: one like http://host:9200, or several joined by commas")
-    if len(found) > 1 and ("@" in named or len({one.partition("://")[0].lower() for one in found}) > 1):
+    """Addresses joined by commas. All get the same credentials, so none may contain a user if there are several."""
+    addresses = [address for part in named.split(",") if (address := part.strip())]
+    if not addresses:
+        raise ClusterError("The address is empty; expected one like http://host:9200, or several joined by commas.")
+    schemes = {address.partition("://")[0].lower() for address in addresses}
+    if len(addresses) > 1 and ("@" in named or len(schemes) > 1):
         raise ClusterError(
-            "Several addresses that name a user, or not all by https; wanted: addresses alone, all http or all https, "
-            "and the user in OPENSEARCH_USER. A comma in a password is written %2C."
+            "Several addresses contain a user, or mix http and https; expected addresses without a user, all http or "
+            "all https, and the user in OPENSEARCH_USER. Write a comma in a password as %2C."
         )
-    return found
+    return addresses
 
 
 def _local_node() -> str:
-    from anthem_sandbox.node import get_node_status
+    from anthem_core.opensearch.local_node import local_node_url
 
-    url = get_node_status().url
+    url = local_node_url()
     if url is None:
         raise ClusterError(
             "No cluster is named and no local node runs. Set OPENSEARCH_URL to your cluster, or run: anthem node start"
@@ -102,21 +106,21 @@ def _local_node() -> str:
 
 
 def cluster_info(client: OpenSearch) -> dict[str, Any]:
-    """What a cluster says of itself, `GET /`.
+    """Response of a cluster to `GET /`.
 
     Raises:
-        ClusterError: It has no such address, as OpenSearch Serverless.
+        ClusterError: The cluster has no such address, as OpenSearch Serverless.
     """
     try:
-        found: dict[str, Any] = client.info()
+        info: dict[str, Any] = client.info()
     except NotFoundError as error:
         raise serverless_error() from error
-    return found
+    return info
 
 
 @contextmanager
 def cluster_errors() -> Iterator[None]:
-    """Turn opensearch-py's exceptions into a `ClusterError` that says what was found and what to do."""
+    """Turn opensearch-py's exceptions into a `ClusterError` that says what happened and what to do."""
     try:
         yield
     except OpenSearchException as error:
@@ -124,17 +128,17 @@ def cluster_errors() -> Iterator[None]:
 
 
 def _explain(error: OpenSearchException) -> str:
-    advised = " ".join(getattr(error, "__notes__", ()))
+    advice = " ".join(getattr(error, "__notes__", ()))
     match error:
-        case NoConnection():
+        case ConnectionFailedError():
             return (
-                f"The cluster does not answer ({error.error}). {advised or 'Is it running, and is this its address?'}"
+                f"The cluster does not answer ({error.error}). {advice or 'Is it running, and is the address right?'}"
             )
         case AuthenticationException():
-            return f"The cluster refused the sign-in (401). {advised or NO_CREDENTIALS_HINT}"
+            return f"The cluster refused the sign-in (401). {advice or NO_CREDENTIALS_HINT}"
         case AuthorizationException():
-            why = error_reason(error) or "no reason given"
-            return f"The cluster forbids this (403): {why}. {advised or 'Ask for the permission it names.'}"
+            reason = error_reason(error) or "no reason given"
+            return f"The cluster forbids this (403): {reason}. {advice or 'Ask for the permission it names.'}"
         case NotFoundError():
             return f"Not found (404): {error_reason(error)}. Check the name of the index: GET _cat/indices"
         case TransportError():
@@ -143,9 +147,9 @@ def _explain(error: OpenSearchException) -> str:
 
 
 def error_reason(error: TransportError) -> str:
-    """The innermost reason an OpenSearch error gives, or all of it where it gives none."""
+    """The innermost reason in an OpenSearch error, or the whole error if it gives no reason."""
     info = error.info if isinstance(error.info, dict) else {}
-    body = info.get("error", info.get("message", info.get("Message", error.error)))  # AWS says no more than a message
+    body = info.get("error", info.get("message", info.get("Message", error.error)))  # AWS sends only a message
     if not isinstance(body, dict):
         return str(body)
     causes = [body, *body.get("root_cause", []), *_iterate_causes(body)]

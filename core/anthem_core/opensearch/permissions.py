@@ -1,11 +1,12 @@
-"""What the requests of this distribution take: the permissions of OpenSearch's security plugin, a request at a time.
+"""Which permissions of OpenSearch's security plugin each request of this distribution needs; docs/permissions.md.
 
-Found by having a node log every action that a request starts: the plugin asks for the permission of that name.
+The table was made with a node that logged every action each request starts: the plugin checks the permission of that
+name.
 """
 
 from __future__ import annotations
 
-# By method and path; INDEX stands for the name of an index, and what follows the path is left out.
+# By method and path: INDEX stands for the name of an index, and anything after the path is omitted.
 PERMISSIONS: dict[str, tuple[str, ...]] = {
     "GET /": ("cluster:monitor/main",),
     "GET /INDEX": ("indices:admin/get",),
@@ -13,6 +14,7 @@ PERMISSIONS: dict[str, tuple[str, ...]] = {
     "PUT /INDEX": ("indices:admin/create",),
     "DELETE /INDEX": ("indices:admin/delete",),
     "PUT /INDEX/_mapping": ("indices:admin/mapping/put",),
+    "GET /INDEX/_mapping": ("indices:admin/mappings/get",),
     "GET /INDEX/_mapping/field": ("indices:admin/mappings/fields/get*",),
     "GET /INDEX/_alias": ("indices:admin/aliases/get",),
     "POST /_aliases": ("indices:admin/aliases",),
@@ -27,7 +29,7 @@ PERMISSIONS: dict[str, tuple[str, ...]] = {
     "DELETE /_search/scroll": ("indices:data/read/scroll/clear",),
     "POST /INDEX/_mget": ("indices:data/read/mget", "indices:data/read/mget*"),
     "POST /_bulk": ("indices:data/write/bulk", "indices:data/write/bulk*"),
-    "POST /_bulk index": ("indices:data/write/index",),  # by what is to be done to a product
+    "POST /_bulk index": ("indices:data/write/index",),  # by the action on the product
     "POST /_bulk update": ("indices:data/write/update",),
     "POST /_bulk delete": ("indices:data/write/delete",),
     "PUT /_scripts": ("cluster:admin/script/put",),
@@ -41,28 +43,29 @@ PERMISSIONS: dict[str, tuple[str, ...]] = {
     "GET /_cat/allocation": ("cluster:monitor/state", "cluster:monitor/nodes/stats"),
 }
 
-# These are asked for the cluster as a whole, whatever their names say; all others of `indices:` for an index.
+# The plugin checks these for the cluster despite their names; all other `indices:` permissions it checks per index.
 _CLUSTER_WIDE_INDEX_ACTIONS = frozenset(
     ("indices:data/read/mget", "indices:data/read/scroll", "indices:data/read/scroll/clear", "indices:data/write/bulk")
 )
 
 
 def match_request(method: str, path: str) -> str | None:
-    """Key of a request in `PERMISSIONS`, None where it is none of ours."""
+    """Key of a request in `PERMISSIONS`; None for a request that this distribution does not send."""
     first, *rest = path.strip("/").split("/")
-    asked = f"{method} /{'/'.join(['INDEX' if first and not first.startswith('_') else first, *rest])}"
-    found = [key for key in PERMISSIONS if asked == key or (asked.startswith(f"{key}/") and key != "GET /")]
-    return max(found, key=len, default=None)
+    is_index = first and not first.startswith("_")
+    request = f"{method} /{'/'.join(['INDEX' if is_index else first, *rest])}"
+    keys = [key for key in PERMISSIONS if request == key or (request.startswith(f"{key}/") and key != "GET /")]
+    return max(keys, key=len, default=None)
 
 
 def is_cluster_permission(permission: str) -> bool:
-    """Whether a permission belongs under `cluster_permissions` of a role, rather than to its indices."""
+    """Whether a role lists a permission under `cluster_permissions` rather than with its indices."""
     return permission.startswith("cluster:") or permission in _CLUSTER_WIDE_INDEX_ACTIONS
 
 
 def permission_advice(method: str, path: str) -> str:
-    """What to ask for where the cluster forbids a request."""
-    asked = match_request(method, path)
-    if asked is None:
+    """What to ask for if the cluster forbids a request."""
+    request = match_request(method, path)
+    if request is None:
         return "Ask for the permission it names."
-    return f"{method} {path} takes {', '.join(PERMISSIONS[asked])}; docs/permissions.md has roles with that."
+    return f"{method} {path} needs {', '.join(PERMISSIONS[request])}; docs/permissions.md has roles that grant it."

@@ -1,4 +1,4 @@
-"""What the releases of OpenSearch do differently: one table, and a release read from what a cluster says of itself."""
+"""How the releases of OpenSearch differ where ANTHEM Search depends on it, and which release a cluster runs."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ if TYPE_CHECKING:
 
     from anthem_core.encoding.bundle import Bundle
 
-COMPATIBILITY_VERSION = (
-    "7.10.2"  # told instead of their own number by 1.x and 2.x with compatibility.override_main_response_version
-)
-LEGACY_BM25_FACTOR = 2.2  # k1 + 1, with the k1 that an index has where none is set
-OLDEST_LUCENE = (9, 12, 1)  # 2.18 has 9.12.0: told also behind the mask
+# The version that 1.x and 2.x report for old clients when compatibility.override_main_response_version is set.
+COMPATIBILITY_VERSION = "7.10.2"
+LEGACY_BM25_FACTOR = 2.2  # k1 + 1, for the default k1 of an index
+# Lucene of the oldest supported release, reported in compatibility mode too; 2.18 has 9.12.0.
+OLDEST_LUCENE = (9, 12, 1)
 
 
+# Not `packaging.version`, which rejects the `-SNAPSHOT` of development builds and sorts `3.0.0-rc1` before 3.0.0.
 class Release(NamedTuple):
-    """A release of OpenSearch by its three numbers."""
+    """A release of OpenSearch: major, minor and patch number."""
 
     major: int
     minor: int
     patch: int = 0
 
     def has(self, difference: ReleaseDifference) -> bool:
-        """Whether this release does what the difference says."""
+        """Whether this release behaves as the difference describes."""
         return self >= difference.since
 
     def __str__(self) -> str:
@@ -37,89 +38,99 @@ class Release(NamedTuple):
 
 @dataclass(frozen=True)
 class ReleaseDifference:
-    """One row of the table: the first release that does something, and what ANTHEM Search does before it."""
+    """A change in OpenSearch: the first release that has it, what it is, and what older releases do."""
 
     since: Release
-    what: str
+    behaviour: str
     before: str
 
 
 OLDEST_RELEASE = Release(2, 19)
-# An index remembers the release that created it, and a cluster may have indices older than itself.
+# An index keeps the version that created it, so a cluster may have indices older than itself.
 VECTORS_WITHOUT_KNN_SETTING = ReleaseDifference(
     Release(2, 17),
-    "a new index takes a knn_vector of dimension alone, without index.knn",
-    "an index created before is refused, with the advice to reindex",
+    "a new index accepts a knn_vector with a dimension alone, without index.knn",
+    "an index created earlier is refused, with the advice to reindex",
 )
-# k-NN issue 2540: each new field of a live document fails every shard of the index, which is back a moment later.
+# k-NN issue 2540: each new field in a document fails every shard of the index, which recovers a moment later.
 SAFE_MAPPING_CHANGES = ReleaseDifference(
     Release(2, 19, 3),
     "an index with vectors but without index.knn keeps its shards when its mapping changes",
-    "ingest refuses such an index unless new fields leave its mapping alone, and makes new ones with index.knn",
+    "ingest refuses such an index unless new fields do not change its mapping, and creates new indices with index.knn",
 )
 BM25_WITHOUT_K1_FACTOR = ReleaseDifference(
     Release(3, 0),
     "BM25 scores lack the factor k1 + 1",
-    "lexical scores are 2.2 times as large, and so must be the half-saturation of the fusion (`adapted`)",
+    "lexical scores are 2.2 times as large, so `adapt_bundle` multiplies the half-saturation of the fusion by 2.2",
 )
 SHARD_DOC_SORT = ReleaseDifference(
     Release(3, 3),
-    "a point in time is read in an order of its own (_shard_doc)",
+    "a point in time can be sorted by _shard_doc",
     "ingest reads by scroll",
 )
-RELEASE_DIFFERENCES = (VECTORS_WITHOUT_KNN_SETTING, SAFE_MAPPING_CHANGES, BM25_WITHOUT_K1_FACTOR, SHARD_DOC_SORT)
+RELEASE_DIFFERENCES = (
+    VECTORS_WITHOUT_KNN_SETTING, SAFE_MAPPING_CHANGES, BM25_WITHOUT_K1_FACTOR, SHARD_DOC_SORT,
+)  # fmt: skip
+
+
+class UnsupportedClusterError(ClusterError):
+    """The cluster is not OpenSearch, or not of a supported release; `cluster` says what it is."""
+
+    def __init__(self, cluster: str) -> None:
+        self.cluster = cluster
+        super().__init__(
+            f"The cluster is {cluster}; expected OpenSearch {OLDEST_RELEASE} or newer. "
+            "Upgrade it, or name another cluster with --url."
+        )
 
 
 def adapt_bundle(bundle: Bundle, release: Release) -> Bundle:
-    """The bundle for clusters of a release: half-saturation `h · (k1 + 1)` where scores have that factor."""
+    """Adapt a bundle's fusion to a release: half-saturation `h·(k1 + 1)` where BM25 scores have that factor."""
     if release.has(BM25_WITHOUT_K1_FACTOR):
         return bundle
     fusion = {
-        signals: replace(one, half_saturation=one.half_saturation * LEGACY_BM25_FACTOR)
-        for signals, one in bundle.fusion.items()
+        signals: replace(weights, half_saturation=weights.half_saturation * LEGACY_BM25_FACTOR)
+        for signals, weights in bundle.fusion.items()
     }
     return replace(bundle, fusion=fusion)
 
 
 def parse_release(info: Mapping[str, Any]) -> Release:
-    """The release of the cluster that answered `info` to `GET /`.
+    """Release of a cluster, from its response to `GET /`.
 
     Raises:
-        ClusterError: It is no OpenSearch, one before 2.19, or tells no version that can be read.
+        UnsupportedClusterError: It is not OpenSearch, is older than 2.19, or its version cannot be read.
     """
     version = info.get("version")
     version = version if isinstance(version, dict) else {}
-    number, kind = str(version.get("number", "")), version.get("distribution")
-    if kind is None and "OpenSearch" in str(info.get("tagline")) and number == COMPATIBILITY_VERSION:
+    number, distribution = str(version.get("number", "")), version.get("distribution")
+    if distribution is None and "OpenSearch" in str(info.get("tagline")) and number == COMPATIBILITY_VERSION:
         return _parse_compatibility_release(version)
-    if kind != "opensearch":
-        raise _unsupported_error(f"{kind or 'no OpenSearch (such as Elasticsearch)'} {number or 'without a version'}")
-    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", number)
-    if found is None:
-        raise _unsupported_error(f"OpenSearch of a version that cannot be read ({number!r})")
-    release = Release(*map(int, found.groups(default="0")))
+    if distribution != "opensearch":
+        name = distribution or "not OpenSearch (perhaps Elasticsearch)"
+        raise UnsupportedClusterError(f"{name}, version {number or 'missing'}")
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", number)
+    if match is None:
+        raise UnsupportedClusterError(f"OpenSearch of an unreadable version ({number!r})")
+    release = Release(*map(int, match.groups(default="0")))
     if release < OLDEST_RELEASE:
-        raise _unsupported_error(f"OpenSearch {number}")
+        raise UnsupportedClusterError(f"OpenSearch {number}")
     return release
 
 
 def _parse_compatibility_release(version: Mapping[str, Any]) -> Release:
-    """The mask is gone in 3.0, so behind it is the oldest release that is taken, or one that is not."""
+    """Release of a cluster in compatibility mode, which 3.0 removed; the version of Lucene shows whether it is 2.19."""
     lucene = str(version.get("lucene_version"))
     if tuple(map(int, re.findall(r"\d+", lucene)[:3])) < OLDEST_LUCENE:
-        raise _unsupported_error(f"an OpenSearch that calls itself {COMPATIBILITY_VERSION}, with Lucene {lucene}")
+        raise UnsupportedClusterError(
+            f"an OpenSearch that reports version {COMPATIBILITY_VERSION}, with Lucene {lucene}"
+        )
     return OLDEST_RELEASE
 
 
-def _unsupported_error(found: str) -> ClusterError:
-    return ClusterError(
-        f"The cluster is {found}; OpenSearch {OLDEST_RELEASE} or newer was wanted. Upgrade it, or name another with --url."
-    )
-
-
 def serverless_error() -> ClusterError:
-    """The error for a cluster that has no `GET /`, as OpenSearch Serverless, which stores no scripts either."""
+    """The error for a cluster without `GET /`, such as OpenSearch Serverless, which cannot store scripts either."""
     return ClusterError(
-        "GET / was answered 404, as OpenSearch Serverless does and OpenSearch does not; an OpenSearch cluster, "
-        f"{OLDEST_RELEASE} or newer, was wanted. Use a cluster or a domain instead of a collection, or mend the path in --url."
+        "The cluster answered GET / with 404, as OpenSearch Serverless does; expected an OpenSearch cluster, "
+        f"{OLDEST_RELEASE} or newer. Use a cluster or a domain instead of a collection, or fix the path in --url."
     )

@@ -1,1 +1,1 @@
-"""The checks of `anthem doctor`, one module per subject: pure functions from facts to findings."""
+"""The checks of `anthem doctor`, one module per subject: pure functions of facts; docs/doctor.md explains each."""

@@ -1,176 +1,156 @@
-"""What `anthem doctor` looks at in a cluster, whatever the index: version, plugins, scripts, disks. Pure functions."""
+"""Checks of the cluster, independent of any index: version, plugins, scripts, disks."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.errors import ClusterError
-from anthem_core.opensearch.versions import parse_release
-from anthem_doctor.findings import DoctorTarget, Fact, Finding, Level, console_request, count_of, judge_fact
+from anthem_core.opensearch.versions import OLDEST_RELEASE, UnsupportedClusterError, parse_release
+from anthem_doctor.findings import DoctorTarget, Finding, Level, console_request, count_of, judge_fact
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from anthem_doctor.facts import ClusterFacts, Fact
+
 KNN_PLUGIN = "opensearch-knn"
-# What a search pipeline of each kind needs.
+# Plugins that a search pipeline of each kind needs.
 PIPELINE_PLUGINS = {"rerank": ("opensearch-ml", "opensearch-neural-search"), "ml-inference": ("opensearch-ml",)}
 _WATERMARK_SETTING = "cluster.routing.allocation.disk.watermark"
 _BYTES_PER_UNIT = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40}
 
 
-@dataclass(frozen=True)
-class ClusterFacts:
-    """What a cluster tells of itself.
-
-    Attributes:
-        info: `GET /`.
-        nodes: `GET _nodes/plugins`, the nodes by their ids.
-        settings: All settings, flat, defaults included.
-        compiled: `GET _nodes/stats/script`, the nodes by their ids.
-        script: Our stored script, `None` where there is none of its id.
-        disks: `GET _cat/allocation`, sizes in bytes.
-    """
-
-    info: Fact
-    nodes: Fact
-    settings: Fact
-    compiled: Fact
-    script: Fact
-    disks: Fact
-
-
-def check_cluster(asked: DoctorTarget, cluster: ClusterFacts) -> list[Finding]:
-    """All that is found in a cluster that answers."""
-    settings = cluster.settings if isinstance(cluster.settings, dict) else {}
+def check_cluster(target: DoctorTarget, facts: ClusterFacts) -> list[Finding]:
+    """All findings about a cluster that answers."""
+    settings = facts.settings if isinstance(facts.settings, dict) else {}
     return [
-        *judge_fact("version", cluster.info, check_version),
-        *judge_fact("k-NN", cluster.nodes, check_knn_plugin),
-        *judge_fact("scripts", cluster.settings, lambda found: check_script_settings(asked, found)),
-        *judge_fact("script", cluster.script, lambda found: check_stored_script(asked, found)),
-        *judge_fact("compilations", cluster.compiled, lambda found: check_compilations(found, settings)),
-        *judge_fact("disk", cluster.disks, lambda found: check_disks(found, settings)),
+        *judge_fact("version", facts.info, check_version),
+        *judge_fact("k-NN", facts.nodes, check_knn_plugin),
+        *judge_fact("scripts", facts.settings, lambda fact: check_script_settings(target, fact)),
+        *judge_fact("script", facts.stored_script, lambda fact: check_stored_script(target, fact)),
+        *judge_fact("compilations", facts.script_stats, lambda fact: check_compilations(fact, settings)),
+        *judge_fact("disk", facts.disks, lambda fact: check_disks(fact, settings)),
     ]
 
 
 def check_version(info: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether this is an OpenSearch that ANTHEM knows."""
+    """Whether the cluster runs a supported release of OpenSearch."""
     try:
-        release, number = parse_release(info), info["version"]["number"]
-    except ClusterError as error:
-        found, _, wanted = str(error).partition("; ")
-        yield Finding("version", "fault", found, wanted)
+        release = parse_release(info)
+    except UnsupportedClusterError as error:
+        yield Finding("version", "fault", f"the cluster is {error.cluster}", f"OpenSearch {OLDEST_RELEASE} or newer")
+        return
+    number = info["version"]["number"]
+    if number.startswith(str(release)):
+        yield Finding("version", "ok", f"OpenSearch {number}")
     else:
-        masked = "" if number.startswith(str(release)) else f" or newer, which calls itself {number}"
-        yield Finding("version", "ok", f"OpenSearch {release}{masked}" if masked else f"OpenSearch {number}")
+        yield Finding("version", "ok", f"OpenSearch {release} or newer, in compatibility mode (it reports {number})")
 
 
 def check_knn_plugin(nodes: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether every node that holds data has the k-NN plugin."""
-    holding = {key: node for key, node in nodes.items() if any("data" in role for role in node.get("roles", ["data"]))}
-    without = [node for node in holding.values() if KNN_PLUGIN not in installed_plugins(node)]
-    if without:
-        listed, wanted = ", ".join(node["name"] for node in without), f"{KNN_PLUGIN} on every node that holds data"
-        mends = (
-            f"bin/opensearch-plugin install org.opensearch.plugin:{KNN_PLUGIN}:{without[0].get('version', 'VERSION')}.0"
-        )
-        yield Finding("k-NN", "fault", f"missing on {listed}", wanted, f"{mends}   # on each, then a restart")
+    """Whether every data node has the k-NN plugin."""
+    data_nodes = [node for node in nodes.values() if any("data" in role for role in node.get("roles", ["data"]))]
+    missing = [node for node in data_nodes if KNN_PLUGIN not in installed_plugins(node)]
+    if missing:
+        names = ", ".join(node["name"] for node in missing)
+        plugin = f"org.opensearch.plugin:{KNN_PLUGIN}:{missing[0].get('version', 'VERSION')}.0"
+        install = f"bin/opensearch-plugin install {plugin}   # on each of these nodes, then restart it"
+        yield Finding("k-NN", "fault", f"missing on {names}", f"{KNN_PLUGIN} on every data node", install)
     else:
-        yield Finding("k-NN", "ok", f"on {count_of(len(holding), 'node')} of {len(holding)} that hold data")
+        yield Finding("k-NN", "ok", f"installed on {len(data_nodes)} of {count_of(len(data_nodes), 'data node')}")
 
 
 def installed_plugins(node: Mapping[str, Any]) -> set[str]:
-    """Names of the plugins of a node."""
+    """Names of a node's plugins."""
     return {plugin["name"] for plugin in node.get("plugins", ())}
 
 
 def missing_plugins(nodes: Fact, pipeline: str) -> list[str]:
-    """Plugins that a pipeline needs and no node has; none where the cluster does not tell."""
+    """Plugins that a pipeline needs and no node has; an empty list if the nodes are unknown."""
     if not isinstance(nodes, dict):
         return []
-    there = {plugin for node in nodes.values() for plugin in installed_plugins(node)}
-    return [plugin for plugin in PIPELINE_PLUGINS[pipeline] if plugin not in there]
+    installed = {plugin for node in nodes.values() for plugin in installed_plugins(node)}
+    return [plugin for plugin in PIPELINE_PLUGINS[pipeline] if plugin not in installed]
 
 
-def check_script_settings(asked: DoctorTarget, settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether the cluster runs stored scripts that score; where it does not, the client must rank."""
-    wanted = {"script.allowed_types": "stored", "script.allowed_contexts": SCRIPT_CONTEXT}
-    barred = [name for name, value in wanted.items() if not _setting_allows(settings.get(name), value)]
-    if barred:
-        found = "; ".join(f"{name}: {settings[name]}" for name in barred)
-        mends = asked.command("search", "QUERY", "--rerank", "client")
-        needed = f"{wanted[barred[0]]} among them (opensearch.yml, then a restart), or the client ranks"
-        yield Finding("scripts", "warning", found, needed, mends)
+def check_script_settings(target: DoctorTarget, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the cluster lets stored scripts compute scores; otherwise only client mode can rerank."""
+    required = {"script.allowed_types": "stored", "script.allowed_contexts": SCRIPT_CONTEXT}
+    too_narrow = [name for name, value in required.items() if not _setting_allows(settings.get(name), value)]
+    if too_narrow:
+        found = "; ".join(f"{name}: {settings[name]}" for name in too_narrow)
+        expected = (
+            f"'{required[too_narrow[0]]}' among the allowed values (set it in opensearch.yml and restart the nodes), "
+            "or reranking in client mode"
+        )
+        command = target.command("search", "QUERY", "--rerank", "client")
+        yield Finding("scripts", "warning", found, expected, command)
     else:
-        yield Finding("scripts", "ok", "stored scripts may score")
+        yield Finding("scripts", "ok", "stored scripts may compute scores")
 
 
-def _setting_allows(setting: object, wanted: str) -> bool:
-    """Whether a list of what is allowed has a value; an empty one, the default, allows all."""
-    allowed = setting if isinstance(setting, list) else str(setting or "").split(",")
-    names = {str(name).strip().lower() for name in allowed} - {""}
-    return not names or bool(names & {wanted, "both", "all"})
+def _setting_allows(setting: object, value: str) -> bool:
+    """Whether a list of allowed values contains a value; an empty list, the default, allows all."""
+    values = setting if isinstance(setting, list) else str(setting or "").split(",")
+    allowed = {str(name).strip().lower() for name in values} - {""}
+    return not allowed or bool(allowed & {value, "both", "all"})
 
 
-def check_stored_script(asked: DoctorTarget, stored: Mapping[str, Any] | None) -> Iterator[Finding]:
-    """Whether our script is stored under its id, and is ours to the letter."""
-    name, ours = script_id(), build_put_script_body()["script"]
-    stores = asked.command("search", "QUERY")
+def check_stored_script(target: DoctorTarget, stored: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """Whether ANTHEM's script is stored under its id and unchanged."""
+    name, script = script_id(), build_put_script_body()["script"]
+    store = target.command("search", "QUERY")
     if stored is None:
-        needed = "stored before bodies of /rewrite are sent; the first search of a client stores it"
-        yield Finding("script", "warning", f"{name} is not stored", needed, stores)
-    elif stored.get("source") != ours["source"] or stored.get("lang") != ours["lang"]:
-        mends = f"{console_request('DELETE', f'_scripts/{name}')}\n{stores}"
-        yield Finding("script", "fault", f"{name} is not what this version stores", "its source unchanged", mends)
+        expected = "stored before bodies of /rewrite are sent; a client stores it at its first search"
+        yield Finding("script", "warning", f"{name} is not stored", expected, store)
+    elif stored.get("source") != script["source"] or stored.get("lang") != script["lang"]:
+        command = f"{console_request('DELETE', f'_scripts/{name}')}\n{store}"
+        yield Finding("script", "fault", f"{name} was changed", "the script as this version stores it", command)
     else:
-        yield Finding("script", "ok", f"{name} is stored and ours")
+        yield Finding("script", "ok", f"{name} is stored and unchanged")
 
 
 def check_compilations(nodes: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether the limit of script compilations was met: then a search that compiles fails, a cached one does not."""
+    """Whether the script compilation limit was ever reached: a search that has to compile its script then fails."""
     stats = [node.get("script", {}) for node in nodes.values()]
-    met, evicted = (sum(one.get(key, 0) for one in stats) for key in ("compilation_limit_triggered", "cache_evictions"))
-    rate = settings.get(f"script.context.{SCRIPT_CONTEXT}.max_compilations_rate") or settings.get(
-        "script.max_compilations_rate", "not known"
+    reached, evicted = (
+        sum(stat.get(key, 0) for stat in stats) for key in ("compilation_limit_triggered", "cache_evictions")
     )
-    counted = f"limit met {met} times, {evicted} scripts evicted since the nodes started; rate: {rate}"
-    if met:
-        setting = {"persistent": {f"script.context.{SCRIPT_CONTEXT}.max_compilations_rate": "300/5m"}}
-        needed = "never met: scripts that differ from search to search should take parameters, or the limit be wider"
-        yield Finding("compilations", "warning", counted, needed, console_request("PUT", "_cluster/settings", setting))
+    context_setting = f"script.context.{SCRIPT_CONTEXT}.max_compilations_rate"
+    rate = settings.get(context_setting) or settings.get("script.max_compilations_rate", "unknown")
+    found = f"limit reached {reached} times, {evicted} scripts evicted since the nodes started; limit: {rate}"
+    if reached:
+        expected = "never reached: scripts that differ from search to search should use params; or raise the limit"
+        raise_limit = console_request("PUT", "_cluster/settings", {"persistent": {context_setting: "300/5m"}})
+        yield Finding("compilations", "warning", found, expected, raise_limit)
     else:
-        yield Finding("compilations", "ok", counted)
+        yield Finding("compilations", "ok", found)
 
 
 def check_disks(nodes: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """How near the disks are to the watermark from which indices take no writes."""
-    known = [node for node in nodes if node.get("disk.percent") is not None]
+    """Whether a disk exceeds a watermark; above `flood_stage` OpenSearch blocks writes to its indices."""
+    reporting = [node for node in nodes if node.get("disk.percent") is not None]
     levels: dict[str, Level] = {"flood_stage": "fault", "high": "warning"}
-    for name, level in levels.items():
-        full = [node for node in known if _exceeds_watermark(settings.get(f"{_WATERMARK_SETTING}.{name}"), node)]
+    for watermark, level in levels.items():
+        setting = settings.get(f"{_WATERMARK_SETTING}.{watermark}")
+        full = [node for node in reporting if _exceeds_watermark(setting, node)]
         if full:
-            listed = ", ".join(f"{node['node']} ({node['disk.percent']} %)" for node in full)
-            wanted = "room: beyond flood_stage indices take no writes, and so no vectors"
-            yield Finding(
-                "disk",
-                level,
-                f"beyond the watermark {name}: {listed}",
-                wanted,
-                console_request("GET", "_cat/allocation?v"),
-            )
+            names = ", ".join(f"{node['node']} ({node['disk.percent']} %)" for node in full)
+            expected = "free disk space: above flood_stage indices reject writes, vectors included"
+            command = console_request("GET", "_cat/allocation?v")
+            yield Finding("disk", level, f"above the watermark {watermark}: {names}", expected, command)
             return
-    most = max((int(node["disk.percent"]) for node in known), default=0)
-    yield Finding("disk", "ok", f"at most {most} % full")
+    fullest = max((int(node["disk.percent"]) for node in reporting), default=0)
+    yield Finding("disk", "ok", f"at most {fullest} % full")
 
 
 def _exceeds_watermark(watermark: object, node: Mapping[str, Any]) -> bool:
-    """Whether a node is beyond a watermark: a share of the disk in use, or bytes that are left."""
-    found = re.fullmatch(r"([\d.]+)\s*(%|[kmgt]?b)?", str(watermark or "").lower())
-    if not found:
+    """Whether a node exceeds a watermark: a used share of the disk, or a number of free bytes."""
+    match = re.fullmatch(r"([\d.]+)\s*(%|[kmgt]?b)?", str(watermark or "").lower())
+    if not match:
         return False
-    number, unit = float(found[1]), found[2]
+    number, unit = float(match[1]), match[2]
     if unit in _BYTES_PER_UNIT:
         return int(node["disk.avail"]) < number * _BYTES_PER_UNIT[unit]
     return int(node["disk.percent"]) > (number if unit else number * 100)

@@ -1,23 +1,22 @@
-"""What `anthem doctor` looks at in one index, vectors aside: state, mapping, source, copies. Pure functions."""
+"""Checks of one index, apart from its vectors: state, mapping, `_source`, shards."""
 
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.errors import ClusterError
 from anthem_core.opensearch.schema import CURRENT_FIELDS, resolve_current_fields
-from anthem_doctor.findings import DoctorTarget, Fact, Finding, console_request, count_of, judge_fact
+from anthem_doctor.facts import is_closed
+from anthem_doctor.findings import DoctorTarget, Finding, console_request, count_of, judge_fact
 from anthem_ingest.ingest import bytes_per_vector
 from anthem_ingest.mapping import (
     HNSW_METHOD,
     IndexDescription,
+    MappingConflictError,
     build_hnsw_properties,
     build_missing_mapping,
-    check_text_fields,
+    find_unknown_fields,
 )
 from anthem_plugin.modes import DEFAULT_WINDOW
 
@@ -25,210 +24,211 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from anthem_core.opensearch.schema import VectorFields
+    from anthem_doctor.facts import IndexFacts
 
-MAX_DELETED_FRACTION = 0.1  # share of deleted documents from which scores are said to be off
-EXAMPLE_PAGE_SIZE = 24  # hits on the page for which the growth of a response is told
-
-
-@dataclass(frozen=True)
-class IndexFacts:
-    """An index as the cluster describes it, its health, and its counts of documents (`_stats/docs`)."""
-
-    index: IndexDescription
-    health: Fact
-    docs: Fact
+MAX_DELETED_FRACTION = 0.1  # of the documents; above it, lexical scores are noticeably off
+EXAMPLE_PAGE_SIZE = 24  # hits on the page for which the growth of a response is estimated
 
 
-def check_index(asked: DoctorTarget, found: IndexFacts, names: VectorFields) -> list[Finding]:
-    """All that is found in one index but for its vectors; of a closed one only that."""
-    if is_closed(found.index):
-        mends = console_request("POST", f"{found.index.name}/_open")
-        return [Finding("index", "fault", f"{found.index.name} is closed", "an open index", mends)]
+def check_index(target: DoctorTarget, facts: IndexFacts, fields: VectorFields) -> list[Finding]:
+    """All findings about one index, apart from its vectors; for a closed index, only that it is closed."""
+    index = facts.index
+    if is_closed(index):
+        open_request = console_request("POST", f"{index.name}/_open")
+        return [Finding("index", "fault", f"{index.name} is closed", "an open index", open_request)]
     return [
-        *judge_fact("health", found.health, lambda health: check_health(found.index, health)),
-        *check_created_version(asked, found.index),
-        *check_blocks(found.index),
-        *check_source_kept(asked, found.index, names),
-        *check_fields(asked, found.index),
-        *check_mapping(asked, found.index, names),
-        *check_engine(asked, found.index, names),
-        *check_aliases(asked, found.index, names),
-        *describe_shards(found.index),
-        *judge_fact("deleted", found.docs, lambda docs: check_deleted(found.index, docs)),
+        *judge_fact("health", facts.health, lambda health: check_health(index, health)),
+        *check_created_version(target, index),
+        *check_blocks(index),
+        *check_source_kept(target, index, fields),
+        *check_fields_mapped(target, index),
+        *check_mapping(target, index, fields),
+        *check_engine(target, index, fields),
+        *check_aliases(target, index, fields),
+        *describe_shards(index),
+        *judge_fact("deleted", facts.document_counts, lambda counts: check_deleted(index, counts)),
     ]
 
 
-def is_closed(index: IndexDescription) -> bool:
-    """Whether an index is closed: no search finds anything in it."""
-    return str(index.settings.get("verified_before_close")).lower() == "true"
-
-
 def check_health(index: IndexDescription, health: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether all shards answer; products of one that does not are in no search."""
+    """Whether all primary shards are available; products on a missing shard are in no search."""
     if health["status"] == "red":
-        wanted, mends = "every primary shard started", console_request("GET", "_cluster/allocation/explain")
-        yield Finding("health", "fault", f"{index.name} is red: products are missing from searches", wanted, mends)
+        command = console_request("GET", "_cluster/allocation/explain")
+        found = f"{index.name} is red: products are missing from searches"
+        yield Finding("health", "fault", found, "every primary shard started", command)
     else:
         yield Finding("health", "ok", f"{index.name} is {health['status']}")
 
 
-def check_created_version(asked: DoctorTarget, index: IndexDescription) -> Iterator[Finding]:
-    """Whether the index was made by a version that takes vectors into an index that exists."""
-    if not index.takes_vectors:
-        wanted = "an index made by OpenSearch 2.17 or newer, which takes vectors"
-        mends = _reindex_requests(asked, index, {}, {})
-        yield Finding("index", "fault", f"{index.name} was made by an older version", wanted, mends)
+def check_created_version(target: DoctorTarget, index: IndexDescription) -> Iterator[Finding]:
+    """Whether the release that created the index lets vectors be added to it."""
+    if index.takes_vectors:
+        yield Finding("index", "ok", f"{index.name} accepts vectors")
     else:
-        yield Finding("index", "ok", f"{index.name} takes vectors")
+        expected = "an index created by OpenSearch 2.17 or newer, which accepts vectors"
+        command = _reindex_requests(target, index, {}, {})
+        yield Finding("index", "fault", f"{index.name} was created by an older release", expected, command)
 
 
 def check_blocks(index: IndexDescription) -> Iterator[Finding]:
-    """Whether the index may be read and written."""
-    found = index.blocks
-    if not found:
+    """Whether the index can be read and written."""
+    blocks = index.blocks
+    if not blocks:
         yield Finding("blocks", "ok", f"{index.name} can be written")
         return
-    hard = {"read", "read_only_allow_delete"} & set(found)
-    why = " (a full disk does this)" if "read_only_allow_delete" in hard else ""
-    mends = console_request("PUT", f"{index.name}/_settings", {f"index.blocks.{name}": None for name in found})
-    wanted = "an index that can be read and written; new products get no vectors else"
-    listed = f"{', '.join(found)}{why} on {index.name}"
-    yield Finding("blocks", "fault" if hard else "warning", listed, wanted, mends)
+    severe = {"read", "read_only_allow_delete"} & set(blocks)
+    cause = " (set when a disk is full)" if "read_only_allow_delete" in severe else ""
+    found = f"{index.name} has the block {', '.join(blocks)}{cause}"
+    expected = "an index that can be read and written; otherwise new products get no vectors"
+    unblock = console_request("PUT", f"{index.name}/_settings", {f"index.blocks.{name}": None for name in blocks})
+    yield Finding("blocks", "fault" if severe else "warning", found, expected, unblock)
 
 
-def check_source_kept(asked: DoctorTarget, index: IndexDescription, names: VectorFields) -> Iterator[Finding]:
-    """Whether `_source` keeps what a partial update needs, vectors included, and what they add to a response."""
-    kept = index.mappings.get("_source", {})
-    if kept.get("enabled") is False or kept.get("includes") or kept.get("excludes"):
-        lost = _omits(kept, names.vector)
-        what = "the next partial update loses the vector" if lost else "an update in place loses what it leaves out"
-        found = f"{index.name} does not keep the whole _source ({json.dumps(kept)}): {what}"
-        mends = asked.command("ingest", "--corpus", "FILE", index=f"{index.name}-anew")
-        yield Finding("source", "fault" if lost else "warning", found, "the whole _source", mends)
+def check_source_kept(target: DoctorTarget, index: IndexDescription, fields: VectorFields) -> Iterator[Finding]:
+    """Whether `_source` keeps everything that a partial update needs, vectors included, and what vectors add to it."""
+    source = index.mappings.get("_source", {})
+    if source.get("enabled") is False or source.get("includes") or source.get("excludes"):
+        loses_vector = _omits(source, fields.vector)
+        lost = "the vector" if loses_vector else "the fields that are left out"
+        found = f"{index.name} does not keep the whole _source ({json.dumps(source)}): a partial update loses {lost}"
+        command = target.command("ingest", "--corpus", "FILE", index=f"{index.name}-new")
+        yield Finding("source", "fault" if loses_vector else "warning", found, "the whole _source", command)
         return
-    grows = EXAMPLE_PAGE_SIZE * bytes_per_vector(asked.bundle) / 1000
-    found = f"{index.name} keeps it whole; {EXAMPLE_PAGE_SIZE} hits grow by about {grows:.0f} kB where a search does not exclude"
-    yield Finding("source", "ok", f"{found} 'anthem', as searches of ours do")
+    kilobytes = EXAMPLE_PAGE_SIZE * bytes_per_vector(target.bundle) / 1000
+    found = f"{index.name} keeps the whole _source; vectors add about {kilobytes:.0f} kB to {EXAMPLE_PAGE_SIZE} hits"
+    yield Finding("source", "ok", f"{found} unless a search excludes 'anthem', as ANTHEM's searches do")
 
 
-def _omits(kept: Mapping[str, Any], path: str) -> bool:
-    def covers(pattern: str) -> bool:
+def _omits(source: Mapping[str, Any], path: str) -> bool:
+    """Whether the `_source` settings of a mapping leave a field out."""
+
+    def matches(pattern: str) -> bool:
         return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
 
-    included = not kept.get("includes") or any(map(covers, kept["includes"]))
-    return kept.get("enabled") is False or not included or any(map(covers, kept.get("excludes", ())))
+    included = not source.get("includes") or any(map(matches, source["includes"]))
+    return source.get("enabled") is False or not included or any(map(matches, source.get("excludes", ())))
 
 
-def check_fields(asked: DoctorTarget, index: IndexDescription) -> Iterator[Finding]:
-    """Whether products can have the fields that their text is to come from."""
-    try:
-        check_text_fields(index, asked.fields)
-    except ClusterError as error:
-        found, _, _ = str(error).partition(". Name the field")
-        yield Finding("fields", "fault", found, "the fields that the vectors are made from: --field")
+def check_fields_mapped(target: DoctorTarget, index: IndexDescription) -> Iterator[Finding]:
+    """Whether products can have the text fields that vectors are computed from."""
+    unknown = find_unknown_fields(index, target.text_fields)
+    if unknown:
+        known = ", ".join(sorted(index.mappings.get("properties", {}))) or "none"
+        found = f"{index.name} has no field {', '.join(unknown)}; its fields are: {known}"
+        yield Finding("fields", "fault", found, "the fields that vectors are computed from; name them with --field")
     else:
-        yield Finding("fields", "ok", f"{index.name} has {', '.join(asked.fields)}")
+        yield Finding("fields", "ok", f"{index.name} has {', '.join(target.text_fields)}")
 
 
-def check_mapping(asked: DoctorTarget, index: IndexDescription, names: VectorFields) -> Iterator[Finding]:
-    """Whether the object of the model is mapped with the right types and dimension."""
+def check_mapping(target: DoctorTarget, index: IndexDescription, fields: VectorFields) -> Iterator[Finding]:
+    """Whether the fields of the model are mapped with the right types and dimension."""
+    dimension = target.bundle.dimension
     try:
-        missing = build_missing_mapping(index, names, asked.bundle.dimension)
-    except ClusterError as error:
-        found, _, rest = str(error).partition(", the bundle wants ")
-        needed = f"{names.name} as {rest.partition('. ')[0]}"
-        beside = asked.command("ingest", "--beside", index=index.name)
-        mapped = names.mapping(asked.bundle.dimension)["properties"]
-        mends = beside if re.search(r" of dimension \d+$", found) else _reindex_requests(asked, index, {}, mapped)
-        yield Finding("mapping", "fault", found, needed, mends)
+        missing = build_missing_mapping(index, fields, dimension)
+    except MappingConflictError as error:
+        yield _conflict_finding(target, index, fields, error)
         return
     dynamic = f"; dynamic: {index.mappings['dynamic']}" if "dynamic" in index.mappings else ""
     if missing:
-        lacking = ", ".join(missing["properties"][names.name]["properties"])
-        found = f"{index.name} does not map {names.name}.{{{lacking}}}{dynamic}"
-        mends = asked.command("ingest", index=index.name)
-        yield Finding("mapping", "fault", found, "fields for vector, model and hash of the text", mends)
+        names = ", ".join(missing["properties"][fields.name]["properties"])
+        found = f"{index.name} does not map {fields.name}.{{{names}}}{dynamic}"
+        command = target.command("ingest", index=index.name)
+        yield Finding("mapping", "fault", found, "fields for vector, model id and text hash", command)
     else:
-        yield Finding(
-            "mapping", "ok", f"{index.name} maps {names.name}, dimension {asked.bundle.dimension + 1}{dynamic}"
-        )
+        yield Finding("mapping", "ok", f"{index.name} maps {fields.name}, dimension {dimension + 1}{dynamic}")
 
 
-def check_engine(asked: DoctorTarget, index: IndexDescription, names: VectorFields) -> Iterator[Finding]:
-    """Whether the engine keeps vectors as they are: Faiss needs native libraries, and its cosine loses their length."""
-    vector = index.mappings.get("properties", {}).get(names.name, {}).get("properties", {}).get("vector", {})
-    method = vector.get("method", {})
-    engine = method.get("engine", vector.get("engine", "faiss" if index.knn else ""))
-    space = method.get("space_type", vector.get("space_type", "l2"))
-    wanted = f"method {json.dumps(HNSW_METHOD)}"
+def _conflict_finding(
+    target: DoctorTarget, index: IndexDescription, fields: VectorFields, error: MappingConflictError
+) -> Finding:
+    """A field that is mapped differently: vectors of another dimension can stay, other types need a new index."""
+    actual, required = (
+        ", ".join(f"{key} {value}" for key, value in side.items()) for side in (error.actual, error.required)
+    )
+    if error.required.keys() == {"dimension"} and error.actual["dimension"] is not None:
+        command = target.command("ingest", "--beside", index=index.name)
+    else:
+        command = _reindex_requests(target, index, {}, fields.mapping(target.bundle.dimension)["properties"])
+    found = f"{index.name} maps {error.path} with {actual}"
+    return Finding("mapping", "fault", found, f"{error.path} with {required}", command)
+
+
+def check_engine(target: DoctorTarget, index: IndexDescription, fields: VectorFields) -> Iterator[Finding]:
+    """Whether an index with HNSW graphs keeps vectors unchanged: cosine normalises them, bytes round them.
+
+    Faiss, the default engine, needs native libraries on every node.
+    """
+    vector = index.mappings.get("properties", {}).get(fields.name, {}).get("properties", {}).get("vector", {})
     if not vector or not index.knn:
         return
-    mends = _reindex_requests(asked, index, {"index.knn": True}, build_hnsw_properties(names, asked.bundle.dimension))
-    if space == "cosinesimil" or vector.get("data_type", "float") != "float":
-        found = (
-            f"{names.vector} is kept as {vector.get('data_type', 'float')}, {space}: points are not what was written"
-        )
-        yield Finding("engine", "fault", found, wanted, mends)
+    method = vector.get("method", {})
+    engine = method.get("engine", vector.get("engine", "faiss"))
+    space = method.get("space_type", vector.get("space_type", "l2"))
+    data_type = vector.get("data_type", "float")
+    expected = f"method {json.dumps(HNSW_METHOD)}"
+    properties = build_hnsw_properties(fields, target.bundle.dimension)
+    command = _reindex_requests(target, index, {"index.knn": True}, properties)
+    if space == "cosinesimil" or data_type != "float":
+        found = f"{fields.vector} of {index.name} is kept as {data_type} with {space}, which changes the vectors"
+        yield Finding("engine", "fault", found, expected, command)
     elif engine != "lucene":
-        found = f"{names.vector} of {index.name} uses {engine}, which needs native libraries on every node"
-        yield Finding("engine", "warning", found, wanted, mends)
+        found = f"{fields.vector} of {index.name} uses {engine}, which needs native libraries on every node"
+        yield Finding("engine", "warning", found, expected, command)
     else:
-        yield Finding("engine", "ok", f"{names.vector} uses Lucene, {space}")
+        yield Finding("engine", "ok", f"{fields.vector} uses Lucene, {space}")
 
 
-def check_aliases(asked: DoctorTarget, index: IndexDescription, names: VectorFields) -> Iterator[Finding]:
-    """Whether the aliases `anthem_current.*` name this bundle's vectors, where there are such aliases."""
+def check_aliases(target: DoctorTarget, index: IndexDescription, fields: VectorFields) -> Iterator[Finding]:
+    """Whether the field aliases `anthem_current.*`, if the index has them, point at this bundle's vectors."""
     if CURRENT_FIELDS.name not in index.mappings.get("properties", {}):
         return
-    now = resolve_current_fields(index.mappings)
-    if now == names:
-        yield Finding(
-            "aliases", "ok", f"{CURRENT_FIELDS.name} of {index.name} names {names.name}, this bundle's vectors"
-        )
+    alias, current = CURRENT_FIELDS.name, resolve_current_fields(index.mappings)
+    if current == fields:
+        yield Finding("aliases", "ok", f"{alias} of {index.name} points at {fields.name}, this bundle's vectors")
     else:
-        found = f"{CURRENT_FIELDS.name} of {index.name} names {now.name}; this bundle's vectors are in {names.name}"
-        mends = asked.command("ingest", "--beside", index=index.name)
-        yield Finding("aliases", "warning", found, "the bundle that applications use, or a switch to this one", mends)
+        found = f"{alias} of {index.name} points at {current.name}; this bundle's vectors are in {fields.name}"
+        expected = "the bundle that applications use, or the aliases switched to this one"
+        yield Finding("aliases", "warning", found, expected, target.command("ingest", "--beside", index=index.name))
 
 
 def describe_shards(index: IndexDescription) -> Iterator[Finding]:
-    """What the number of shards and of their copies means for ranking and for pages."""
+    """What the numbers of shards and replicas mean for ranking and paging."""
     shards, replicas = (int(index.settings.get(f"number_of_{name}", 1)) for name in ("shards", "replicas"))
     notes = [f"{index.name} has {count_of(shards, 'shard')}, each with {count_of(replicas, 'replica')}"]
     if shards > 1:
-        notes.append(
-            f"cluster mode reranks {DEFAULT_WINDOW} × {shards} products, client mode {DEFAULT_WINDOW}: orders differ a little"
-        )
+        windows = f"cluster mode reranks {DEFAULT_WINDOW} × {shards} products, client mode {DEFAULT_WINDOW}"
+        notes.append(f"{windows}, so their orders may differ a little")
     if replicas:
-        notes.append("ties may fall otherwise on another copy: give `preference` for stable pages")
+        notes.append("another replica may order ties differently; set `preference` for stable pages")
     yield Finding("shards", "ok", "; ".join(notes))
 
 
-def check_deleted(index: IndexDescription, docs: Mapping[str, Any]) -> Iterator[Finding]:
+def check_deleted(index: IndexDescription, counts: Mapping[str, Any]) -> Iterator[Finding]:
     """How many deleted or replaced documents still count in lexical scores."""
-    gone, there = int(docs.get("deleted", 0)), int(docs.get("count", 0))
-    share = gone / max(gone + there, 1)
-    counted = f"{gone} of {gone + there} documents of {index.name} ({share:.0%}) are deleted or replaced"
-    if share > MAX_DELETED_FRACTION:
-        mends = console_request("POST", f"{index.name}/_forcemerge?only_expunge_deletes=true")
-        wanted = (
-            "few: they count in lexical scores until segments merge, by themselves or by this (not while it is fed)"
+    deleted, live = int(counts.get("deleted", 0)), int(counts.get("count", 0))
+    fraction = deleted / max(deleted + live, 1)
+    found = f"{deleted} of {deleted + live} documents of {index.name} ({fraction:.0%}) are deleted or replaced"
+    if fraction > MAX_DELETED_FRACTION:
+        expected = (
+            "fewer: they count in lexical scores until segments are merged, which OpenSearch does over time and this "
+            "request does now (not while products are written)"
         )
-        yield Finding("deleted", "warning", counted, wanted, mends)
+        merge = console_request("POST", f"{index.name}/_forcemerge?only_expunge_deletes=true")
+        yield Finding("deleted", "warning", found, expected, merge)
     else:
-        yield Finding("deleted", "ok", counted)
+        yield Finding("deleted", "ok", found)
 
 
 def _reindex_requests(
-    asked: DoctorTarget, index: IndexDescription, settings: Mapping[str, Any], properties: Mapping[str, Any]
+    target: DoctorTarget, index: IndexDescription, settings: Mapping[str, Any], properties: Mapping[str, Any]
 ) -> str:
-    """Requests that make an index anew under another name, for what cannot be changed in one that exists."""
-    new = f"{index.name}-anew"
+    """Requests that copy an index to a new one, for what cannot be changed in an existing index."""
+    new = f"{index.name}-new"
     body = {"settings": dict(settings), "mappings": {"properties": dict(properties)}}
     copy = {"source": {"index": index.name, "_source": {"excludes": ["anthem*"]}}, "dest": {"index": new}}
-    steps = (
-        f"{console_request('PUT', new, body)}   # and what else GET /{index.name} shows",
+    requests = (
+        f"{console_request('PUT', new, body)}   # add the other settings and fields that GET /{index.name} shows",
         console_request("POST", "_reindex?wait_for_completion=false", copy),
-        asked.command("ingest", index=new),
+        target.command("ingest", index=new),
     )
-    return "\n".join(steps)
+    return "\n".join(requests)

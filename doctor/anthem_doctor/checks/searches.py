@@ -1,86 +1,67 @@
-"""One search, tried in each way of reranking and compared with the plain one: pure functions of what came of it."""
+"""Checks of a trial search: the response of each mode compared with the plain response."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.console import printable
-from anthem_doctor.findings import DoctorTarget, Fact, Finding, UnavailableFact
-from anthem_plugin.modes import FILTER_MATCH_LIMIT
+from anthem_doctor.facts import UnavailableFact
+from anthem_doctor.findings import DoctorTarget, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-
-@dataclass(frozen=True)
-class TrialSearch:
-    """A query, the plain response, the response of each mode that was tried, and why another was not."""
-
-    query: str
-    plain: Fact
-    modes: Mapping[str, Fact]
-    untried: Mapping[str, str]
+    from anthem_doctor.facts import Fact, TrialSearch
 
 
-def check_searches(asked: DoctorTarget, trial: TrialSearch | None) -> list[Finding]:
-    """What came of the searches, mode by mode."""
+def check_searches(target: DoctorTarget, trial: TrialSearch | None) -> list[Finding]:
+    """Findings about the plain search and about each mode; `trial` is None if no product had words to search for."""
     if trial is None:
-        return [Finding("search", "warning", "no product with words was found to search for", "products with words")]
+        return [Finding("search", "warning", "found no product with words to search for", "products with words")]
     if isinstance(trial.plain, UnavailableFact):
         found = f"the plain search for '{printable(trial.query)}' fails: {trial.plain.reason}"
         return [Finding("search", "fault", found, "a search that works without ANTHEM")]
-    tried = [one for mode, answer in trial.modes.items() for one in _check_mode(asked, trial, mode, answer)]
-    return tried + [Finding(f"search {mode}", "ok", f"not tried: {why}") for mode, why in trial.untried.items()]
+    findings = [finding for mode, fact in trial.responses.items() for finding in _check_mode(target, trial, mode, fact)]
+    return findings + [Finding(f"search {mode}", "ok", f"not tried: {why}") for mode, why in trial.skipped.items()]
 
 
-def skipped_modes(plain: Fact, *, graphs: bool) -> dict[str, str]:
-    """Modes that are not to be tried, and why: the filter runs its script on all that is found."""
-    found = 0 if isinstance(plain, UnavailableFact) else plain["hits"]["total"]["value"]
-    why = {} if graphs else {"retrieve": "it needs HNSW graphs of the vectors (anthem ingest --ann)"}
-    if found > FILTER_MATCH_LIMIT:
-        why["filter"] = (
-            f"the query finds {found} products, and each costs a run of the script; the limit is {FILTER_MATCH_LIMIT}"
-        )
-    return why
-
-
-def _check_mode(asked: DoctorTarget, trial: TrialSearch, mode: str, answer: Fact) -> Iterator[Finding]:
-    check, tried = f"search {mode}", f"'{printable(trial.query)}'"
-    if isinstance(answer, UnavailableFact):
-        other = asked.command("search", trial.query, "--rerank", "client" if mode != "client" else "cluster")
-        yield Finding(check, "warning", f"{tried} was not reranked: {answer.reason}", "reranked hits", other)
+def _check_mode(target: DoctorTarget, trial: TrialSearch, mode: str, response: Fact) -> Iterator[Finding]:
+    check, query = f"search {mode}", f"'{printable(trial.query)}'"
+    if isinstance(response, UnavailableFact):
+        other_mode = "client" if mode != "client" else "cluster"
+        command = target.command("search", trial.query, "--rerank", other_mode)
+        yield Finding(check, "warning", f"{query} was not reranked: {response.reason}", "reranked hits", command)
         return
-    why = lost_hits(mode, trial.plain, answer)
-    if why:
-        shows = asked.command("search", trial.query, "--rerank", mode)
-        yield Finding(check, "fault", f"{tried}: {why}", "nothing lost by reranking", shows)
+    lost = find_loss(mode, trial.plain, response)
+    if lost:
+        command = target.command("search", trial.query, "--rerank", mode)
+        yield Finding(check, "fault", f"{query}: {lost}", "nothing lost by reranking", command)
         return
-    before, after = (_hit_ids(response) for response in (trial.plain, answer))
-    moved = sum(one != other for one, other in zip(before, after, strict=False))
-    counted = f"{len(after)} hits of {answer['hits']['total']['value']}, {moved} not where they were"
-    took = f"{answer.get('took')} ms in the cluster, {trial.plain.get('took')} ms without"
-    yield Finding(check, "ok", f"{tried}: {counted}; {took}")
+    before, after = _hit_ids(trial.plain), _hit_ids(response)
+    moved = sum(earlier != later for earlier, later in zip(before, after, strict=False))
+    hits = f"{len(after)} hits of {response['hits']['total']['value']}, {moved} moved"
+    took = f"{response.get('took')} ms in the cluster, {trial.plain.get('took')} ms without reranking"
+    yield Finding(check, "ok", f"{query}: {hits}; {took}")
 
 
-def lost_hits(mode: str, plain: Mapping[str, Any], ranked: Mapping[str, Any]) -> str | None:
+def find_loss(mode: str, plain: Mapping[str, Any], reranked: Mapping[str, Any]) -> str | None:
     """What a mode lost of the plain search's hits that it should have kept, or None.
 
-    A filter may find less and `retrieve` more; the others find the same. Where more products match than were asked
-    for, several shards rerank more than one page, so the page may differ.
+    `filter` may match fewer products and `retrieve` more; the other modes must match the same. If more products match
+    than the page holds, several shards rerank more than one page, so the page may differ.
     """
-    said = ranked.get("anthem", {"reranked": True})
-    if not said["reranked"]:
-        return f"not reranked: {said['reason']}"
-    failed = ranked["_shards"]["failed"] - plain["_shards"]["failed"]
+    status = reranked.get("anthem", {"reranked": True})
+    if not status["reranked"]:
+        return f"not reranked: {status['reason']}"
+    failed = reranked["_shards"]["failed"] - plain["_shards"]["failed"]
     if failed > 0:
         return f"{failed} more shards fail than without reranking"
-    matching, plainly = (response["hits"]["total"]["value"] for response in (ranked, plain))
-    if (mode != "filter" and matching < plainly) or (mode != "retrieve" and matching > plainly):
-        return f"{matching} products match, {plainly} without reranking"
-    before, after = set(_hit_ids(plain)), set(_hit_ids(ranked))
-    paged = plain["_shards"]["total"] > 1 and plainly > len(before)
-    if mode in {"cluster", "client"} and not paged and before != after:
+    matches, plain_matches = (response["hits"]["total"]["value"] for response in (reranked, plain))
+    if (mode != "filter" and matches < plain_matches) or (mode != "retrieve" and matches > plain_matches):
+        return f"{matches} products match, {plain_matches} without reranking"
+    before, after = set(_hit_ids(plain)), set(_hit_ids(reranked))
+    page_may_differ = plain["_shards"]["total"] > 1 and plain_matches > len(before)
+    if mode in {"cluster", "client"} and not page_may_differ and before != after:
         return f"{len(before - after)} of {len(before)} hits are lost"
     return None
 

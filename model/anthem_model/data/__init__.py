@@ -1,1 +1,1 @@
-"""Training data: prepared datasets, batches, pseudo-queries and BM25."""
+"""Training data: datasets split for training and validation, batches of lists, pseudo-queries and BM25."""

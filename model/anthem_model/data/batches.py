@@ -1,4 +1,4 @@
-"""Lists to learn from: a query and candidates somebody judged, the lexical engine confused, or chance drew."""
+"""Batches to train on: lists of candidates for judged queries and pseudo-queries."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
     from anthem_model.data.training_shop import JudgedQuery, TrainingShop
 
+RELATED_TITLES = 8  # titles drawn for a pseudo-query because they share a word with it
+
 
 @dataclass(frozen=True)
 class ListBatch:
     """B queries with C candidates each, rows of `titles (N,)`.
 
-    `gains (B, C)`: in [0, 1]; `judged (B, C)`: whether somebody judged the pair.
+    `gains (B, C)` are in [0, 1]; `judged (B, C)` says for which pairs the gain is known.
     """
 
     queries: list[str]
@@ -34,30 +36,34 @@ class ListBatch:
     judged: Tensor
 
     def to(self, device: torch.device) -> ListBatch:
-        """The same lists with their tensors on a device."""
+        """The same batch with its tensors on a device."""
         tensors = (self.candidates, self.gains, self.judged)
         return ListBatch(self.queries, self.titles, *(tensor.to(device) for tensor in tensors))
 
 
 @dataclass(frozen=True)
 class BatchMixture:
-    """How many queries of each kind a batch holds, how many candidates each, and how many of these are confused."""
+    """Numbers of judged queries and pseudo-queries per batch, and of candidates per query.
 
-    judged: int = 24
-    pseudo: int = 4
+    Among the candidates of a judged query at least `hard_negatives`, if BM25 finds as many, and `random_negatives` were
+    not judged for it.
+    """
+
+    judged_queries: int = 24
+    pseudo_queries: int = 4
     candidates: int = 16
-    confused: int = 6
-    random: int = 2
+    hard_negatives: int = 6
+    random_negatives: int = 2
 
-    def limited(self, judged: int) -> BatchMixture:
-        """The same mixture with no more judged queries than given; pseudo-queries take their places."""
-        spared = max(0, self.judged - judged)
-        return replace(self, judged=self.judged - spared, pseudo=self.pseudo + spared)
+    def limit_judged(self, max_judged: int) -> BatchMixture:
+        """The same mixture with at most `max_judged` judged queries; pseudo-queries replace the others."""
+        removed = max(0, self.judged_queries - max_judged)
+        return replace(self, judged_queries=self.judged_queries - removed, pseudo_queries=self.pseudo_queries + removed)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryTurn:
-    """One query of a batch: text, the rows drawn for it, and what is known of any row."""
+    """One query of a batch: its text, the rows drawn for it, known gains by row, and which rows are judged."""
 
     text: str
     rows: list[int]
@@ -67,71 +73,74 @@ class QueryTurn:
 
 @dataclass(frozen=True)
 class ListSampler:
-    """Draws batches of lists from one shop; the same seed and step give the same batch, so a training can resume."""
+    """Samples batches from one shop; a batch depends on seed and step alone, so that training can resume."""
 
     shop: TrainingShop
     mixture: BatchMixture
     seed: int = 0
 
-    def lists(self, step: int) -> ListBatch:
-        """Batch number `step`, from 0; every judged query comes once before any comes twice."""
+    def batch(self, step: int) -> ListBatch:
+        """Batch number `step`, from 0; every judged query occurs once before any occurs twice."""
         random = Random(f"{self.seed} {step}")
-        asked = [self._asked(self.shop.judged[number], number, random) for number in self._turn(step)]
-        asked += [self._pseudo(random) for _ in range(self.mixture.pseudo if self.shop.titles else 0)]
-        return self._lists(asked, random)
+        turns = [self._judged_turn(number, random) for number in self._query_numbers(step)]
+        turns += [self._pseudo_turn(random) for _ in range(self.mixture.pseudo_queries if self.shop.titles else 0)]
+        return self._build_batch(turns, random)
 
-    def _turn(self, step: int) -> list[int]:
-        """Numbers of the judged queries whose turn it is."""
-        total = len(self.shop.judged)
-        count = min(self.mixture.judged, total)
-        return [self._orders(place // total)[place % total] for place in range(step * count, (step + 1) * count)]
+    def _query_numbers(self, step: int) -> list[int]:
+        """Numbers of the judged queries of a step."""
+        total = len(self.shop.judged_queries)
+        count = min(self.mixture.judged_queries, total)
+        return [self._epoch_order(draw // total)[draw % total] for draw in range(step * count, (step + 1) * count)]
 
-    def _orders(self, epoch: int) -> list[int]:
-        if epoch not in self._known_orders:
-            self._known_orders.clear()
-            order = list(range(len(self.shop.judged)))
+    def _epoch_order(self, epoch: int) -> list[int]:
+        if epoch not in self._epoch_orders:
+            self._epoch_orders.clear()
+            order = list(range(len(self.shop.judged_queries)))
             Random(f"{self.seed} epoch {epoch}").shuffle(order)
-            self._known_orders[epoch] = order
-        return self._known_orders[epoch]
+            self._epoch_orders[epoch] = order
+        return self._epoch_orders[epoch]
 
     @cached_property
-    def _known_orders(self) -> dict[int, list[int]]:
+    def _epoch_orders(self) -> dict[int, list[int]]:
         return {}
 
-    def _asked(self, judged: JudgedQuery, number: int, random: Random) -> QueryTurn:
-        """Judged products, every grade as likely as the next where there are many, and some that BM25 confuses."""
-        gains = dict(zip(judged.rows, judged.gains, strict=True))
-        most = self.mixture.candidates - self.mixture.confused - self.mixture.random
-        rows = list(gains) if len(gains) <= most else _sample_by_grade(gains, most, random)
-        confused = self.shop.confused[number]
-        count = min(len(confused), self.mixture.candidates - self.mixture.random - len(rows))
-        return QueryTurn(judged.text, rows + random.sample(confused, count), gains, frozenset(gains))
+    def _judged_turn(self, number: int, random: Random) -> QueryTurn:
+        """A judged query: its judged products, sampled by grade if there are too many, and hard negatives."""
+        query: JudgedQuery = self.shop.judged_queries[number]
+        mixture = self.mixture
+        gains = dict(zip(query.rows, query.gains, strict=True))
+        max_judged = mixture.candidates - mixture.hard_negatives - mixture.random_negatives
+        rows = list(gains) if len(gains) <= max_judged else _sample_by_grade(gains, max_judged, random)
+        negatives = self.shop.hard_negatives[number]
+        count = min(len(negatives), mixture.candidates - mixture.random_negatives - len(rows))
+        return QueryTurn(query.text, rows + random.sample(negatives, count), gains, frozenset(gains))
 
-    def _pseudo(self, random: Random) -> QueryTurn:
-        """Words of a title, its own product, and others that share words with it: relevant when they hold all."""
+    def _pseudo_turn(self, random: Random) -> QueryTurn:
+        """A pseudo-query: its own title and titles that share a word; those with all its words are relevant."""
         row = random.randrange(len(self.shop.titles))
-        chosen = sample_pseudo_query(split_words(self.shop.titles[row]) or ["?"], random)
-        needed = frozenset(chosen)
-        near = (random.choice(self.shop.holders.get(word, [row])) for word in random.choices(chosen, k=8))
-        gains = {row: 1.0} | {one: float(needed <= self.shop.words[one]) for one in near}
-        return QueryTurn(add_typing_errors(chosen, random), list(gains), gains, frozenset(gains))
+        query = sample_pseudo_query(split_words(self.shop.titles[row]) or ["?"], random)
+        required = frozenset(query)
+        words = random.choices(query, k=RELATED_TITLES)
+        related = (random.choice(self.shop.rows_by_word.get(word, [row])) for word in words)
+        gains = {row: 1.0} | {other: float(required <= self.shop.title_words[other]) for other in related}
+        return QueryTurn(add_typing_errors(query, random), list(gains), gains, frozenset(gains))
 
-    def _lists(self, asked: list[QueryTurn], random: Random) -> ListBatch:
+    def _build_batch(self, turns: list[QueryTurn], random: Random) -> ListBatch:
         width = min(self.mixture.candidates, len(self.shop.titles))
-        rows = np.array([self._filled(one.rows, width, random) for one in asked]).reshape(-1, width)
-        gains = [[one.gains.get(row, 0.0) for row in drawn] for one, drawn in zip(asked, rows, strict=True)]
-        judged = [[row in one.judged for row in drawn] for one, drawn in zip(asked, rows, strict=True)]
-        pool, places = np.unique(rows, return_inverse=True)
+        rows = np.array([self._fill(turn.rows, width, random) for turn in turns]).reshape(-1, width)
+        gains = [[turn.gains.get(row, 0.0) for row in drawn] for turn, drawn in zip(turns, rows, strict=True)]
+        judged = [[row in turn.judged for row in drawn] for turn, drawn in zip(turns, rows, strict=True)]
+        title_rows, candidates = np.unique(rows, return_inverse=True)
         return ListBatch(
-            [one.text for one in asked],
-            [self.shop.titles[row] for row in pool],
-            torch.from_numpy(places.reshape(rows.shape)),
+            [turn.text for turn in turns],
+            [self.shop.titles[row] for row in title_rows],
+            torch.from_numpy(candidates.reshape(rows.shape)),
             torch.tensor(gains, dtype=torch.float32).view(rows.shape),
             torch.tensor(judged, dtype=torch.bool).view(rows.shape),
         )
 
-    def _filled(self, rows: list[int], width: int, random: Random) -> list[int]:
-        """Rows filled up with ones that chance draws."""
+    def _fill(self, rows: list[int], width: int, random: Random) -> list[int]:
+        """Rows cut to a width, or filled up with random ones."""
         rows = list(rows[:width])
         while len(rows) < width:
             row = random.randrange(len(self.shop.titles))
@@ -141,9 +150,9 @@ class ListSampler:
 
 
 def _sample_by_grade(gains: dict[int, float], count: int, random: Random) -> list[int]:
-    """Some of the judged products, every grade as likely as the next: a broad query has hundreds of good ones."""
-    grades: dict[float, list[int]] = defaultdict(list)
+    """At most `count` judged rows, every grade equally likely: a broad query has hundreds of relevant products."""
+    rows_by_gain: dict[float, list[int]] = defaultdict(list)
     for row, gain in gains.items():
-        grades[gain].append(row)
-    drawn = (random.choice(grades[random.choice(sorted(grades))]) for _ in range(count))
+        rows_by_gain[gain].append(row)
+    drawn = (random.choice(rows_by_gain[random.choice(sorted(rows_by_gain))]) for _ in range(count))
     return list(dict.fromkeys(drawn))

@@ -1,4 +1,4 @@
-"""BM25 as OpenSearch's `english` analyzer gives it, for training where no cluster runs."""
+"""BM25 as OpenSearch computes it for a field with the `english` analyzer; training runs without a cluster."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from anthem_core.encoding.tokenizer import split_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Lucene's English stop words, those that `EnglishAnalyzer` drops.
-_STOP_WORDS = """
+# The stop words that Lucene's `EnglishAnalyzer` removes.
+_STOP_WORD_LIST = """
 a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to was
 will with
 """
-_ENGLISH_STOP_WORDS = frozenset(_STOP_WORDS.split())
+_ENGLISH_STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 
 
 class Bm25Index:
@@ -29,18 +29,18 @@ class Bm25Index:
         self._stem = Stemmer.Stemmer("porter").stemWord
         self._index = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
         self._index.index([self._terms(text) for text in texts], show_progress=False)
-        self._known = self._index.vocab_dict
+        self._known_terms = self._index.vocab_dict
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
         """Score of every text for a query, `(N,)`; 0 where no word matches."""
-        terms = [term for term in self._terms(query) if term and term in self._known]
+        terms = [term for term in self._terms(query) if term and term in self._known_terms]
         if not terms:
             return np.zeros(int(self._index.scores["num_docs"]), np.float32)
-        found: npt.NDArray[np.float32] = self._index.get_scores(terms)
-        return found
+        scores: npt.NDArray[np.float32] = self._index.get_scores(terms)
+        return scores
 
-    def best(self, query: str, count: int) -> list[int]:
-        """Rows of the best texts that match at all, best first; ties in the order of the rows."""
+    def top_rows(self, query: str, count: int) -> list[int]:
+        """Rows of at most `count` matching texts, best first; ties in the order of the rows."""
         scores = self.scores(query)
         matching = np.flatnonzero(scores)
         order = matching[np.argsort(-scores[matching], kind="stable")]

@@ -1,4 +1,4 @@
-"""A data set prepared for training: titles as ids, judged queries as arrays, and which titles hold which word."""
+"""A dataset prepared for training: titles as rows, judged queries, and the split into training and validation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
     from anthem_core.beir import Dataset, Qrels
 
-LEXICAL_WINDOW_SIZE = 100  # candidates of the lexical engine
-MAX_HELD_OUT_FRACTION = 0.2  # of a catalogue's titles at most are kept from learning
+TRAINING_SPLIT = "train"  # the only split that training reads
+LEXICAL_WINDOW_SIZE = 100  # products that BM25 ranks first
+MAX_HELD_OUT_FRACTION = 0.2  # of the products
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedQuery:
-    """A query and its judged products: rows in the shop's titles, and gains `grade / top grade` in [0, 1]."""
+    """A query and its judged products: rows of the shop's titles, and gains `grade / top grade` in [0, 1]."""
 
     text: str
     rows: tuple[int, ...]
@@ -31,98 +32,109 @@ class JudgedQuery:
 
 @dataclass(frozen=True)
 class TrainingShop:
-    """Titles of one catalogue, or of a part of it, and the queries judged on them."""
+    """Titles of one catalogue, or of a part of it, and the queries with judgments on them."""
 
     name: str
     titles: list[str]
-    judged: list[JudgedQuery]
+    judged_queries: list[JudgedQuery]
 
     @cached_property
-    def words(self) -> list[frozenset[str]]:
+    def title_words(self) -> list[frozenset[str]]:
         """Words of every title, as a set."""
         return [frozenset(split_words(title)) for title in self.titles]
 
     @cached_property
-    def holders(self) -> dict[str, list[int]]:
-        """Rows of the titles that hold a word."""
-        found: dict[str, list[int]] = defaultdict(list)
-        for row, title in enumerate(self.words):
-            for word in sorted(title):
-                found[word].append(row)
-        return dict(found)
+    def rows_by_word(self) -> dict[str, list[int]]:
+        """Rows of the titles that contain a word."""
+        rows: dict[str, list[int]] = defaultdict(list)
+        for row, words in enumerate(self.title_words):
+            for word in sorted(words):
+                rows[word].append(row)
+        return dict(rows)
 
-    def holding(self, text: str) -> list[int]:
-        """Rows of the titles that hold all words of a text."""
-        needed = frozenset(split_words(text))
-        rows = min((self.holders.get(word, []) for word in needed), key=len, default=[])
-        return [row for row in rows if needed <= self.words[row]]
+    def rows_containing(self, text: str) -> list[int]:
+        """Rows of the titles that contain all words of a text."""
+        required = frozenset(split_words(text))
+        rows = min((self.rows_by_word.get(word, []) for word in required), key=len, default=[])
+        return [row for row in rows if required <= self.title_words[row]]
 
     @cached_property
-    def confused(self) -> list[list[int]]:
-        """Rows that the lexical engine finds first for each judged query though nobody judged them, best first."""
-        engine = Bm25Index(self.titles)
-        first = (engine.best(query.text, LEXICAL_WINDOW_SIZE + len(query.rows)) for query in self.judged)
-        return [
-            [row for row in rows if row not in known][:LEXICAL_WINDOW_SIZE]
-            for rows, known in zip(first, (set(query.rows) for query in self.judged), strict=True)
-        ]
+    def hard_negatives(self) -> list[list[int]]:
+        """For each judged query the rows, best first, that BM25 ranks first among those without a judgment."""
+        index = Bm25Index(self.titles)
+        return [_unjudged_top_rows(index, query) for query in self.judged_queries]
+
+
+def _unjudged_top_rows(index: Bm25Index, query: JudgedQuery) -> list[int]:
+    judged = set(query.rows)
+    rows = index.top_rows(query.text, LEXICAL_WINDOW_SIZE + len(query.rows))
+    return [row for row in rows if row not in judged][:LEXICAL_WINDOW_SIZE]
 
 
 @dataclass(frozen=True)
 class ShopSplit:
-    """A shop cut in two that share no query and no title: one to learn from, one to choose and to measure on."""
+    """A shop split into a part to train on and a part to validate on, which share no query and no title."""
 
-    learn: TrainingShop
-    validate: TrainingShop
+    train: TrainingShop
+    validation: TrainingShop
 
 
 def split_dataset(name: str, dataset: Dataset, random: Random) -> ShopSplit:
-    """Cut a data set's split `train` in two.
+    """Split the judgments `train` of a dataset, and its products, into training and validation.
 
-    Validation takes the titles of its queries along: a model knows the titles that it learned from better than others.
-    Another product of the same title is in neither part.
+    All products judged for a validation query belong to validation, because a model ranks titles it was trained on
+    better than others. Products outside validation with the same title as one of these are in neither part.
     """
-    qrels = dataset.qrels.get("train", {})
+    qrels = dataset.qrels.get(TRAINING_SPLIT, {})
     order = sorted(qrels)
     random.shuffle(order)
-    chosen, unseen = _choose_validation_queries(order, qrels, len(dataset.products))
-    others = [query for query in order if query not in chosen]
-    titles = {dataset.products[product].title for product in unseen if product in dataset.products}
-    seen = [name for name, product in dataset.products.items() if name not in unseen and product.title not in titles]
-    apart = [product for product in dataset.products if product in unseen]
-    return ShopSplit(_build_shop(name, dataset, seen, others), _build_shop(name, dataset, apart, chosen))
+    validation_queries, held_out = _choose_validation_queries(order, qrels, len(dataset.products))
+    training_queries = [query for query in order if query not in validation_queries]
+    held_out_titles = {dataset.products[product].title for product in held_out if product in dataset.products}
+    training_products = [
+        name
+        for name, product in dataset.products.items()
+        if name not in held_out and product.title not in held_out_titles
+    ]
+    validation_products = [product for product in dataset.products if product in held_out]
+    return ShopSplit(
+        _build_shop(name, dataset, training_products, training_queries),
+        _build_shop(name, dataset, validation_products, validation_queries),
+    )
 
 
 def _choose_validation_queries(order: Sequence[str], qrels: Qrels, products: int) -> tuple[list[str], set[str]]:
-    """Queries to validate on and all their judged products, which are no more than a fifth of the catalogue."""
+    """Queries to validate on and all their judged products, which are at most a fifth of the catalogue."""
     chosen: list[str] = []
-    unseen: set[str] = set()
+    held_out: set[str] = set()
     for query in order:
         if (
             len(chosen) < max_validation_queries(len(order))
-            and len(unseen | qrels[query].keys()) <= MAX_HELD_OUT_FRACTION * products
+            and len(held_out | qrels[query].keys()) <= MAX_HELD_OUT_FRACTION * products
         ):
             chosen.append(query)
-            unseen |= qrels[query].keys()
-    return chosen, unseen
+            held_out |= qrels[query].keys()
+    return chosen, held_out
 
 
 def max_validation_queries(judged: int) -> int:
-    """How many judged queries validate at most: a sixth, of few a third: less than 30 tell no two models apart."""
+    """Maximal number of validation queries: a sixth of the judged ones; of fewer than 180 a third, but at most thirty.
+
+    Fewer than thirty queries cannot tell two models apart.
+    """
     return max(judged // 6, min(judged // 3, 30))
 
 
 def _build_shop(name: str, dataset: Dataset, products: Sequence[str], queries: Sequence[str]) -> TrainingShop:
-    """Shop of some products and some queries; a query without a relevant product among them teaches nothing."""
-    qrels = dataset.qrels.get("train", {})
-    top = max((grade for judged in qrels.values() for grade in judged.values()), default=1) or 1
-    places = {product: row for row, product in enumerate(products)}
-    judged = [_to_judged_query(dataset.queries[query], qrels[query], places, top) for query in queries]
-    return TrainingShop(
-        name, [dataset.products[product].title for product in products], [one for one in judged if any(one.gains)]
-    )
+    """Shop of some products and queries; queries without a relevant product among these are dropped."""
+    qrels = dataset.qrels.get(TRAINING_SPLIT, {})
+    top_grade = max((grade for grades in qrels.values() for grade in grades.values()), default=1) or 1
+    rows = {product: row for row, product in enumerate(products)}
+    judged = [_to_judged_query(dataset.queries[query], qrels[query], rows, top_grade) for query in queries]
+    titles = [dataset.products[product].title for product in products]
+    return TrainingShop(name, titles, [query for query in judged if any(query.gains)])
 
 
-def _to_judged_query(text: str, grades: dict[str, int], places: dict[str, int], top: int) -> JudgedQuery:
-    known = [(places[name], max(grade, 0) / top) for name, grade in sorted(grades.items()) if name in places]
-    return JudgedQuery(text, tuple(row for row, _ in known), tuple(gain for _, gain in known))
+def _to_judged_query(text: str, grades: dict[str, int], rows: dict[str, int], top_grade: int) -> JudgedQuery:
+    judged = [(rows[name], max(grade, 0) / top_grade) for name, grade in sorted(grades.items()) if name in rows]
+    return JudgedQuery(text, tuple(row for row, _ in judged), tuple(gain for _, gain in judged))

@@ -1,1 +1,1 @@
-"""The geometry in torch, the twin of `anthem_core.geometry`."""
+"""Hyperbolic geometry in torch: the twins of `anthem_core.geometry`, E-ANTHEM's flat space, and the use of geoopt."""

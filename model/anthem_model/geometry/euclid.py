@@ -1,6 +1,6 @@
-"""Euclidean space behind the functions of `anthem_model.geometry.lorentz`: what E-ANTHEM, the same model with boxes, computes.
+"""Flat space with the functions of `anthem_model.geometry.lorentz`, for E-ANTHEM, the same model with boxes.
 
-A point is `(1, xs)`, homogeneous coordinates: a weighted sum keeps the sum of the weights beside it.
+A point is `(1, xs)`, homogeneous coordinates: in a weighted sum of points the first coordinate is the sum of weights.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ def logmap0(point: Tensor) -> Tensor:
 
 
 def pairwise_inner(points: Tensor) -> Tensor:
-    """−1 for every pair, as at distance 0: flat space has no factor to take out; `(..., N, D+1)` to `(..., N, N)`."""
+    """−1 for every pair, which is what `lorentz` gives at distance 0; `(..., N, D+1)` to `(..., N, N)`.
+
+    So the code that normalises a weighted sum by `sqrt(−<m,m>)` divides by the sum of weights in flat space.
+    """
     return -torch.ones_like(points[..., :1] @ points[..., :1].transpose(-1, -2))
 
 
 def pairwise_logmap(centres: Tensor, points: Tensor) -> Tensor:
-    """Every point as seen from every centre, `x − c`; `(B,K,D+1)` and `(N,D+1)` to `(B,N,K,D)`."""
+    """Coordinates of every point relative to every centre, `x − c`; `(B,K,D+1)` and `(N,D+1)` to `(B,N,K,D)`."""
     return points[None, :, None, 1:] - centres[:, None, :, 1:]
 
 
@@ -39,7 +42,7 @@ def midpoint(weighted: Tensor) -> Tensor:
 
 
 def pairwise_dist(centres: Tensor, points: Tensor) -> Tensor:
-    """Distances of all pairs, `sqrt(|c − x|² + 2ε)`; `(B,T,D+1)` and `(B,M,D+1)` to `(B,T,M)`."""
-    here, there = centres[..., 1:], points[..., 1:]
-    squares = here.square().sum(-1).unsqueeze(-1) + there.square().sum(-1).unsqueeze(-2)
-    return torch.sqrt((squares - 2 * here @ there.transpose(-1, -2)).clamp_min(0) + 2 * DIST_SMOOTHING)
+    """Distances of all pairs, smoothed: `sqrt(|c − x|² + 2ε)`; `(B,T,D+1)` and `(B,M,D+1)` to `(B,T,M)`."""
+    c, x = centres[..., 1:], points[..., 1:]
+    squares = c.square().sum(-1).unsqueeze(-1) + x.square().sum(-1).unsqueeze(-2)
+    return torch.sqrt((squares - 2 * c @ x.transpose(-1, -2)).clamp_min(0) + 2 * DIST_SMOOTHING)

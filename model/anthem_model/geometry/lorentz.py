@@ -1,6 +1,6 @@
 """The Lorentz model of hyperbolic space, curvature −1, in torch; the numpy twin is `anthem_core.geometry.lorentz`.
 
-Roots are taken of `max(r², EPSILON)`: the root of zero has no gradient.
+Square roots are taken of `max(r², EPSILON)`, because the root of zero has no finite gradient.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-12
-DIST_SMOOTHING = 1e-2  # keeps the distance of two points smooth, and exact in float32, where they meet
+DIST_SMOOTHING = 1e-2  # added to the inner product: keeps the distance of coinciding points smooth and exact in float32
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -42,31 +42,31 @@ def logmap0(point: Tensor) -> Tensor:
 
 
 def boost(centre: Tensor, point: Tensor) -> Tensor:
-    """Boost that moves the centre to the origin: `ys = xs − ((x0 + y0) / (1 + c0))·cs`, `y0 = −<c,x>`; `(..., D+1)`."""
+    """Lorentz boost that moves the centre to the origin: `ys = xs − ((x0 + y0)/(1 + c0))·cs`, `y0 = −<c,x>`."""
     time = -inner(centre, point).unsqueeze(-1)
     return lift(point[..., 1:] - (point[..., :1] + time) / (1 + centre[..., :1]) * centre[..., 1:])
 
 
 def logmap(centre: Tensor, point: Tensor) -> Tensor:
-    """Tangent coordinates of a point as seen from a centre, `z = log0(boost(c, x))`; `(..., D+1)` to `(..., D)`."""
+    """Logarithmic map at a centre, moved to the origin: `z = logmap0(boost(c, x))`; `(..., D+1)` to `(..., D)`."""
     return logmap0(boost(centre, point))
 
 
 def pairwise_logmap(centres: Tensor, points: Tensor) -> Tensor:
-    """Every point as seen from every centre, like `seen_from`; `(B,K,D+1)` and `(N,D+1)` to `(B,N,K,D)`."""
+    """`logmap` of every point at every centre; `(B,K,D+1)` and `(N,D+1)` to `(B,N,K,D)`."""
     spaces = points[:, 1:]
     time = centres[..., :1] * points[:, 0] - centres[..., 1:] @ spaces.T
     along = (points[:, 0] + time) / (1 + centres[..., :1])
-    seen = spaces[:, None] - along.transpose(1, 2).unsqueeze(-1) * centres[:, None, :, 1:]
-    length = norm(seen)
-    return seen * (torch.asinh(length) / length)
+    boosted = spaces[:, None] - along.transpose(1, 2).unsqueeze(-1) * centres[:, None, :, 1:]
+    length = norm(boosted)
+    return boosted * (torch.asinh(length) / length)
 
 
 def pairwise_dist(centres: Tensor, points: Tensor) -> Tensor:
-    """Distances of all pairs, `arccosh(y)`, `y = max(−<c,x>, 1) + ε`; `(B,T,D+1)` and `(B,M,D+1)` to `(B,T,M)`."""
+    """Distances of all pairs, smoothed: `arccosh(max(−<c,x>, 1) + ε)`; `(B,T,D+1)` and `(B,M,D+1)` to `(B,T,M)`."""
     mirrored = torch.cat([centres[..., :1], -centres[..., 1:]], dim=-1)
     inner_product = (mirrored @ points.transpose(-1, -2)).clamp_min(1) + DIST_SMOOTHING
-    # Not `acosh`, which ONNX Runtime computes number by number.
+    # The logarithm, because ONNX Runtime does not vectorise `acosh`.
     return torch.log(inner_product + torch.sqrt(inner_product * inner_product - 1))
 
 
@@ -77,11 +77,11 @@ def midpoint(weighted: Tensor) -> Tensor:
 
 
 def bounded(tangent: Tensor, radius: float) -> Tensor:
-    """Tangent vector shortened smoothly to below a radius, `R·tanh(|v|/R)·v/|v|`; shapes `(..., D)` to `(..., D)`."""
+    """Tangent vector shortened smoothly to less than a radius, `R·tanh(|v|/R)·v/|v|`; `(..., D)` to `(..., D)`."""
     length = norm(tangent)
     return tangent * (radius * torch.tanh(length / radius) / length)
 
 
 def norm(vector: Tensor) -> Tensor:
-    """Euclidean length with a gradient everywhere, `sqrt(max(|v|², ε))`; shapes `(..., D)` to `(..., 1)`."""
+    """Euclidean length with a finite gradient everywhere, `sqrt(max(|v|², ε))`; shapes `(..., D)` to `(..., 1)`."""
     return torch.sqrt(vector.square().sum(-1, keepdim=True).clamp_min(EPSILON))

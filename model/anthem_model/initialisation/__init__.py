@@ -1,1 +1,1 @@
-"""Initial parameters in closed form: latent semantic analysis, teachers and the regressions on them."""
+"""Initial parameters in closed form: a ridge regression on vectors of texts, from a teacher or from LSA."""

@@ -1,6 +1,6 @@
-"""Where the training starts: every trigram at the place that a linear reading of texts gives it, in closed form.
+"""Initial parameters of ANTHEM: a ridge regression finds the point of every trigram in closed form.
 
-Gradient descent from random places needs hours to find what least squares finds in seconds: which trigrams mean alike.
+Least squares finds within seconds which trigrams are related; gradient descent from random points needs hours.
 """
 
 from __future__ import annotations
@@ -23,62 +23,62 @@ if TYPE_CHECKING:
     from anthem_model.anthem_ranker import AnthemRanker
 
 RIDGE_PENALTY = 0.3
-MEDIAN_TANGENT_NORM = 0.5  # median length of a trigram's tangent vector: where exp0 is nearly linear
-NOISE_DEVIATION = 0.02  # standard deviation of what is added, for what nothing is known of
-GRID_DIRECTION_WEIGHT = 0.9  # of a trigram's direction in the grid; the rest tells trigrams apart that mean alike
+MEDIAN_TANGENT_NORM = 0.5  # of the trigrams; expmap0 is nearly linear up to here
+NOISE_DEVIATION = 0.02  # of random tangent vectors added to all trigrams, for those in no text
+GRID_DIRECTION_WEIGHT = 0.9  # of a trigram's direction in the grid; a random rest separates related trigrams
 
 
 @torch.no_grad()
 def initialise_from_vectors(ranker: AnthemRanker, texts: Sequence[str], vectors: npt.NDArray[np.floating]) -> None:
-    """Place entities and grid so that the mean of a text's trigrams points where a reader's vectors `(N, E)` do.
+    """Set entities and grid so that the mean of a text's trigrams points in the direction of its vector.
 
-    Ridge regression `W = (XᵀX + λI)⁻¹XᵀY`, X the trigrams of the texts, rows of length 1, and Y the principal
-    coordinates of the vectors. Texts without a trigram, or with a vector of zeros, are left out; where none is left,
-    nothing moves.
+    Ridge regression `W = (XᵀX + λI)⁻¹XᵀY`: X are the trigram counts of the texts, normalised rows, and Y the principal
+    coordinates of `vectors (N, E)`. Texts without trigrams and texts with a zero vector are ignored; if no text
+    remains, the parameters are not changed.
     """
     network = ranker.network
-    chosen = [row for row, text in enumerate(texts) if text and vectors[row].any()]
-    if not chosen:
+    used = [row for row, text in enumerate(texts) if text and vectors[row].any()]
+    if not used:
         return
-    wanted = principal_coordinates(vectors[chosen].astype(np.float32), network.shape.dimension)
-    read = _trigram_matrix(ranker, [texts[row] for row in chosen])
-    places = _solve_ridge(read, wanted)
-    lengths = places.norm(dim=1)
-    if not (lengths > 0).any():
+    targets = principal_coordinates(vectors[used].astype(np.float32), network.shape.dimension)
+    directions = _solve_ridge(_trigram_matrix(ranker, [texts[row] for row in used]), targets)
+    norms = directions.norm(dim=1)
+    if not (norms > 0).any():
         return
-    tangents = places * (MEDIAN_TANGENT_NORM / lengths[lengths > 0].median())
+    tangents = directions * (MEDIAN_TANGENT_NORM / norms[norms > 0].median())
     tangents = tangents + NOISE_DEVIATION * torch.randn_like(tangents)
-    network.entities.points.copy_(network.shape.space.exp0(tangents))
-    ranker.settle()
-    _initialise_grid(network.grid.tangents.weight, places)
+    network.entities.points.copy_(network.shape.space.expmap0(tangents))
+    ranker.project_parameters()
+    _initialise_grid(network.grid.tangents.weight, directions)
 
 
 def principal_coordinates(vectors: npt.NDArray[np.float32], dimension: int) -> npt.NDArray[np.float32]:
-    """Directions of vectors along their first principal axes, `(N, E)` to `(N, D)`, filled up with zeros."""
+    """Unit coordinates of vectors along their first principal axes, zero-padded; `(N, E)` to `(N, D)`."""
     _, axes = np.linalg.eigh(vectors.T @ vectors)
-    found = vectors @ axes[:, ::-1][:, :dimension]
-    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), MIN_NORM)
-    return np.pad(found, ((0, 0), (0, dimension - found.shape[1])))
+    coordinates = vectors @ axes[:, ::-1][:, :dimension]
+    coordinates /= np.maximum(np.linalg.norm(coordinates, axis=1, keepdims=True), MIN_NORM)
+    return np.pad(coordinates, ((0, 0), (0, dimension - coordinates.shape[1])))
 
 
 def _trigram_matrix(ranker: AnthemRanker, texts: Sequence[str]) -> sparse.csr_matrix:
-    """Trigrams of texts by number, `(N, ids)`, rows of length 1 or 0."""
+    """Trigram counts of texts, `(N, ids)`, rows of norm 1 or 0."""
     vocabulary = ranker.vocabulary
     return tfidf_matrix([vocabulary.title_ids(text) for text in texts], np.ones(len(vocabulary), np.float32))
 
 
-def _solve_ridge(read: sparse.csr_matrix, wanted: npt.NDArray[np.float32]) -> Tensor:
-    square = torch.from_numpy((read.T @ read).toarray())
-    square.diagonal().add_(RIDGE_PENALTY)
-    factor = torch.linalg.cholesky(square)
-    return torch.cholesky_solve(torch.from_numpy(np.asarray(read.T @ wanted, np.float32)), factor)
+def _solve_ridge(inputs: sparse.csr_matrix, targets: npt.NDArray[np.float32]) -> Tensor:
+    gram = torch.from_numpy((inputs.T @ inputs).toarray())
+    gram.diagonal().add_(RIDGE_PENALTY)
+    factor = torch.linalg.cholesky(gram)
+    return torch.cholesky_solve(torch.from_numpy(np.asarray(inputs.T @ targets, np.float32)), factor)
 
 
-def _initialise_grid(table: Tensor, places: Tensor) -> None:
-    """Turn the grid's chance directions towards those of the places, `sqrt(1 − s²)·chance + s·direction`."""
-    _, _, axes = torch.linalg.svd(places, full_matrices=False)
-    shown = places @ axes[: table.shape[1]].T
-    shown = F.pad(shown, (0, table.shape[1] - shown.shape[1]))
-    lengths = shown.norm(dim=1, keepdim=True)
-    turned = (1 - GRID_DIRECTION_WEIGHT**2) ** 0.5 * table + GRID_DIRECTION_WEIGHT * shown / lengths.clamp_min(MIN_NORM)
-    table.copy_(torch.where(lengths > MIN_NORM, turned, table))
+def _initialise_grid(table: Tensor, directions: Tensor) -> None:
+    """Turn the random vectors of the grid towards the directions, `sqrt(1 − w²)·random + w·direction`."""
+    _, _, axes = torch.linalg.svd(directions, full_matrices=False)
+    projected = directions @ axes[: table.shape[1]].T
+    projected = F.pad(projected, (0, table.shape[1] - projected.shape[1]))
+    norms = projected.norm(dim=1, keepdim=True)
+    weight = GRID_DIRECTION_WEIGHT
+    turned = (1 - weight**2) ** 0.5 * table + weight * projected / norms.clamp_min(MIN_NORM)
+    table.copy_(torch.where(norms > MIN_NORM, turned, table))

@@ -1,9 +1,8 @@
-"""A teacher: any sentence-embedding model in a local folder, and its vectors of a shop's texts."""
+"""A teacher: a sentence-embedding model in a local folder, and the vectors it gives a shop's texts."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +13,7 @@ from anthem_core.console import progress
 from anthem_core.errors import DataError
 from anthem_core.files import atomic_write
 from anthem_model.data.pseudo_queries import MAX_PSEUDO_QUERIES, initialisation_texts
+from anthem_model.torch_settings import torch_seed, torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,79 +29,79 @@ TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model")
 
 
 class Teacher:
-    """A sentence-embedding model in a local folder; its vectors are kept in a folder, for a training that resumes.
+    """A sentence-embedding model in `folder`; its vectors are cached in another folder, so that training can resume.
 
-    Raises DataError when the folder holds no such model.
+    Raises DataError if the folder contains no such model.
     """
 
-    def __init__(self, folder: Path, keep: Path, threads: int = 1) -> None:
-        self._keep = keep
+    def __init__(self, folder: Path, cache: Path, threads: int = 1) -> None:
+        self._cache = cache
         self._name = str(folder.resolve())
-        self._model = _load_sentence_transformer(folder, threads)
+        self._threads = threads
+        self._model = _load_sentence_transformer(folder)
 
-    def vectors(self, texts: Sequence[str], what: str) -> TeacherVectors:
-        """Unit vectors of texts, `(N, E)` float16; computed once.
+    def vectors(self, texts: Sequence[str], description: str) -> TeacherVectors:
+        """Unit vectors of texts, `(N, E)` float16, computed or from the cache; the progress bar shows `description`.
 
         Raises:
-            DataError: The model gives no numbers or the same for all, or they cannot be kept.
+            DataError: The vectors are not finite or all the same, or cannot be written to the cache.
         """
         digest = hashlib.sha256("\n".join([self._name, *texts]).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        kept = self._keep / f"teacher-{digest}.npy"
-        with suppress(OSError, ValueError, EOFError):  # torn
-            found: TeacherVectors = np.load(kept)
-            return found
-        computed = self._computed(texts, what)
+        path = self._cache / f"teacher-{digest}.npy"
+        with suppress(OSError, ValueError, EOFError):  # missing or damaged: computed again
+            cached: TeacherVectors = np.load(path)
+            return cached
+        computed = self._encode(texts, description)
         if not np.isfinite(computed).all() or (len(set(texts)) > 1 and (computed == computed[0]).all()):
-            raise DataError(f"{self._name} gives no vectors that tell texts apart; is the model there whole?")
-        beside = kept.with_suffix(".part.npy")
-        with atomic_write(kept, beside):
-            self._keep.mkdir(parents=True, exist_ok=True)
-            np.save(beside, computed)
+            raise DataError(
+                f"The vectors of {self._name} are not finite or the same for all texts. Expected a trained "
+                "sentence-embedding model. Check that the model was copied completely."
+            )
+        part = path.with_suffix(".part.npy")
+        with atomic_write(path, part):
+            self._cache.mkdir(parents=True, exist_ok=True)
+            np.save(part, computed)
         return computed
 
-    def _computed(self, texts: Sequence[str], what: str) -> TeacherVectors:
-        """Vectors in batches of like length."""
+    def _encode(self, texts: Sequence[str], description: str) -> TeacherVectors:
+        """Vectors of texts, encoded in batches of similar length."""
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        parts = []
-        with progress(f"teacher reads {what}", len(texts)) as advance:
+        batches = []
+        with torch_threads(self._threads), progress(f"teacher encodes {description}", len(texts)) as advance:
             for start in range(0, len(order), TEACHER_BATCH_SIZE):
                 batch = [texts[row] for row in order[start : start + TEACHER_BATCH_SIZE]]
-                parts.append(self._model.encode(batch, normalize_embeddings=True, show_progress_bar=False))
+                batches.append(self._model.encode(batch, normalize_embeddings=True, show_progress_bar=False))
                 advance(len(batch))
-        vectors = np.empty((len(texts), parts[0].shape[1]), np.float16)
-        vectors[order] = np.concatenate(parts)
+        vectors = np.empty((len(texts), batches[0].shape[1]), np.float16)
+        vectors[order] = np.concatenate(batches)
         return vectors
 
 
-def _load_sentence_transformer(folder: Path, threads: int) -> Any:  # noqa: ANN401 (an optional library)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+def _load_sentence_transformer(folder: Path) -> Any:  # noqa: ANN401 (an optional library)
     if not (folder / "config.json").is_file():
-        raise DataError(f"{folder} holds no sentence-embedding model: no config.json. Name the folder of one.")
-    import torch
+        raise DataError(
+            f"{folder} contains no config.json. Expected the folder of a sentence-embedding model. Check the path."
+        )
     from sentence_transformers import SentenceTransformer
 
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)  # what a torn model lacks is drawn by chance
-            model = SentenceTransformer(str(folder))
-    except Exception as error:  # the libraries beneath raise classes that share no base
+        with torch_seed(0):  # weights that an incomplete model lacks are random
+            model = SentenceTransformer(str(folder), local_files_only=True)
+    except Exception as error:  # sentence-transformers raises classes without a common base
         raise DataError(
-            f"{folder} cannot be read as a sentence-embedding model ({error}); name a folder that "
+            f"{folder} cannot be read as a sentence-embedding model ({error}). Name a folder that "
             "sentence-transformers can load."
         ) from error
-    if not any(
-        one for name in TOKENIZER_FILES for place in (".", "0_Transformer") for one in (folder / place).glob(name)
-    ):
+    if not any(any((folder / part).glob(name)) for name in TOKENIZER_FILES for part in (".", "0_Transformer")):
         raise DataError(
-            f"{folder} holds no tokenizer, none of {', '.join(TOKENIZER_FILES)}. Name the folder of a whole model."
+            f"{folder} contains no tokenizer. Expected one of {', '.join(TOKENIZER_FILES)}. Copy the whole model."
         )
-    torch.set_num_threads(threads)
     return model
 
 
 def embed_shop(
     shop: TrainingShop, teacher: Teacher, random: Random, count: int = MAX_PSEUDO_QUERIES
 ) -> tuple[list[str], TeacherVectors]:
-    """Texts of a shop, its titles, pseudo-queries and judged queries, and a teacher's vectors of them, `(N, E)`."""
-    texts = initialisation_texts(shop.titles, [query.text for query in shop.judged], random, count)
+    """Titles, up to `count` pseudo-queries and judged queries of a shop, and their teacher vectors `(N, E)`."""
+    texts = initialisation_texts(shop.titles, [query.text for query in shop.judged_queries], random, count)
     return texts, teacher.vectors(texts, f"titles and queries of {shop.name}")

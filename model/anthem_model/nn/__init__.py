@@ -1,1 +1,1 @@
-"""The network: encoders and the attention grid as torch modules."""
+"""The network as torch modules: layers, query and product encoder, attention grid."""

@@ -1,4 +1,4 @@
-"""The attention score: a title's trigrams as points in the regions that a query's trigrams ask for, cell by cell."""
+"""The attention score: every query trigram is a region, every title trigram a point, every pair of them a cell."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from anthem_model.nn.layers import ModelShape, TrigramContext
 
 MASKED_LOGIT = -1e4
-MIN_SOFTMAX_SUM = (
-    1e-30  # what a sum of softmax terms is divided by at least; cells are no further than 7, the radius bound
-)
+MIN_SOFTMAX_SUM = 1e-30  # lower bound of a divisor; no sum of terms is smaller, since the radius bounds all distances
 
 
 class QuerySide(NamedTuple):
@@ -24,28 +22,30 @@ class QuerySide(NamedTuple):
 
     centres: Tensor
     radii: Tensor
-    attention: Tensor
+    attention_logits: Tensor
 
 
 class TitleSide(NamedTuple):
-    """Title trigrams as points `(N,L,D+1)`, with the logits of being looked at `(N,L)` and of being covered `(N,L)`."""
+    """Title trigrams as points `(N,L,D+1)`, with their logits in the answer and in the coverage sum, `(N,L)` each."""
 
     points: Tensor
-    seen: Tensor
-    covered: Tensor
+    answer_logits: Tensor
+    coverage_logits: Tensor
 
 
 class AttentionGrid(nn.Module):
-    """Every query trigram against every title trigram, `cell = −(outside + γ·inside)` of the distance to its centre.
+    """Scores a title by the cells of a grid, query trigrams by title trigrams.
 
-    Two sums make the score: how well the title answers each query trigram, and how much of the title the query covers,
+    A cell is the containment of a title trigram in the region of a query trigram, `−(max(d − r, 0) + γ·min(d, r))` at
+    distance `d` from a centre of radius `r`. The score is the sum of two terms, how well the title answers each query
+    trigram and how much of the title the query covers:
 
     `score = Σ_i a_i Σ_j p_ij·cell_ij + c·Σ_j b_j Σ_i q_ij·cell_ij`
 
     with query attention `a`, title attention `b`, and `p`, `q` a softmax of the cells over the title and the query.
     """
 
-    every: Tensor
+    every: Tensor  # all ids; exported graphs contain this name, so renaming it would change the model id of bundles
 
     def __init__(self, shape: ModelShape, context: TrigramContext) -> None:
         super().__init__()
@@ -69,58 +69,66 @@ class AttentionGrid(nn.Module):
         nn.init.normal_(context.mix.weight, std=0.02)
         nn.init.zeros_(self.salience.weight)
 
-    def ask(self, query: Tensor, mask: Tensor) -> QuerySide:
-        """Regions of query trigrams, in context; `(B,T)` int64 and bool."""
+    def encode_query(self, query: Tensor, mask: Tensor) -> QuerySide:
+        """Regions of query trigrams in context; `(B,T)` int64 and bool."""
         tangent = bounded(self.context(self.tangents(query), mask), self.shape.radius)
         radii = F.softplus(self.radius(tangent)).squeeze(-1)
         attention = self.query_attention(tangent).squeeze(-1) + self.salience(query)[..., 0]
-        return QuerySide(self.shape.space.exp0(tangent), radii, attention.masked_fill(~mask, MASKED_LOGIT))
+        return QuerySide(self.shape.space.expmap0(tangent), radii, attention.masked_fill(~mask, MASKED_LOGIT))
 
-    def offer(self, titles: Tensor, mask: Tensor) -> TitleSide:
-        """Points of title trigrams, without context: all of it depends on the id alone, and a graph folds it away."""
-        tangents = bounded(self.tangents(self.every), self.shape.radius)
-        points = self.shape.space.exp0(tangents)[titles]
-        seen = self.look(tangents)[titles].squeeze(-1)
-        covered = (self.cover(tangents) + self.salience(self.every)[:, 1:])[titles].squeeze(-1)
-        covered = covered + self.place.weight[: titles.shape[1], 0]
-        return TitleSide(points, seen.masked_fill(~mask, MASKED_LOGIT), covered.masked_fill(~mask, MASKED_LOGIT))
+    def encode_titles(self, titles: Tensor, mask: Tensor) -> TitleSide:
+        """Points of title trigrams without context; `(N,L)` int64 and bool.
 
-    def cells(self, asked: QuerySide, points: Tensor) -> Tensor:
-        """Containment of title trigrams in query trigrams' regions, `−(max(d − r, 0) + γ·min(d, r))`.
-
-        Points `(B,M,D+1)` to `(B,T,M)`, ≤ 0.
+        All of it depends on the ids alone, so that an exported graph contains it as precomputed tables.
         """
-        away = self.shape.space.apart(asked.centres, points)
-        cells: Tensor = (1 - self.shape.gamma) * torch.minimum(away, asked.radii.unsqueeze(-1)) - away
+        tangents = bounded(self.tangents(self.every), self.shape.radius)
+        points = self.shape.space.expmap0(tangents)[titles]
+        answer = self.look(tangents)[titles].squeeze(-1)
+        coverage = (self.cover(tangents) + self.salience(self.every)[:, 1:])[titles].squeeze(-1)
+        coverage = coverage + self.place.weight[: titles.shape[1], 0]
+        return TitleSide(points, answer.masked_fill(~mask, MASKED_LOGIT), coverage.masked_fill(~mask, MASKED_LOGIT))
+
+    def cells(self, query: QuerySide, points: Tensor) -> Tensor:
+        """Containment of title trigrams in query regions, `−(max(d − r, 0) + γ·min(d, r))`, always ≤ 0.
+
+        Points `(B,M,D+1)` to cells `(B,T,M)`.
+        """
+        distances = self.shape.space.pairwise_dist(query.centres, points)
+        cells: Tensor = (1 - self.shape.gamma) * torch.minimum(distances, query.radii.unsqueeze(-1)) - distances
         return cells
 
-    def weigh(self, asked: QuerySide, seen: Tensor, covered: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `(B,C)` and grids `(B,C,T,L)` of cells of that shape; seen and covered `(B,C,L)`.
+    def score_cells(
+        self, query: QuerySide, answer_logits: Tensor, coverage_logits: Tensor, cells: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scores `(B,C)` and explanation grids `(B,C,T,L)` of cells `(B,C,T,L)`; logits `(B,C,L)` each.
 
-        A grid is each cell's closeness `exp(cell)` by both attentions, `a_i·p_ij`: it sums to what the title answers.
+        The explanation grid is `a_i·p_ij·exp(cell_ij)`: the closeness of a cell times both attentions. It sums to 1 at
+        most.
         """
         sharpness = self.log_sharpness.exp()
-        answered = torch.exp(sharpness[0] * cells + seen.unsqueeze(-2))
-        answered = answered / answered.sum(-1, keepdim=True).clamp_min(MIN_SOFTMAX_SUM)
-        wanted = torch.softmax(asked.attention, dim=-1)[:, None]
-        rows = (wanted * (answered * cells).sum(-1)).sum(-1)
-        explained = torch.exp(sharpness[1] * cells) * wanted.unsqueeze(-1)
-        explaining = (explained * cells).sum(-2) / explained.sum(-2).clamp_min(MIN_SOFTMAX_SUM)
-        columns = (torch.softmax(covered, dim=-1) * explaining).sum(-1)
-        return rows + self.share * columns, wanted.unsqueeze(-1) * answered * cells.exp()
+        answer = torch.exp(sharpness[0] * cells + answer_logits.unsqueeze(-2))
+        answer = answer / answer.sum(-1, keepdim=True).clamp_min(MIN_SOFTMAX_SUM)
+        query_attention = torch.softmax(query.attention_logits, dim=-1)[:, None]
+        answer_score = (query_attention * (answer * cells).sum(-1)).sum(-1)
+        coverage = torch.exp(sharpness[1] * cells) * query_attention.unsqueeze(-1)
+        covered_cells = (coverage * cells).sum(-2) / coverage.sum(-2).clamp_min(MIN_SOFTMAX_SUM)
+        coverage_score = (torch.softmax(coverage_logits, dim=-1) * covered_cells).sum(-1)
+        return answer_score + self.share * coverage_score, query_attention.unsqueeze(-1) * answer * cells.exp()
 
     def forward(self, query: Tensor, query_mask: Tensor, titles: Tensor, title_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `(N,)` and grids `(N,T,L)` of titles `(N,L)` for one query `(1,T)`."""
-        asked, offered = self.ask(query, query_mask), self.offer(titles, title_mask)
-        cells = self.cells(asked, offered.points.flatten(0, 1)[None])
+        """Scores `(N,)` and explanation grids `(N,T,L)` of titles `(N,L)` for one query `(1,T)`."""
+        query_side, title_side = self.encode_query(query, query_mask), self.encode_titles(titles, title_mask)
+        cells = self.cells(query_side, title_side.points.flatten(0, 1)[None])
         cells = cells.view(1, -1, *titles.shape).transpose(1, 2)
-        scores, grids = self.weigh(asked, offered.seen[None], offered.covered[None], cells)
+        scores, grids = self.score_cells(
+            query_side, title_side.answer_logits[None], title_side.coverage_logits[None], cells
+        )
         return scores[0], grids[0]
 
-    def pairs(self, asked: QuerySide, offered: TitleSide, candidates: Tensor) -> Tensor:
-        """Logits `(B,C)`, scores by a learned scale, of candidates `(B,C)`, rows of the titles, for B queries."""
-        points = offered.points[candidates]
-        cells = self.cells(asked, points.flatten(1, 2))
+    def candidate_logits(self, query: QuerySide, titles: TitleSide, candidates: Tensor) -> Tensor:
+        """Logits `(B,C)`, scores times a learned scale, of B queries with candidates `(B,C)`, rows of the titles."""
+        points = titles.points[candidates]
+        cells = self.cells(query, points.flatten(1, 2))
         cells = cells.view(len(candidates), -1, *points.shape[1:3]).transpose(1, 2)
-        scores, _ = self.weigh(asked, offered.seen[candidates], offered.covered[candidates], cells)
+        scores, _ = self.score_cells(query, titles.answer_logits[candidates], titles.coverage_logits[candidates], cells)
         return self.log_scale.exp() * scores

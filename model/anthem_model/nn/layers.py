@@ -1,17 +1,17 @@
-"""TODO: one line on what this module does."""
+"""Shape of a model and the layers that the encoders and the attention grid share."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import geoopt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anthem_model.geometry import euclid, lorentz
 from anthem_model.geometry.lorentz import norm
+from anthem_model.geometry.riemannian import manifold_parameter
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,10 +22,11 @@ GEOMETRIES = {"lorentz": lorentz, "euclid": euclid}
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes and constants of a model: `ids` rows a table, dimension D, K hyperboloids a query, radius bound, γ.
+    """Sizes and constants of a model: `ids` rows per table, dimension D, K hyperboloids per query, radius bound, γ.
 
-    The attention grid has `grid` dimensions, and tells `places` in a title apart.
-    `geometry` is `lorentz`, or `euclid` for E-ANTHEM, the same model with boxes, which is there to be compared with.
+    `context` is the width of the convolution over trigrams. The attention grid has `grid` dimensions and an embedding
+    for each of `places` positions in a title. `geometry` is `lorentz`, or `euclid` for E-ANTHEM, the same model with
+    boxes, which serves as a baseline. Checkpoints contain the field names.
     """
 
     ids: int
@@ -40,26 +41,26 @@ class ModelShape:
 
     @property
     def space(self) -> ModuleType:
-        """Module with the maps and distances of the model's space."""
+        """Module with the maps and distances of the geometry."""
         return GEOMETRIES[self.geometry]
 
     def to_dict(self) -> dict[str, Any]:
-        """Values by name, as a checkpoint keeps them."""
+        """Fields by name, as a checkpoint contains them."""
         return asdict(self)
 
 
 class TrigramContext(nn.Module):
-    """A trigram among its neighbours: depthwise then pointwise convolution, added to what it was; `(B,T,D)`."""
+    """Adds context to trigrams, `t + mix(gelu(conv(t)))` with a depthwise convolution; `(B,T,D)` to `(B,T,D)`."""
 
     def __init__(self, width: int, dimension: int) -> None:
         super().__init__()
         self.near = nn.Conv1d(dimension, dimension, width, padding=width // 2, groups=dimension)
         self.mix = nn.Linear(dimension, dimension)
         for parameter in self.mix.parameters():
-            nn.init.zeros_(parameter)  # a trigram is itself before context says otherwise
+            nn.init.zeros_(parameter)  # so that the layer starts as the identity
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Add to every trigram what its neighbours say; padding says nothing."""
+        """Add to every trigram the mixed convolution of its neighbours; padding contributes nothing."""
         kept = vectors * mask.unsqueeze(-1)
         near = self.near(kept.transpose(1, 2)).transpose(1, 2)
         result: Tensor = vectors + self.mix(F.gelu(near))
@@ -67,38 +68,37 @@ class TrigramContext(nn.Module):
 
 
 class EntityTable(nn.Module):
-    """Trigrams as points on the hyperboloid, and the attention each draws by itself, at first all the same.
+    """Trigrams as points on the hyperboloid, and a salience for each, its share of the attention logits; initially 0.
 
-    One table serves queries and titles: what they share is near from the first step on.
+    Queries and titles share one table, so that a trigram of both has the same point from the first step on.
     """
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.shape = shape
-        points = self.shape.space.exp0(torch.randn(shape.ids, shape.dimension) * 0.3)
-        manifold = geoopt.Lorentz() if shape.geometry == "lorentz" else geoopt.Euclidean(ndim=1)
-        self.points = geoopt.ManifoldParameter(points, manifold=manifold)
+        points = self.shape.space.expmap0(torch.randn(shape.ids, shape.dimension) * 0.3)
+        self.points = manifold_parameter(points, shape.geometry)
         self.salience = nn.Embedding(shape.ids, 1)
         nn.init.zeros_(self.salience.weight)
 
     def forward(self, trigrams: Tensor) -> tuple[Tensor, Tensor]:
         """Tangent vectors at the origin `(B,T,D)` and salience `(B,T)`."""
-        return self.shape.space.log0(self.points[trigrams]), self.salience(trigrams).squeeze(-1)
+        return self.shape.space.logmap0(self.points[trigrams]), self.salience(trigrams).squeeze(-1)
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Bring every point back onto the sheet and within the radius bound, where float32 is exact enough.
+    def project(self) -> None:
+        """Project every point onto the hyperboloid and into the radius bound, where float32 is accurate enough.
 
-        Without it RiemannianAdam carried some so far out that their Lorentz lengths, and the loss, were no numbers.
+        Without this, RiemannianAdam moved some points so far out that their Lorentz norms and the loss became NaN.
         """
-        tangent = self.shape.space.log0(self.points)
-        self.points.copy_(self.shape.space.exp0(tangent * (self.shape.radius / norm(tangent)).clamp_max(1)))
+        tangent = self.shape.space.logmap0(self.points)
+        self.points.copy_(self.shape.space.expmap0(tangent * (self.shape.radius / norm(tangent)).clamp_max(1)))
 
 
 class RadialPlacement(nn.Module):
-    """A place for a pooled vector: its direction, turned, at a learned radius; `(..., D)` to `(..., D+1)`.
+    """Point for a pooled vector: its direction, linearly mapped, at a learned radius; `(..., D)` to `(..., D+1)`.
 
-    The length of a pooled vector says how much its trigrams disagree, not where it belongs; so the radius is learned.
+    The radius is learned because the length of a pooled vector only measures how much its trigrams agree.
     """
 
     def __init__(self, shape: ModelShape) -> None:
@@ -111,8 +111,8 @@ class RadialPlacement(nn.Module):
         nn.init.constant_(self.depth.bias, -0.7)
 
     def forward(self, vector: Tensor) -> Tensor:
-        """Place vectors; the zero vector of a text without trigrams goes to the origin."""
+        """Map vectors to points; the zero vector of a text without trigrams stays near the origin."""
         turned = self.turn(vector)
         direction = turned / norm(turned)
-        placed: Tensor = self.shape.space.exp0(self.shape.radius * torch.sigmoid(self.depth(direction)) * direction)
+        placed: Tensor = self.shape.space.expmap0(self.shape.radius * torch.sigmoid(self.depth(direction)) * direction)
         return placed

@@ -1,4 +1,4 @@
-"""ANTHEM (Choudhary et al., WSDM 2022) in torch: queries become hyperboloids, products become points."""
+"""ANTHEM (Choudhary et al., WSDM 2022): the query encoder, the product encoder and the whole network."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from anthem_model.nn.layers import EntityTable, ModelShape, RadialPlacement, Tri
 if TYPE_CHECKING:
     from types import ModuleType
 
+PAIR_KEY_SIZE = 16  # dimensions of the vectors whose inner products are the attention logits of intersections
+
 
 class EncodedQueries(NamedTuple):
-    """Encoded queries: centres `(B,K,D+1)`, limits `(B,K,D)`, weights `(B,K)`, attention `(B,T)` and `(B,T,T)`."""
+    """Queries as hyperboloids: centres `(B,K,D+1)`, limits `(B,K,D)`, weights `(B,K)`.
+
+    `entities (B,T)` and `intersections (B,T,T)` are the attention weights, averaged over the hyperboloids.
+    """
 
     centres: Tensor
     limits: Tensor
@@ -28,16 +33,17 @@ class EncodedQueries(NamedTuple):
 
 
 class EncodedTitles(NamedTuple):
-    """Encoded products: points `(B, D+1)` and attention over the title's trigrams `(B, L)`."""
+    """Titles as points `(B,D+1)`, with the attention over their trigrams `(B,L)`."""
 
     points: Tensor
     attention: Tensor
 
 
 class QueryEncoder(nn.Module):
-    """Trigrams to hyperboloids: entities in context, every pair intersected, all of it united by attention."""
+    """Encodes the trigrams of a query as hyperboloids.
 
-    KEY = 16
+    Entities in context are intersected in pairs; entities and intersections are united by attention (WSDM 2022, §3).
+    """
 
     def __init__(self, shape: ModelShape, entities: EntityTable) -> None:
         super().__init__()
@@ -49,19 +55,19 @@ class QueryEncoder(nn.Module):
         self.limit_context = nn.Linear(size, size)
         self.share = nn.Linear(size, 1)
         self.entity_attention = nn.Sequential(nn.Linear(2 * size, size), nn.Tanh(), nn.Linear(size, heads))
-        self.pair_keys = nn.Linear(2 * size, self.KEY * heads)
+        self.pair_keys = nn.Linear(2 * size, PAIR_KEY_SIZE * heads)
         self.pair_bias = nn.Parameter(torch.zeros(heads))
         self.place = RadialPlacement(shape)
         self.gate = nn.Linear(size, 1)
         self.extent = nn.Embedding(shape.ids, 2)
         nn.init.normal_(self.limits.weight, std=0.1)
-        with torch.no_grad():  # attention is nearly even at first, and told apart by chance
+        with torch.no_grad():  # attention starts nearly uniform, with small random differences
             self.limit_context.weight.mul_(0.1)
             for weight in self.entity_attention[2].parameters():
                 weight.mul_(0.3)
             self.pair_keys.weight.mul_(0.1)
             self.pair_keys.bias.mul_(0.1)
-        nn.init.zeros_(self.extent.weight)  # fitted last, by `sizing`
+        nn.init.zeros_(self.extent.weight)  # not trained: `fit_query_sizes` sets it after training
         self.extent.requires_grad_(False)
 
     def forward(self, trigrams: Tensor, mask: Tensor) -> EncodedQueries:
@@ -70,36 +76,36 @@ class QueryEncoder(nn.Module):
         tangent = self.context(tangent, mask)
         limits = F.softplus(self.limits(trigrams) + self.limit_context(tangent) - 4)
         entities, pairs = self._attention(tangent, limits, salience, mask)
-        centres = self.shape.space.exp0(bounded(tangent, self.shape.radius))
+        centres = self.shape.space.expmap0(bounded(tangent, self.shape.radius))
         space = self.shape.space
-        pooled = space.log0(self._unite_centres(centres, self.share(tangent), entities, pairs, space))
+        pooled = space.logmap0(self._unite_centres(centres, self.share(tangent), entities, pairs, space))
         weights = torch.softmax(self.gate(pooled).squeeze(-1), dim=-1)
-        united = entities @ limits + _unite_pair_limits(limits, pairs)
+        united_limits = entities @ limits + _unite_pair_limits(limits, pairs)
         return EncodedQueries(
             self.place(pooled),
-            united * self._stretch(trigrams, mask, entities, pairs),
+            united_limits * self._limit_factor(trigrams, mask, entities, pairs),
             weights,
             torch.einsum("bk,bki->bi", weights, entities),
             torch.einsum("bk,bkij->bij", weights, pairs),
         )
 
-    def _stretch(self, trigrams: Tensor, mask: Tensor, entities: Tensor, pairs: Tensor) -> Tensor:
-        """How much wider or narrower the trigrams make a query, `exp(Σ_i a_i·e_i + 0.1·Σ_i e'_i)`; `(B,K,1)`."""
-        looked = entities + pairs.sum(-1) / 2 + pairs.sum(-2) / 2
-        each = self.extent(trigrams) * mask.unsqueeze(-1)
-        log_extent = looked @ each[..., :1] + 0.1 * each[..., 1:].sum(1, keepdim=True)
-        return torch.exp(log_extent.clamp(-1.5, 1.5))
+    def _limit_factor(self, trigrams: Tensor, mask: Tensor, entities: Tensor, pairs: Tensor) -> Tensor:
+        """Factor by which trigrams widen or narrow the limits, `exp(Σ_i a_i·e_i + 0.1·Σ_i e'_i)`; `(B,K,1)`."""
+        attention = trigram_attention(entities, pairs)
+        extents = self.extent(trigrams) * mask.unsqueeze(-1)
+        log_factor = attention @ extents[..., :1] + 0.1 * extents[..., 1:].sum(1, keepdim=True)
+        return torch.exp(log_factor.clamp(-1.5, 1.5))
 
     def _attention(self, tangent: Tensor, limits: Tensor, salience: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """One softmax over entities and intersections: `(B,K,T)` and `(B,K,T,T)`, the latter 0 unless i < j."""
-        both = torch.cat([tangent, limits], dim=-1)
-        entity = self.entity_attention(both).transpose(1, 2) + salience[:, None]
-        keys = self.pair_keys(both).view(*mask.shape, self.shape.hyperboloids, self.KEY).transpose(1, 2)
-        pair = keys @ keys.transpose(-1, -2) / self.KEY**0.5 + self.pair_bias[:, None, None]
+        features = torch.cat([tangent, limits], dim=-1)
+        entity = self.entity_attention(features).transpose(1, 2) + salience[:, None]
+        keys = self.pair_keys(features).view(*mask.shape, self.shape.hyperboloids, PAIR_KEY_SIZE).transpose(1, 2)
+        pair = keys @ keys.transpose(-1, -2) / PAIR_KEY_SIZE**0.5 + self.pair_bias[:, None, None]
         pair = pair + (salience[:, :, None] + salience[:, None, :])[:, None] / 2
         length = mask.shape[1]
-        place = torch.arange(length, device=mask.device)
-        ordered = place[:, None] < place[None, :]
+        position = torch.arange(length, device=mask.device)
+        ordered = position[:, None] < position[None, :]
         allowed = torch.cat(
             [mask[:, None], (mask[:, :, None] & mask[:, None, :] & ordered).flatten(1)[:, None]], dim=-1
         )
@@ -114,26 +120,31 @@ class QueryEncoder(nn.Module):
         """Centroid of entities and intersections, `(B,K,D+1)`, without building the T² intersection centres.
 
         The intersection of i and j has the centre `m/n` with `m = a·c_i + (1 − a)·c_j`, `n² = −<m,m>` and
-        `a = σ(s_i − s_j)`: in the weighted sum it is some of `c_i` and some of `c_j`.
+        `a = σ(s_i − s_j)`, so it adds `a/n` to the weight of `c_i` and `(1 − a)/n` to that of `c_j`.
         """
         first = torch.sigmoid(share - share.transpose(1, 2))
         second = 1 - first
-        apart = -space.pairwise_inner(centres)
-        length = torch.sqrt(first.square() + second.square() + 2 * first * second * apart).unsqueeze(1)
-        of_first = (pairs * (first.unsqueeze(1) / length)).sum(-1)
-        of_second = (pairs * (second.unsqueeze(1) / length)).sum(-2)
-        united: Tensor = space.midpoint((entities + of_first + of_second) @ centres)
-        return united
+        negative_inner = -space.pairwise_inner(centres)
+        length = torch.sqrt(first.square() + second.square() + 2 * first * second * negative_inner).unsqueeze(1)
+        first_weights = (pairs * (first.unsqueeze(1) / length)).sum(-1)
+        second_weights = (pairs * (second.unsqueeze(1) / length)).sum(-2)
+        centroid: Tensor = space.midpoint((entities + first_weights + second_weights) @ centres)
+        return centroid
+
+
+def trigram_attention(entities: Tensor, intersections: Tensor) -> Tensor:
+    """Attention of every trigram, `a_i + ½·Σ_j (a_ij + a_ji)`; `(...,T)` and `(...,T,T)` to `(...,T)`."""
+    return entities + intersections.sum(-1) / 2 + intersections.sum(-2) / 2
 
 
 def _unite_pair_limits(limits: Tensor, pairs: Tensor) -> Tensor:
     """Attention-weighted sum of the intersections' limits, `Σ_ij w_ij·min(l_i, l_j)`; `(B,K,D)`."""
-    least = torch.minimum(limits.unsqueeze(2), limits.unsqueeze(1))
-    return torch.einsum("bkij,bijd->bkd", pairs, least)
+    pair_limits = torch.minimum(limits.unsqueeze(2), limits.unsqueeze(1))
+    return torch.einsum("bkij,bijd->bkd", pairs, pair_limits)
 
 
 class ProductEncoder(nn.Module):
-    """Trigrams of a title to a point: entities in context, self-attention, one attention-weighted point."""
+    """Encodes the trigrams of a title as a point: entities in context, self-attention, attention-weighted centroid."""
 
     def __init__(self, shape: ModelShape, entities: EntityTable) -> None:
         super().__init__()
@@ -149,28 +160,29 @@ class ProductEncoder(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, trigrams: Tensor, mask: Tensor) -> EncodedTitles:
-        """Encode products; trigrams `(B,L)` int64, mask `(B,L)` bool."""
+        """Encode titles; trigrams `(B,L)` int64, mask `(B,L)` bool."""
         tangent, salience = self.entities(trigrams)
         tangent = self.context(tangent, mask)
         tangent = tangent + self.mix(self._self_attention(tangent, mask))
         scores = (self.attention(tangent).squeeze(-1) + salience).masked_fill(~mask, -1e9)
         weights = torch.softmax(scores, dim=-1) * mask
         space = self.shape.space
-        entities = space.exp0(bounded(tangent, self.shape.radius))
-        united = space.midpoint(torch.einsum("bl,bld->bd", weights, entities))
-        return EncodedTitles(self.place(space.log0(united)), weights)
+        entities = space.expmap0(bounded(tangent, self.shape.radius))
+        centroid = space.midpoint(torch.einsum("bl,bld->bd", weights, entities))
+        return EncodedTitles(self.place(space.logmap0(centroid)), weights)
 
     def _self_attention(self, tangent: Tensor, mask: Tensor) -> Tensor:
-        asked, key, value = self.heads(tangent).chunk(3, dim=-1)
-        scores = asked @ key.transpose(1, 2) / self.shape.dimension**0.5
+        query, key, value = self.heads(tangent).chunk(3, dim=-1)
+        scores = query @ key.transpose(1, 2) / self.shape.dimension**0.5
         mixed: Tensor = torch.softmax(scores.masked_fill(~mask[:, None], -1e9), dim=-1) @ value
         return mixed
 
 
 class Anthem(nn.Module):
-    """Both encoders and the attention grid.
+    """The network: both encoders on one entity table, and the attention grid.
 
-    For training the scale that turns a distance into a logit, and the share of these logits beside those of the grid.
+    Two scalars are used in training only: `log_scale` turns a distance into a logit, and `share` weighs these logits
+    when they are added to those of the grid.
     """
 
     def __init__(self, shape: ModelShape) -> None:
@@ -184,10 +196,10 @@ class Anthem(nn.Module):
         self.share = nn.Parameter(torch.tensor(0.2))
 
     @torch.no_grad()
-    def round(self) -> None:
-        """Round the tables to float16, which a bundle keeps them in, so that it computes what the checkpoint does."""
+    def round_tables(self) -> None:
+        """Round the tables to float16, the precision of a bundle, so that both compute the same."""
         space = self.shape.space
-        self.entities.points.copy_(space.exp0(space.log0(self.entities.points).half().float()))
+        self.entities.points.copy_(space.expmap0(space.logmap0(self.entities.points).half().float()))
         query, grid = self.query, self.grid
         for table in (self.entities.salience, query.limits, query.extent, grid.tangents, grid.salience):
             table.weight.copy_(table.weight.half().float())

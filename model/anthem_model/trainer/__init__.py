@@ -1,1 +1,1 @@
-"""The training loop: losses, schedule, validation, resuming and query sizes."""
+"""Training: the loop with its schedule, losses, validation and resuming, and the fit of query sizes after it."""

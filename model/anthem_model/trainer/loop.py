@@ -1,216 +1,242 @@
-"""The training course of any ranker: seeded, bounded by steps and time, resumable; the best on validation wins."""
+"""The training loop of any ranker: bounded by steps and processor time, resumable; the best validated average wins."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import geoopt
 import torch
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from anthem_core.console import progress, stderr
 from anthem_core.errors import AnthemError
 from anthem_model.data.batches import BatchMixture, ListSampler
+from anthem_model.geometry.riemannian import build_optimiser
+from anthem_model.torch_settings import torch_seed
 from anthem_model.trainer.validation import CandidatePool, build_pools, validate_ranker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anthem_model.data.training_shop import ShopSplit, TrainingShop
     from anthem_model.ranker import TrainableRanker
     from anthem_model.trainer.resume import ResumeFolder
 
-MAX_VALIDATION_QUERIES = 300  # validation queries a shop during training; calibration takes all
+MAX_VALIDATION_QUERIES = 300  # per shop during training; calibration uses more
+AVERAGING_WARMUP_STEPS = 10  # the average forgets faster while it contains few steps
+PROGRESS_BAR_STEPS = 1000
 
 
 @dataclass(frozen=True)
 class TrainingSchedule:
-    """How long and how fast: `steps` or seconds of processor time, whichever ends first, validated every so many steps.
+    """Length and learning rate of a training.
 
-    What is kept is the mean of the last steps' parameters, each step forgetting `1 − mean` of it.
+    It ends after `steps` batches or `seconds` of processor time, whichever comes first, and is validated every
+    `validation_interval` steps. An exponential moving average of the parameters is validated and kept.
     """
 
     steps: int = 4000
     seconds: float = math.inf
-    rate: float = 3e-3
-    every: int = 250
-    mean: float = 0.99
-    warm: float = 0.05
+    learning_rate: float = 3e-3
+    validation_interval: int = 250
+    averaging_decay: float = 0.99
+    warmup_fraction: float = 0.05
 
-    def done(self, step: int, seconds: float) -> float:
-        """Share of the course that lies behind."""
+    def fraction_done(self, step: int, seconds: float) -> float:
+        """Fraction of the training that is done, in [0, 1]."""
         return min(1.0, max(step / self.steps, seconds / self.seconds))
 
-    def speed(self, done: float) -> float:
-        """Share of the full rate: a little while to get going, then half a cosine to 0."""
-        return min(1.0, (done + 1e-3) / self.warm) * (1 + math.cos(math.pi * done)) / 2
+    def rate_factor(self, fraction_done: float) -> float:
+        """Factor of the learning rate: a linear warm-up, then half a cosine to 0."""
+        return min(1.0, (fraction_done + 1e-3) / self.warmup_fraction) * (1 + math.cos(math.pi * fraction_done)) / 2
 
 
 @dataclass
 class TrainingProgress:
-    """Where a course stands: steps, processor seconds, the mean of its parameters, and the best of them so far."""
+    """Steps and processor seconds so far, and the best validated parameters with their step and nDCG@10 by shop."""
 
     step: int = 0
     seconds: float = 0.0
-    mean: dict[str, torch.Tensor] = field(default_factory=dict)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     best_step: int = 0
     quality: dict[str, float] = field(default_factory=dict)
 
-    def offer(self, quality: dict[str, float]) -> None:
-        """Keep the mean if nothing before was better on average over shops; without judgments that is the last one."""
+    def offer(self, quality: dict[str, float], parameters: Mapping[str, torch.Tensor]) -> None:
+        """Keep a copy of the parameters unless earlier ones have a better mean quality; without judgments, always."""
         if not self.best or sum(quality.values()) >= sum(self.quality.values()):
-            self.best, self.best_step, self.quality = copy.deepcopy(self.mean), self.step, quality
+            self.best, self.best_step, self.quality = copy.deepcopy(dict(parameters)), self.step, quality
 
 
 @dataclass(frozen=True)
 class ValidationTrial:
-    """What a ranker is validated on: a shop and the candidates of its queries."""
+    """A shop and the candidates of the queries that a ranker is validated on."""
 
     shop: TrainingShop
-    asked: list[CandidatePool]
+    pools: list[CandidatePool]
 
     @classmethod
-    def of(cls, shop: TrainingShop) -> ValidationTrial:
-        """Trial of a shop's first queries."""
+    def for_shop(cls, shop: TrainingShop) -> ValidationTrial:
+        """Trial of the first judged queries of a shop."""
         return cls(shop, build_pools(shop, MAX_VALIDATION_QUERIES))
 
 
 def train_within_budget(
-    ranker: TrainableRanker, parts: ShopSplit, budget_seconds: float, seed: int, mixture: BatchMixture | None = None
+    ranker: TrainableRanker, split: ShopSplit, budget_seconds: float, seed: int, mixture: BatchMixture | None = None
 ) -> TrainableRanker:
-    """Train a ranker on one shop within a budget of processor time, by the course that every model gets."""
-    torch.manual_seed(seed)
-    samplers = [ListSampler(parts.learn, mixture or BatchMixture(), seed)]
-    run_training_loop(ranker, samplers, [parts.validate], TrainingSchedule(steps=10**9, seconds=budget_seconds))
+    """Train a ranker on one shop for a number of processor seconds, with the default schedule."""
+    with torch_seed(seed):
+        samplers = [ListSampler(split.train, mixture or BatchMixture(), seed)]
+        schedule = TrainingSchedule(steps=10**9, seconds=budget_seconds)
+        run_training_loop(ranker, samplers, [split.validation], schedule)
     return ranker
 
 
 def run_training_loop(
     ranker: TrainableRanker,
     samplers: Sequence[ListSampler],
-    shops: Sequence[TrainingShop],
-    pace: TrainingSchedule,
+    validation_shops: Sequence[TrainingShop],
+    schedule: TrainingSchedule,
     resume: ResumeFolder | None = None,
 ) -> TrainingProgress:
-    """Train a ranker on samplers in turn; at the end it has its best parameters and is in inference mode.
+    """Train a ranker on batches from the samplers in turn; afterwards it has its best parameters, in inference mode.
 
     Raises:
-        AnthemError: The loss is no number any more.
+        AnthemError: The loss is NaN or infinite.
     """
-    trials = [ValidationTrial.of(shop) for shop in shops if shop.judged]
-    course = _TrainingLoop(ranker, list(samplers), trials, pace)
+    trials = [ValidationTrial.for_shop(shop) for shop in validation_shops if shop.judged_queries]
+    loop = _TrainingLoop(ranker, list(samplers), trials, schedule)
     if resume is not None:
-        resume.restore(course)
-    with progress("training", 1000) as advance:
-        shown = int(1000 * course.done)
-        advance(shown)  # before the first step, so that a resumed course is no faster for it
-        while not course.over:
-            value = course.step()
-            now = int(1000 * course.done)
-            advance(now - shown, course.said(value))
-            shown = now
-            if course.due:
-                course.validate(value)
+        resume.restore(loop)
+    with progress("training", PROGRESS_BAR_STEPS) as advance:
+        bar = int(PROGRESS_BAR_STEPS * loop.fraction_done)
+        advance(bar)  # before the first step, so that the estimate of the remaining time ignores resumed steps
+        while not loop.is_over:
+            loss = loop.step()
+            reached = int(PROGRESS_BAR_STEPS * loop.fraction_done)
+            advance(reached - bar, loop.status(loss))
+            bar = reached
+            if loop.is_validation_due:
+                loop.validate(loss)
                 if resume is not None:
-                    resume.keep(course)
-    ranker.load_state_dict(course.progress.best)
-    ranker.settle()
+                    resume.save(loop)
+    ranker.load_state_dict(loop.progress.best)
+    ranker.project_parameters()
     ranker.eval()
-    return course.progress
+    return loop.progress
+
+
+def average_parameters(ranker: TrainableRanker, decay: float) -> AveragedModel:
+    """Moving average of a ranker's parameters, `mean ← w·mean + (1 − w)·value`, at step n `w = min(decay, n/(n + 10))`.
+
+    A parameter that several modules share, like ANTHEM's entities, is averaged once per module and step. It therefore
+    forgets faster than the others; the shipped bundle was trained this way.
+    """
+    averaged = AveragedModel(ranker)
+    uses = Counter(mean.data_ptr() for _, mean in averaged.module.named_parameters(remove_duplicate=False))
+
+    def update(means: Sequence[torch.Tensor], values: Sequence[torch.Tensor], count: torch.Tensor | int) -> None:
+        step = int(count)
+        weight = 1 - min(decay, step / (step + AVERAGING_WARMUP_STEPS))
+        for mean, value in zip(means, values, strict=True):
+            for _ in range(uses[mean.data_ptr()]):
+                mean.lerp_(value, weight)
+
+    averaged.multi_avg_fn = update
+    averaged.update_parameters(ranker)  # the first call copies the parameters
+    return averaged
 
 
 class _TrainingLoop:
-    """A course under way: ranker, optimiser and progress, which change with every step."""
+    """A training in progress: ranker, optimiser, scheduler, averaged parameters and progress change with every step."""
 
     def __init__(
         self,
         ranker: TrainableRanker,
         samplers: list[ListSampler],
         trials: list[ValidationTrial],
-        pace: TrainingSchedule,
+        schedule: TrainingSchedule,
     ) -> None:
-        self.ranker, self.samplers, self.trials, self.pace = ranker, samplers, trials, pace
-        self.optimiser = geoopt.optim.RiemannianAdam(ranker.groups(pace.rate), betas=(0.9, 0.99))
-        self.rates = [float(group["lr"]) for group in self.optimiser.param_groups]
-        self.progress = TrainingProgress(mean=copy.deepcopy(ranker.state_dict()))
+        self.ranker, self.samplers, self.trials, self.schedule = ranker, samplers, trials, schedule
+        self.progress = TrainingProgress()
+        self.optimiser = build_optimiser(ranker.parameter_groups(schedule.learning_rate))
+        # The factor depends on steps and processor time, so the scheduler's own count of steps is ignored.
+        self.scheduler = LambdaLR(self.optimiser, lambda _: schedule.rate_factor(self.fraction_done))
+        self.averaged = average_parameters(ranker, schedule.averaging_decay)
 
     @property
-    def done(self) -> float:
-        return self.pace.done(self.progress.step, self.progress.seconds)
+    def fraction_done(self) -> float:
+        return self.schedule.fraction_done(self.progress.step, self.progress.seconds)
 
     @property
-    def over(self) -> bool:
-        return self.done >= 1
+    def is_over(self) -> bool:
+        return self.fraction_done >= 1
 
     @property
-    def due(self) -> bool:
-        return self.over or self.progress.step % self.pace.every == 0
+    def is_validation_due(self) -> bool:
+        return self.is_over or self.progress.step % self.schedule.validation_interval == 0
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed course needs."""
+        """Everything that a resumed training needs."""
         return {
             "ranker": self.ranker.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "averaged": self.averaged.state_dict(),
             "random": torch.get_rng_state(),
             "progress": vars(self.progress),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where a state was taken."""
+        """Continue from a state."""
         self.ranker.load_state_dict(state["ranker"])
         self.optimiser.load_state_dict(state["optimiser"])
         for moments in self.optimiser.state.values():
-            moments["step"] = int(moments["step"])  # torch makes it a float32 tensor, whose powers round otherwise
+            moments["step"] = int(moments["step"])  # torch makes it a float32 tensor, whose powers round differently
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.averaged.load_state_dict(state["averaged"])
         torch.set_rng_state(state["random"])
         self.progress = TrainingProgress(**state["progress"])
 
     def step(self) -> float:
-        """One batch: loss, gradient, parameters, and their mean; the loss is returned."""
+        """Train on one batch and return its loss."""
         started = time.process_time()
         self.ranker.train()
-        place, turns = self.progress.step, len(self.samplers)
-        lists = self.samplers[place % turns].lists(place // turns)
-        value = self.ranker.loss(lists.to(self.ranker.device))
-        if not torch.isfinite(value):
-            raise AnthemError("The loss is no number any more. Train again with another --seed, and tell us the data.")
+        turn, sampler = divmod(self.progress.step, len(self.samplers))
+        batch = self.samplers[sampler].batch(turn)
+        loss = self.ranker.loss(batch.to(self.ranker.device))
+        if not torch.isfinite(loss):
+            raise AnthemError("The loss is NaN or infinite. Retry with another --seed and report the problem.")
         self.optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+        loss.backward()  # type: ignore[no-untyped-call]
+        for group in self.optimiser.param_groups:
             torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
-            group["lr"] = rate * self.pace.speed(self.done)
         self.optimiser.step()
-        self.ranker.settle()
+        self.ranker.project_parameters()
+        self.averaged.update_parameters(self.ranker)
         self.progress.step += 1
-        self._average()
         self.progress.seconds += time.process_time() - started
-        return float(value.detach())
+        self.scheduler.step()
+        return float(loss.detach())
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Mean of the parameters, over few steps at first."""
-        step = self.progress.step
-        share = 1 - min(self.pace.mean, step / (step + 10))
-        for name, value in self.ranker.state_dict().items():
-            if value.is_floating_point():
-                self.progress.mean[name].lerp_(value, share)
-
-    def validate(self, value: float) -> None:
-        """Measure the mean of the parameters, not the parameters of the moment, and offer it."""
-        now = copy.deepcopy(self.ranker.state_dict())
-        self.ranker.load_state_dict(self.progress.mean)
-        self.ranker.settle()
+    def validate(self, loss: float) -> None:
+        """Validate the averaged parameters and keep them if they are the best so far."""
+        current = copy.deepcopy(self.ranker.state_dict())
+        averaged = self.averaged.module.state_dict()
+        self.ranker.load_state_dict(averaged)
+        self.ranker.project_parameters()
         self.ranker.eval()
-        quality = {trial.shop.name: validate_ranker(self.ranker, trial.shop, trial.asked) for trial in self.trials}
-        self.ranker.load_state_dict(now)
-        self.progress.offer(quality)
-        shown = ", ".join(f"{name} {found:.4f}" for name, found in quality.items()) or "nothing judged"
-        stderr.print(f"step {self.progress.step}: loss {value:.3f}, validation nDCG@10: {shown}")
+        quality = {trial.shop.name: validate_ranker(self.ranker, trial.shop, trial.pools) for trial in self.trials}
+        self.ranker.load_state_dict(current)
+        self.progress.offer(quality, averaged)
+        values = ", ".join(f"{name} {ndcg:.4f}" for name, ndcg in quality.items()) or "no judgments"
+        stderr.print(f"step {self.progress.step}: loss {loss:.3f}, validation nDCG@10: {values}")
 
-    def said(self, value: float) -> str:
-        """Loss of the moment and the best validation nDCG@10 by now, for the bar."""
-        best = ", ".join(f"{found:.3f}" for found in self.progress.quality.values())
-        return f"loss {value:.2f}" + (f", nDCG@10 {best}" if best else "")
+    def status(self, loss: float) -> str:
+        """Current loss and best validation nDCG@10 so far, for the progress bar."""
+        best = ", ".join(f"{ndcg:.3f}" for ndcg in self.progress.quality.values())
+        return f"loss {loss:.2f}" + (f", nDCG@10 {best}" if best else "")

@@ -1,4 +1,4 @@
-"""How wide a query is: learned last, from how many products answer it."""
+"""Query sizes: after training, limits are scaled so that a query with more matching products is larger."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
 from anthem_model.data.pseudo_queries import sample_pseudo_queries
+from anthem_model.nn.network import trigram_attention
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,79 +20,72 @@ if TYPE_CHECKING:
 
     from anthem_model.anthem_ranker import AnthemRanker
     from anthem_model.data.training_shop import TrainingShop
-    from anthem_model.nn.network import EncodedQueries
 
 RIDGE_PENALTY = 1.0
-ANSWER_COUNT_SCALE = 0.25  # of the logarithm of the number of products that becomes size
+ANSWER_COUNT_SCALE = 0.25  # log size per log number of matching products
 QUERY_CHUNK_SIZE = 256
-MAX_COUNTED_PSEUDO_QUERIES = 8000  # pseudo-queries a shop
-PSEUDO_QUERY_WEIGHT = (
-    0.05  # weight of a pseudo-query beside judged ones, for words say less of what answers them than people
-)
+MAX_COUNTED_PSEUDO_QUERIES = 8000  # per shop
+PSEUDO_QUERY_WEIGHT = 0.05  # relative to judged queries: judgments say more about what matches than shared words do
+TRIGRAM_COUNT_FACTOR = 0.1  # of the second extent of a trigram, which does not depend on attention
 LSQR_TOLERANCE = 1e-8
 
 
 class AnswerCounts(NamedTuple):
-    """Queries with how many products answer each, and what each weighs in the fit."""
+    """Queries, the number of products that match each, and their weight in the fit."""
 
     texts: list[str]
-    numbers: list[int]
+    counts: list[int]
     weight: float
 
 
 @torch.no_grad()
 def fit_query_sizes(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> None:
-    """Fit every trigram's extent so that a query is the larger, the more products answer it.
+    """Fit the two extents of every trigram; no other parameter changes.
 
-    Ridge regression, `e = (AᵀVA + I)⁻¹AᵀVy`, of `y = log(1 + n)`, centred by kind and shop, on the attention that a
-    query's trigrams draw and how many they are, `A`; `V` weighs judged queries and pseudo-queries. No category, no word
-    count and no rarity is shown to it. Nothing else of the model moves.
+    Ridge regression `e = (AᵀVA + I)⁻¹AᵀVy` of `y = log(1 + n)`, n the number of matching products, centred per shop and
+    kind of query. `A` are the attention weights of a query's trigrams and their counts, `V` the weights of judged
+    queries and pseudo-queries.
     """
-    found = [one for shop in shops for one in count_answers(shop)]
+    groups = [group for shop in shops for group in count_answers(shop)]
     extent = ranker.network.query.extent.weight
     extent.zero_()
-    if found:
-        rows = sparse.vstack([one.weight**0.5 * _attention_matrix(ranker, one.texts) for one in found])
-        wanted = np.concatenate([one.weight**0.5 * _centred_logs(one.numbers) for one in found])
-        fitted = lsqr(rows, wanted, damp=RIDGE_PENALTY**0.5, atol=LSQR_TOLERANCE, btol=LSQR_TOLERANCE)[0]
-        extent.copy_(ANSWER_COUNT_SCALE * torch.from_numpy(fitted).view(2, -1).T)
+    if groups:
+        inputs = sparse.vstack([group.weight**0.5 * _attention_matrix(ranker, group.texts) for group in groups])
+        targets = np.concatenate([group.weight**0.5 * _centred_logs(group.counts) for group in groups])
+        extents = lsqr(inputs, targets, damp=RIDGE_PENALTY**0.5, atol=LSQR_TOLERANCE, btol=LSQR_TOLERANCE)[0]
+        extent.copy_(ANSWER_COUNT_SCALE * torch.from_numpy(extents).view(2, -1).T)
 
 
 def count_answers(shop: TrainingShop) -> Iterator[AnswerCounts]:
-    """Judged queries with the number of products called the best for them, and words of titles with all that hold them.
+    """Judged queries with their numbers of products of the top grade, then pseudo-queries.
 
-    The latter weigh as much as the former only where nobody judged.
+    A title matches a pseudo-query if it contains all words. Without judgments, pseudo-queries have full weight.
     """
-    if shop.judged:
-        numbers = [sum(gain == 1 for gain in one.gains) for one in shop.judged]
-        yield AnswerCounts([one.text for one in shop.judged], numbers, 1.0)
-    if asked := sample_pseudo_queries(shop.titles, Random(0), MAX_COUNTED_PSEUDO_QUERIES):
-        yield AnswerCounts(
-            asked, [len(shop.holding(text)) for text in asked], PSEUDO_QUERY_WEIGHT if shop.judged else 1.0
-        )
+    if shop.judged_queries:
+        counts = [sum(gain == 1 for gain in query.gains) for query in shop.judged_queries]
+        yield AnswerCounts([query.text for query in shop.judged_queries], counts, 1.0)
+    if pseudo_queries := sample_pseudo_queries(shop.titles, Random(0), MAX_COUNTED_PSEUDO_QUERIES):
+        counts = [len(shop.rows_containing(text)) for text in pseudo_queries]
+        yield AnswerCounts(pseudo_queries, counts, PSEUDO_QUERY_WEIGHT if shop.judged_queries else 1.0)
 
 
-def _centred_logs(numbers: Sequence[int]) -> npt.NDArray[np.float64]:
-    logs = np.log1p(np.array(numbers, float))
+def _centred_logs(counts: Sequence[int]) -> npt.NDArray[np.float64]:
+    logs = np.log1p(np.array(counts, float))
     centred: npt.NDArray[np.float64] = logs - logs.mean()
     return centred
 
 
 def _attention_matrix(ranker: AnthemRanker, texts: Sequence[str]) -> sparse.csr_matrix:
-    """Attention that each trigram of the vocabulary draws, and a tenth of how often it stands there; `(B, 2·ids)`."""
-    return sparse.vstack(
-        [
-            _attention_rows(ranker, texts[start : start + QUERY_CHUNK_SIZE])
-            for start in range(0, len(texts), QUERY_CHUNK_SIZE)
-        ]
-    )
+    """Attention of every trigram in every text, then a tenth of its count; `(B, 2·ids)`."""
+    starts = range(0, len(texts), QUERY_CHUNK_SIZE)
+    return sparse.vstack([_attention_rows(ranker, texts[start : start + QUERY_CHUNK_SIZE]) for start in starts])
 
 
 def _attention_rows(ranker: AnthemRanker, texts: Sequence[str]) -> sparse.csr_matrix:
-    ids, mask = ranker.query_ids(texts)
-    asked: EncodedQueries = ranker.network.query(ids, mask)
-    looked = asked.entities + asked.intersections.sum(-1) / 2 + asked.intersections.sum(-2) / 2
-    rows, held, many = mask.nonzero()[:, 0], ids[mask], ranker.network.shape.ids
-    values = torch.cat([looked[mask], torch.full(held.shape, 0.1)])
-    places = (torch.cat([rows, rows]).numpy(), torch.cat([held, held + many]).numpy())
-    return sparse.csr_matrix((values.numpy(), places), shape=(len(texts), 2 * many))
+    trigrams, mask = ranker.query_ids(texts)
+    encoded = ranker.network.query(trigrams, mask)
+    attention = trigram_attention(encoded.entities, encoded.intersections)
+    rows, columns, width = mask.nonzero()[:, 0], trigrams[mask], ranker.network.shape.ids
+    values = torch.cat([attention[mask], torch.full(columns.shape, TRIGRAM_COUNT_FACTOR)])
+    coordinates = (torch.cat([rows, rows]).numpy(), torch.cat([columns, columns + width]).numpy())
+    return sparse.csr_matrix((values.numpy(), coordinates), shape=(len(texts), 2 * width))

@@ -1,4 +1,4 @@
-"""A training that was killed goes on: its state lies in a folder beside the checkpoint until it is done."""
+"""Resuming a killed training: its state is in a folder beside the checkpoint until the training is complete."""
 
 from __future__ import annotations
 
@@ -14,53 +14,60 @@ from anthem_core.files import atomic_write
 if TYPE_CHECKING:
     from pathlib import Path
 
+RESUME_FORMAT = 2  # rises when the state of another version cannot be resumed
+
 
 class Resumable(Protocol):
-    """What can be left and taken up again."""
+    """An object whose state can be saved and loaded."""
 
     def state(self) -> dict[str, Any]:
-        """All it needs to go on."""
+        """Everything that is needed to continue."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a state."""
 
 
 @dataclass(frozen=True)
 class ResumeFolder:
-    """A folder with the state of one training; `of` names all that decides what it computes."""
+    """A folder with the state of one training; `fingerprint` identifies everything that its result depends on."""
 
     folder: Path
-    of: str
+    fingerprint: str
 
-    def restore(self, course: Resumable) -> None:
-        """Take up the state that was kept for the same training, if there is one; another's is put away."""
+    def restore(self, loop: Resumable) -> None:
+        """Load the state of the same training if there is one; any other state is ignored."""
         try:
-            state = torch.load(self._file, weights_only=True)
+            saved = torch.load(self._file, weights_only=True)
         except FileNotFoundError:
             return
-        except Exception as error:  # noqa: BLE001 (torch raises classes of pickle and zipfile; a torn file starts anew)
-            stderr.print(f"{self._file} cannot be read ({type(error).__name__}); training starts anew")
+        except Exception as error:  # noqa: BLE001 (torch raises classes of pickle and zipfile)
+            self._start_again(f"cannot be read ({type(error).__name__})")
             return
-        if not isinstance(state, dict) or state.get("of") != self.of:
-            stderr.print(f"{self._file} is of another training; this one starts anew")
-            return
-        course.load_state(state["course"])
-        stderr.print(f"going on after step {state['course']['progress']['step']}")
+        if not isinstance(saved, dict) or saved.get("format") != RESUME_FORMAT:
+            self._start_again(f"is not the state of a training in format {RESUME_FORMAT}")
+        elif saved.get("fingerprint") != self.fingerprint:
+            self._start_again("belongs to another training")
+        else:
+            loop.load_state(saved["state"])
+            stderr.print(f"resuming after step {saved['state']['progress']['step']}")
 
-    def keep(self, course: Resumable) -> None:
-        """Write the state; the one before stays until the new one is whole.
+    def save(self, loop: Resumable) -> None:
+        """Write the state; the previous one is replaced when the new one is complete.
 
         Raises:
-            DataError: It cannot be written.
+            DataError: The file cannot be written.
         """
-        beside = self._file.with_suffix(".part")
-        with atomic_write(self._file, beside):
+        part = self._file.with_suffix(".part")
+        with atomic_write(self._file, part):
             self.folder.mkdir(parents=True, exist_ok=True)
-            torch.save({"of": self.of, "course": course.state()}, beside)
+            torch.save({"format": RESUME_FORMAT, "fingerprint": self.fingerprint, "state": loop.state()}, part)
 
-    def forget(self) -> None:
-        """Remove the folder once the training is done."""
+    def delete(self) -> None:
+        """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start_again(self, reason: str) -> None:
+        stderr.print(f"{self._file} {reason}; training starts from the beginning")
 
     @property
     def _file(self) -> Path:

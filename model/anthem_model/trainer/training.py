@@ -1,4 +1,4 @@
-"""From shops to a trained ANTHEM: vocabulary, network, samplers, course."""
+"""From shops to a trained ANTHEM: vocabulary, network, initial parameters, training loop and query sizes."""
 
 from __future__ import annotations
 
@@ -20,43 +20,47 @@ from anthem_model.initialisation.lsa import lsa_vectors
 from anthem_model.initialisation.teacher import embed_shop
 from anthem_model.nn.layers import ModelShape
 from anthem_model.nn.network import Anthem
-from anthem_model.trainer.loop import TrainingSchedule, run_training_loop
+from anthem_model.torch_settings import torch_seed, torch_threads
+from anthem_model.trainer.loop import TrainingProgress, TrainingSchedule, run_training_loop
 from anthem_model.trainer.query_sizes import fit_query_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anthem_core.encoding.tokenizer import Vocabulary
     from anthem_model.data.training_shop import ShopSplit, TrainingShop
     from anthem_model.initialisation.teacher import Teacher, TeacherVectors
     from anthem_model.trainer.resume import ResumeFolder
 
+SALIENCE_PER_IDF = 0.3
+MAX_COUNTED_STEPS = 10_000  # a longer training repeats judged queries more often than `max_passes`
+
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What decides which model a training gives, and how long it takes.
+    """Everything that the trained model depends on besides the data.
 
-    No judged query is seen much more than `passes` times: where there are few, the model would learn them by heart.
-    Several `threads` round sums otherwise, which changes the model.
+    Judged queries are repeated about `max_passes` times at most; a model would memorise a few queries repeated more
+    often. With several `threads`, floats are added in another order, which changes the model. `shares` are the relative
+    numbers of batches from each shop, by default equal.
     """
 
     seed: int = 0
-    pace: TrainingSchedule = field(default_factory=TrainingSchedule)
+    schedule: TrainingSchedule = field(default_factory=TrainingSchedule)
     mixture: BatchMixture = field(default_factory=BatchMixture)
-    passes: int = 30
-    known: int = 6000
-    buckets: int = 2192
+    max_passes: int = 30
+    known_trigrams: int = 6000
+    hash_buckets: int = 2192
     dimension: int = 64
-    grid: int = 32
+    grid_dimension: int = 32
     hyperboloids: int = 2
     geometry: str = "lorentz"
     threads: int = 1
-    shares: tuple[int, ...] = ()  # how often each shop is drawn from, in their order; all alike where none are given
+    shares: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class TrainedAnthem:
-    """A trained ranker, its validation nDCG@10 by shop, and the steps and seconds it took."""
+    """A trained ranker, its validation nDCG@10 by shop, the step it is from, and the seconds training took."""
 
     ranker: AnthemRanker
     quality: dict[str, float]
@@ -65,33 +69,45 @@ class TrainedAnthem:
 
 
 def train_anthem(
-    parts: Sequence[ShopSplit], plan: TrainingPlan, teacher: Teacher | None = None, resume: ResumeFolder | None = None
+    splits: Sequence[ShopSplit], plan: TrainingPlan, teacher: Teacher | None = None, resume: ResumeFolder | None = None
 ) -> TrainedAnthem:
-    """Train ANTHEM on shops; the same seed on the same machine gives the same model."""
-    began = time.monotonic()
-    torch.set_num_threads(plan.threads)
-    torch.manual_seed(plan.seed)
-    shops = [part.learn for part in parts]
+    """Train ANTHEM on shops; the same plan and data on the same machine give the same model.
+
+    Raises:
+        AnthemError: The loss is NaN or infinite.
+        DataError: The teacher's vectors are unusable, or the state cannot be written to the resume folder.
+    """
+    started = time.monotonic()
+    with torch_threads(plan.threads), torch_seed(plan.seed):
+        ranker, progress = _train_ranker(splits, plan, teacher, resume)
+    return TrainedAnthem(ranker, progress.quality, progress.best_step, time.monotonic() - started)
+
+
+def _train_ranker(
+    splits: Sequence[ShopSplit], plan: TrainingPlan, teacher: Teacher | None, resume: ResumeFolder | None
+) -> tuple[AnthemRanker, TrainingProgress]:
+    shops = [split.train for split in splits]
     titles = [title for shop in shops for title in shop.titles]
-    queries = [query.text for shop in shops for query in shop.judged]
-    ranker = build_initialised_ranker(titles, queries, plan, _embed_shops(shops, teacher, plan) if teacher else None)
+    queries = [query.text for shop in shops for query in shop.judged_queries]
+    teacher_vectors = _embed_shops(shops, teacher, plan) if teacher else None
+    ranker = build_initialised_ranker(titles, queries, plan, teacher_vectors)
     if torch.cuda.is_available():
         ranker = ranker.cuda()
     samplers = _build_samplers(shops, plan)
-    course = run_training_loop(ranker, samplers, [part.validate for part in parts], plan.pace, resume)
+    progress = run_training_loop(ranker, samplers, [split.validation for split in splits], plan.schedule, resume)
     fit_query_sizes(ranker.cpu(), shops)
-    ranker.network.round()
-    return TrainedAnthem(ranker, course.quality, course.best_step, time.monotonic() - began)
+    ranker.network.round_tables()
+    return ranker, progress
 
 
 def build_ranker(titles: Sequence[str], queries: Sequence[str], plan: TrainingPlan) -> AnthemRanker:
-    """Ranker with the vocabulary of some texts at random places; salience in the grid is rarity in the titles."""
-    vocabulary = build_vocabulary([*titles, *queries], plan.known, plan.buckets)
+    """Ranker with the vocabulary of some texts and random parameters, except for the salience in the grid."""
+    vocabulary = build_vocabulary([*titles, *queries], plan.known_trigrams, plan.hash_buckets)
     shape = ModelShape(
         len(vocabulary),
         dimension=plan.dimension,
         hyperboloids=plan.hyperboloids,
-        grid=plan.grid,
+        grid=plan.grid_dimension,
         places=vocabulary.title_limit,
         geometry=plan.geometry,
     )
@@ -104,12 +120,12 @@ def build_initialised_ranker(
     titles: Sequence[str],
     queries: Sequence[str],
     plan: TrainingPlan,
-    taught: tuple[list[str], TeacherVectors] | None = None,
+    teacher_vectors: tuple[list[str], TeacherVectors] | None = None,
 ) -> AnthemRanker:
-    """Ranker ready to be trained: trigrams stand where a teacher's reading puts them, or the catalogue alone."""
+    """Ranker ready to be trained, initialised from a teacher's vectors of texts, or from the LSA of the titles."""
     ranker = build_ranker(titles, queries, plan)
-    if taught:
-        initialise_from_vectors(ranker, *taught)
+    if teacher_vectors:
+        initialise_from_vectors(ranker, *teacher_vectors)
     else:
         texts = initialisation_texts(titles, queries, random.Random(plan.seed))
         initialise_from_vectors(ranker, texts, lsa_vectors(titles, texts, plan.dimension))
@@ -119,29 +135,29 @@ def build_initialised_ranker(
 def _embed_shops(
     shops: Sequence[TrainingShop], teacher: Teacher, plan: TrainingPlan
 ) -> tuple[list[str], TeacherVectors]:
-    """Texts of all shops, and the teacher's vectors."""
-    found = [embed_shop(shop, teacher, random.Random(plan.seed)) for shop in shops]
-    return [text for texts, _ in found for text in texts], np.concatenate([vectors for _, vectors in found])
+    """Texts of all shops and their teacher vectors."""
+    embedded = [embed_shop(shop, teacher, random.Random(plan.seed)) for shop in shops]
+    return [text for texts, _ in embedded for text in texts], np.concatenate([vectors for _, vectors in embedded])
 
 
 def _build_samplers(shops: Sequence[TrainingShop], plan: TrainingPlan) -> list[ListSampler]:
-    """Samplers to draw from in turn, each shop's as often as its share."""
+    """Samplers that batches are drawn from in turn, as many for each shop as its share."""
     shares = plan.shares or (1,) * len(shops)
+    steps = min(plan.schedule.steps, MAX_COUNTED_STEPS)
     samplers = []
-    for place, (shop, share) in enumerate(zip(shops, shares, strict=True)):
-        steps = min(plan.pace.steps, 10_000)
-        wanted = math.ceil(plan.passes * len(shop.judged) * sum(shares) / share / steps)
-        mixture = plan.mixture.limited(wanted)
-        samplers += [ListSampler(shop, mixture, plan.seed + 1000 * place + copy) for copy in range(share)]
+    for number, (shop, share) in enumerate(zip(shops, shares, strict=True)):
+        max_judged = math.ceil(plan.max_passes * len(shop.judged_queries) * sum(shares) / share / steps)
+        mixture = plan.mixture.limit_judged(max_judged)
+        samplers += [ListSampler(shop, mixture, plan.seed + 1000 * number + copy) for copy in range(share)]
     return samplers
 
 
 @torch.no_grad()
-def initialise_salience(ranker: AnthemRanker, texts: Sequence[str]) -> None:
-    """Start a trigram's salience in the grid at a share of its inverse document frequency, `log(N / (1 + df))`."""
-    vocabulary: Vocabulary = ranker.vocabulary
-    frequency = torch.zeros(len(vocabulary))
-    for text in texts:
-        frequency[sorted(set(vocabulary.title_ids(text)))] += 1
-    rare = torch.log(len(texts) / (1 + frequency))
-    ranker.network.grid.salience.weight[:] = 0.3 * rare[:, None]
+def initialise_salience(ranker: AnthemRanker, titles: Sequence[str]) -> None:
+    """Set the salience of trigrams in the grid to 0.3 of their inverse document frequency, `log(N / (1 + df))`."""
+    vocabulary = ranker.vocabulary
+    document_frequency = torch.zeros(len(vocabulary))
+    for title in titles:
+        document_frequency[sorted(set(vocabulary.title_ids(title)))] += 1
+    idf = torch.log(len(titles) / (1 + document_frequency))
+    ranker.network.grid.salience.weight[:] = SALIENCE_PER_IDF * idf[:, None]

@@ -1,1 +1,1 @@
-"""The query rewriter, pure functions: search body in, search body out."""
+"""Rewrites search bodies: pure functions that take the caller's body and return the body to send."""

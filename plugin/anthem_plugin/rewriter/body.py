@@ -1,4 +1,4 @@
-"""The body of a search in each mode that the script in the cluster does: which rewriter belongs to which mode."""
+"""Builds the body of a search that calls the script: chooses the builder that belongs to the mode."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 
 def build_script_body(
     body: Mapping[str, Any],
-    query: Region,
+    region: Region,
     scoring: ScoringParams,
-    how: Filter | Retrieve | None = None,
+    mode: Filter | Retrieve | None = None,
     *,
     text: str | None = None,
     window: int = DEFAULT_WINDOW,
 ) -> RewrittenBody:
-    """Body that filters or retrieves as `how` says, and reranks where it says nothing; `text` is what was typed."""
-    if isinstance(how, Filter):
-        return build_filter_body(body, build_filter_script(query, scoring, how), fields=scoring.fields)
-    script = build_score_script(query, scoring)
-    if isinstance(how, Retrieve):
-        return build_retrieve_body(body, script, text, how, window=window, fields=scoring.fields)
+    """Build the body for `filter` or `retrieve` mode, or for `cluster` mode if `mode` is None.
+
+    `region` is the encoded query. `text` is the query text as the user typed it, which `retrieve` mode separates from
+    the filters of the query.
+    """
+    if isinstance(mode, Filter):
+        return build_filter_body(body, build_filter_script(region, scoring, mode), fields=scoring.fields)
+    script = build_score_script(region, scoring)
+    if isinstance(mode, Retrieve):
+        return build_retrieve_body(body, script, text, mode, window=window, fields=scoring.fields)
     return build_rescore_body(body, script, window=window, fields=scoring.fields)

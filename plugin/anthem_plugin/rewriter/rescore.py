@@ -1,29 +1,21 @@
-"""The query rewriter, pure functions: search body in, search body out."""
+"""Builds the search bodies of `cluster`, `filter` and `client` mode: pure functions, body in, body out."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.fusion import QUERY_WEIGHT
-from anthem_plugin.modes import DEFAULT_WINDOW
-from anthem_plugin.rewriter.source_filtering import hide_vectors
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from anthem_core.opensearch.schema import VectorFields
-
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from anthem_core.opensearch.schema import VectorFields
-from anthem_plugin.rewriter.source_filtering import excludes_vectors, fetch_vectors
+from anthem_plugin.modes import DEFAULT_WINDOW
+from anthem_plugin.rewriter.source_filtering import excludes_vectors, fetch_vectors, hide_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+MAX_RESCORE_WINDOW = 10_000  # OpenSearch's default for `index.max_rescore_window`
 DEFAULT_FIELDS = VectorFields()
+
 _KEYS_WITHOUT_RESCORE = ("search_after", "collapse", "scroll")
 _SELF_RANKING_QUERIES = ("hybrid", "knn")
 _SORTS_BY_SCORE: tuple[object, ...] = ("_score", {"_score": "desc"}, {"_score": {}}, {"_score": {"order": "desc"}})
@@ -31,11 +23,19 @@ _SORTS_BY_SCORE: tuple[object, ...] = ("_score", {"_score": "desc"}, {"_score": 
 
 @dataclass(frozen=True, slots=True)
 class RewrittenBody:
-    """A search body that reranks, or the caller's own and why it is left as it is."""
+    """A rewritten search body, or the caller's own body with the reason why it was not rewritten.
+
+    `reranked` is true if the body was rewritten, in every mode.
+    """
 
     body: dict[str, Any]
     reranked: bool
     reason: str | None = None
+
+    @classmethod
+    def unchanged(cls, body: Mapping[str, Any], reason: str) -> RewrittenBody:
+        """The caller's own body, not rewritten."""
+        return cls(dict(body), reranked=False, reason=reason)
 
 
 def build_rescore_body(
@@ -45,13 +45,14 @@ def build_rescore_body(
     window: int = DEFAULT_WINDOW,
     fields: VectorFields = DEFAULT_FIELDS,
 ) -> RewrittenBody:
-    """Body whose first `window` hits a shard are rescored by the script; every key but `rescore` and `_source` is kept.
+    """Build the body of `cluster` mode: the script rescores the first `window` hits of every shard.
 
-    The caller's query stands inside the `script_score`, so `_score` there is the lexical score.
+    Only `rescore` and `_source` change. The `script_score` repeats the caller's query, so the script's `_score` is the
+    lexical score.
     """
     reason = rescore_refusal_reason(body)
     if reason is not None:
-        return RewrittenBody(dict(body), reranked=False, reason=reason)
+        return RewrittenBody.unchanged(body, reason)
     rescore = {
         "window_size": window,
         "query": {
@@ -61,19 +62,21 @@ def build_rescore_body(
             "score_mode": "total",
         },
     }
-    return RewrittenBody(
-        {**body, **hide_vectors(body, fields), "rescore": [*_existing_rescorers(body), rescore]}, reranked=True
-    )
+    rescorers = [*_existing_rescorers(body), rescore]
+    return RewrittenBody({**body, **hide_vectors(body, fields), "rescore": rescorers}, reranked=True)
 
 
 def build_filter_body(
     body: Mapping[str, Any], script: Mapping[str, Any], *, fields: VectorFields = DEFAULT_FIELDS
 ) -> RewrittenBody:
-    """Body that finds only what the script gives a 1; scores, order and every key but `query` and `_source` stay."""
+    """Build the body of `filter` mode: it finds only products to which the script gives the score 1.
+
+    Only `query` and `_source` change; scores and order stay the caller's.
+    """
     reason = _query_refusal_reason(body)
     if reason is not None:
-        return RewrittenBody(dict(body), reranked=False, reason=reason)
-    # Beside the caller's query the script runs on what that query finds and on nothing else.
+        return RewrittenBody.unchanged(body, reason)
+    # In the same `bool` as the caller's query, the script runs only on products that this query finds.
     contained = {"script_score": {"query": {"match_all": {}}, "script": dict(script), "min_score": 0.5}}
     query = {"bool": {"must": [body["query"]], "filter": [contained]}}
     return RewrittenBody({**body, **hide_vectors(body, fields), "query": query}, reranked=True)
@@ -86,35 +89,35 @@ def build_window_body(
     fields: VectorFields = DEFAULT_FIELDS,
     texts: Sequence[str] = (),
 ) -> RewrittenBody:
-    """Body that fetches the whole window with its vectors and `texts`, for the client to rerank and cut to the page.
+    """Build the body of `client` mode: it fetches the whole window with vectors and the text fields `texts`.
 
-    With `collapse` the window is of groups, each of which stands where its best hit by the lexical score does.
+    The client reranks these hits and cuts them to the page. With `collapse` the window consists of groups, each placed
+    by its best lexical hit.
     """
-    reason = rescore_refusal_reason(
-        {key: value for key, value in body.items() if key != "collapse"}
-    ) or _window_refusal_reason(body, fields)
+    without_collapse = {key: value for key, value in body.items() if key != "collapse"}
+    reason = rescore_refusal_reason(without_collapse) or _window_refusal_reason(body, fields)
     if reason is not None:
-        return RewrittenBody(dict(body), reranked=False, reason=reason)
+        return RewrittenBody.unchanged(body, reason)
     start, size = page_bounds(body)
-    whole = {"from": 0, "size": max(window, start + size)}
-    return RewrittenBody({**body, **fetch_vectors(body, fields, texts), **whole}, reranked=True)
+    window_bounds = {"from": 0, "size": max(window, start + size)}
+    return RewrittenBody({**body, **fetch_vectors(body, fields, texts), **window_bounds}, reranked=True)
 
 
 def page_bounds(body: Mapping[str, Any]) -> tuple[int, int]:
-    """First hit and number of hits a body asks for."""
+    """Position of the first hit and number of hits that a body requests, with OpenSearch's defaults 0 and 10."""
     return int(body.get("from", 0)), int(body.get("size", 10))
 
 
 def rescore_refusal_reason(body: Mapping[str, Any]) -> str | None:
-    """Why a body cannot be reranked, or None where it can."""
-    unaskable = _query_refusal_reason(body)
-    if unaskable is not None:
-        return unaskable
+    """Why a body cannot be rescored, or None if it can."""
+    query_reason = _query_refusal_reason(body)
+    if query_reason is not None:
+        return query_reason
     for key in _KEYS_WITHOUT_RESCORE:
         if key in body:
-            return f"OpenSearch refuses `{key}` beside a rescore"
+            return f"OpenSearch does not allow `{key}` together with a rescore"
     if not _sorts_by_score(body.get("sort", [])):
-        return "the body sorts by something else than `_score`"
+        return "the body does not sort by `_score` alone"
     return None
 
 
@@ -124,19 +127,19 @@ def _query_refusal_reason(body: Mapping[str, Any]) -> str | None:
         return "the body has no query"
     for kind in _SELF_RANKING_QUERIES:
         if kind in query:
-            return f"a `{kind}` query ranks by itself; it is left as it is"
+            return f"a `{kind}` query defines its own ranking"
     return None
 
 
 def _window_refusal_reason(body: Mapping[str, Any], fields: VectorFields) -> str | None:
     if body.get("rescore"):
-        return "the body has a `rescore` of its own, which changes the scores the client ranks by; use cluster mode"
+        return "the body already has a `rescore`, which changes the scores that client mode ranks by; use cluster mode"
     if page_bounds(body)[1] == 0:
-        return "the body asks for no hits"
+        return "the body requests no hits"
     if body.get("stored_fields") in ("_none_", ["_none_"]):
-        return "`stored_fields: _none_` keeps the vectors from the client"
+        return "`stored_fields: _none_` hides the vectors from the client"
     if excludes_vectors(body, fields):
-        return f"a wildcard in `_source.excludes` keeps `{fields.vector}` from the client"
+        return f"a wildcard in `_source.excludes` hides `{fields.vector}` from the client"
     return None
 
 
@@ -148,6 +151,3 @@ def _existing_rescorers(body: Mapping[str, Any]) -> list[Any]:
 def _sorts_by_score(sort: object) -> bool:
     keys = sort if isinstance(sort, list) else [sort]
     return not keys or (len(keys) == 1 and keys[0] in _SORTS_BY_SCORE)
-
-
-MAX_RESCORE_WINDOW = 10_000  # OpenSearch's own, `index.max_rescore_window`

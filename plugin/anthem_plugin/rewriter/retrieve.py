@@ -1,4 +1,4 @@
-"""The rewriter of `retrieve` mode: products near the query's centres beside those its words find."""
+"""Builds the search body of `retrieve` mode: it finds products near the query's centres as well as lexical hits."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from anthem_core.opensearch.schema import VectorFields
 
 INSEPARABLE_FILTERS_REASON = (
-    "its words cannot be told from its filters: the text is not in it as it was given, or scores decide what is found; "
-    "say with `filter` what retrieved products must pass"
+    "the filters cannot be separated from the query text: no clause contains the text as given, or a score decides "
+    "what matches; set `filter` to the clause that retrieved products must match"
 )
-OWN_RESCORE_REASON = "the body has a `rescore` of its own, whose window retrieved products would fill; use cluster mode"
+OWN_RESCORE_REASON = "the body already has a `rescore`, whose window retrieved products would fill; use cluster mode"
 
-# The first pass puts neighbours above every lexical score, so that they are in the window; times the weight of the
-# first pass it stays below 1, the least score of the second, which alone counts there: `max`.
+# The first pass ranks neighbours above every lexical score, so that all of them are in the window. Multiplied by the
+# weight of the first pass this boost stays below 1, the lowest score of the second pass, and `score_mode: max` then
+# keeps the second score alone.
 _NEIGHBOUR_BOOST = 1e5
 
 
@@ -30,48 +31,50 @@ def build_retrieve_body(
     body: Mapping[str, Any],
     script: Mapping[str, Any],
     text: str | None,
-    how: Retrieve | None = None,
+    retrieve: Retrieve | None = None,
     *,
     window: int = DEFAULT_WINDOW,
     fields: VectorFields = DEFAULT_FIELDS,
 ) -> RewrittenBody:
-    """Body that finds what the caller's query finds and what is near, and rescores both; centres are the script's.
+    """Build the body that finds the caller's hits and the neighbours of the script's centres, and rescores both.
 
-    A product found by its vector alone has the lexical score 0. Totals and aggregations count it.
+    A product found by its vector alone has the lexical score 0. Totals and aggregations include it.
     """
-    how = how or Retrieve()
+    retrieve = retrieve or Retrieve()
     reason = rescore_refusal_reason(body) or (OWN_RESCORE_REASON if body.get("rescore") else None)
-    held = [] if reason else [how.filter] if how.filter is not None else extract_filter_clauses(body["query"], text)
-    if reason is not None or held is None:
-        return RewrittenBody(dict(body), reranked=False, reason=reason or INSEPARABLE_FILTERS_REASON)
-    query, near = body["query"], _neighbour_clause(script["params"], how.k, held)
-    count = min(
-        window + HNSW_OVERFETCH * how.k * len(near["constant_score"]["filter"]["bool"]["should"]), MAX_RESCORE_WINDOW
-    )
-    rescore = {"window_size": count, "query": _rescore_query(query, script)}
-    return RewrittenBody(
-        {**body, **hide_vectors(body, fields), "query": {"bool": {"should": [query, near]}}, "rescore": [rescore]},
-        reranked=True,
-    )
+    if reason is not None:
+        return RewrittenBody.unchanged(body, reason)
+    query = body["query"]
+    filters = extract_filter_clauses(query, text) if retrieve.filter is None else [retrieve.filter]
+    if filters is None:
+        return RewrittenBody.unchanged(body, INSEPARABLE_FILTERS_REASON)
+    params = script["params"]
+    neighbours = HNSW_OVERFETCH * retrieve.k * len(params["centres"])
+    rescore = {"window_size": min(window + neighbours, MAX_RESCORE_WINDOW), "query": _rescore_query(query, script)}
+    combined = {"bool": {"should": [query, _neighbour_clause(params, retrieve.k, filters)]}}
+    return RewrittenBody({**body, **hide_vectors(body, fields), "query": combined, "rescore": [rescore]}, reranked=True)
 
 
-def _neighbour_clause(params: Mapping[str, Any], k: int, held: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Clause of what is nearest to one centre or another, is of this model and passes what is held."""
-    asked: dict[str, Any] = {"k": HNSW_OVERFETCH * k, "ignore_unmapped": True}
-    if held:
-        asked["filter"] = {"bool": {"filter": list(held)}}
-    nearest = [{"knn": {params["vector"]: {"vector": centre, **asked}}} for centre in params["centres"]]
-    of_model = {"term": {params["model_field"]: params["model"]}}
-    found = {"bool": {"filter": [of_model], "should": nearest, "minimum_should_match": 1}}
-    return {"constant_score": {"filter": found, "boost": _NEIGHBOUR_BOOST}}
+def _neighbour_clause(params: Mapping[str, Any], k: int, filters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Clause that matches products of this model that are near a centre and match all filters."""
+    options: dict[str, Any] = {"k": HNSW_OVERFETCH * k, "ignore_unmapped": True}
+    if filters:
+        options["filter"] = {"bool": {"filter": list(filters)}}
+    nearest = [{"knn": {params["vector"]: {"vector": centre, **options}}} for centre in params["centres"]]
+    same_model = {"term": {params["model_field"]: params["model"]}}
+    neighbours = {"bool": {"filter": [same_model], "should": nearest, "minimum_should_match": 1}}
+    return {"constant_score": {"filter": neighbours, "boost": _NEIGHBOUR_BOOST}}
 
 
 def _rescore_query(query: Mapping[str, Any], script: Mapping[str, Any]) -> dict[str, Any]:
-    """Second pass around the caller's query alone, where `match_all` adds 0 and lets every product in."""
-    found = {"bool": {"should": [query, {"match_all": {"boost": 0}}]}}
+    """Second pass: the script scores every product by the caller's query alone.
+
+    The `match_all` with boost 0 matches every product and adds nothing to its score.
+    """
+    every_product = {"bool": {"should": [query, {"match_all": {"boost": 0}}]}}
     fused = {**script, "params": {**script["params"], "lexical_weight": QUERY_WEIGHT}}
     return {
-        "rescore_query": {"script_score": {"query": found, "script": fused}},
+        "rescore_query": {"script_score": {"query": every_product, "script": fused}},
         "query_weight": QUERY_WEIGHT,
         "rescore_query_weight": 1.0,
         "score_mode": "max",

@@ -1,6 +1,6 @@
-"""What a search returns of `_source`: ANTHEM's objects stay out unless the caller names them.
+"""Decides which fields a search returns in `_source`: ANTHEM's fields are hidden unless the caller names them.
 
-The client fetches more than the caller asked for, the vectors and the texts it ranks by, and takes it away again.
+In client mode the client fetches vectors and texts that the caller did not request, and removes them again.
 """
 
 from __future__ import annotations
@@ -14,186 +14,185 @@ if TYPE_CHECKING:
 
     from anthem_core.opensearch.schema import VectorFields
 
-# Another model's object weighs by its vector; all of `anthem_*` could hide a field of the shop's own.
+# Vectors make up most of another model's object. The pattern `anthem_*` could hide fields that are not ours.
 _OTHER_MODEL_VECTORS = "anthem_*.vector"
-_KEYS_WITHOUT_SOURCE = (
-    "stored_fields",
-    "script_fields",
-)  # with these OpenSearch returns no source unless `_source` asks for it
+_KEYS_WITHOUT_SOURCE = ("stored_fields", "script_fields")  # with these OpenSearch returns `_source` only if requested
 
 _REMOVED = object()
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFilter:
-    """What a body asks of `_source`: whether it is returned, and by which patterns."""
+    """The `_source` setting of a body: whether the source is returned, and the patterns that filter it."""
 
     returned: bool
     includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, body: Mapping[str, Any]) -> SourceFilter:
-        """Read any of the forms: absent, flag, pattern, list, object."""
-        asked = body.get("_source")
-        if asked is None:
+    def from_body(cls, body: Mapping[str, Any]) -> SourceFilter:
+        """Read `_source` in any of its forms: missing, boolean, pattern, list or object."""
+        setting = body.get("_source")
+        if setting is None:
             return cls(not any(key in body for key in _KEYS_WITHOUT_SOURCE))
-        if isinstance(asked, bool):
-            return cls(asked)
-        if isinstance(asked, dict):
-            return cls(True, *(_patterns(_last(asked, key) or ()) for key in ("include", "exclude")))
-        return cls(True, _patterns(asked))
+        if isinstance(setting, bool):
+            return cls(setting)
+        if isinstance(setting, dict):
+            return cls(True, *(_to_patterns(_last_spelling(setting, key) or ()) for key in ("include", "exclude")))
+        return cls(True, _to_patterns(setting))
 
-    def names(self, fields: VectorFields) -> bool:
-        """Whether a pattern names the object literally, as `anthem`, `anthem.model` or `anthem*` do."""
-        return any(_own(pattern, fields) or pattern == f"{fields.name}*" for pattern in self.includes)
+    def names_object(self, fields: VectorFields) -> bool:
+        """Whether an include pattern names the model's object, as `anthem`, `anthem.model` or `anthem*` do."""
+        return any(_is_own(pattern, fields) or pattern == f"{fields.name}*" for pattern in self.includes)
 
-    def asks(self, path: str) -> bool:
-        """Whether a field named by a pattern is to be returned."""
+    def selects(self, path: str) -> bool:
+        """Whether an include pattern covers the field and no exclude pattern does."""
         return _any_covers(self.includes, path) and not _any_covers(self.excludes, path)
 
-    def brings(self, path: str) -> bool:
-        """Whether a field is returned."""
-        return self.returned and self.included(path) and not _any_covers(self.excludes, path)
+    def returns(self, path: str) -> bool:
+        """Whether OpenSearch returns the field."""
+        return self.returned and self.includes_path(path) and not _any_covers(self.excludes, path)
 
-    def included(self, path: str) -> bool:
-        """Whether no pattern is needed for a field, or one covers it."""
+    def includes_path(self, path: str) -> bool:
+        """Whether there are no include patterns, or one of them covers the field."""
         return not self.includes or _any_covers(self.includes, path)
 
-    def cuts(self, path: str) -> bool:
-        """Whether a pattern can exclude something beneath a field."""
-        return any(_reaches(pattern, f"{path}.") for pattern in self.excludes)
+    def may_exclude_below(self, path: str) -> bool:
+        """Whether an exclude pattern can match a field inside the object at `path`."""
+        return any(_can_match_prefix(pattern, f"{path}.") for pattern in self.excludes)
 
 
 def hide_vectors(body: Mapping[str, Any], fields: VectorFields) -> dict[str, Any]:
-    """Part of a body that keeps ANTHEM's objects out of the returned sources; empty where the body does so already."""
-    asked = SourceFilter.of(body)
-    exact = bool(asked.includes) and not any("*" in pattern for pattern in asked.includes)
-    if not asked.returned or asked.names(fields) or exact:
+    """`_source` setting that hides ANTHEM's objects; empty if the body returns none of them anyway."""
+    source = SourceFilter.from_body(body)
+    lists_exact_fields = bool(source.includes) and not any("*" in pattern for pattern in source.includes)
+    if not source.returned or source.names_object(fields) or lists_exact_fields:
         return {}
-    hidden = dict.fromkeys((*asked.excludes, "anthem", fields.name, _OTHER_MODEL_VECTORS))
-    return {"_source": _object(asked.includes, hidden)}
+    excludes = dict.fromkeys((*source.excludes, "anthem", fields.name, _OTHER_MODEL_VECTORS))
+    return {"_source": _source_object(source.includes, excludes)}
 
 
 def fetch_vectors(body: Mapping[str, Any], fields: VectorFields, texts: Sequence[str] = ()) -> dict[str, Any]:
-    """Part of a body that returns vector, model id and `texts` beside the sources the caller asked for."""
-    asked = SourceFilter.of(body)
-    wanted = (fields.vector, fields.model)
-    if not asked.returned:
-        return {"_source": [*wanted, *texts]}
-    unasked = [text for text in texts if not asked.included(text)]
-    includes = (*asked.includes, *wanted, *unasked) if asked.includes else ()
-    excludes = _foreign(asked, fields, texts)
-    return {"_source": _object(includes, [*excludes, *_others(fields)])}
+    """`_source` setting that returns vector, model id and `texts` in addition to what the caller requested."""
+    source = SourceFilter.from_body(body)
+    required = (fields.vector, fields.model)
+    if not source.returned:
+        return {"_source": [*required, *texts]}
+    missing_texts = [text for text in texts if not source.includes_path(text)]
+    includes = (*source.includes, *required, *missing_texts) if source.includes else ()
+    excludes = _foreign_excludes(source, fields, texts)
+    return {"_source": _source_object(includes, [*excludes, *_other_model_patterns(fields)])}
 
 
 def fetchable_texts(body: Mapping[str, Any], fields: VectorFields, texts: Sequence[str]) -> Sequence[str]:
-    """The fields of the text where all can be fetched; none where the caller excludes one by a wider pattern."""
-    excludes = _foreign(SourceFilter.of(body), fields, texts)
+    """All text fields if all of them can be fetched; none if the caller excludes one of them with a wider pattern."""
+    excludes = _foreign_excludes(SourceFilter.from_body(body), fields, texts)
     return () if any(_any_covers(excludes, text) for text in texts) else texts
 
 
 def restore_source(
     hit: Mapping[str, Any], body: Mapping[str, Any], fields: VectorFields, texts: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A hit that was fetched with its vector and `texts`, with the source the caller asked for."""
-    asked = SourceFilter.of(body)
-    rest = {key: value for key, value in hit.items() if key != "_source"}
-    if not asked.returned or "_source" not in hit:
-        return rest
-    source = {key: value for key, value in hit["_source"].items() if not _own(key, fields)}
-    if not all(asked.brings(text) for text in texts):
-        source = filter_source(source, asked)
-    stored = read_vector_object(hit["_source"], fields)
-    if asked.names(fields):
-        kept = {key: value for key, value in stored.items() if asked.asks(f"{fields.name}.{key}")}
-        source |= {fields.name: kept} if kept else {}
-    return {**rest, "_source": source}
+    """A hit that was fetched with its vector and `texts`, reduced to the source that the caller's body requests."""
+    requested = SourceFilter.from_body(body)
+    restored = {key: value for key, value in hit.items() if key != "_source"}
+    if not requested.returned or "_source" not in hit:
+        return restored
+    source = {key: value for key, value in hit["_source"].items() if not _is_own(key, fields)}
+    if not all(requested.returns(text) for text in texts):
+        source = filter_source(source, requested)
+    if requested.names_object(fields):
+        stored = read_vector_object(hit["_source"], fields)
+        visible = {key: value for key, value in stored.items() if requested.selects(f"{fields.name}.{key}")}
+        source |= {fields.name: visible} if visible else {}
+    return {**restored, "_source": source}
 
 
 def read_vector_object(source: Mapping[str, Any], fields: VectorFields) -> dict[str, Any]:
-    """What a source holds of the object, which OpenSearch takes nested, as a list of objects, or with dotted names."""
+    """The model's object in a source. OpenSearch accepts it nested, as a list of objects, or with dotted names."""
     nested = source.get(fields.name)
-    parts = nested if isinstance(nested, list) else [nested]
-    whole = {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
-    dotted = {key: value for key, value in source.items() if key.startswith(f"{fields.name}.")}
-    return whole | {key.removeprefix(f"{fields.name}."): value for key, value in dotted.items()}
+    objects = nested if isinstance(nested, list) else [nested]
+    merged = {key: value for item in objects if isinstance(item, dict) for key, value in item.items()}
+    prefix = f"{fields.name}."
+    dotted = {key.removeprefix(prefix): value for key, value in source.items() if key.startswith(prefix)}
+    return merged | dotted
 
 
-def filter_source(source: Mapping[str, Any], asked: SourceFilter) -> dict[str, Any]:
-    """Source as OpenSearch filters it: a pattern covers a field and all beneath it, what becomes empty is left out."""
-    return dict(_kept(source, asked, ""))
+def filter_source(source: Mapping[str, Any], requested: SourceFilter) -> dict[str, Any]:
+    """Filter a source as OpenSearch does: a pattern covers a field and all fields inside it; empty objects go."""
+    return dict(_filter_object(source, requested, ""))
 
 
-def _kept(source: Mapping[str, Any], asked: SourceFilter, above: str) -> Iterator[tuple[str, Any]]:
+def excludes_vectors(body: Mapping[str, Any], fields: VectorFields) -> bool:
+    """Whether a wildcard in the caller's exclude patterns also hides the vectors from the client."""
+    excludes = _foreign_excludes(SourceFilter.from_body(body), fields)
+    return _any_covers(excludes, fields.vector) or _any_covers(excludes, fields.model)
+
+
+def _filter_object(source: Mapping[str, Any], requested: SourceFilter, prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in source.items():
-        path = f"{above}{key}"
-        if _any_covers(asked.excludes, path):
+        path = f"{prefix}{key}"
+        if _any_covers(requested.excludes, path):
             continue
-        included = asked.included(path)
-        if included and not asked.cuts(path):
+        included = requested.includes_path(path)
+        if included and not requested.may_exclude_below(path):
             yield key, value
         elif isinstance(value, dict):
-            below = dict(_kept(value, asked, f"{path}."))
+            below = dict(_filter_object(value, requested, f"{path}."))
             if below or included:
                 yield key, below
         elif isinstance(value, list):
-            if items := _kept_items(value, asked, path):
+            if items := _filter_list(value, requested, path):
                 yield key, items
         elif included:
             yield key, value
 
 
-def _kept_items(items: Iterable[Any], asked: SourceFilter, path: str) -> list[Any]:
-    below = [_kept_item(item, asked, path) for item in items]
-    return [item for item in below if item is not _REMOVED]
+def _filter_list(items: Iterable[Any], requested: SourceFilter, path: str) -> list[Any]:
+    filtered = [_filter_item(item, requested, path) for item in items]
+    return [item for item in filtered if item is not _REMOVED]
 
 
-def _kept_item(item: object, asked: SourceFilter, path: str) -> object:
+def _filter_item(item: object, requested: SourceFilter, path: str) -> object:
     if isinstance(item, dict):
-        return dict(_kept(item, asked, f"{path}.")) or _REMOVED
+        return dict(_filter_object(item, requested, f"{path}.")) or _REMOVED
     if isinstance(item, list):
-        return _kept_items(item, asked, path) or _REMOVED
-    return item if asked.included(path) else _REMOVED
+        return _filter_list(item, requested, path) or _REMOVED
+    return item if requested.includes_path(path) else _REMOVED
 
 
-def excludes_vectors(body: Mapping[str, Any], fields: VectorFields) -> bool:
-    """Whether a wildcard the caller excludes by hides the vectors from the client as well."""
-    foreign = _foreign(SourceFilter.of(body), fields)
-    return _any_covers(foreign, fields.vector) or _any_covers(foreign, fields.model)
+def _foreign_excludes(source: SourceFilter, fields: VectorFields, texts: Sequence[str] = ()) -> list[str]:
+    """Exclude patterns that name neither one of the model's fields nor one of the texts."""
+    return [pattern for pattern in source.excludes if not _is_own(pattern, fields) and pattern not in texts]
 
 
-def _foreign(asked: SourceFilter, fields: VectorFields, texts: Sequence[str] = ()) -> list[str]:
-    """Patterns to exclude by that name neither ANTHEM's fields nor one of the texts."""
-    return [pattern for pattern in asked.excludes if not _own(pattern, fields) and pattern not in texts]
-
-
-def _reaches(pattern: str, beginning: str) -> bool:
-    """Whether a pattern matches some path with this beginning."""
+def _can_match_prefix(pattern: str, prefix: str) -> bool:
+    """Whether a pattern matches some path that starts with `prefix`."""
     head, star, _ = pattern.partition("*")
-    return head.startswith(beginning) or (bool(star) and beginning.startswith(head))
+    return head.startswith(prefix) or (bool(star) and prefix.startswith(head))
 
 
-def _last(asked: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 (as the caller wrote it)
-    """Value of a key that has two spellings; where a body has both, OpenSearch goes by the last."""
-    found = [value for name, value in asked.items() if name in (key, f"{key}s")]
-    return found[-1] if found else None
+def _last_spelling(setting: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 (as the caller wrote it)
+    """Value of a key that has two spellings, `include` and `includes`; OpenSearch uses the last one in a body."""
+    values = [value for name, value in setting.items() if name in (key, f"{key}s")]
+    return values[-1] if values else None
 
 
-def _patterns(value: str | Iterable[str]) -> tuple[str, ...]:
+def _to_patterns(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _object(includes: Iterable[str], excludes: Iterable[str]) -> dict[str, list[str]]:
-    parts = {"includes": list(includes), "excludes": list(excludes)}
-    return {key: value for key, value in parts.items() if value}
+def _source_object(includes: Iterable[str], excludes: Iterable[str]) -> dict[str, list[str]]:
+    patterns = {"includes": list(includes), "excludes": list(excludes)}
+    return {key: value for key, value in patterns.items() if value}
 
 
-def _others(fields: VectorFields) -> list[str]:
+def _other_model_patterns(fields: VectorFields) -> list[str]:
+    """Exclude patterns of the other models' objects that leave this model's vector visible."""
     return [pattern for pattern in ("anthem", _OTHER_MODEL_VECTORS) if not _any_covers([pattern], fields.vector)]
 
 
-def _own(pattern: str, fields: VectorFields) -> bool:
+def _is_own(pattern: str, fields: VectorFields) -> bool:
     return pattern == fields.name or pattern.startswith(f"{fields.name}.")
 
 

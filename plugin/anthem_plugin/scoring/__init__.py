@@ -1,1 +1,1 @@
-"""Scores of products: the Painless script and its numpy twin, with the parameters they share."""
+"""Scores of products, given the query: the Painless script, its numpy twin and the parameters they share."""

@@ -1,4 +1,4 @@
-"""Documents scored for a query without any index: titles by attention and containment, stored vectors as they are."""
+"""Scores documents for a query without an index: titles by attention and containment, vectors by containment."""
 
 from __future__ import annotations
 
@@ -20,53 +20,54 @@ if TYPE_CHECKING:
     from anthem_core.geometry.lorentz import Array
     from anthem_core.geometry.regions import EncodedQuery
 
-# OpenSearch gives a vector as "0.1 0.2" from 3.6 on, as "[0.1, 0.2]" before.
+# OpenSearch formats a vector as "0.1 0.2" since 3.6, and as "[0.1, 0.2]" before.
 _VECTOR_TEXT = re.compile(r"\s*\[?[\s\d.,eE+-]+\]?\s*")
 
 
 class DocumentScorer:
-    """Scores documents for a query with a bundle; safe to share between threads.
+    """Scores documents for a query; safe to share between threads.
 
-    `query` encodes query texts where a cache stands before the encoder.
+    `encode_query` replaces the encoder's own method, for example with a cached one.
 
-    Raises BundleError when the encoder's bundle has no fusion weights, or its attention graph cannot be used.
+    Raises BundleError if the bundle has no fusion weights or its attention graph cannot be used.
     """
 
-    def __init__(self, encoder: Encoder, query: Callable[[str], EncodedQuery | None] | None = None) -> None:
+    def __init__(self, encoder: Encoder, encode_query: Callable[[str], EncodedQuery | None] | None = None) -> None:
         self._encoder = encoder
-        self._query = query or encoder.query
-        self._scoring = ScoringParams.of(encoder.bundle)
-        self._attention = AttentionScorer(encoder.bundle) if self._scoring.attentive else None
-        self.scores("warm up", ["warm up"])  # a graph is read when it is first used
+        self._encode_query = encode_query or encoder.encode_query
+        self._scoring = ScoringParams.from_bundle(encoder.bundle)
+        self._attention = AttentionScorer(encoder.bundle) if self._scoring.attention_fusion else None
+        self.score("warm up", ["warm up"])  # loads the graphs, which are read at their first use
 
-    def scores(self, query: str, documents: Sequence[str]) -> Array:
-        """Score of each document, `σ(b + w_l/2 − w_c·d + w_a·a)`, in [0, 1]; `(N,)`.
+    def score(self, query: str, documents: Sequence[str]) -> Array:
+        """Score each document in [0, 1], `σ(b + w_l/2 − w_c·d + w_a·a)`; `(N,)`.
 
-        Without a lexical score each counts as half saturated, which changes no order. A document that is a vector in
-        text is a stored point; one without letters or digits has the median of each signal, and so has every document
-        of such a query.
+        Documents have no lexical score, so each counts as half saturated, which does not affect the order. A document
+        that is a vector in text form is scored as a stored point. A document without letters or digits gets the median
+        of every signal, and so does every document if the query has none.
         """
-        region, scoring = self._query(query), self._scoring
-        # The bundle alone chooses the weights: no document's score may depend on what else was given.
-        fusion, distance, attention = scoring.attentive or scoring.fusion, np.full(len(documents), np.nan), None
+        region, scoring = self._encode_query(query), self._scoring
+        # Only the bundle decides which weights apply: a document's score must not depend on the other documents.
+        fusion, distance, attention = scoring.attention_fusion or scoring.fusion, np.full(len(documents), np.nan), None
         if region is not None:
-            points = [parse_vector(document, scoring.dimension) for document in documents]
-            titles = ["" if stored is not None else text for stored, text in zip(points, documents, strict=True)]
-            distance = point_distances(self._placed(points, titles), region, scoring)
+            vectors = [parse_vector(document, scoring.dimension) for document in documents]
+            titles = ["" if vector is not None else text for vector, text in zip(vectors, documents, strict=True)]
+            distance = point_distances(self._add_title_points(vectors, titles), region, scoring)
             attention = score_attention(self._attention, query, titles) if self._attention else None
         return fuse(np.full(len(documents), fusion.half_saturation), distance, fusion, attention)
 
-    def _placed(self, points: Sequence[Array | None], titles: Sequence[str]) -> list[Array | None]:
-        """Every point there is: those stored, and those of titles that say something."""
-        placed, vocabulary = list(points), self._encoder.bundle.vocabulary
-        said = [number for number, title in enumerate(titles) if vocabulary.title_ids(title)]
-        for number, point in zip(said, self._encoder.products([titles[n] for n in said]), strict=True):
-            placed[number] = lift_point(point)
-        return placed
+    def _add_title_points(self, vectors: Sequence[Array | None], titles: Sequence[str]) -> list[Array | None]:
+        """Points of all documents: the given vectors, and the encoded titles that have words."""
+        points, vocabulary = list(vectors), self._encoder.bundle.vocabulary
+        encodable = [number for number, title in enumerate(titles) if vocabulary.title_ids(title)]
+        encoded = self._encoder.encode_products([titles[number] for number in encodable])
+        for number, point in zip(encodable, encoded, strict=True):
+            points[number] = lift_point(point)
+        return points
 
 
 def parse_vector(text: str, dimension: int) -> Array | None:
-    """Point `(D+1,)` that a text spells out as D+1 finite numbers, with or without brackets; None for any other."""
+    """Point `(D+1,)` written as D+1 finite numbers, with or without brackets; None for any other text."""
     if not _VECTOR_TEXT.fullmatch(text):
         return None
     try:
@@ -74,5 +75,7 @@ def parse_vector(text: str, dimension: int) -> Array | None:
     except ValueError:
         return None
     largest = np.finfo(np.float32).max
-    fits = len(numbers) == dimension + 1 and all(math.isfinite(value) and abs(value) <= largest for value in numbers)
-    return lift_point(np.array(numbers, np.float32)) if fits else None
+    is_point = len(numbers) == dimension + 1 and all(
+        math.isfinite(number) and abs(number) <= largest for number in numbers
+    )
+    return lift_point(np.array(numbers, np.float32)) if is_point else None

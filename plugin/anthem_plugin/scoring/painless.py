@@ -1,6 +1,8 @@
-"""The containment formula and its fusion as a stored Painless script; a twin of `anthem_core`'s containment and fusion.
+"""The stored Painless script that scores and filters products in the cluster.
 
-Variables are typed and numbers are cast: the same script with `def` was four to eight times slower.
+It computes the containment formula of `anthem_core.geometry` and the fusion of `anthem_core.fusion`; tests hold both
+implementations equal. Its variables are typed and numbers are cast, because the same script with `def` was four to
+eight times slower.
 """
 
 from __future__ import annotations
@@ -20,26 +22,28 @@ if TYPE_CHECKING:
 
 SCRIPT_ID_PREFIX = "anthem-containment-"
 SCRIPT_CONTEXT = "score"
-MAX_HYPERBOLOIDS = 8  # hyperboloids that one script takes
+MAX_HYPERBOLOIDS = 8  # in one call of the script
 
-# `seen` gives |z|, which is all that containment asks for. log1p keeps arcsinh exact near zero; Painless has no asinh.
-_FUNCTIONS_SOURCE = """\
+CONTAINMENT_SOURCE = """\
 double at(List list, int i) { return ((Number) list.get(i)).doubleValue(); }
 
-double named(Map params, String name) { return ((Number) params.get(name)).doubleValue(); }
+double number(Map params, String name) { return ((Number) params.get(name)).doubleValue(); }
 
-float[] point(Map doc, Map params) {
-  def field = params.get('vector'); def model = params.get('model_field');
-  if (!doc.containsKey(field) || !doc.containsKey(model)) return null;
-  if (doc.get(field).size() == 0 || doc.get(model).size() == 0) return null;
-  if (!params.get('model').equals(doc.get(model).value)) return null;
+// Vector of a product, or null if it has none of this model and dimension.
+float[] storedVector(Map doc, Map params) {
+  def field = params.get('vector'); def modelField = params.get('model_field');
+  if (!doc.containsKey(field) || !doc.containsKey(modelField)) return null;
+  if (doc.get(field).size() == 0 || doc.get(modelField).size() == 0) return null;
+  if (!params.get('model').equals(doc.get(modelField).value)) return null;
   def value = doc.get(field).value;
   if (!(value instanceof float[])) return null;
   float[] x = (float[]) value;
   return x.length == ((List) ((List) params.get('centres')).get(0)).size() ? x : null;
 }
 
-double[] seen(float[] x, List centre) {
+// |z|, the absolute coordinates of a product as seen from a centre. Containment needs no signs.
+// Painless has no asinh, and log1p keeps it exact near zero.
+double[] absoluteLogmap(float[] x, List centre) {
   int n = x.length;
   double x0 = 1.0;
   double dot = 0.0;
@@ -56,173 +60,161 @@ double[] seen(float[] x, List centre) {
   return z;
 }
 
-double distance(double[] z, List limit, double gamma) {
+double hyperboloidDistance(double[] z, List limits, double gamma) {
   double outside = 0.0;
   double inside = 0.0;
   for (int i = 0; i < z.length; ++i) {
-    double l = at(limit, i);
-    double beyond = Math.max(z[i] - l, 0.0);
-    double within = Math.min(z[i], l);
-    outside += beyond * beyond;
+    double limit = at(limits, i);
+    double overshoot = Math.max(z[i] - limit, 0.0);
+    double within = Math.min(z[i], limit);
+    outside += overshoot * overshoot;
     inside += within * within;
   }
   return Math.sqrt(outside) + gamma * Math.sqrt(inside);
 }
 
-// Without `counts` and `alternatives` all hyperboloids are of one query.
-List counts(Map params) {
-  List found = (List) params.get('counts');
-  return found == null ? [((List) params.get('centres')).size()] : found;
+// Number of hyperboloids of each query. Without `counts` there is one query, which has all of them.
+List hyperboloidCounts(Map params) {
+  List counts = (List) params.get('counts');
+  return counts == null ? [((List) params.get('centres')).size()] : counts;
 }
 
-double joined(double[] leaves, List alternatives) {
-  if (alternatives == null) return leaves[0];
-  double least = Double.MAX_VALUE;
+// Value of a region from the values of its queries: the minimum over the alternatives of their maxima.
+double combine(double[] values, List alternatives) {
+  if (alternatives == null) return values[0];
+  double minimum = Double.MAX_VALUE;
   for (int a = 0; a < alternatives.size(); ++a) {
-    List both = (List) alternatives.get(a);
-    double most = -Double.MAX_VALUE;
-    for (int i = 0; i < both.size(); ++i) { most = Math.max(most, leaves[((Number) both.get(i)).intValue()]); }
-    least = Math.min(least, most);
+    List queries = (List) alternatives.get(a);
+    double maximum = -Double.MAX_VALUE;
+    for (int i = 0; i < queries.size(); ++i) {
+      maximum = Math.max(maximum, values[((Number) queries.get(i)).intValue()]);
+    }
+    minimum = Math.min(minimum, maximum);
   }
-  return least;
+  return minimum;
 }
 
-double queryDistance(float[] x, Map params) {
+double regionDistance(float[] x, Map params) {
   if (x == null) return Double.NaN;
   List centres = (List) params.get('centres');
   List limits = (List) params.get('limits');
   List weights = (List) params.get('weights');
-  double gamma = named(params, 'gamma');
-  List counts = counts(params);
-  double[] each = new double[centres.size()];
-  double[] leaves = new double[counts.size()];
+  double gamma = number(params, 'gamma');
+  List counts = hyperboloidCounts(params);
+  double[] distances = new double[centres.size()];
+  double[] values = new double[counts.size()];
   int first = 0;
-  for (int q = 0; q < leaves.length; ++q) {
-    int last = first + ((Number) counts.get(q)).intValue();
+  for (int q = 0; q < values.length; ++q) {
+    int end = first + ((Number) counts.get(q)).intValue();
     double nearest = Double.MAX_VALUE;
-    for (int k = first; k < last; ++k) {
-      each[k] = distance(seen(x, (List) centres.get(k)), (List) limits.get(k), gamma);
-      nearest = Math.min(nearest, each[k]);
+    for (int k = first; k < end; ++k) {
+      distances[k] = hyperboloidDistance(absoluteLogmap(x, (List) centres.get(k)), (List) limits.get(k), gamma);
+      nearest = Math.min(nearest, distances[k]);
     }
     double sum = 0.0;
-    for (int k = first; k < last; ++k) { sum += at(weights, k) * Math.exp(nearest - each[k]); }
-    leaves[q] = nearest - Math.log(sum);
-    first = last;
+    for (int k = first; k < end; ++k) { sum += at(weights, k) * Math.exp(nearest - distances[k]); }
+    values[q] = nearest - Math.log(sum);
+    first = end;
   }
-  return joined(leaves, (List) params.get('alternatives'));
+  return combine(values, (List) params.get('alternatives'));
 }
 
-double excess(float[] x, Map params) {
+double regionExcess(float[] x, Map params) {
   List centres = (List) params.get('centres');
-  List counts = counts(params);
-  double[] leaves = new double[counts.size()];
+  List counts = hyperboloidCounts(params);
+  double[] values = new double[counts.size()];
   int k = 0;
-  for (int q = 0; q < leaves.length; ++q) {
-    double least = Double.MAX_VALUE;
-    for (int last = k + ((Number) counts.get(q)).intValue(); k < last; ++k) {
-      double[] z = seen(x, (List) centres.get(k));
-      List limit = (List) ((List) params.get('limits')).get(k);
-      double worst = -Double.MAX_VALUE;
-      for (int i = 0; i < z.length; ++i) { worst = Math.max(worst, z[i] - at(limit, i)); }
-      least = Math.min(least, worst);
+  for (int q = 0; q < values.length; ++q) {
+    double smallest = Double.MAX_VALUE;
+    for (int end = k + ((Number) counts.get(q)).intValue(); k < end; ++k) {
+      double[] z = absoluteLogmap(x, (List) centres.get(k));
+      List limits = (List) ((List) params.get('limits')).get(k);
+      double largest = -Double.MAX_VALUE;
+      for (int i = 0; i < z.length; ++i) { largest = Math.max(largest, z[i] - at(limits, i)); }
+      smallest = Math.min(smallest, largest);
     }
-    leaves[q] = least;
+    values[q] = smallest;
   }
-  return joined(leaves, (List) params.get('alternatives'));
+  return combine(values, (List) params.get('alternatives'));
 }
 """
 
 _SCORE_SOURCE = """\
 
-float[] x = point(doc, params);
+float[] x = storedVector(doc, params);
 if (params.get('slack') != null) {
-  if (x == null) return named(params, 'unknown');
-  return excess(x, params) <= named(params, 'slack') ? 1.0 : 0.0;
+  if (x == null) return number(params, 'unknown');
+  return regionExcess(x, params) <= number(params, 'slack') ? 1.0 : 0.0;
 }
-double d = queryDistance(x, params);
-if (Double.isNaN(d)) d = named(params, 'median_distance');
-double s = _score;
-double saturated = s / (s + named(params, 'half_saturation'));
-double logit = named(params, 'bias') + named(params, 'lexical') * saturated - named(params, 'containment') * d;
+double distance = regionDistance(x, params);
+if (Double.isNaN(distance)) distance = number(params, 'median_distance');
+double lexical = _score;
+double saturated = lexical / (lexical + number(params, 'half_saturation'));
+double logit = number(params, 'bias') + number(params, 'lexical') * saturated
+  - number(params, 'containment') * distance;
 double fused = 1.0 / (1.0 + Math.exp(-logit));
-double least = params.get('lexical_weight') == null ? 0.0 : named(params, 'lexical_weight') * s;
-return fused >= 0.0 ? 1.0 + fused + least : 1.0 + least;
-"""
-
-_EXPLAIN_SOURCE = """\
-
-float[] x = point(doc, params);
-if (x == null) return [];
-return [queryDistance(x, params), excess(x, params)];
+double tiebreak = params.get('lexical_weight') == null ? 0.0 : number(params, 'lexical_weight') * lexical;
+return fused >= 0.0 ? 1.0 + fused + tiebreak : 1.0 + tiebreak;
 """
 
 
 def script_source() -> str:
-    """Source of the score script: `1 + σ(b + w_l·s/(s+h) − w_c·d)`, never below 1 and never NaN.
+    """Source of the stored script, `1 + σ(b + w_l·s/(s+h) − w_c·d)`, never below 1 and never NaN.
 
-    A product without a vector of this model and dimension gets the median distance. With a `slack` among the
-    parameters it tells instead whether every `|z_i| ≤ l_i + slack`, 1 or 0, and `unknown` for such a product.
+    A product without a vector of this model and dimension gets the median distance. If the parameters contain `slack`,
+    the script returns 1 for a product with every `|z_i| ≤ l_i + slack`, 0 for others, and `unknown` without a vector.
     """
-    return _FUNCTIONS_SOURCE + _SCORE_SOURCE
+    return CONTAINMENT_SOURCE + _SCORE_SOURCE
 
 
 def script_id() -> str:
-    """Id of the stored script, versioned by its source: two versions live side by side while a release rolls out."""
+    """Id of the stored script. It contains a hash of the source, so two versions can coexist during an upgrade."""
     return SCRIPT_ID_PREFIX + hashlib.sha256(script_source().encode()).hexdigest()[:8]
 
 
 def build_put_script_body() -> dict[str, Any]:
-    """Body of `PUT _scripts/<script_id()>/score`."""
+    """Build the body of `PUT _scripts/<script_id()>/score`."""
     return {"script": {"lang": "painless", "source": script_source()}}
 
 
-def script_params(query: Region, scoring: ScoringParams) -> dict[str, Any]:
-    """Parameters of the scripts for one query: hyperboloids, γ, fusion weights, field names, model id."""
-    leaves = to_float64(query).leaves()
+def script_params(region: Region, scoring: ScoringParams) -> dict[str, Any]:
+    """Parameters of the script for one region: hyperboloids, γ, fusion weights, field names and model id."""
+    queries = to_float64(region).queries()
     return {
         "vector": scoring.fields.vector,
         "model_field": scoring.fields.model,
-        "model": scoring.model,
-        "centres": np.concatenate([leaf.centres for leaf in leaves]).tolist(),
-        "limits": np.concatenate([leaf.limits for leaf in leaves]).tolist(),
-        "weights": np.concatenate([leaf.weights for leaf in leaves]).tolist(),
+        "model": scoring.model_id,
+        "centres": np.concatenate([query.centres for query in queries]).tolist(),
+        "limits": np.concatenate([query.limits for query in queries]).tolist(),
+        "weights": np.concatenate([query.weights for query in queries]).tolist(),
         "gamma": scoring.gamma,
         **scoring.fusion.to_dict(),
-        **(_join_params(query, leaves) if len(leaves) > 1 else {}),
+        **(_region_params(region, queries) if len(queries) > 1 else {}),
     }
 
 
-def _join_params(query: Region, leaves: Sequence[EncodedQuery]) -> dict[str, Any]:
-    """Which hyperboloids are whose, and how the queries are joined: the least over alternatives of the most of each."""
-    counts = [len(leaf.weights) for leaf in leaves]
-    return {"counts": counts, "alternatives": [list(one) for one in query.alternatives()]}
+def _region_params(region: Region, queries: Sequence[EncodedQuery]) -> dict[str, Any]:
+    """Number of hyperboloids of each query, and how the queries combine: the minimum over alternatives of maxima."""
+    counts = [len(query.weights) for query in queries]
+    return {"counts": counts, "alternatives": [list(alternative) for alternative in region.alternatives()]}
 
 
 def hyperboloid_limit_reason(region: Region) -> str | None:
-    """Why the script does not take a region, or None where it does."""
-    count = sum(len(leaf.weights) for leaf in to_float64(region).leaves())
-    return (
-        f"the query has {count} hyperboloids and the script takes {MAX_HYPERBOLOIDS}"
-        if count > MAX_HYPERBOLOIDS
-        else None
-    )
+    """Why a region has too many hyperboloids for the script, or None if it does not."""
+    count = sum(len(query.weights) for query in to_float64(region).queries())
+    if count <= MAX_HYPERBOLOIDS:
+        return None
+    return f"the query has {count} hyperboloids, but the script takes at most {MAX_HYPERBOLOIDS}"
 
 
-def build_score_script(query: Region, scoring: ScoringParams) -> dict[str, Any]:
-    """The stored script with the parameters of one query, for a `script_score`."""
-    return {"id": script_id(), "params": script_params(query, scoring)}
+def build_score_script(region: Region, scoring: ScoringParams) -> dict[str, Any]:
+    """Build the reference to the stored script for a `script_score` that scores one region."""
+    return {"id": script_id(), "params": script_params(region, scoring)}
 
 
-def build_filter_script(query: Region, scoring: ScoringParams, how: Filter | None = None) -> dict[str, Any]:
-    """The stored script with the parameters of a filter: 1 for a product within limits and slack, 0 for one outside."""
-    how = how or Filter()
-    slack = scoring.slack if how.slack is None else how.slack
-    return {
-        "id": script_id(),
-        "params": {**script_params(query, scoring), "slack": slack, "unknown": float(how.unknown)},
-    }
-
-
-def build_explain_script(query: Region, scoring: ScoringParams) -> dict[str, Any]:
-    """Script for `script_fields` that returns `[distance, excess]` of a product, or `[]` for one without a vector."""
-    return {"lang": "painless", "source": _FUNCTIONS_SOURCE + _EXPLAIN_SOURCE, "params": script_params(query, scoring)}
+def build_filter_script(region: Region, scoring: ScoringParams, options: Filter | None = None) -> dict[str, Any]:
+    """Build the reference to the stored script for a filter: 1 within limits and slack, 0 outside."""
+    options = options or Filter()
+    slack = scoring.slack if options.slack is None else options.slack
+    params = {**script_params(region, scoring), "slack": slack, "unknown": float(options.unknown)}
+    return {"id": script_id(), "params": params}

@@ -1,4 +1,4 @@
-"""What both places that score a window, the script in the cluster and numpy in the client, compute from."""
+"""The constants from which the script in the cluster and numpy in the client compute the same scores."""
 
 from __future__ import annotations
 
@@ -19,52 +19,59 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoringParams:
-    """A model's constants known before a search: its id, its dimension D, γ, slack, fusion and fields.
+    """A model's constants that do not depend on the query.
 
-    `attentive` is the fusion with attention; None for a bundle that knows no attention.
+    `dimension` is D; points have D+1 coordinates. `fusion` weights the lexical score and containment;
+    `attention_fusion` also weights attention, and is None for a bundle without attention.
     """
 
-    model: str
+    model_id: str
     dimension: int
     gamma: float
     slack: float
     fusion: FusionWeights
     fields: VectorFields = field(default_factory=VectorFields)
-    attentive: FusionWeights | None = None
+    attention_fusion: FusionWeights | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle, fields: VectorFields | None = None) -> ScoringParams:
-        """Constants of a bundle.
+    def from_bundle(cls, bundle: Bundle, fields: VectorFields | None = None) -> ScoringParams:
+        """Read the constants of a bundle.
 
         Raises:
-            BundleError: The bundle has no weights for lexical + containment.
+            BundleError: The bundle has no weights for lexical score and containment.
         """
         fusion = bundle.fusion.get(LEXICAL_CONTAINMENT)
         if fusion is None:
             raise BundleError(
-                f"{bundle.path} has fusion weights for {sorted(bundle.fusion)}; '{LEXICAL_CONTAINMENT}' was wanted. "
-                "Export again with this version."
+                f"{bundle.path} has fusion weights for {sorted(bundle.fusion)}, but not for '{LEXICAL_CONTAINMENT}'. "
+                "Export the bundle again with this version."
             )
-        attentive = bundle.fusion.get(ALL_SIGNALS) if bundle.attends else None
+        attention_fusion = bundle.fusion.get(ALL_SIGNALS) if bundle.has_attention else None
         return cls(
-            bundle.model, bundle.dimension, bundle.gamma, bundle.slack, fusion, fields or VectorFields(), attentive
+            bundle.model_id,
+            bundle.dimension,
+            bundle.gamma,
+            bundle.slack,
+            fusion,
+            fields or VectorFields(),
+            attention_fusion,
         )
 
 
 def to_float64(region: Region) -> Region:
-    """Region in float64: of every query, centres lifted back onto the sheet, hyperboloids without weight left out.
+    """Convert every query of a region to float64, lift its centres onto the hyperboloid, drop zero-weight hyperboloids.
 
-    float32 keeps a centre off the sheet by 1e-7; from these numbers Painless and numpy compute the same.
+    A float32 centre is off the hyperboloid by about 1e-7. From the float64 numbers Painless and numpy compute the same.
     """
-    return region.each(_query_to_float64)
+    return region.map_queries(_query_to_float64)
 
 
 def _query_to_float64(query: EncodedQuery) -> EncodedQuery:
-    kept = query.weights > 0
+    weighted = query.weights > 0
     return EncodedQuery(
-        centres=lift(query.centres[kept, 1:].astype(np.float64)),
-        limits=query.limits[kept].astype(np.float64),
-        weights=query.weights[kept].astype(np.float64),
+        centres=lift(query.centres[weighted, 1:].astype(np.float64)),
+        limits=query.limits[weighted].astype(np.float64),
+        weights=query.weights[weighted].astype(np.float64),
         entities=query.entities,
         intersections=query.intersections,
     )

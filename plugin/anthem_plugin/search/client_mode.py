@@ -1,7 +1,8 @@
-"""The part of a course that reranks in this process: the whole window is fetched, scored and cut to the page."""
+"""Searches that this process ranks: the whole window is fetched, scored with numpy and cut to the page."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,68 +31,74 @@ if TYPE_CHECKING:
     from anthem_plugin.search.request import EncodedRequest, Response, SearchRequest, Signal, Steps
     from anthem_plugin.search.response import Hit
 
-_STEP = 16  # titles that attention sees between two looks at the budget
+_TITLES_PER_BUDGET_CHECK = 16
 
 
-class ClientMode:
-    """Reranks by all signals there are: what scores hits, and the fields of their texts."""
+def rank_in_client(
+    request: SearchRequest, encoded: EncodedRequest, attention: AttentionScorer | None
+) -> Steps[RankedResponse]:
+    """Steps of a search that is ranked by every signal that its hits have; without `attention`, by the other two.
 
-    def __init__(self, scoring: ScoringParams, attention: AttentionScorer | None, text_fields: Sequence[str]) -> None:
-        self.attention = attention
-        self._scoring = scoring
-        self._text_fields = tuple(text_fields)
+    Raises:
+        RerankSkipped: There is nothing to rank by, or the body does not allow it.
+    """
+    if "filter_path" in request.options:
+        raise RerankSkipped("`filter_path` may remove what the client ranks by")
+    fields = encoded.profile.scoring.fields
+    texts = fetchable_texts(request.body, fields, encoded.profile.text_fields) if attention else ()
+    body = rewritten_body(build_window_body(request.body, window=request.window, fields=fields, texts=texts))
+    response = yield from check_shards(request, (yield request.search_step(body, RERANK_TIME_SHARE)))
+    ranked: RankedResponse = yield ComputeStep(partial(_rank_window, request, encoded, response, texts, attention))
+    return ranked
 
-    def ranked(self, request: SearchRequest, asked: EncodedRequest) -> Steps[RankedResponse]:
-        """Course of a search that is reranked here."""
-        if "filter_path" in request.options:
-            raise RerankSkipped("`filter_path` may keep from the client what it ranks by")
-        fields = self._scoring.fields
-        texts = fetchable_texts(request.body, fields, self._text_fields) if self.attention else ()
-        wide = rewritten_body(build_window_body(request.body, window=request.window, fields=fields, texts=texts))
-        response = yield from check_shards(request, (yield request.search(wide, RERANK_TIME_SHARE)))
-        ranked: RankedResponse = yield ComputeStep(lambda: self._scored(request, asked, response, texts))
-        return ranked
 
-    def _scored(
-        self, request: SearchRequest, asked: EncodedRequest, response: Response, texts: Sequence[str]
-    ) -> RankedResponse:
-        hits, window = response["hits"]["hits"], request.window
-        lexical = narrow_to_page(response, request.body, hits, self._scoring, texts)
-        if not lexical["hits"]["hits"]:
-            raise RerankSkipped(NO_HITS_REASON, lexical)
-        attention = self._attended(asked, hits[:window], texts)
-        signals = informative_signals(hits[:window], self._scoring, attention)
-        if signals == ["lexical"]:
-            raise RerankSkipped(str(asked.budget) if asked.budget.over else no_vectors_reason(request.index), lexical)
-        ranked = rerank_hits(hits, asked.query, self._scoring, window=window, attention=attention)
-        return RankedResponse(narrow_to_page(response, request.body, ranked, self._scoring, texts), "client", signals)
+def _rank_window(
+    request: SearchRequest,
+    encoded: EncodedRequest,
+    response: Response,
+    texts: Sequence[str],
+    attention: AttentionScorer | None,
+) -> RankedResponse:
+    scoring, hits, window = encoded.profile.scoring, response["hits"]["hits"], request.window
+    lexical = narrow_to_page(response, request.body, hits, scoring, texts)
+    if not lexical["hits"]["hits"]:
+        raise RerankSkipped(NO_HITS_REASON, lexical)
+    attention_scores = _score_within_budget(encoded, hits[:window], texts, attention)
+    signals = list_signals(hits[:window], scoring, attention_scores)
+    if signals == ["lexical"]:
+        reason = str(encoded.budget) if encoded.budget.exceeded else no_vectors_reason(request.index)
+        raise RerankSkipped(reason, lexical)
+    ranked = rerank_hits(hits, encoded.region, scoring, window=window, attention=attention_scores)
+    return RankedResponse(narrow_to_page(response, request.body, ranked, scoring, texts), "client", signals)
 
-    def _attended(self, asked: EncodedRequest, hits: Sequence[Hit], texts: Sequence[str]) -> Array | None:
-        """Attention of the hits in the window; None where not one of them has a text, or the budget is used up."""
-        attention = self.attention
-        if attention is None or not texts or not asked.phrases:
+
+def _score_within_budget(
+    encoded: EncodedRequest, hits: Sequence[Hit], texts: Sequence[str], attention: AttentionScorer | None
+) -> Array | None:
+    """Attention score of each hit; None if no hit has a text, or the time budget is used up."""
+    if attention is None or not texts or not encoded.phrases:
+        return None
+    titles = [product_text(hit.get("_source", {}), texts) for hit in hits]
+    step = len(titles) if encoded.budget.seconds is None else _TITLES_PER_BUDGET_CHECK
+    parts = []
+    for start in range(0, len(titles), step):
+        score = partial(best_attention, attention, encoded.phrases, titles[start : start + step])
+        parts.append(encoded.budget.spend(score))
+        if encoded.budget.exceeded:
             return None
-        titles = [product_text(hit.get("_source", {}), texts) for hit in hits]
-        step = len(titles) if asked.budget.seconds is None else _STEP
-        found = []
-        for start in range(0, len(titles), step):
-            some = titles[start : start + step]
-            found.append(asked.budget.spend(lambda some=some: attention_scores(attention, asked.phrases, some)))  # type: ignore[misc]
-            if asked.budget.over:
-                return None
-        values = np.concatenate(found)
-        return values if np.isfinite(values).any() else None
+    scores = np.concatenate(parts)
+    return scores if np.isfinite(scores).any() else None
 
 
-def informative_signals(hits: Sequence[Hit], scoring: ScoringParams, attention: Array | None) -> list[Signal]:
-    """Signals that can tell one hit of the window from another."""
-    contained = any(read_point(hit, scoring) is not None for hit in hits)
+def best_attention(attention: AttentionScorer, phrases: Sequence[str], titles: Sequence[str]) -> Array:
+    """Highest attention score of each title over the phrases, `(N,)`; NaN if no phrase has one."""
+    best: Array = np.fmax.reduce([attention.score_titles(phrase, titles) for phrase in phrases])
+    return best
+
+
+def list_signals(hits: Sequence[Hit], scoring: ScoringParams, attention: Array | None) -> list[Signal]:
+    """Signals that distinguish the hits of a window."""
     signals: list[Signal] = ["lexical"]
-    signals += ["containment"] if contained else []
-    return signals + (["attention"] if attention is not None else [])
-
-
-def attention_scores(attention: AttentionScorer, asked: Sequence[str], texts: Sequence[str]) -> Array:
-    """Attention scores `(N,)` of texts, each from the phrase that looks at it most; NaN where none does."""
-    most: Array = np.fmax.reduce([attention.scores(phrase, texts) for phrase in asked])
-    return most
+    if any(read_point(hit, scoring) is not None for hit in hits):
+        signals.append("containment")
+    return signals if attention is None else [*signals, "attention"]

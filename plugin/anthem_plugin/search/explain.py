@@ -1,4 +1,4 @@
-"""Why a hit stands where it stands: its distance, its tightest margins, and what the query asks for."""
+"""Why a hit has its rank: its distance, its tightest margins, and what the query attends to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from anthem_core.encoding.tokenizer import extract_trigrams
 from anthem_core.geometry.lorentz import logmap
-from anthem_core.geometry.regions import query_distance
 from anthem_plugin.scoring.params import to_float64
 from anthem_plugin.search.response import read_point
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """How far within its limit a product lies in one dimension, `l_i − |z_i|`; negative outside."""
+    """How far inside its limit a product lies in one dimension, `l_i − |z_i|`; negative outside."""
 
     dimension: int
     value: float
@@ -42,39 +41,41 @@ class Explanation:
         return asdict(self)
 
 
-def explain_hit(hit: Hit, query: Region, scoring: ScoringParams, *, margins: int = 3) -> Explanation | None:
-    """Explanation of a hit that brings its vector along, or None for one without a vector of this model.
+def explain_hit(hit: Hit, region: Region, scoring: ScoringParams, *, margins: int = 3) -> Explanation | None:
+    """Explanation of a hit whose source contains its vector; None for one without a vector of this model.
 
-    Margins are those of the hyperboloid that holds the product best; of a join, of the query that decides.
+    The margins are those of the hyperboloid that contains the product best; for joined queries, of the query that
+    decides.
     """
     point = read_point(hit, scoring)
     if point is None:
         return None
-    exact = to_float64(query)
-    room = _best_margins(exact, point)
-    tightest = [Margin(int(number), float(room[number])) for number in np.argsort(room, kind="stable")[:margins]]
-    distance = query_distance(exact, point[None], scoring.gamma)[0]
-    return Explanation(float(distance), bool(room.min() >= -scoring.slack), tightest)
+    exact = to_float64(region)
+    values = _deciding_margins(exact, point)
+    tightest = [Margin(int(number), float(values[number])) for number in np.argsort(values, kind="stable")[:margins]]
+    distance = exact.distance(point[None], scoring.gamma)[0]
+    return Explanation(float(distance), bool(values.min() >= -scoring.slack), tightest)
 
 
 def strongest_attention(
-    query: EncodedQuery, text: str, vocabulary: Vocabulary, *, most: int = 5
+    query: EncodedQuery, text: str, vocabulary: Vocabulary, *, limit: int = 5
 ) -> list[tuple[str, float]]:
-    """Strongest entities and intersections of a query with their attention; an intersection reads `#re × tv#`."""
-    grams = extract_trigrams(text, vocabulary.query_limit)
-    entities = [(gram, float(share)) for gram, share in zip(grams, query.entities, strict=True)]
-    pairs = zip(*np.triu_indices(len(grams), k=1), strict=True)
-    intersections = [(f"{grams[i]} × {grams[j]}", float(query.intersections[i, j])) for i, j in pairs]
-    return sorted(entities + intersections, key=lambda pair: -pair[1])[:most]
+    """Entities and intersections of a query with the most attention; an intersection reads `#re × tv#`."""
+    trigrams = extract_trigrams(text, vocabulary.query_limit)
+    entities = [(trigram, float(share)) for trigram, share in zip(trigrams, query.entities, strict=True)]
+    pairs = zip(*np.triu_indices(len(trigrams), k=1), strict=True)
+    intersections = [(f"{trigrams[i]} × {trigrams[j]}", float(query.intersections[i, j])) for i, j in pairs]
+    return sorted(entities + intersections, key=lambda pair: -pair[1])[:limit]
 
 
-def _best_margins(region: Region, point: Array) -> Array:
-    rooms = [_roomiest(leaf, point) for leaf in region.leaves()]
-    tightest = [min((rooms[leaf] for leaf in both), key=np.min) for both in region.alternatives()]
-    return max(tightest, key=np.min)
+def _deciding_margins(region: Region, point: Array) -> Array:
+    """Margins in the query that decides whether the region contains the point: `max` over alternatives of `min`."""
+    margins = [_best_hyperboloid_margins(query, point) for query in region.queries()]
+    alternatives = [min((margins[number] for number in both), key=np.min) for both in region.alternatives()]
+    return max(alternatives, key=np.min)
 
 
-def _roomiest(query: EncodedQuery, point: Array) -> Array:
-    room = query.limits - np.abs(logmap(query.centres, point[None]))
-    best: Array = room[np.argmax(room.min(axis=-1))]
+def _best_hyperboloid_margins(query: EncodedQuery, point: Array) -> Array:
+    margins = query.limits - np.abs(logmap(query.centres, point[None]))
+    best: Array = margins[np.argmax(margins.min(axis=-1))]
     return best

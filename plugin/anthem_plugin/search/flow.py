@@ -1,11 +1,12 @@
-"""The course of one search, which sends nothing itself: it yields what is to be done and is told what came of it.
+"""The flow of one search as a generator: it sends nothing itself, it yields each step and receives the result.
 
-One course serves both clients: `AnthemClient` does each step at once, `AsyncAnthemClient` awaits it.
+One flow serves both clients: `AnthemClient` executes each step at once, `AsyncAnthemClient` awaits it.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ from opensearchpy.exceptions import TransportError
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.query_operators import split_phrases, unite_queries
 from anthem_core.opensearch.connection import error_reason
+from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON, NO_WORDS_REASON, find_query_text
 from anthem_plugin.scoring.painless import hyperboloid_limit_reason
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.circuit_breaker import CircuitBreaker, TimeBudget
-from anthem_plugin.search.client_mode import ClientMode
-from anthem_plugin.search.cluster_mode import ClusterMode
+from anthem_plugin.search.client_mode import rank_in_client
+from anthem_plugin.search.cluster_mode import rank_in_cluster
+from anthem_plugin.search.discovery import IndexProfiles, is_refusal
 from anthem_plugin.search.request import (
     ComputeStep,
     EncodedRequest,
@@ -30,119 +33,158 @@ from anthem_plugin.search.request import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anthem_core.encoding.encoder import Encoder
-    from anthem_core.opensearch.schema import VectorFields
+    from anthem_core.geometry.regions import Region
+    from anthem_plugin.options import ClientOptions
     from anthem_plugin.search.request import Response, SearchRequest, Steps
 
+SCRIPT_RETRY_SECONDS = 300.0  # after a cluster refused the script, until it is offered again
+
 _log = logging.getLogger(__name__)
-# As options of the request these would override the body, and the page would be cut or sorted behind our back.
-_SHAPING = {
+# As request options these would override the body, so the page would be cut or sorted differently.
+_BODY_OPTIONS = {
     "from", "from_", "size", "sort", "q", "scroll", "stored_fields", "_source", "_source_includes", "_source_excludes"
 }  # fmt: skip
-# All that `params` may hold: what else it held would be out of sight, and override ours.
-_HARMLESS = {"allow_no_indices", "expand_wildcards", "ignore_unavailable", "preference", "pretty", "routing"}
+# Every other key of `params` could override what the rewriter puts into the body.
+_HARMLESS_PARAMS = {
+    "allow_no_indices", "expand_wildcards", "ignore_unavailable", "preference", "pretty", "routing"
+}  # fmt: skip
 
 
 class SearchFlow:
-    """What all searches of a client share: the model, the cache of encoded queries, the breaker and the counts."""
+    """Everything the searches of one client share: model, caches, circuit breaker and counts.
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        fields: VectorFields | None,
-        query_path: str | None,
-        text_fields: Sequence[str],
-        budget_ms: float | None,
-        cache: int,
-        breaker: CircuitBreaker | None,
-    ) -> None:
-        self.scoring = ScoringParams.of(encoder.bundle, fields)
-        self.encode = lru_cache(cache)(encoder.query)
-        self.breaker = breaker or CircuitBreaker()
-        self.counts = {"reranked": 0, "left_alone": 0, "failed": 0}
-        self._query_path = query_path
-        attention = AttentionScorer(encoder.bundle) if self.scoring.attentive and text_fields else None
-        self._in_client = ClientMode(self.scoring, attention, text_fields)
-        self._in_cluster = ClusterMode(self.scoring)
-        self._budget = None if budget_ms is None else budget_ms / 1000
-        self._takes_scripts = True
+    Raises:
+        BundleError: The encoder's bundle has no fusion weights, or its attention graph cannot be used.
+    """
+
+    def __init__(self, encoder: Encoder, options: ClientOptions) -> None:
+        self.profiles = IndexProfiles(encoder.bundle, options)
+        self.encode_query = lru_cache(options.cache_size)(encoder.encode_query)
+        self.circuit_breaker = options.circuit_breaker or CircuitBreaker()
+        self.counts = {"reranked": 0, "skipped": 0, "failed": 0}
+        self._options = options
+        has_attention = ScoringParams.from_bundle(encoder.bundle).attention_fusion is not None
+        uses_attention = has_attention and options.text_fields != ()
+        self._attention = AttentionScorer(encoder.bundle) if uses_attention else None
+        self._scripts_forbidden_until = 0.0
+
+    @property
+    def scripts_forbidden(self) -> bool:
+        """Whether the cluster refused the stored script recently, so that the client ranks instead."""
+        return time.monotonic() < self._scripts_forbidden_until
+
+    def stats(self) -> dict[str, Any]:
+        """Counts, cache, circuit breaker, script support, and what was found out about each index."""
+        cache = self.encode_query.cache_info()
+        return {
+            **self.counts,
+            "cache": {"hits": cache.hits, "misses": cache.misses, "size": cache.currsize},
+            "breaker": "open" if self.circuit_breaker.open else "closed",
+            "scripts": "forbidden" if self.scripts_forbidden else "allowed",
+            "indices": self.profiles.to_dict(),
+        }
 
     def search(self, request: SearchRequest) -> Steps[Response]:
-        """Course of a search: reranked, or the caller's own and why."""
+        """Steps of a search; its response is reranked, or the plain one with the reason."""
+        reason: str | None = None
         try:
-            ranked, why = (yield from self._ranked(request, (yield from self._asked(request)))), None
-            self.breaker.succeeded()
-        except RerankSkipped as left:
-            response = left.response or (yield request.search())
-            ranked, why = RankedResponse(response, "none", ()), str(left)
-            self._count_failure(counts=left.failed)
+            ranked = yield from self._rank(request)
+            self.circuit_breaker.record_success()
+        except RerankSkipped as skipped:
+            reason = str(skipped)
+            ranked = RankedResponse(skipped.response or (yield request.search_step()), "none", ())
+            if skipped.failed:
+                self._record_failure()
         except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
-            why = error_reason(error) if isinstance(error, TransportError) else f"{type(error).__name__}: {error}"
-            ranked = RankedResponse((yield from self._instead(request)), "none", ())
-            _log.warning("The search was not reranked: %s", why)
-        self.counts["reranked" if why is None else "left_alone"] += 1
-        report: dict[str, Any] = {"reranked": why is None, "mode": ranked.mode, "signals": [*ranked.signals]}
-        report["reason"] = why or ranked.note
-        return {**ranked.response, "anthem": {**report, "took_ms": round(request.seconds * 1000, 3)}}
+            reason = error_reason(error) if isinstance(error, TransportError) else f"{type(error).__name__}: {error}"
+            ranked = RankedResponse((yield from self._search_plainly(request)), "none", ())
+            _log.warning("The search was not reranked: %s", reason)
+        self.counts["skipped" if reason else "reranked"] += 1
+        return _with_report(ranked, reason, request)
 
-    def _instead(self, request: SearchRequest) -> Steps[Response]:
-        """The plain search after a failure, which counts unless the caller's own body is to blame."""
-        own = False
+    def _search_plainly(self, request: SearchRequest) -> Steps[Response]:
+        """The plain search after a failure, which is recorded unless the cluster rejects the caller's own body too."""
+        is_callers_fault = False
         try:
-            response: Response = yield request.search()
+            response: Response = yield request.search_step()
         except TransportError as error:
-            own = isinstance(error.status_code, int) and 400 <= error.status_code < 500
+            is_callers_fault = is_refusal(error)
             raise
         finally:
-            self._count_failure(counts=not own)
+            if not is_callers_fault:
+                self._record_failure()
         return response
 
-    def _count_failure(self, *, counts: bool) -> None:
-        if counts:
-            self.counts["failed"] += 1
-            self.breaker.failed()
+    def _record_failure(self) -> None:
+        self.counts["failed"] += 1
+        self.circuit_breaker.record_failure()
 
-    def _asked(self, request: SearchRequest) -> Steps[EncodedRequest]:
+    def _rank(self, request: SearchRequest) -> Steps[RankedResponse]:
+        """Rank with the script in the cluster, or in the client if the mode is `client` or no script can be used."""
+        encoded = yield from self._encode(request)
+        limit_reason = None if request.mode == "client" else hyperboloid_limit_reason(encoded.region)
+        if request.mode != "client" and limit_reason is None and not self.scripts_forbidden:
+            try:
+                return (yield from rank_in_cluster(request, encoded))
+            except ScriptForbiddenError:
+                self._scripts_forbidden_until = time.monotonic() + SCRIPT_RETRY_SECONDS
+        if isinstance(request.mode, Filter | Retrieve):
+            raise RerankSkipped(
+                limit_reason or f"the cluster does not accept the script that {mode_name(request.mode)} mode needs"
+            )
+        ranked = yield from rank_in_client(request, encoded, self._attention)
+        return replace(ranked, note=limit_reason)
+
+    def _encode(self, request: SearchRequest) -> Steps[EncodedRequest]:
         if request.mode == "none":
-            raise RerankSkipped("reranking was not asked for")
-        misplaced = sorted(_SHAPING & request.options.keys())
-        if misplaced:
-            raise RerankSkipped(f"`{misplaced[0]}` stands outside the body; it belongs into it")
-        if hidden := sorted((request.options.get("params") or {}).keys() - _HARMLESS):
-            raise RerankSkipped(f"`{hidden[0]}` stands in `params`; give it as an argument, or in the body")
-        text = request.text if request.text is not None else find_query_text(request.body, self._query_path)
+            raise RerankSkipped("reranking was not requested")
+        _check_options(request)
+        text = request.text if request.text is not None else find_query_text(request.body, self._options.query_path)
         if text is None and request.region is None:
             raise RerankSkipped(NO_QUERY_TEXT_REASON)
-        if refused := self.breaker.refusal():
-            raise RerankSkipped(refused)
-        budget = TimeBudget(self._budget)
-        asked = _phrases(text, operators=request.operators)
-        query = request.region or (
-            yield ComputeStep(lambda: budget.spend(lambda: unite_queries(map(self.encode, asked))))
-        )
-        if query is None:
+        if reason := self.circuit_breaker.refusal():
+            raise RerankSkipped(reason)
+        budget = TimeBudget.of_milliseconds(self._options.budget_ms)
+        phrases = _split_text(text, operators=request.operators)
+        region = request.region or (yield ComputeStep(lambda: budget.spend(lambda: self._encode_phrases(phrases))))
+        if region is None:
             raise RerankSkipped(NO_WORDS_REASON)
-        if budget.over:
+        if budget.exceeded:
             raise RerankSkipped(str(budget))
-        return EncodedRequest(text, asked, query, budget)
+        profile = yield from self.profiles.read(request)
+        return EncodedRequest(text, phrases, region, profile, budget)
 
-    def _ranked(self, request: SearchRequest, asked: EncodedRequest) -> Steps[RankedResponse]:
-        """Course of a search by the script, or in the client where that cannot be had and the mode is `cluster`."""
-        refused = None if request.mode == "client" else hyperboloid_limit_reason(asked.query)
-        if request.mode != "client" and refused is None and self._takes_scripts:
-            try:
-                return (yield from self._in_cluster.ranked(request, asked))
-            except ScriptForbiddenError:
-                self._takes_scripts = False
-        if request.mode in ("filter", "retrieve"):
-            raise RerankSkipped(refused or f"the cluster does not take the script that {request.mode} mode needs")
-        return replace((yield from self._in_client.ranked(request, asked)), note=refused)
+    def _encode_phrases(self, phrases: list[str]) -> Region | None:
+        return unite_queries(map(self.encode_query, phrases))
 
 
-def _phrases(text: str | None, *, operators: bool) -> list[str]:
+def _check_options(request: SearchRequest) -> None:
+    """Skip a search whose options would override the body.
+
+    Raises:
+        RerankSkipped: They would.
+    """
+    misplaced = sorted(_BODY_OPTIONS & request.options.keys())
+    if misplaced:
+        raise RerankSkipped(f"`{misplaced[0]}` was passed as an option; put it into the body")
+    hidden = sorted((request.options.get("params") or {}).keys() - _HARMLESS_PARAMS)
+    if hidden:
+        raise RerankSkipped(f"`{hidden[0]}` was passed in `params`; pass it as an argument, or put it into the body")
+
+
+def _split_text(text: str | None, *, operators: bool) -> list[str]:
     if text is None:
         return []
     return split_phrases(text) if operators else [text]
+
+
+def _with_report(ranked: RankedResponse, reason: str | None, request: SearchRequest) -> Response:
+    report = {
+        "reranked": reason is None,
+        "mode": ranked.mode,
+        "signals": [*ranked.signals],
+        "reason": reason or ranked.note,
+        "took_ms": round(request.elapsed_seconds * 1000, 3),
+    }
+    return {**ranked.response, "anthem": report}

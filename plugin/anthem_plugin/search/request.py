@@ -1,4 +1,4 @@
-"""What the course of a search is made of: the request, what it yields to be done, and why it ends early."""
+"""The values of one search: the request, the steps it yields, and the decision not to rerank it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from anthem_plugin.modes import Filter, Retrieve
+from anthem_plugin.modes import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anthem_core.geometry.regions import Region
-    from anthem_plugin.modes import ModeName
+    from anthem_core.opensearch.versions import Release
+    from anthem_plugin.modes import ModeName, ResolvedMode
     from anthem_plugin.rewriter.rescore import RewrittenBody
+    from anthem_plugin.scoring.params import ScoringParams
     from anthem_plugin.search.circuit_breaker import TimeBudget
 
 T = TypeVar("T")
@@ -22,100 +24,116 @@ Response: TypeAlias = dict[str, Any]
 Signal: TypeAlias = Literal["lexical", "containment", "attention"]
 
 NO_HITS_REASON = "there are no hits to rerank"
-_FORMING = ("filter_path", "terminate_after", "track_total_hits", "typed_keys")
-RERANK_TIME_SHARE = 0.6  # of the time-out that all requests which rerank may take; the plain one has the rest
+RERANK_TIME_SHARE = 0.6  # of the request's time-out, for all requests that rerank; the plain search keeps the rest
+# Options that shape a response: a request for counts is sent without them.
+_RESPONSE_SHAPING_OPTIONS = ("filter_path", "terminate_after", "track_total_hits", "typed_keys")
 
 
 @dataclass(frozen=True, slots=True)
 class SendStep:
-    """A step of a course: one call of a client of opensearch-py."""
+    """A call of opensearch-py: the method, dotted where it belongs to a namespace, and its arguments."""
 
-    method: Literal["search", "put_script"]
+    method: Literal["search", "put_script", "info", "indices.get_mapping"]
     arguments: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ComputeStep:
-    """A step of a course: a computation of our own."""
+    """A computation in this process."""
 
     run: Callable[[], Any]
 
 
+# A search as a generator: it yields steps, receives their results or exceptions, and returns a value.
 Steps: TypeAlias = Generator[SendStep | ComputeStep, Any, T]
 
 
 class RerankSkipped(Exception):  # noqa: N818 (a decision, not an error)
-    """Why a search is not reranked, with the plain response where it is known already."""
+    """The search is not reranked, and why; with the plain response if it is known already."""
 
-    def __init__(self, why: str, response: Response | None = None, *, failed: bool = False) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, response: Response | None = None, *, failed: bool = False) -> None:
+        super().__init__(reason)
         self.response = response
         self.failed = failed
 
 
 class ScriptForbiddenError(Exception):
-    """The cluster does not take our script."""
+    """The cluster does not accept the stored script."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """One caller's search: every body sent for it shares its options and what is left of its time-out."""
+    """One search of a caller; every body that is sent for it shares its options and its time-out."""
 
     index: str | None
     body: Mapping[str, Any]
     options: dict[str, Any]
     timeout: float | None
     text: str | None = None
-    mode: ModeName = "cluster"
-    window: int = 100
+    mode: ResolvedMode = "cluster"
+    window: int = DEFAULT_WINDOW
     operators: bool = False
     region: Region | None = None
-    filter: Filter = field(default_factory=Filter)
-    retrieve: Retrieve = field(default_factory=Retrieve)
     started: float = field(default_factory=time.perf_counter)
 
     @property
-    def seconds(self) -> float:
-        """Time since the caller asked."""
+    def elapsed_seconds(self) -> float:
+        """Seconds since the request was made."""
         return time.perf_counter() - self.started
 
-    def limit(self, share: float = 1.0) -> dict[str, float]:
-        """Option that ends a request when a share of the time-out is over, empty where there is no time-out.
+    def timeout_option(self, share: float = 1.0) -> dict[str, float]:
+        """`request_timeout` for what is left of a share of the time-out; empty if there is no time-out.
 
-        Raises LeftAloneError when that share is over already; all of it the plain search may use, however little.
+        Raises:
+            RerankSkipped: Nothing is left of the share. The plain search, whose share is 1, may always be sent.
         """
         limit = self.options.get("request_timeout") or self.timeout
         if limit is None:
             return {}
-        left = limit * share - self.seconds
+        left = limit * share - self.elapsed_seconds
         if share < 1 and left <= 0:
-            raise RerankSkipped("the time for reranking is over, the rest is kept for the plain search")
+            raise RerankSkipped("the time for reranking is used up; the rest is kept for the plain search")
         return {"request_timeout": max(0.001, left)}
 
-    def search(self, body: Mapping[str, Any] | None = None, share: float = 1.0) -> SendStep:
-        """A search with a body, the caller's own if none is given."""
-        body = self.body if body is None else body
-        return SendStep("search", {"index": self.index, "body": body, **self.options, **self.limit(share)})
+    def search_step(self, body: Mapping[str, Any] | None = None, share: float = 1.0) -> SendStep:
+        """Search with a body; by default the caller's own."""
+        sent = {"index": self.index, "body": self.body if body is None else body, **self.options}
+        return SendStep("search", sent | self.timeout_option(share))
 
-    def count(self, body: Mapping[str, Any]) -> SendStep:
-        """A search for numbers alone, whatever the caller's options make of a response."""
-        sent = self.search(body, RERANK_TIME_SHARE).arguments
-        return SendStep("search", {name: value for name, value in sent.items() if name not in _FORMING})
+    def count_step(self, body: Mapping[str, Any]) -> SendStep:
+        """Search for counts, without the options that shape a response."""
+        arguments = self.search_step(body, RERANK_TIME_SHARE).arguments
+        return SendStep("search", {key: arguments[key] for key in arguments if key not in _RESPONSE_SHAPING_OPTIONS})
+
+
+@dataclass(frozen=True, slots=True)
+class IndexProfile:
+    """How one index is ranked: parameters of the scores, fields of the product text, release of its cluster."""
+
+    scoring: ScoringParams
+    text_fields: tuple[str, ...]
+    release: Release | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was found, by name; the release is None if the cluster does not say."""
+        release = None if self.release is None else str(self.release)
+        return {"vector": self.scoring.fields.vector, "text_fields": [*self.text_fields], "release": release}
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedRequest:
-    """What a search asks for: its text and the phrases of it, its hyperboloids, and what is left of our own time."""
+    """What a search asks for, encoded: its text and phrases, its region, the index's profile, the time budget."""
 
     text: str | None
     phrases: Sequence[str]
-    query: Region
+    region: Region
+    profile: IndexProfile
     budget: TimeBudget
 
 
 @dataclass(frozen=True, slots=True)
 class RankedResponse:
-    """A response that is reranked, where that was done, and by which signals."""
+    """A response, the mode and the signals that ranked it, and a note for the caller."""
 
     response: Response
     mode: ModeName
@@ -124,28 +142,36 @@ class RankedResponse:
 
 
 def no_vectors_reason(index: str | None) -> str:
-    """What to say where the model has nothing to rank by."""
-    return f"no product among the hits has a vector of this model: anthem ingest {index or 'INDEX'}"
+    """Reason for a search whose hits have no vector of the model."""
+    return f"no product among the hits has a vector of this model; run: anthem ingest {index or 'INDEX'}"
 
 
 def rewritten_body(rewritten: RewrittenBody) -> dict[str, Any]:
-    """The body of a rewriting; a LeftAloneError where it was declined."""
+    """Body that the rewriter built.
+
+    Raises:
+        RerankSkipped: The rewriter declined.
+    """
     if rewritten.reason is not None:
         raise RerankSkipped(rewritten.reason)
     return rewritten.body
 
 
 def check_shards(request: SearchRequest, response: Response) -> Steps[Response]:
-    """The response, unless shards failed that the plain search does not lose."""
+    """The response, unless reranking failed on shards on which the plain search succeeds.
+
+    Raises:
+        RerankSkipped: It did, with the plain response; or the response does not contain `_shards`.
+    """
     shards = response.get("_shards", {})
     if "failed" not in shards:
-        raise RerankSkipped("`filter_path` takes away `_shards`, which says whether reranking lost a shard; add it")
+        raise RerankSkipped("`filter_path` removes `_shards`, which shows failed shards; add `_shards` to it")
     if not shards["failed"]:
         return response
-    plain = yield request.search()
+    plain = yield request.search_step()
     if plain["_shards"]["failed"] >= shards["failed"]:
         return response
     cause = shards.get("failures", [{}])[0].get("reason", {})
     cause = cause.get("caused_by", cause)
-    why = f"{shards['failed']} of {shards['total']} shards failed while reranking: {cause.get('reason')}"
-    raise RerankSkipped(why, plain, failed=True)
+    reason = f"{shards['failed']} of {shards['total']} shards failed while reranking: {cause.get('reason')}"
+    raise RerankSkipped(reason, plain, failed=True)

@@ -1,1 +1,1 @@
-"""The HTTP service: one module per group of endpoints, each with a function `routes` that `app` puts together."""
+"""The HTTP service: each module defines one group of endpoints in a function `routes`, which `app` includes."""

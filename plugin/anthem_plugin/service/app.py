@@ -1,4 +1,4 @@
-"""The service as one application: every group of endpoints, what stands before them, and one way to refuse."""
+"""Builds the application: includes every group of endpoints, adds the request guard, and formats all errors alike."""
 
 from importlib.metadata import version
 
@@ -15,42 +15,43 @@ from anthem_plugin.service.guard import RequestGuard
 from anthem_plugin.service.models import ErrorResponse
 from anthem_plugin.service.settings import ServiceSettings
 
-_DESCRIPTION = """Hyperbolic reranking of product search for an OpenSearch cluster that already works.
+_DESCRIPTION = """Hyperbolic reranking of product search for an existing OpenSearch cluster.
 
-A request holds at most {0.documents:,} documents and {0.bytes:,} bytes; of a text {0.characters:,} characters are read.
+A request may contain up to {0.max_documents:,} documents and {0.max_bytes:,} bytes. Rerank endpoints read the first
+{0.max_characters:,} characters of each text; encode endpoints reject longer texts.
 """
 _ERROR_DESCRIPTIONS: dict[int | str, str] = {
-    401: "The request shows no key, or none of the service.",
-    413: "The request has more bytes than one may have.",
-    422: "The request was refused; the answer says why.",
+    401: "The API key is missing or wrong.",
+    413: "The request body is too large.",
+    422: "The request is invalid; the response says why.",
     500: "The service failed.",
-    503: "As many requests are under way as may be, or time is up.",
+    503: "Too many requests are in progress, or the request timed out.",
 }
 
 
 def create_app(encoder: Encoder, settings: ServiceSettings | None = None) -> FastAPI:
-    """The service around an encoder, its graphs warm.
+    """Create the service for an encoder; its graphs are loaded when this returns.
 
     Raises:
-        BundleError: The bundle has no weights for lexical + containment, or its attention graph cannot be used.
+        BundleError: The bundle has no weights for lexical score and containment, or its attention graph cannot be used.
     """
-    service = ServiceContext.of(encoder, settings or ServiceSettings())
+    context = ServiceContext.create(encoder, settings or ServiceSettings())
     app = FastAPI(
         title="ANTHEM Search",
-        description=_DESCRIPTION.format(service.settings),
+        description=_DESCRIPTION.format(context.settings),
         version=version("anthem-search"),
         responses={status: {"model": ErrorResponse, "description": why} for status, why in _ERROR_DESCRIPTIONS.items()},
         exception_handlers={RequestValidationError: _refuse_invalid, HTTPException: _refuse_unreadable},
     )
     for router in (
-        rerank.routes(service),
-        rewrite.routes(service),
-        encode.routes(service),
-        health.routes(service),
-        metrics.routes(service.metrics),
+        rerank.routes(context),
+        rewrite.routes(context),
+        encode.routes(context),
+        health.routes(context),
+        metrics.routes(context.metrics),
     ):
         app.include_router(router)
-    app.add_middleware(RequestGuard, settings=service.settings, metrics=service.metrics)
+    app.add_middleware(RequestGuard, settings=context.settings, metrics=context.metrics)
     return app
 
 
@@ -58,15 +59,15 @@ async def _refuse_invalid(_: Request, error: RequestValidationError) -> Response
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return _unprocessable_response(f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}.")
-    where = ".".join(str(part) for part in first["loc"][1:]) or "The body"
-    return _unprocessable_response(f"{where}: {first['msg'].removeprefix('Value error, ')}.")
+    place = ".".join(str(part) for part in first["loc"][1:]) or "The body"
+    return _unprocessable_response(f"{place}: {first['msg'].removeprefix('Value error, ')}.")
 
 
 async def _refuse_unreadable(request: Request, error: HTTPException) -> Response:
-    """Answer as for any bad input where FastAPI found bytes that no JSON parser takes, which it calls a 400."""
+    """Answer bytes that the JSON parser rejects with 422, as any other invalid input; FastAPI's own status is 400."""
     if error.status_code == 400:
         return _unprocessable_response(
-            "The body is not JSON in UTF-8 that can be read: check its encoding, its nesting, its numbers."
+            "The body is not readable JSON in UTF-8: check its encoding, its nesting and its numbers."
         )
     return await http_exception_handler(request, error)
 

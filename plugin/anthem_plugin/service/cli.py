@@ -1,10 +1,10 @@
-"""`anthem serve`: the HTTP service."""
+"""`anthem serve`: runs the HTTP service. Only `serve` itself imports FastAPI and uvicorn, so its help needs neither."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,58 +12,62 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anthem_core.console import handle_errors, json_option, print_result
-from anthem_core.errors import AnthemError, DataError
+from anthem_core.errors import AnthemError, DataError, require_extra
 from anthem_plugin.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from click.decorators import FC
 
+    from anthem_core.encoding.bundle import Bundle
     from anthem_plugin.service.server import AnthemServer
 
 _EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def _limit_option(flag: str, setting: str, kind: click.IntRange | click.FloatRange, says: str) -> Callable[[FC], FC]:
-    return click.option(
-        flag, setting, type=kind, default=getattr(ServiceSettings, setting), show_default=True, help=says
-    )
+def _limit_option(
+    flag: str, setting: str, kind: click.IntRange | click.FloatRange, description: str
+) -> Callable[[FC], FC]:
+    default = getattr(ServiceSettings, setting)
+    return click.option(flag, setting, type=kind, default=default, show_default=True, help=description)
 
 
 @click.command()
-@click.option(
-    "--bundle", default="general", show_default=True, help="Folder of a bundle, or the name of one that ships."
-)
+@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on; on another give --api-keys, or all who reach it may ask.",
+    help="Address to listen on. If others can reach it, set --api-keys too.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 chooses a free port."
 )
 @click.option(
-    "--api-keys", type=_EXISTING_FILE, help="File of keys, one a line; callers show one: Authorization: Bearer KEY."
+    "--api-keys",
+    type=_EXISTING_FILE,
+    help="File of API keys, one per line. Callers must send one: Authorization: Bearer KEY.",
 )
-@click.option("--certificate", type=_EXISTING_FILE, help="Certificate chain in PEM, to be asked by HTTPS.")
+@click.option("--certificate", type=_EXISTING_FILE, help="Certificate chain in PEM; the service then speaks HTTPS.")
 @click.option("--private-key", type=_EXISTING_FILE, help="Private key of the certificate, in PEM.")
-@_limit_option("--concurrency", "concurrency", click.IntRange(1), "Requests at once; more get 503.")
-@_limit_option("--timeout", "timeout", click.FloatRange(0.001), "Seconds to read and answer one.")
-@_limit_option("--cache", "cache", click.IntRange(0), "Encoded queries that are kept.")
-@_limit_option("--max-documents", "documents", click.IntRange(1), "Documents in one request.")
+@_limit_option(
+    "--concurrency", "max_concurrency", click.IntRange(1), "Maximum number of simultaneous requests; others get 503."
+)
+@_limit_option("--timeout", "timeout_seconds", click.FloatRange(0.001), "Seconds to read and answer one request.")
+@_limit_option("--cache", "query_cache_size", click.IntRange(0), "Number of encoded queries to cache.")
+@_limit_option("--max-documents", "max_documents", click.IntRange(1), "Maximum number of documents in a request.")
 @_limit_option(
     "--max-characters",
-    "characters",
+    "max_characters",
     click.IntRange(1),
-    "Characters of one text; more are passed over by the reranker, refused by the encoders.",
+    "Maximum number of characters of a text; rerankers ignore the rest, encoders reject the request.",
 )
-@_limit_option("--max-bytes", "bytes", click.IntRange(1), "Bytes of one request.")
-@click.option("--log-texts", is_flag=True, help="Log queries and products; without it no text is ever logged.")
+@_limit_option("--max-bytes", "max_bytes", click.IntRange(1), "Maximum number of bytes in a request.")
+@click.option("--log-texts", is_flag=True, help="Log queries and products. By default no text is logged.")
 @json_option
 @handle_errors
-def serve(  # noqa: PLR0913 (an argument an option)
+def serve(  # noqa: PLR0913 (one parameter per option)
     *,
     bundle: str,
     host: str,
@@ -73,13 +77,14 @@ def serve(  # noqa: PLR0913 (an argument an option)
     private_key: Path | None,
     log_texts: bool,
     as_json: bool,
-    **limits: Any,  # noqa: ANN401 (an option each)
+    **limits: Any,  # noqa: ANN401 (one per option)
 ) -> None:
-    """Serve reranker, encoders and rewriter over HTTP; /docs describes the endpoints.
+    """Serve the reranker, the encoders and the rewriter over HTTP; /docs describes the endpoints.
 
-    The script that rewritten searches call is stored in the cluster, OPENSEARCH_URL or the local node, at the start; a
-    cluster that cannot be had is reported and does not stop the service. Exit codes: 0 ended by SIGTERM or Ctrl-C,
-    1 the address cannot be had, 3 the bundle cannot be used, 4 the keys or the certificate cannot be used.
+    At startup the service stores a script in the cluster (OPENSEARCH_URL, or the local node), which rewritten searches
+    call, and reads the cluster's release. If the cluster cannot be reached, the service prints a warning and starts
+    anyway. Exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 cannot listen on the address, 3 the bundle cannot be used, 4
+    the API keys or the certificate cannot be used, 9 the extra `serve` is not installed.
 
     \b
     Example:
@@ -87,21 +92,36 @@ def serve(  # noqa: PLR0913 (an argument an option)
       curl http://127.0.0.1:8000/encode/query --json '{"text": "fire tv"}'
       anthem serve --host 0.0.0.0 --api-keys keys.txt --certificate tls.pem --private-key tls.key
     """
-    # uvicorn ends gracefully, then raises the signal again: to be told to end is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    require_extra("serve", "fastapi", "uvicorn", "prometheus_client")
     if private_key and not certificate:
-        raise click.UsageError("--private-key needs --certificate; without both the service speaks plain HTTP.")
-    from anthem_plugin.service.server import enable_text_log
+        raise click.UsageError("--private-key requires --certificate; without both the service speaks plain HTTP.")
+    with _exit_on_sigterm():
+        from anthem_plugin.service.server import enable_text_log
 
-    settings = ServiceSettings(read_api_keys(api_keys) if api_keys else (), **limits)
-    server = _build_server(bundle, settings, (host, port), (certificate, private_key), as_json=as_json)
-    _store_script()
-    if log_texts:
-        enable_text_log()
-    with suppress(KeyboardInterrupt, SystemExit):
-        server.run()
+        settings = ServiceSettings(read_api_keys(api_keys) if api_keys else (), **limits)
+        server = _build_server(bundle, settings, (host, port), (certificate, private_key), as_json=as_json)
+        if log_texts:
+            enable_text_log()
+        with suppress(KeyboardInterrupt, SystemExit):
+            server.run()
     if not server.started:
-        raise AnthemError(f"The service cannot listen on {host}, port {port}, as said above; give another --port.")
+        raise AnthemError(
+            f"The service cannot listen on {host}, port {port}: see the error above. Choose another --port."
+        )
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the command with exit code 0; the previous handler is restored afterwards.
+
+    uvicorn shuts down gracefully and then raises the signal again, which by default would kill the process.
+    """
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        # None means that the previous handler was not installed from Python.
+        signal.signal(signal.SIGTERM, previous if previous is not None else signal.SIG_DFL)
 
 
 def _build_server(
@@ -117,15 +137,16 @@ def _build_server(
     from anthem_plugin.service.app import create_app
     from anthem_plugin.service.server import AnthemServer, build_uvicorn_config
 
-    app, (host, port) = create_app(Encoder(loaded := load_bundle(bundle)), settings), address
+    loaded, (host, port) = load_bundle(bundle), address
+    app = create_app(Encoder(_prepare_cluster(loaded)), settings)
 
-    def listening(taken: int) -> None:
-        said = {"host": host, "port": taken, "model": loaded.model}
-        print_result(said, f"Serving model {loaded.model} on {host}, port {taken}", as_json=as_json)
-        if not settings.keys and not _is_loopback(host):
-            click.echo(f"Without --api-keys whoever reaches {host} may use the service.", err=True)
+    def on_listening(bound_port: int) -> None:
+        result = {"host": host, "port": bound_port, "model": loaded.model_id}
+        print_result(result, f"Serving model {loaded.model_id} on {host}, port {bound_port}", as_json=as_json)
+        if not settings.api_keys and not _is_loopback(host):
+            click.echo(f"Warning: no --api-keys; anyone who can reach {host} can use the service.", err=True)
 
-    return AnthemServer(build_uvicorn_config(app, host, port, *tls), listening)
+    return AnthemServer(build_uvicorn_config(app, host, port, *tls), on_listening)
 
 
 def _is_loopback(host: str) -> bool:
@@ -136,23 +157,38 @@ def _is_loopback(host: str) -> bool:
 
 
 def read_api_keys(path: Path) -> tuple[str, ...]:
-    """Keys of a file, one a line, blank lines left out.
+    """Read the API keys of a file, one per line; blank lines are ignored.
 
     Raises:
-        DataError: There is none, or one that a header cannot carry.
+        DataError: The file contains no key, or a key with characters that an HTTP header cannot contain.
     """
     keys = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    if not keys or not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
-        raise DataError(f"{path} holds {len(keys)} keys; one a line was wanted, of letters, digits and signs of ASCII.")
+    if not keys:
+        raise DataError(f"{path} contains no API keys. Expected one key per line.")
+    for number, key in enumerate(keys, start=1):
+        if not (key.isascii() and key.isprintable() and " " not in key):
+            raise DataError(
+                f"{path}: key {number} of {len(keys)} has a character that an HTTP header cannot carry. Expected one "
+                "key per line, of printable ASCII characters without spaces."
+            )
     return keys
 
 
-def _store_script() -> None:
+def _prepare_cluster(bundle: Bundle) -> Bundle:
+    """Store the script that rewritten searches call; return the bundle with weights for the cluster's release.
+
+    If the cluster cannot be reached or refuses, a warning is printed, and the service starts anyway.
+    """
     from anthem_core.opensearch.connection import cluster_errors, connect
     from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
+    from anthem_plugin.search.discovery import adapt_to_release
 
     try:
         with closing(connect(timeout=5)) as cluster, cluster_errors():
+            bundle = adapt_to_release(cluster, bundle)
             cluster.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
     except AnthemError as error:
-        click.echo(f"The script {script_id()} that rewritten searches call was not stored: {error}", err=True)
+        click.echo(
+            f"Warning: the script {script_id()}, which rewritten searches call, was not stored: {error}", err=True
+        )
+    return bundle

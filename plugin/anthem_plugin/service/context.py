@@ -1,4 +1,4 @@
-"""What all groups of endpoints share: what they work with, the base of what is asked, how a refusal reads."""
+"""Objects that all endpoints of one service share: encoder, query cache, scorer, settings, metrics and text log."""
 
 import json
 import logging
@@ -14,55 +14,58 @@ from anthem_plugin.service.metrics import ServiceMetrics
 from anthem_plugin.service.models import unprocessable
 from anthem_plugin.service.settings import ServiceSettings
 
-# Silent unless `anthem serve --log-texts`, whatever the level of the loggers above it.
+# Silent without `anthem serve --log-texts`, whatever the level of its parent loggers.
 text_logger = logging.getLogger("anthem.texts")
 text_logger.setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
 class ServiceContext:
-    """What the endpoints work with; `query` encodes a text that was asked for before but once."""
+    """Objects that the endpoints share; `encode_query` caches encoded queries."""
 
     encoder: Encoder
-    query: Callable[[str], EncodedQuery | None]
-    documents: DocumentScorer
+    encode_query: Callable[[str], EncodedQuery | None]
+    scorer: DocumentScorer
     settings: ServiceSettings
     metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
 
     @classmethod
-    def of(cls, encoder: Encoder, settings: ServiceSettings) -> Self:
-        """The service around an encoder.
+    def create(cls, encoder: Encoder, settings: ServiceSettings) -> Self:
+        """Create the shared objects for an encoder and warm up its graphs.
 
         Raises:
-            BundleError: The bundle has no weights for lexical + containment, or its attention graph cannot be used.
+            BundleError: The bundle has no weights for lexical score and containment, or its attention graph cannot be
+                used.
         """
-        query = lru_cache(settings.cache)(encoder.query)
-        service = cls(encoder, query, DocumentScorer(encoder, query), settings)
-        query.cache_clear()  # of what it was warmed with
-        service.metrics.watch(query.cache_info)
-        return service
+        encode_query = lru_cache(settings.query_cache_size)(encoder.encode_query)
+        context = cls(encoder, encode_query, DocumentScorer(encoder, encode_query), settings)
+        encode_query.cache_clear()  # forget the warm-up query
+        context.metrics.watch_query_cache(encode_query.cache_info)
+        return context
 
-    def take(self, place: str, documents: Sequence[str]) -> None:
-        """Count documents.
+    def count_documents(self, place: str, documents: Sequence[str]) -> None:
+        """Count documents in the metrics; `place` names the field of the request.
 
         Raises:
-            HTTPException: There are more than a request may have.
+            HTTPException: There are more than a request may contain.
         """
-        if len(documents) > self.settings.documents:
-            raise unprocessable(f"{place}: {len(documents)} documents; at most {self.settings.documents} were wanted.")
+        limit = self.settings.max_documents
+        if len(documents) > limit:
+            raise unprocessable(f"{place}: {len(documents)} documents; at most {limit} are allowed.")
         self.metrics.documents.inc(len(documents))
 
-    def check(self, place: str, text: str) -> None:
-        """Let a text pass that is read to its end.
+    def check_length(self, place: str, text: str) -> None:
+        """Check the length of a text that must not be truncated.
 
         Raises:
-            HTTPException: It has more characters than are read.
+            HTTPException: It has too many characters.
         """
-        if len(text) > self.settings.characters:
-            raise unprocessable(f"{place}: {len(text)} characters; at most {self.settings.characters} were wanted.")
+        limit = self.settings.max_characters
+        if len(text) > limit:
+            raise unprocessable(f"{place}: {len(text)} characters; at most {limit} are allowed.")
 
 
 def log_texts(*texts: str) -> None:
-    """Log the texts of a request where that was asked for, each as one line of JSON."""
+    """Log the texts of a request, each as one line of JSON, if `--log-texts` is on."""
     for text in texts if text_logger.isEnabledFor(logging.INFO) else ():
         text_logger.info(json.dumps(text))

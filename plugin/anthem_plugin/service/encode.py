@@ -1,4 +1,4 @@
-"""`POST /encode/query` and `POST /encode/products`: text in, hyperbolic geometry out."""
+"""`POST /encode/query` and `POST /encode/products`: encode texts as hyperboloids and points."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -13,24 +13,24 @@ from anthem_plugin.service.models import RequestModel, StrictText
 class EncodeQueryRequest(RequestModel):
     """A query to encode."""
 
-    text: StrictText = Field(description="Query text, of any script.", examples=["fire tv"])
+    text: StrictText = Field(description="Query text, in any script.", examples=["fire tv"])
 
 
 class QueryHyperboloids(BaseModel):
-    """The regions a query asks for, K of them in dimension D."""
+    """The K hyperboloids of a query, in dimension D."""
 
     centres: list[list[float]] = Field(description="K points of D+1 Lorentz coordinates, time first.")
-    limits: list[list[float]] = Field(description="K limits of D coordinates, none below 0.")
-    weights: list[float] = Field(description="K weights, none below 0, that sum to 1.")
-    size: float = Field(description="Weighted mean of the limits; it grows with the generality of the query.")
+    limits: list[list[float]] = Field(description="K lists of D limits, each at least 0.")
+    weights: list[float] = Field(description="K weights, each at least 0, that sum to 1.")
+    size: float = Field(description="Weighted mean of the limits; more general queries have a larger size.")
 
 
 class EncodeQueryResponse(BaseModel):
-    """A query as hyperboloids, or why it has none."""
+    """A query as hyperboloids, or the reason why it has none."""
 
     model: str = Field(description="Id of the model.")
-    query: QueryHyperboloids | None = Field(description="The query; null for a text that is left to OpenSearch.")
-    reason: str | None = Field(description="Why there is no query, or null.")
+    query: QueryHyperboloids | None = Field(description="The query; null for a text that cannot be encoded.")
+    reason: str | None = Field(description="Why the query is null, or null.")
 
 
 class EncodeProductsRequest(RequestModel):
@@ -42,42 +42,44 @@ class EncodeProductsRequest(RequestModel):
 
 
 class EncodeProductsResponse(BaseModel):
-    """What an index keeps of each product, in the order of the texts: `anthem.model`, `.vector` and `.text_hash`."""
+    """Values to store in the index as `anthem.model`, `anthem.vector` and `anthem.text_hash`, in request order."""
 
     model: str = Field(description="Id of the model, for `anthem.model` of every product.")
-    points: list[list[float]] = Field(description="A point of D+1 Lorentz coordinates for each text.")
-    text_hashes: list[str] = Field(description="Sixteen hex digits for each text; `anthem ingest` skips what has them.")
+    points: list[list[float]] = Field(description="One point of D+1 Lorentz coordinates per text.")
+    text_hashes: list[str] = Field(
+        description="Sixteen hex digits per text; `anthem ingest` skips products whose text hash is unchanged."
+    )
 
 
-def routes(service: ServiceContext) -> APIRouter:
-    """The endpoints that encode."""
+def routes(context: ServiceContext) -> APIRouter:
+    """Define the endpoints that encode texts."""
     router = APIRouter(prefix="/encode", tags=["encode"])
-    model = service.encoder.bundle.model
+    model_id = context.encoder.bundle.model_id
 
     @router.post("/query")
-    def encode_query(asked: EncodeQueryRequest) -> EncodeQueryResponse:
+    def encode_query(request: EncodeQueryRequest) -> EncodeQueryResponse:
         """Encode a query as hyperboloids; a text without letters or digits has none."""
-        service.check("text", asked.text)
-        log_texts(asked.text)
-        query = service.query(asked.text)
+        context.check_length("text", request.text)
+        log_texts(request.text)
+        query = context.encode_query(request.text)
         if query is None:
-            return EncodeQueryResponse(model=model, query=None, reason=NO_WORDS_REASON)
-        return EncodeQueryResponse(model=model, query=_query_hyperboloids(query), reason=None)
+            return EncodeQueryResponse(model=model_id, query=None, reason=NO_WORDS_REASON)
+        return EncodeQueryResponse(model=model_id, query=_query_hyperboloids(query), reason=None)
 
     @router.post("/products")
-    def encode_products(asked: EncodeProductsRequest) -> EncodeProductsResponse:
-        """Encode products as points, ready to be written into an index."""
-        service.take("texts", asked.texts)
-        for number, text in enumerate(asked.texts):
-            service.check(f"texts.{number}", text)
-        log_texts(*asked.texts)
-        points = service.encoder.products(asked.texts)
-        made = [
-            VectorFields().document(point, model, text)["anthem"]
-            for point, text in zip(points, asked.texts, strict=True)
+    def encode_products(request: EncodeProductsRequest) -> EncodeProductsResponse:
+        """Encode products as points, ready to be stored in an index."""
+        context.count_documents("texts", request.texts)
+        for number, text in enumerate(request.texts):
+            context.check_length(f"texts.{number}", text)
+        log_texts(*request.texts)
+        points = context.encoder.encode_products(request.texts)
+        stored = [
+            VectorFields().document(point, model_id, text)["anthem"]
+            for point, text in zip(points, request.texts, strict=True)
         ]
-        vectors, hashes = [one["vector"] for one in made], [one["text_hash"] for one in made]
-        return EncodeProductsResponse(model=model, points=vectors, text_hashes=hashes)
+        vectors, hashes = [product["vector"] for product in stored], [product["text_hash"] for product in stored]
+        return EncodeProductsResponse(model=model_id, points=vectors, text_hashes=hashes)
 
     return router
 

@@ -1,4 +1,9 @@
-"""What stands before all endpoints: keys, limits of bytes and of requests at once, a time-out, and what is measured."""
+"""Checks every request before it reaches an endpoint: API key, size, concurrency and time-out; records metrics.
+
+The libraries have no equivalent. FastAPI's security classes check a key only after routing and after the body was read.
+uvicorn's `limit_concurrency` answers `/health` and `/metrics` with 503 too, in plain text; its time-outs apply to idle
+connections, and `h11_max_incomplete_event_size` limits headers, not bodies.
+"""
 
 import asyncio
 import logging
@@ -15,87 +20,84 @@ from anthem_plugin.service.metrics import ServiceMetrics
 from anthem_plugin.service.models import ErrorResponse
 from anthem_plugin.service.settings import ServiceSettings
 
-PUBLIC_PATHS = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # these tell nothing that a key protects
-UNLIMITED_PATHS = PUBLIC_PATHS | {"/metrics"}  # and a service at its limit must still say so
+PUBLIC_PATHS = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # need no key: they reveal nothing protected
+UNLIMITED_PATHS = PUBLIC_PATHS | {"/metrics"}  # must answer even if the service is at its limit
 
 _log = logging.getLogger("uvicorn.error")
 
 
 class RequestGuard:
-    """An application around another that lets through only what may be answered, and bounds how long that takes."""
+    """ASGI middleware that rejects requests without a valid key and limits size, concurrency and time of the others."""
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
         self._app = app
         self._settings = settings
         self._metrics = metrics
-        self._keys = [f"Bearer {key}".encode() for key in settings.keys]
-        self._busy = 0
+        self._credentials = [f"Bearer {key}".encode() for key in settings.api_keys]
+        self._in_progress = 0
 
     @property
-    def full(self) -> bool:
-        """Whether as many requests are under way as may be."""
-        return self._busy >= self._settings.concurrency
+    def is_full(self) -> bool:
+        """Whether the maximum number of requests is in progress."""
+        return self._in_progress >= self._settings.max_concurrency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["guard"], answer, started = self, _ResponseSender(send), time.perf_counter()
+        scope["guard"], sender, started = self, _ResponseSender(send), time.perf_counter()
         try:
-            await self._answer(scope, receive, answer)
+            await self._answer(scope, receive, sender)
         finally:
             path = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(path, answer.status).inc()
-            self._metrics.seconds.labels(path).observe(time.perf_counter() - started)
+            self._metrics.requests.labels(path, sender.status).inc()
+            self._metrics.durations.labels(path).observe(time.perf_counter() - started)
 
-    async def _answer(self, scope: Scope, receive: Receive, answer: "_ResponseSender") -> None:
+    async def _answer(self, scope: Scope, receive: Receive, sender: "_ResponseSender") -> None:
         path = scope["path"]
-        if path not in PUBLIC_PATHS and not self._admits(scope["headers"]):
-            refusal = _error_response(
-                401, "A key is needed: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"}
-            )
-            await refusal(scope, receive, answer)
+        if path not in PUBLIC_PATHS and not self._has_valid_key(scope["headers"]):
+            sentence, headers = "An API key is required: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"}
+            await _error_response(401, sentence, headers)(scope, receive, sender)
         elif path in UNLIMITED_PATHS:
-            await self._app(scope, receive, answer)
-        elif self.full:
-            await _error_response(
-                503, f"{self._busy} requests are under way; ask again in a moment.", {"Retry-After": "1"}
-            )(scope, receive, answer)
+            await self._app(scope, receive, sender)
+        elif self.is_full:
+            sentence = f"{self._in_progress} requests are in progress; try again in a moment."
+            await _error_response(503, sentence, {"Retry-After": "1"})(scope, receive, sender)
         else:
-            await self._bounded(scope, receive, answer)
+            await self._answer_within_limits(scope, receive, sender)
 
-    def _admits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        shown = next((value for name, value in headers if name == b"authorization"), b"")
-        return not self._keys or any(compare_digest(shown, key) for key in self._keys)
+    def _has_valid_key(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        presented = next((value for name, value in headers if name == b"authorization"), b"")
+        return not self._credentials or any(compare_digest(presented, valid) for valid in self._credentials)
 
-    async def _bounded(self, scope: Scope, receive: Receive, answer: "_ResponseSender") -> None:
-        """Answer within the time-out; what a thread still computes then counts as under way until it ends."""
-        inner, seconds = _ResponseSender(answer), self._settings.timeout
-        body = _receive_up_to(_receive_before_timeout(receive, inner, seconds), self._settings.bytes)
-        task = asyncio.ensure_future(self._app(scope, body, inner))
+    async def _answer_within_limits(self, scope: Scope, receive: Receive, sender: "_ResponseSender") -> None:
+        """Answer before the time-out. Work that a thread continues afterwards counts as in progress until it ends."""
+        inner, seconds = _ResponseSender(sender), self._settings.timeout_seconds
+        receive_body = _receive_up_to(_receive_before_timeout(receive, inner, seconds), self._settings.max_bytes)
+        task = asyncio.ensure_future(self._app(scope, receive_body, inner))
         self._count(1)
         task.add_done_callback(lambda _: self._count(-1))
         done, _ = await asyncio.wait({task}, timeout=seconds)
         if not done and inner.status:
-            await asyncio.wait({task})  # the answer is on its way
-        fault = task.exception() if task.done() else None
+            await asyncio.wait({task})  # the response has already begun
+        error = task.exception() if task.done() else None
         inner.closed = not inner.status
-        if fault is not None:
-            # The message of an exception may hold a text of the request: the log names kind and place alone.
-            place = traceback.extract_tb(fault.__traceback__)[-1]
-            _log.error("%s in %s, line %s", type(fault).__name__, place.filename, place.lineno)
+        if error is not None:
+            # The message of an exception may contain a text of the request, so only its type and place are logged.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            _log.error("%s in %s, line %s", type(error).__name__, place.filename, place.lineno)
         if inner.closed:
-            refusal = _error_response(500, "The service failed.") if fault else _timeout_response(seconds)
-            await refusal(scope, receive, answer)
+            response = _error_response(500, "The service failed.") if error else _timeout_response(seconds)
+            await response(scope, receive, sender)
 
-    def _count(self, step: int) -> None:
-        self._busy += step
-        self._metrics.busy.set(self._busy)
+    def _count(self, change: int) -> None:
+        self._in_progress += change
+        self._metrics.in_progress.set(self._in_progress)
 
 
 class _ResponseSender:
-    """Where an answer goes, with its status once it has begun; a closed one takes nothing more."""
+    """Sends a response and remembers its status once it has begun; after `closed` it drops all messages."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -110,34 +112,34 @@ class _ResponseSender:
         await self._send(message)
 
 
-def _receive_before_timeout(receive: Receive, answer: _ResponseSender, seconds: float) -> Receive:
-    """Messages of a request that come in time; then it reads as if the caller had gone, and the answer is closed."""
+def _receive_before_timeout(receive: Receive, sender: _ResponseSender, seconds: float) -> Receive:
+    """Pass on the messages of a request until the time-out, then report a disconnect and close the sender."""
     deadline = asyncio.get_running_loop().time() + seconds
 
-    async def message() -> Message:
+    async def receive_message() -> Message:
         try:
             async with asyncio.timeout_at(deadline):
                 return await receive()
         except TimeoutError:
-            answer.closed = True
+            sender.closed = True
             return {"type": "http.disconnect"}
 
-    return message
+    return receive_message
 
 
-def _receive_up_to(receive: Receive, most: int) -> Receive:
-    """Messages of a request, as long as its body has no more bytes than it may."""
-    read = 0
+def _receive_up_to(receive: Receive, max_bytes: int) -> Receive:
+    """Pass on the messages of a request until its body exceeds `max_bytes`, then raise an HTTPException."""
+    received_bytes = 0
 
-    async def message() -> Message:
-        nonlocal read
-        found = await receive()
-        read += len(found.get("body", b""))
-        if read > most:
-            raise HTTPException(413, f"The body has more than {most} bytes; ask about fewer documents at once.")
-        return found
+    async def receive_message() -> Message:
+        nonlocal received_bytes
+        message = await receive()
+        received_bytes += len(message.get("body", b""))
+        if received_bytes > max_bytes:
+            raise HTTPException(413, f"The body has more than {max_bytes} bytes; send fewer documents per request.")
+        return message
 
-    return message
+    return receive_message
 
 
 def _timeout_response(seconds: float) -> JSONResponse:

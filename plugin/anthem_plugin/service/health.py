@@ -1,4 +1,4 @@
-"""`GET /health`, whether the service answers and with what, and `GET /ready`, whether it takes more work now."""
+"""`GET /health`, whether the service answers and with which model, and `GET /ready`, whether it accepts more work."""
 
 from importlib.metadata import version
 from typing import Literal
@@ -13,31 +13,33 @@ class HealthResponse(BaseModel):
     """State of the service."""
 
     status: Literal["ok"] = Field(description="The bundle is loaded and requests are answered.")
-    model: str = Field(description="Id of the model; vectors in an index carry the same.")
+    model: str = Field(description="Id of the model; it must equal the model id of the vectors in the index.")
     version: str = Field(description="Version of anthem-search.")
 
 
 class ReadinessResponse(BaseModel):
-    """Whether the service takes more work."""
+    """Whether the service accepts more work."""
 
-    status: Literal["ready", "busy"] = Field(description="Busy, with status 503, where as many requests run as may.")
+    status: Literal["ready", "busy"] = Field(
+        description="`busy`, with status 503, while the maximum number of requests is in progress."
+    )
 
 
-def routes(service: ServiceContext) -> APIRouter:
-    """The checks of a service."""
+def routes(context: ServiceContext) -> APIRouter:
+    """Define the health checks."""
     router = APIRouter(tags=["health"])
-    state = HealthResponse(status="ok", model=service.encoder.bundle.model, version=version("anthem-search"))
+    state = HealthResponse(status="ok", model=context.encoder.bundle.model_id, version=version("anthem-search"))
 
     @router.get("/health")
     def health() -> HealthResponse:
-        """Say that the service answers, with which model and in which version."""
+        """Report that the service answers, its model and its version."""
         return state
 
     @router.get("/ready", responses={503: {"model": ReadinessResponse}})
     def ready(request: Request, response: Response) -> ReadinessResponse:
-        """Say whether the service takes more work; its graphs are warm before it listens."""
-        busy = request.scope["guard"].full
-        response.status_code = 503 if busy else 200
-        return ReadinessResponse(status="busy" if busy else "ready")
+        """Report whether the service accepts more work; its graphs are loaded before it listens."""
+        is_busy = request.scope["guard"].is_full
+        response.status_code = 503 if is_busy else 200
+        return ReadinessResponse(status="busy" if is_busy else "ready")
 
     return router

@@ -1,4 +1,4 @@
-"""`GET /metrics`: what the service does, as Prometheus reads it; no text of any request is in it."""
+"""`GET /metrics`: counters of the service in the format of Prometheus; they contain no text of any request."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,25 +12,29 @@ _DURATION_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 
 
 class ServiceMetrics:
-    """The counters of one service, in a registry of their own."""
+    """Counters of one service, in a registry that no other service shares."""
 
     def __init__(self) -> None:
-        self.registry = known = CollectorRegistry()
-        ProcessCollector(registry=known)
-        self.requests = Counter("anthem_requests", "Requests answered.", ["path", "status"], registry=known)
-        self.seconds = Histogram(
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("anthem_requests", "Requests answered.", ["path", "status"], registry=registry)
+        self.durations = Histogram(
             "anthem_request_seconds",
-            "Time to the end of an answer.",
+            "Time until the end of a response.",
             ["path"],
             buckets=_DURATION_BUCKETS_SECONDS,
-            registry=known,
+            registry=registry,
         )
-        self.busy = Gauge("anthem_busy_requests", "Requests under way, also those given up as late.", registry=known)
-        self.documents = Counter("anthem_documents", "Documents scored and products encoded.", registry=known)
-        self.rewrites = Counter("anthem_rewrites", "Bodies rewritten or left alone.", ["reranked"], registry=known)
+        self.in_progress = Gauge(
+            "anthem_busy_requests", "Requests in progress, including those that timed out.", registry=registry
+        )
+        self.documents = Counter("anthem_documents", "Documents scored and products encoded.", registry=registry)
+        self.rewrites = Counter(
+            "anthem_rewrites", "Search bodies, by whether they were rewritten.", ["reranked"], registry=registry
+        )
 
-    def watch(self, cache_info: Callable[[], tuple[int, int, int | None, int]]) -> None:
-        """Show the hits and misses of a cache of queries, as `cache_info` of an LRU cache has them."""
+    def watch_query_cache(self, cache_info: Callable[[], tuple[int, int, int | None, int]]) -> None:
+        """Add the hits and misses of the query cache; `cache_info` is the method of the LRU cache."""
         self.registry.register(_QueryCacheCollector(cache_info))
 
 
@@ -39,21 +43,21 @@ class _QueryCacheCollector(Collector):
         self._cache_info = cache_info
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """The counts of this moment."""
+        """Read the current counts."""
         hits, misses, *_ = self._cache_info()
-        shown = CounterMetricFamily("anthem_query_cache", "Queries looked up in the cache.", labels=["result"])
-        shown.add_metric(["hit"], hits)
-        shown.add_metric(["miss"], misses)
-        yield shown
+        lookups = CounterMetricFamily("anthem_query_cache", "Queries looked up in the cache.", labels=["result"])
+        lookups.add_metric(["hit"], hits)
+        lookups.add_metric(["miss"], misses)
+        yield lookups
 
 
 def routes(metrics: ServiceMetrics) -> APIRouter:
-    """The endpoint that Prometheus asks."""
+    """Define the endpoint that Prometheus scrapes."""
     router = APIRouter(tags=["health"])
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def show_metrics() -> Response:
-        """Show the counters in the text format of Prometheus."""
+        """Return the counters in the text format of Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

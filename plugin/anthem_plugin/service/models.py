@@ -1,4 +1,4 @@
-"""TODO: one line on what this module does."""
+"""Types that the request and response models of several endpoints share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 def _check_surrogates(text: str) -> str:
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("it holds half a surrogate pair")
+        raise ValueError("it contains a lone surrogate, half of a surrogate pair")
     return text
 
 
@@ -21,21 +21,21 @@ def _integral_float_to_int(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-INTEGRAL_FLOAT_AS_INT = BeforeValidator(_integral_float_to_int)  # to JSON, and to Java's clients, 5.0 is as whole as 5
+INTEGRAL_FLOAT_AS_INT = BeforeValidator(_integral_float_to_int)  # JSON and Java clients do not distinguish 5.0 from 5
 
 
 class RequestModel(BaseModel):
-    """Base of every request body: a misspelled name or a number in quotes is refused, never guessed at."""
+    """Base of the requests of our own endpoints: rejects unknown names and converts no types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ErrorResponse(BaseModel):
-    """Why a request was refused."""
+    """Body of every error response."""
 
-    detail: str = Field(description="One sentence: where in the request, and what was wanted there.")
+    detail: str = Field(description="One sentence that says what is wrong, where, and what was expected.")
 
 
 def unprocessable(sentence: str) -> HTTPException:
-    """What to raise where a request cannot be answered."""
+    """Create the exception that answers a request with status 422 and a sentence."""
     return HTTPException(422, sentence)

@@ -1,4 +1,4 @@
-"""The calls by which OpenSearch itself asks `anthem serve`: pure builders of what docs/opensearch-pipeline.md shows."""
+"""Builds the API calls that set up OpenSearch's own search pipelines; docs/opensearch-pipeline.md shows them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from anthem_plugin.scoring.params import ScoringParams
 
 TRUSTED_ENDPOINTS_SETTING = "plugins.ml_commons.trusted_connector_endpoints_regex"
-OVERSAMPLE_FACTOR = 5.0  # hits that are reranked for each one that is shown
-# What the cluster alone knows, or its owner: to be put in by hand.
+OVERSAMPLE_FACTOR = 5.0  # hits to rerank per hit of the page
+# The user must replace these: only the cluster or its owner knows the values.
 KEY_PLACEHOLDER, CONNECTOR_PLACEHOLDER, MODEL_PLACEHOLDER = "<a line of keys.txt>", "<connector_id>", "<model_id>"
 
 _SCRIPT_PARAMS_PATH = "rescore[0].query.rescore_query.script_score.script.params"
-# Whole seconds, at least one: ml-commons knows no less.
+# ml-commons accepts only whole seconds, at least one.
 _CLIENT_CONFIG = {"max_connection": 30, "connection_timeout": 1, "read_timeout": 1, "max_retry_times": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineCall:
-    """One request to a cluster; what stands between `<` and `>` in it is to be put in by hand."""
+    """One request to a cluster; the user must replace the placeholders between `<` and `>`."""
 
     method: str
     path: str
@@ -39,7 +39,7 @@ class PipelineCall:
 
 @dataclass(frozen=True, slots=True)
 class PipelineTarget:
-    """What the calls are filled in with: address of the service as the cluster reaches it, index, its text field."""
+    """Values for the calls: address of the service as the cluster reaches it, index, and its text field."""
 
     service: str = "https://anthem.internal:8080"
     index: str = "products"
@@ -47,41 +47,45 @@ class PipelineTarget:
 
     @property
     def query(self) -> dict[str, Any]:
-        """A plain search of the field; a dotted name would break the path to its text, so it goes into a list."""
+        """A plain search of the field; a dotted name is put into a list, because it would break the query text path."""
         if "." in self.field:
             return {"multi_match": {"query": "fire tv", "fields": [self.field]}}
         return {"match": {self.field: {"query": "fire tv"}}}
 
     @property
-    def path(self) -> str:
-        """Where the text stands in a body with that query."""
+    def query_text_path(self) -> str:
+        """Path of the query text in a body with this query."""
         return "query.multi_match.query" if "." in self.field else f"query.match.{self.field}.query"
 
 
-def build_rerank_calls(place: PipelineTarget, trusted: Sequence[str] = ()) -> tuple[PipelineCall, ...]:
-    """Calls for the `rerank` response processor: settings, connector, model, pipeline, a search."""
-    body = {"query": place.query, "size": 10, "ext": {"rerank": {"query_context": {"query_text_path": place.path}}}}
+def build_rerank_calls(target: PipelineTarget, trusted: Sequence[str] = ()) -> tuple[PipelineCall, ...]:
+    """Build the calls for the `rerank` response processor: settings, connector, model, pipeline and a search."""
+    body = {
+        "query": target.query,
+        "size": 10,
+        "ext": {"rerank": {"query_context": {"query_text_path": target.query_text_path}}},
+    }
     return (
-        build_settings_call(place, trusted),
-        _connector_call("anthem-rerank", "ANTHEM reranker", _rerank_action(place), parameters={"model": "anthem"}),
+        build_settings_call(target, trusted),
+        _connector_call("anthem-rerank", "ANTHEM reranker", _rerank_action(target), parameters={"model": "anthem"}),
         _model_call("anthem", "ANTHEM reranker"),
-        PipelineCall("PUT", "/_search/pipeline/anthem", _rerank_pipeline(place)),
-        PipelineCall("POST", f"/{place.index}/_search?search_pipeline=anthem", body),
+        PipelineCall("PUT", "/_search/pipeline/anthem", _rerank_pipeline(target)),
+        PipelineCall("POST", f"/{target.index}/_search?search_pipeline=anthem", body),
     )
 
 
-def build_inference_calls(place: PipelineTarget, trusted: Sequence[str] = ()) -> tuple[PipelineCall, ...]:
-    """Calls for the `ml_inference` request processor: settings, connector, model, pipeline."""
+def build_inference_calls(target: PipelineTarget, trusted: Sequence[str] = ()) -> tuple[PipelineCall, ...]:
+    """Build the calls for the `ml_inference` request processor: settings, connector, model and pipeline."""
     return (
-        build_settings_call(place, trusted),
-        _connector_call("anthem-encode", "ANTHEM query encoder", _encode_action(place)),
+        build_settings_call(target, trusted),
+        _connector_call("anthem-encode", "ANTHEM query encoder", _encode_action(target)),
         _model_call("anthem-encode", "ANTHEM query encoder"),
-        PipelineCall("PUT", "/_search/pipeline/anthem-encode", _inference_pipeline(place)),
+        PipelineCall("PUT", "/_search/pipeline/anthem-encode", _inference_pipeline(target)),
     )
 
 
-def build_inference_search(place: PipelineTarget, scoring: ScoringParams) -> PipelineCall:
-    """A search for the `ml_inference` pipeline: its script has no model until the processor fills in a query's."""
+def build_inference_search(target: PipelineTarget, scoring: ScoringParams) -> PipelineCall:
+    """Build a search for the `ml_inference` pipeline; the processor fills in model id and hyperboloids of the query."""
     script = {
         "id": script_id(),
         "params": {
@@ -95,14 +99,17 @@ def build_inference_search(place: PipelineTarget, scoring: ScoringParams) -> Pip
             **scoring.fusion.to_dict(),
         },
     }
-    body = build_rescore_body({"query": place.query, "size": 10}, script, fields=scoring.fields).body
-    return PipelineCall("POST", f"/{place.index}/_search?search_pipeline=anthem-encode", body)
+    body = build_rescore_body({"query": target.query, "size": 10}, script, fields=scoring.fields).body
+    return PipelineCall("POST", f"/{target.index}/_search?search_pipeline=anthem-encode", body)
 
 
-def build_settings_call(place: PipelineTarget, trusted: Sequence[str] = ()) -> PipelineCall:
-    """Settings under which the cluster may call the service; `trusted` are the addresses it may call already."""
-    # The list replaces the one that is there.
-    addresses = list(dict.fromkeys([*trusted, f"^{_escape_address(place.service)}/.*$"]))
+def build_settings_call(target: PipelineTarget, trusted: Sequence[str] = ()) -> PipelineCall:
+    """Build the settings that let the cluster call the service.
+
+    `trusted` are the address patterns that the cluster trusts already.
+    """
+    # This list replaces the existing one.
+    addresses = list(dict.fromkeys([*trusted, f"^{_escape_address(target.service)}/.*$"]))
     settings = {
         "plugins.ml_commons.only_run_on_ml_node": False,
         "plugins.ml_commons.connector.private_ip_enabled": True,
@@ -115,7 +122,7 @@ def _escape_address(address: str) -> str:
     return re.sub(r"([.\[\]])", r"\\\1", address.rstrip("/"))
 
 
-def _connector_call(name: str, description: str, action: dict[str, Any], **more: dict[str, str]) -> PipelineCall:
+def _connector_call(name: str, description: str, action: dict[str, Any], **options: dict[str, str]) -> PipelineCall:
     body = {
         "name": name,
         "description": description,
@@ -126,34 +133,34 @@ def _connector_call(name: str, description: str, action: dict[str, Any], **more:
     return PipelineCall(
         "POST",
         "/_plugins/_ml/connectors/_create",
-        {**body, **more, "client_config": _CLIENT_CONFIG, "actions": [action]},
+        {**body, **options, "client_config": _CLIENT_CONFIG, "actions": [action]},
     )
 
 
-def _action(place: PipelineTarget, path: str, body: str) -> dict[str, Any]:
+def _action(target: PipelineTarget, path: str, body: str) -> dict[str, Any]:
     return {
         "action_type": "predict",
         "method": "POST",
-        "url": place.service.rstrip("/") + path,
+        "url": target.service.rstrip("/") + path,
         "headers": {"Authorization": "Bearer ${credential.key}"},
         "request_body": body,
     }
 
 
-def _rerank_action(place: PipelineTarget) -> dict[str, Any]:
-    # Documents and number come as JSON, query and model as the inside of a string.
+def _rerank_action(target: PipelineTarget) -> dict[str, Any]:
+    # ml-commons inserts documents and `top_n` as JSON, but query and model without the quotes of a string.
     parts = (
         '"documents": ${parameters.documents}', '"query": "${parameters.query}"', '"model": "${parameters.model}"',
         '"top_n": ${parameters.top_n}',
     )  # fmt: skip
-    return _action(place, "/v1/rerank", f"{{ {', '.join(parts)} }}") | {
+    return _action(target, "/v1/rerank", f"{{ {', '.join(parts)} }}") | {
         "pre_process_function": "connector.pre_process.cohere.rerank",
         "post_process_function": "connector.post_process.cohere.rerank",
     }
 
 
-def _encode_action(place: PipelineTarget) -> dict[str, Any]:
-    return _action(place, "/encode/query", '{ "text": "${parameters.text}" }')
+def _encode_action(target: PipelineTarget) -> dict[str, Any]:
+    return _action(target, "/encode/query", '{ "text": "${parameters.text}" }')
 
 
 def _model_call(name: str, description: str) -> PipelineCall:
@@ -161,11 +168,11 @@ def _model_call(name: str, description: str) -> PipelineCall:
     return PipelineCall("POST", "/_plugins/_ml/models/_register?deploy=true", body)
 
 
-def _rerank_pipeline(place: PipelineTarget) -> dict[str, Any]:
+def _rerank_pipeline(target: PipelineTarget) -> dict[str, Any]:
     processor = {
         "ml_opensearch": {"model_id": MODEL_PLACEHOLDER},
-        "context": {"document_fields": [place.field]},
-        "ignore_failure": True,  # a search outlives the service
+        "context": {"document_fields": [target.field]},
+        "ignore_failure": True,  # a search must not fail with the service
     }
     return {
         "request_processors": [{"oversample": {"sample_factor": OVERSAMPLE_FACTOR}}],
@@ -173,11 +180,11 @@ def _rerank_pipeline(place: PipelineTarget) -> dict[str, Any]:
     }
 
 
-def _inference_pipeline(place: PipelineTarget) -> dict[str, Any]:
+def _inference_pipeline(target: PipelineTarget) -> dict[str, Any]:
     output = {f"{_SCRIPT_PARAMS_PATH}.{name}": f"query.{name}" for name in ("centres", "limits", "weights")}
     processor = {
         "model_id": MODEL_PLACEHOLDER,
-        "input_map": [{"text": place.path}],
+        "input_map": [{"text": target.query_text_path}],
         "output_map": [{f"{_SCRIPT_PARAMS_PATH}.model": "model", **output}],
         "ignore_failure": True,
     }

@@ -1,7 +1,8 @@
-"""`POST /v1/rerank` as Cohere has it and `POST /rerank` as Text Embeddings Inference has it: documents in, scores out.
+"""`POST /v1/rerank`, compatible with Cohere, and `POST /rerank`, compatible with Text Embeddings Inference (TEI).
 
-Their contracts are others': a name we do not know is passed over, not refused. ml-commons reads a score as a Java
-Double only where it has a point or an exponent and at most 18 characters, and needs every document exactly once.
+Both APIs are defined elsewhere, so unknown names in a request are ignored. ml-commons, which calls them for
+OpenSearch, needs every document exactly once, and reads a score as a Java Double only if it has a decimal point or an
+exponent and at most 18 characters.
 """
 
 import math
@@ -20,7 +21,7 @@ _MAX_LOG_ODDS = 30.0
 
 
 def _replace_surrogates(text: str) -> str:
-    """The text with a question mark for each half of a surrogate pair, which no answer could hold."""
+    """Replace lone surrogates, which a JSON response in UTF-8 cannot contain, by question marks."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -32,58 +33,60 @@ class _LenientModel(BaseModel):
 
 
 class RerankDocument(_LenientModel):
-    """A document as an object, which Cohere's first API allows."""
+    """A document as an object, which version 1 of Cohere's API allows."""
 
     text: LenientText = Field(description="Text of the document.")
 
 
-QueryText = Annotated[LenientText, Field(description="Query; what is beyond the characters that are read has no say.")]
+QueryText = Annotated[LenientText, Field(description="Query text; characters past `--max-characters` are ignored.")]
 
 
 class RerankRequest(_LenientModel):
-    """Documents to rerank, as Cohere's clients and OpenSearch's ml-commons ask."""
+    """Documents to rerank, in the format of Cohere's clients and of OpenSearch's ml-commons."""
 
     query: QueryText
     documents: Annotated[list[LenientText | RerankDocument], Field(min_length=1)] = Field(
-        description="Titles, or stored vectors as OpenSearch gives them in text.",
+        description="Titles, or stored vectors as text in OpenSearch's format.",
         examples=[["Fire TV stick 4K", "Red running shoe"]],
     )
     top_n: Annotated[int, Field(ge=1), INTEGRAL_FLOAT_AS_INT] | None = Field(
-        None, description="Number of results; all where it is left out."
+        None, description="Number of results; all documents by default."
     )
-    return_documents: bool | None = Field(None, description="Whether each result brings its document along.")
-    model: str | None = Field(None, description="Passed over: a service has one model.")
+    return_documents: bool | None = Field(None, description="Whether each result contains its document.")
+    model: str | None = Field(None, description="Ignored: a service has one model.")
 
 
 class RerankResult(BaseModel):
-    """One document and how relevant it is."""
+    """One document and its relevance."""
 
-    index: int = Field(description="Place of the document among those given, from 0.")
-    relevance_score: float = Field(description="In [0, 1]; comparable within one model, lexical score left out.")
-    document: RerankDocument | None = Field(None, description="The document, where it was asked for.")
+    index: int = Field(description="Position of the document in the request, from 0.")
+    relevance_score: float = Field(
+        description="Score in [0, 1] without a lexical score; comparable between requests to the same model."
+    )
+    document: RerankDocument | None = Field(None, description="The document, if `return_documents` is true.")
 
 
 class RerankResponse(BaseModel):
     """The documents, most relevant first."""
 
-    id: str = Field(description="Id of this answer.")
+    id: str = Field(description="Unique id of this response.")
     results: list[RerankResult]
     meta: dict[str, Any]
 
 
 class TeiRerankRequest(_LenientModel):
-    """Texts to rerank, as clients of Text Embeddings Inference ask."""
+    """Texts to rerank, in the format of Text Embeddings Inference."""
 
     query: QueryText
     texts: Annotated[list[LenientText], Field(min_length=1)] = Field(
-        description="Titles, or stored vectors in text.", examples=[["Fire TV stick 4K", "Red running shoe"]]
+        description="Titles, or stored vectors as text.", examples=[["Fire TV stick 4K", "Red running shoe"]]
     )
-    raw_scores: bool = Field(False, description="Log-odds instead of scores in [0, 1].")
-    return_text: bool = Field(False, description="Whether each rank brings its text along.")
+    raw_scores: bool = Field(False, description="Return log-odds instead of scores in [0, 1].")
+    return_text: bool = Field(False, description="Whether each result contains its text.")
 
 
 class TeiRerankResult(BaseModel):
-    """One text and its score, under both names: `connector.post_process.default.rerank` reads the second."""
+    """One text and its score under two names; `connector.post_process.default.rerank` reads `relevance_score`."""
 
     index: int
     score: float
@@ -91,54 +94,54 @@ class TeiRerankResult(BaseModel):
     text: str | None = None
 
 
-def routes(service: ServiceContext) -> APIRouter:
-    """The endpoints that score documents, with a bundle's attention where it has one."""
+def routes(context: ServiceContext) -> APIRouter:
+    """Define the endpoints that score documents, with attention if the bundle has it."""
     router = APIRouter(tags=["rerank"])
 
     @router.post("/v1/rerank", response_model_exclude_none=True)
-    def cohere(asked: RerankRequest) -> RerankResponse:
-        """Rerank documents as Cohere's API does; ties keep the order given."""
-        texts = [document if isinstance(document, str) else document.text for document in asked.documents]
-        service.take("documents", texts)
-        scores = _score_documents(service, asked.query, texts)
+    def cohere(request: RerankRequest) -> RerankResponse:
+        """Rerank documents as Cohere's API does; ties keep the order of the request."""
+        texts = [document if isinstance(document, str) else document.text for document in request.documents]
+        context.count_documents("documents", texts)
+        scores = _score_documents(context, request.query, texts)
         results = [
             RerankResult(
                 index=number,
                 relevance_score=round_score(scores[number]),
-                document=RerankDocument(text=texts[number]) if asked.return_documents else None,
+                document=RerankDocument(text=texts[number]) if request.return_documents else None,
             )
-            for number in rank_descending(scores)[: asked.top_n]
+            for number in rank_descending(scores)[: request.top_n]
         ]
         return RerankResponse(id=uuid4().hex, results=results, meta={"api_version": {"version": "1"}})
 
     @router.post("/rerank", response_model_exclude_none=True)
-    def tei(asked: TeiRerankRequest) -> list[TeiRerankResult]:
-        """Rerank texts as Text Embeddings Inference does; ties keep the order given."""
-        service.take("texts", asked.texts)
-        scores = _score_documents(service, asked.query, asked.texts)
-        ranks = []
+    def tei(request: TeiRerankRequest) -> list[TeiRerankResult]:
+        """Rerank texts as Text Embeddings Inference does; ties keep the order of the request."""
+        context.count_documents("texts", request.texts)
+        scores = _score_documents(context, request.query, request.texts)
+        results = []
         for number in rank_descending(scores):
-            score = round_score(log_odds(scores[number]) if asked.raw_scores else scores[number])
-            text = asked.texts[number] if asked.return_text else None
-            ranks.append(TeiRerankResult(index=number, score=score, relevance_score=score, text=text))
-        return ranks
+            score = round_score(log_odds(scores[number]) if request.raw_scores else scores[number])
+            text = request.texts[number] if request.return_text else None
+            results.append(TeiRerankResult(index=number, score=score, relevance_score=score, text=text))
+        return results
 
     return router
 
 
 def round_score(value: float) -> float:
-    """The number to nine digits: as text it has a point or an exponent, and at most 16 characters."""
+    """Round to nine significant digits: as text, at most 16 characters with a decimal point or an exponent."""
     return float(f"{value:.9g}")
 
 
-def log_odds(share: float) -> float:
-    """Log-odds of a share, `log(p / (1 − p))`, within ±30."""
-    if not 0 < share < 1:
-        return math.copysign(_MAX_LOG_ODDS, share - 0.5)
-    return max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, math.log(share) - math.log1p(-share)))
+def log_odds(probability: float) -> float:
+    """Log-odds, `log(p / (1 − p))`, limited to ±30."""
+    if not 0 < probability < 1:
+        return math.copysign(_MAX_LOG_ODDS, probability - 0.5)
+    return max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, math.log(probability) - math.log1p(-probability)))
 
 
-def _score_documents(service: ServiceContext, query: str, texts: list[str]) -> Array:
+def _score_documents(context: ServiceContext, query: str, texts: list[str]) -> Array:
     log_texts(query, *texts)
-    most = service.settings.characters
-    return service.documents.scores(query[:most], [text[:most] for text in texts])
+    limit = context.settings.max_characters
+    return context.scorer.score(query[:limit], [text[:limit] for text in texts])

@@ -1,4 +1,4 @@
-"""`POST /rewrite`: search body in, search body out."""
+"""`POST /rewrite`: rewrites a search body."""
 
 import json
 from typing import Annotated, Any, Literal, Self
@@ -10,25 +10,24 @@ from anthem_core.encoding.query_operators import split_phrases, unite_queries
 from anthem_plugin.modes import DEFAULT_NEIGHBOURS, DEFAULT_WINDOW, MAX_NEIGHBOURS, Filter, Retrieve
 from anthem_plugin.rewriter.body import build_script_body
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON, NO_WORDS_REASON, find_query_text
-from anthem_plugin.rewriter.rescore import RewrittenBody
+from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, RewrittenBody
 from anthem_plugin.scoring.painless import hyperboloid_limit_reason
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.service.context import ServiceContext, log_texts
 from anthem_plugin.service.models import INTEGRAL_FLOAT_AS_INT, RequestModel, StrictText
 
-MAX_WINDOW = 10_000  # OpenSearch's own, `index.max_rescore_window`
 MAX_BODY_DEPTH = 100
 MAX_QUERY_PATH_CHARACTERS = 200
 
 
 def _check_sendable(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a body that can be sent on; Python's JSON lets through what OpenSearch, or UTF-8, does not."""
+    """Reject what Python's JSON parser accepts but OpenSearch or UTF-8 does not."""
     if not _is_shallow(body, MAX_BODY_DEPTH):
         raise ValueError(f"it is nested deeper than {MAX_BODY_DEPTH} levels")
     try:
         json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
     except ValueError as error:
-        raise ValueError("it holds NaN, an infinite number or half a surrogate pair") from error
+        raise ValueError("it contains NaN, an infinite number or a lone surrogate") from error
     return body
 
 
@@ -44,7 +43,7 @@ _TEXT_AND_PATH_SCHEMA: dict[str, Any] = {
 
 
 class RewriteRequest(RequestModel):
-    """A search to rewrite; at most one of `query_text` and `query_path` says what it searches for."""
+    """A search to rewrite. Its text is given as `query_text`, or read at `query_path`, or found in the query."""
 
     model_config = ConfigDict(json_schema_extra={"not": _TEXT_AND_PATH_SCHEMA})
 
@@ -52,106 +51,112 @@ class RewriteRequest(RequestModel):
         description="Search body as it would be sent to OpenSearch.",
         examples=[{"query": {"match": {"title": "fire tv"}}, "size": 24}],
     )
-    query_text: StrictText | None = Field(None, description="What the shopper typed.")
+    query_text: StrictText | None = Field(None, description="Query text as the user typed it.")
     query_path: str | None = Field(
         None,
         max_length=MAX_QUERY_PATH_CHARACTERS,
-        description="Where in the body the query text stands; without both, a plain `match` or `multi_match` is read.",
+        description="Path of the query text in the body. Without `query_text` and `query_path`, the text of a plain "
+        "`match` or `multi_match` is used.",
         examples=["query.match.title"],
     )
     window: Annotated[int, INTEGRAL_FLOAT_AS_INT] = Field(
-        DEFAULT_WINDOW, ge=1, le=MAX_WINDOW, description="Hits of each shard that are reranked."
+        DEFAULT_WINDOW, ge=1, le=MAX_RESCORE_WINDOW, description="Number of hits per shard to rerank."
     )
     mode: Literal["cluster", "filter", "retrieve"] = Field(
-        "cluster", description="Whether hits are reranked, filtered by containment, or joined by near products."
+        "cluster",
+        description="`cluster` reranks the hits, `filter` drops products that the query does not contain, `retrieve` "
+        "adds products near the query.",
     )
-    operators: bool = Field(False, description="Whether OR between phrases of the query text asks for either.")
+    operators: bool = Field(False, description="Whether OR between phrases of the query text means either phrase.")
     slack: float | None = Field(
         None,
         allow_inf_nan=False,
-        description="Of mode `filter`: what is added to every limit; the bundle's by default.",
+        description="For mode `filter`: added to every limit; defaults to the slack of the bundle.",
     )
-    unknown: bool = Field(True, description="Of mode `filter`: whether products without a vector stay.")
+    unknown: bool = Field(True, description="For mode `filter`: whether products without a vector are kept.")
     k: Annotated[int, INTEGRAL_FLOAT_AS_INT] = Field(
         DEFAULT_NEIGHBOURS,
         ge=1,
         le=MAX_NEIGHBOURS,
-        description="Of mode `retrieve`: products near each centre, on each shard.",
+        description="For mode `retrieve`: number of products near each centre, per shard.",
     )
     filter: Annotated[dict[str, Any], Field(min_length=1), AfterValidator(_check_sendable)] | None = Field(
         None,
-        description="Of mode `retrieve`: clause that near products pass; by default all of the query but its words.",
+        description="For mode `retrieve`: clause that near products must match; by default every part of the query "
+        "that does not search for the query text.",
     )
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
+    def _check_single_text(self) -> Self:
         if self.query_text is not None and self.query_path is not None:
             raise ValueError("give `query_text` or `query_path`, not both")
         return self
 
 
 class RewriteResponse(BaseModel):
-    """A search body that reranks, filters or retrieves, or the caller's own and why it is left as it is."""
+    """A rewritten search body, or the caller's own body with the reason why it was not rewritten."""
 
     body: dict[str, Any] = Field(description="Search body to send to OpenSearch.")
-    reranked: bool = Field(description="Whether the body does what its mode asks.")
-    reason: str | None = Field(description="Why the body was left as it was, or null.")
+    reranked: bool = Field(description="Whether the body was rewritten for its mode.")
+    reason: str | None = Field(description="Why the body was not rewritten, or null.")
 
 
-def routes(service: ServiceContext) -> APIRouter:
-    """The rewriter.
+def routes(context: ServiceContext) -> APIRouter:
+    """Define the endpoint that rewrites search bodies.
 
     Raises:
-        BundleError: The bundle has no weights for lexical + containment.
+        BundleError: The bundle has no weights for lexical score and containment.
     """
     router = APIRouter(tags=["rewrite"])
-    scoring = ScoringParams.of(service.encoder.bundle)
+    scoring = ScoringParams.from_bundle(context.encoder.bundle)
 
     @router.post("/rewrite")
-    def rewrite_search(asked: RewriteRequest) -> RewriteResponse:
-        """Rewrite a search body so that OpenSearch reranks its first hits; a body that cannot be is left as it is.
+    def rewrite_search(request: RewriteRequest) -> RewriteResponse:
+        """Rewrite a search body so that OpenSearch reranks its first hits; an unsupported body is returned unchanged.
 
-        In mode `filter` the body finds only what is contained, if that is nothing too: nothing is counted first. In
-        mode `retrieve` it finds near products as well, where the index has a graph of its vectors.
-        The cluster needs the stored script that the body names; `anthem serve` stores it when it starts. Send your own
-        body once more if OpenSearch refuses the rewritten one, or answers it with failed shards.
+        In mode `filter` the body finds only contained products. Nothing is counted first, so the result may be empty.
+        In mode `retrieve` the body also finds near products, if the vectors of the index have an HNSW graph.
+        The cluster needs the stored script that the body names; `anthem serve` stores it at startup. If OpenSearch
+        rejects the rewritten body or reports failed shards, send your own body again.
         """
         try:
-            result = rewrite_body(asked, service, scoring)
-        except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
-            result = _unchanged(asked, f"{type(error).__name__}: {error}")
-        service.metrics.rewrites.labels(str(result.reranked).lower()).inc()
+            result = rewrite_body(request, context, scoring)
+        except Exception as error:  # noqa: BLE001 (a failure of the rewriter must not fail the search)
+            result = _unchanged(request, f"{type(error).__name__}: {error}")
+        context.metrics.rewrites.labels(str(result.reranked).lower()).inc()
         return RewriteResponse(body=result.body, reranked=result.reranked, reason=result.reason)
 
     return router
 
 
-def rewrite_body(asked: RewriteRequest, service: ServiceContext, scoring: ScoringParams) -> RewrittenBody:
-    """The rewriter's answer for the text given, or found in the body."""
-    text = asked.query_text if asked.query_text is not None else find_query_text(asked.body, asked.query_path)
+def rewrite_body(request: RewriteRequest, context: ServiceContext, scoring: ScoringParams) -> RewrittenBody:
+    """Rewrite the body of a request for its query text, which is given or found in the body."""
+    text = request.query_text
     if text is None:
-        return _unchanged(asked, NO_QUERY_TEXT_REASON)
-    most = service.settings.characters
-    if len(text) > most:
-        return _unchanged(asked, f"the query has {len(text)} characters; at most {most} are read")
+        text = find_query_text(request.body, request.query_path)
+    if text is None:
+        return _unchanged(request, NO_QUERY_TEXT_REASON)
+    limit = context.settings.max_characters
+    if len(text) > limit:
+        return _unchanged(request, f"the query has {len(text)} characters; at most {limit} are allowed")
     log_texts(text)
-    query = unite_queries(map(service.query, split_phrases(text) if asked.operators else [text]))
+    query = unite_queries(map(context.encode_query, split_phrases(text) if request.operators else [text]))
     if query is None:
-        return _unchanged(asked, NO_WORDS_REASON)
+        return _unchanged(request, NO_WORDS_REASON)
     reason = hyperboloid_limit_reason(query)
     if reason is not None:
-        return _unchanged(asked, reason)
-    return build_script_body(asked.body, query, scoring, _script_mode(asked), text=text, window=asked.window)
+        return _unchanged(request, reason)
+    return build_script_body(request.body, query, scoring, _script_mode(request), text=text, window=request.window)
 
 
-def _script_mode(asked: RewriteRequest) -> Filter | Retrieve | None:
-    match asked.mode:
+def _script_mode(request: RewriteRequest) -> Filter | Retrieve | None:
+    match request.mode:
         case "filter":
-            return Filter(asked.slack, asked.unknown)
+            return Filter(request.slack, request.unknown)
         case "retrieve":
-            return Retrieve(asked.k, asked.filter)
+            return Retrieve(request.k, request.filter)
     return None
 
 
-def _unchanged(asked: RewriteRequest, reason: str) -> RewrittenBody:
-    return RewrittenBody(asked.body, reranked=False, reason=reason)
+def _unchanged(request: RewriteRequest, reason: str) -> RewrittenBody:
+    return RewrittenBody.unchanged(request.body, reason)

@@ -1,4 +1,4 @@
-"""uvicorn as the service runs it: without an access log, with TLS where there is a certificate, and ended gently."""
+"""Configures and runs uvicorn: without an access log, with TLS if there is a certificate, with a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-SHUTDOWN_GRACE_SECONDS = 5  # seconds for requests under way when the service is told to end; Docker kills after 10
+SHUTDOWN_GRACE_SECONDS = 5  # for requests in progress at shutdown; Docker kills a container after 10
 
 
 class AnthemServer(uvicorn.Server):
     """A server that calls back with its port once it listens."""
 
-    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[int], None]) -> None:
         super().__init__(config)
-        self._listening = listening
+        self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Bind the port, then say so."""
+        """Bind the port, then call back."""
         await super().startup(sockets)
         if self.started:
-            self._listening(self.servers[0].sockets[0].getsockname()[1])
+            self._on_listening(self.servers[0].sockets[0].getsockname()[1])
 
 
 def build_uvicorn_config(
     app: ASGIApp, host: str, port: int, certificate: Path | None = None, private_key: Path | None = None
 ) -> uvicorn.Config:
-    """Configuration of the server, its certificate read.
+    """Build the configuration of the server and load its certificate.
 
     Raises:
         DataError: Certificate or private key cannot be used.
@@ -47,7 +47,7 @@ def build_uvicorn_config(
         app,
         host=host,
         port=port,
-        access_log=False,  # it would hold whatever a caller puts into a URL
+        access_log=False,  # it would contain query strings
         ws="none",
         timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
         ssl_certfile=certificate,
@@ -57,14 +57,14 @@ def build_uvicorn_config(
         config.load()
     except ssl.SSLError as error:
         raise DataError(
-            f"{certificate} and {private_key or 'the key in it'} are no pair ({error.reason}); a certificate chain in "
-            "PEM and its private key were wanted."
+            f"{certificate} and {private_key or 'the private key in it'} do not form a valid pair ({error.reason}). "
+            "Expected a certificate chain in PEM and its private key."
         ) from error
     return config
 
 
 def enable_text_log() -> None:
-    """Let the texts of requests into the log, on standard error."""
+    """Write the texts of requests to the log, on standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     text_logger.addHandler(handler)

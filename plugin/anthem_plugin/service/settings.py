@@ -1,21 +1,28 @@
-"""What whoever runs the service decides, and what holds where nothing is said."""
+"""Settings of the service and their defaults; imports nothing that needs the extra `serve`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """What whoever runs the service decides.
+    """Settings of the service.
 
-    Keys that callers must show, requests at once, seconds for one, encoded queries that are kept; of one request the
-    documents, the characters of each text and the bytes that it may have, by default enough for all of these at once
-    in almost any script.
+    The default of `max_bytes` is large enough for `max_documents` texts of `max_characters` in almost any script.
+
+    Attributes:
+        api_keys: Keys that callers may present; if there are none, no key is required.
+        max_concurrency: Requests that are processed at the same time.
+        timeout_seconds: Time to read and answer one request.
+        query_cache_size: Encoded queries that are kept.
+        max_documents: Documents in one request.
+        max_characters: Characters of one text.
+        max_bytes: Bytes of one request body.
     """
 
-    keys: tuple[str, ...] = ()
-    concurrency: int = 32
-    timeout: float = 30.0
-    cache: int = 1024
-    documents: int = 1_000
-    characters: int = 10_000
-    bytes: int = 32 * 2**20
+    api_keys: tuple[str, ...] = ()
+    max_concurrency: int = 32
+    timeout_seconds: float = 30.0
+    query_cache_size: int = 1024
+    max_documents: int = 1_000
+    max_characters: int = 10_000
+    max_bytes: int = 32 * 2**20

@@ -1,13 +1,14 @@
-"""A department store that never was: products, queries and graded judgments, the same for the same seed.
+"""A generated catalogue of a fictional department store: products, queries and graded judgments, reproducible by seed.
 
-The grades follow from what a product is and what a query asks, never from their words, so titles can mislead as real ones do:
+The grades follow from the attributes of a product and the intent of a query, never from their words, so titles can be
+as misleading as real ones:
 
-| grade | the product is |
+| grade | the product |
 |---|---|
-| 3 | all that the query asks |
-| 2 | of the right type but for one attribute, brand or model; or a close substitute that has all of them |
-| 1 | of the right type and little else right; of the same category with all that is asked; or an accessory, when only the type is asked |
-| 0 | anything else, however many words of the query its title holds |
+| 3 | meets every requirement of the query |
+| 2 | has the right type and misses one attribute, brand or model; or is a close substitute that meets every requirement |
+| 1 | has the right type and misses more; or is a sibling type that meets every requirement; or is an accessory, if the query only names the type |
+| 0 | anything else, even if its title contains every word of the query |
 """  # noqa: E501 (a table)
 
 from __future__ import annotations
@@ -24,23 +25,29 @@ __all__ = ["generate_catalogue"]
 
 
 def generate_catalogue(seed: int = 0, products: int = 6000) -> Dataset:
-    """Build the catalogue: some 2,000 queries over `products` products, each with all that is right judged.
+    """Generate a catalogue with `products` products and about 2,000 queries, in the splits `train` and `dev`.
+
+    Every relevant product is judged.
 
     Raises:
-        ValueError: There are fewer products than the shop has types.
+        ValueError: `products` is less than the number of product types.
     """
-    rng = random.Random(f"anthem catalogue {seed}")  # noqa: S311 (a catalogue is no secret)
-    shop = load_plan()
-    items = create_items(shop, products, rng)
-    queries = create_queries(shop, items, rng)
+    rng = random.Random(f"anthem catalogue {seed}")  # noqa: S311 (not used for security)
+    plan = load_plan()
+    items = create_items(plan, products, rng)
+    queries = create_queries(plan, items, rng)
     judge = CatalogueJudge(items, rng)
     splits = assign_splits(queries, rng)
     return Dataset(
-        products={item.id: item.product() for item in items},
+        products={item.id: item.to_product() for item in items},
         queries={query.id: query.text for query in queries},
         qrels={
-            name: {query.id: judge.pool(query.intent, query.meant) for query in queries if splits[query.id] == name}
-            for name in ("train", "dev")
+            split: {
+                query.id: judge.judge_query(query.intent, query.correct_text)
+                for query in queries
+                if splits[query.id] == split
+            }
+            for split in ("train", "dev")
         },
         query_metadata={query.id: query.metadata() for query in queries},
     )

@@ -1,4 +1,4 @@
-"""Judgments by construction: what a product is against what a query asks. Words only choose which zeros are judged."""
+"""Judges products by comparing their attributes with a query's intent. Words only select which zeros are judged."""
 
 from __future__ import annotations
 
@@ -15,87 +15,96 @@ if TYPE_CHECKING:
     from anthem_sandbox.catalogue.plan import CategoryPath, ProductType
     from anthem_sandbox.catalogue.queries import QueryIntent
 
-# So many zeros of a query are judged: look-alikes, some from the department, and all in all.
-MAX_LOOKALIKES, DEPARTMENT_ZEROS, ZEROS_PER_QUERY = 6, 2, 10
-RANDOM_CANDIDATES = 100  # to draw the last zeros from: far more than are ever needed
+# Irrelevant products judged per query: first look-alikes, then some from the department, then random ones.
+MAX_LOOKALIKES, MAX_DEPARTMENT_ZEROS, ZEROS_PER_QUERY = 6, 2, 10
+RANDOM_CANDIDATES = 100  # candidates for the random zeros; many more than are needed
 
 
-def grade_item(item: CatalogueItem, intent: QueryIntent, near: set[CategoryPath]) -> int:
-    """Grade 0 to 3 of an item; `near` holds the types that are close substitutes of those asked for."""
-    path, part_of, misses = item.type.path, item.type.part_of, _count_misses(item, intent)
-    if part_of is not None and path != intent.path:
-        return int(_is_within(part_of, intent.path) and intent.constraints == 0)
+def grade_item(item: CatalogueItem, intent: QueryIntent, substitutes: set[CategoryPath]) -> int:
+    """Grade 0 to 3 of an item; `substitutes` are the paths of close substitutes for the intended types."""
+    path, accessory_of, misses = item.type.path, item.type.accessory_of, _count_misses(item, intent)
+    if accessory_of is not None and path != intent.path:
+        return int(_is_within(accessory_of, intent.path) and intent.constraints == 0)
     if _is_within(path, intent.path):
         return max(1, 3 - misses)
-    if path in near:
+    if path in substitutes:
         return max(0, 2 - misses)
     return int(_is_sibling(path, intent.path) and misses == 0)
 
 
-def _is_within(path: CategoryPath, asked: CategoryPath) -> bool:
-    return path[: len(asked)] == asked
+def _is_within(path: CategoryPath, category: CategoryPath) -> bool:
+    return path[: len(category)] == category
 
 
-def _is_sibling(path: CategoryPath, asked: CategoryPath) -> bool:
-    """Whether two places stand side by side; sections and departments have too little in common to count."""
-    return len(asked) > 2 and _is_within(path, asked[:-1])
+def _is_sibling(path: CategoryPath, category: CategoryPath) -> bool:
+    """Whether two paths share a parent. Siblings of a section or department are too different to count."""
+    return len(category) > 2 and _is_within(path, category[:-1])
 
 
 def _count_misses(item: CatalogueItem, intent: QueryIntent) -> int:
+    """The number of constraints that the item does not meet."""
     return (
-        sum(item.values.get(key) != value for key, value in intent.wants.items())
+        sum(item.values.get(key) != value for key, value in intent.attributes.items())
         + (intent.brand not in {None, item.brand})
         + (intent.model not in {None, item.model})
     )
 
 
 def normalised_words(text: str) -> set[str]:
-    """Words as a lexical engine would match them: without case and plural."""
+    """Words as a lexical engine matches them: case-folded and without a plural `s`."""
     return {word.removesuffix("s") or word for word in re.findall(r"\w+", text.casefold())}
 
 
 class CatalogueJudge:
-    """Judges items: all that are no zeros, and zeros that are hard, near and far."""
+    """Judges every relevant item of a query and a few irrelevant ones: similar, from the department, and random."""
 
     def __init__(self, items: list[CatalogueItem], rng: random.Random) -> None:
         self.items, self.rng = items, rng
         self.types: dict[CategoryPath, ProductType] = {item.type.path: item.type for item in items}
-        self.places: dict[CategoryPath, list[int]] = defaultdict(list)  # every path of the tree -> the items below it
-        self.postings: dict[str, list[int]] = defaultdict(list)
-        for place, item in enumerate(items):
+        # A position is an index into `items`.
+        self.positions_by_path: dict[CategoryPath, list[int]] = defaultdict(list)
+        self.positions_by_word: dict[str, list[int]] = defaultdict(list)
+        for position, item in enumerate(items):
             for depth in range(1, len(item.type.path) + 1):
-                self.places[item.type.path[:depth]].append(place)
+                self.positions_by_path[item.type.path[:depth]].append(position)
             for word in normalised_words(item.title):
-                self.postings[word].append(place)
+                self.positions_by_word[word].append(position)
 
-    def pool(self, intent: QueryIntent, text: str) -> dict[str, int]:
-        """Judge every item that is no zero for a query, and ten that are: ids to grades, in the order of the stock.
+    def judge_query(self, intent: QueryIntent, text: str) -> dict[str, int]:
+        """Grades by product id, in catalogue order: every item above 0, and `ZEROS_PER_QUERY` items of grade 0.
 
-        So an item without a judgment is a zero, too, and a whole ranking can be measured.
+        An item without a judgment therefore has grade 0, and any ranking can be evaluated in full.
         """
-        graded = self._graded(intent)
-        zeros = self._lookalikes(text, graded)
-        neighbours = self.rng.sample(self.places[intent.path[:1]], DEPARTMENT_ZEROS)
-        for place in (*neighbours, *self.rng.sample(range(len(self.items)), RANDOM_CANDIDATES)):
-            if len(zeros) < ZEROS_PER_QUERY and place not in graded and place not in zeros:
-                zeros.append(place)
-        return {self.items[place].id: graded.get(place, 0) for place in sorted([*graded, *zeros])}
+        grades = self._grade_relevant(intent)
+        zeros = self._find_lookalikes(text, grades)
+        department = self.rng.sample(self.positions_by_path[intent.path[:1]], MAX_DEPARTMENT_ZEROS)
+        for position in (*department, *self.rng.sample(range(len(self.items)), RANDOM_CANDIDATES)):
+            if len(zeros) < ZEROS_PER_QUERY and position not in grades and position not in zeros:
+                zeros.append(position)
+        return {self.items[position].id: grades.get(position, 0) for position in sorted([*grades, *zeros])}
 
-    def _graded(self, intent: QueryIntent) -> dict[int, int]:
-        """All items of the stock that are not zeros."""
-        inside = [each for path, each in self.types.items() if _is_within(path, intent.path)]
-        near = {each.near for each in inside if each.near is not None}
-        around = intent.path[:-1] if len(intent.path) > 2 else intent.path
-        places = {place for path in (around, *near) for place in self.places[path]}
-        grades = {place: grade_item(self.items[place], intent, near) for place in sorted(places)}
-        return {place: value for place, value in grades.items() if value}
+    def _grade_relevant(self, intent: QueryIntent) -> dict[int, int]:
+        """Grades of all items above 0, by position."""
+        intended_types = [product_type for path, product_type in self.types.items() if _is_within(path, intent.path)]
+        substitutes = {
+            product_type.substitute for product_type in intended_types if product_type.substitute is not None
+        }
+        siblings = intent.path[:-1] if len(intent.path) > 2 else intent.path
+        positions = {position for path in (siblings, *substitutes) for position in self.positions_by_path[path]}
+        grades = {position: grade_item(self.items[position], intent, substitutes) for position in sorted(positions)}
+        return {position: grade for position, grade in grades.items() if grade}
 
-    def _lookalikes(self, text: str, graded: dict[int, int]) -> list[int]:
-        """Wrong items whose titles share the most, and the rarest, words with the query; ties fall by chance."""
+    def _find_lookalikes(self, text: str, grades: dict[int, int]) -> list[int]:
+        """Positions of the irrelevant items whose titles share the most and rarest words with the query.
+
+        Ties are broken at random.
+        """
         scores: dict[int, float] = defaultdict(float)
         for word in sorted(normalised_words(text)):
-            places = self.postings.get(word, [])
-            for place in places:
-                scores[place] += math.log(1 + len(self.items) / len(places))
-        wrong = [(score, self.rng.random(), place) for place, score in scores.items() if place not in graded]
-        return [place for _, _, place in heapq.nlargest(MAX_LOOKALIKES, wrong)]
+            positions = self.positions_by_word.get(word, [])
+            for position in positions:
+                scores[position] += math.log(1 + len(self.items) / len(positions))
+        irrelevant = [
+            (score, self.rng.random(), position) for position, score in scores.items() if position not in grades
+        ]
+        return [position for _, _, position in heapq.nlargest(MAX_LOOKALIKES, irrelevant)]

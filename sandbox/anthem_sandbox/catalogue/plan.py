@@ -1,4 +1,4 @@
-"""The shop's plan, read from `data/`: departments, sections, categories, types, and what their products can have."""
+"""Reads the plan of the catalogue from `data/`: categories, product types, their attributes and units."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CategoryPath = tuple[str, ...]  # department, section, category, type
+CategoryPath = tuple[str, ...]  # department, section, category, type; a prefix names an inner node
 
 HOUSE_BRANDS = ("Merrow & Pike", "Goodnest")
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureUnit:
-    """A unit of measure, as titles write it and as shoppers do; `{n}` is the number."""
+    """A unit of measure, with the forms used in titles and in queries; `{n}` is the number."""
 
     name: str
     titles: tuple[str, ...]
     queries: tuple[str, ...]
-    larger: tuple[str, int] | None = None
+    larger: tuple[str, int] | None = None  # the next larger unit, and how many of this unit it holds
 
 
 @dataclass(frozen=True, slots=True)
 class ProductAttribute:
-    """What a product can have: a key, its possible values (`12 in` with a unit), and the unit."""
+    """An attribute of products: its key, its possible values (such as `12 in` if it has a unit) and its unit."""
 
     key: str
     values: tuple[str, ...]
@@ -36,20 +36,20 @@ class ProductAttribute:
 
 @dataclass(frozen=True, slots=True)
 class ProductType:
-    """A leaf of the tree: its path, its names (the usual one first) and what its products have."""
+    """A leaf of the category tree: its path, its names (the most common first) and what its products have."""
 
     path: CategoryPath
     nouns: tuple[str, ...]
     attributes: tuple[ProductAttribute, ...]
     brands: tuple[str, ...]
-    models: bool
-    near: CategoryPath | None = None  # the type that serves nearly as well
-    part_of: CategoryPath | None = None  # the type it is an accessory of
+    has_models: bool
+    substitute: CategoryPath | None = None  # another type that serves the same purpose almost as well
+    accessory_of: CategoryPath | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryNode:
-    """A department, section or category, and the names shoppers give it."""
+    """A department, section or category, and its names in queries."""
 
     path: CategoryPath
     names: tuple[str, ...]
@@ -57,16 +57,16 @@ class CategoryNode:
 
 @dataclass(frozen=True, slots=True)
 class CataloguePlan:
-    """The whole plan."""
+    """Everything in `data/`."""
 
     types: tuple[ProductType, ...]
-    nodes: tuple[CategoryNode, ...]
+    categories: tuple[CategoryNode, ...]
     units: dict[str, MeasureUnit]
-    spoken: dict[str, tuple[str, ...]]  # value -> other ways of saying it
+    spoken_forms: dict[str, tuple[str, ...]]  # attribute value -> other forms used in queries
 
 
 def load_plan() -> CataloguePlan:
-    """Read the plan that comes with the package."""
+    """Read the plan from this package."""
     tables = {
         entry.name: tomllib.loads(entry.read_text("utf-8"))
         for entry in sorted((files(__package__) / "data").iterdir(), key=lambda entry: entry.name)
@@ -75,17 +75,17 @@ def load_plan() -> CataloguePlan:
     common = tables.pop("attributes.toml")
     units = {name: _read_unit(name, table) for name, table in common["units"].items()}
     attributes = {name: _read_attribute(name, table, units) for name, table in common["attributes"].items()}
-    spoken = {value: _split_list(ways) for value, ways in common["spoken"].items()}
+    spoken_forms = {value: _split_list(forms) for value, forms in common["spoken"].items()}
     paths = {path[-1]: path for table in tables.values() for path, _ in _type_tables(table)}
     types: list[ProductType] = []
-    nodes: list[CategoryNode] = []
+    categories: list[CategoryNode] = []
     for table in tables.values():
-        nodes += [
-            CategoryNode(path, (path[-1].lower(), *_split_list(inner.get("also", ""))))
-            for path, inner in _category_tables(table)
+        categories += [
+            CategoryNode(path, (path[-1].lower(), *_split_list(category.get("also", ""))))
+            for path, category in _category_tables(table)
         ]
         types += _read_types(table, attributes, paths)
-    return CataloguePlan(tuple(types), tuple(nodes), units, spoken)
+    return CataloguePlan(tuple(types), tuple(categories), units, spoken_forms)
 
 
 def _split_list(line: str, separator: str = "|") -> tuple[str, ...]:
@@ -96,9 +96,9 @@ def _read_unit(name: str, table: dict[str, str]) -> MeasureUnit:
     larger = table.get("larger", "").split()
     return MeasureUnit(
         name,
-        _split_list(table["titles"]),
-        _split_list(table["queries"]),
-        (larger[0], int(larger[1])) if larger else None,
+        titles=_split_list(table["titles"]),
+        queries=_split_list(table["queries"]),
+        larger=(larger[0], int(larger[1])) if larger else None,
     )
 
 
@@ -111,7 +111,7 @@ def _read_attribute(name: str, table: dict[str, str], units: dict[str, MeasureUn
 
 
 def _walk_tables(table: dict[str, Any], path: CategoryPath) -> Iterator[tuple[CategoryPath, dict[str, Any]]]:
-    """Every table from the department down."""
+    """Every table of a department, its own included, with its path."""
     yield path, table
     for name, inner in table.items():
         if isinstance(inner, dict):
@@ -133,21 +133,28 @@ def _read_types(
     brands = _split_list(table["brands"]) + HOUSE_BRANDS
     types = []
     for path, leaf in _type_tables(table):
-        has = (
-            ProductAttribute("style", _split_list(leaf["style"])),
-            *(attributes[name] for name in _split_list(leaf["with"], ",")),
+        style = ProductAttribute("style", _split_list(leaf["style"]))
+        main = ProductType(
+            path,
+            nouns=_split_list(leaf["nouns"]),
+            attributes=(style, *(attributes[name] for name in _split_list(leaf["with"], ","))),
+            brands=brands,
+            has_models=leaf.get("models", table.get("models", False)),
+            substitute=paths[leaf["near"]] if "near" in leaf else None,
         )
-        near = paths[leaf["near"]] if "near" in leaf else None
-        models = leaf.get("models", table.get("models", False))
-        main = ProductType(path, _split_list(leaf["nouns"]), has, brands, models, near)
         types += [main, *(_build_accessory(main, part) for part in _split_list(leaf.get("parts", "")))]
     return types
 
 
 def _build_accessory(main: ProductType, part: str) -> ProductType:
-    """Build what is sold beside a type under nearly its name: it bears the type's nouns and two of its attributes."""
+    """An accessory of a type, with a confusingly similar name: the type's nouns, and two of its attributes."""
     noun = main.nouns[0]
     nouns = (f"{noun} {part}", f"{part} for {noun}", *(f"{other} {part}" for other in main.nouns[1:]))
     return ProductType(
-        (*main.path[:-1], nouns[0].title()), nouns, main.attributes[1:3], main.brands, main.models, part_of=main.path
+        (*main.path[:-1], nouns[0].title()),
+        nouns,
+        attributes=main.attributes[1:3],
+        brands=main.brands,
+        has_models=main.has_models,
+        accessory_of=main.path,
     )

@@ -1,4 +1,4 @@
-"""What shoppers type: general and narrow, by type, attribute, brand, measure and model, rightly spelled and not."""
+"""Creates the queries: by category, type, attribute, brand, measure and model number, spelled correctly and not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anthem_sandbox.catalogue.misspelling import misspell
+from anthem_sandbox.catalogue.misspelling import misspell_query
 
 if TYPE_CHECKING:
     import random
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anthem_sandbox.catalogue.items import CatalogueItem
     from anthem_sandbox.catalogue.plan import CataloguePlan, CategoryPath, MeasureUnit, ProductAttribute, ProductType
 
-# Kinds of query and how many of each at most; a kind asks for fewer where the shop has no more.
+# A kind has fewer queries if the plan does not provide as many. The kinds are written to the metadata.
 MAX_QUERIES_PER_KIND = {
     "general": 120, "category": 170, "type": 280, "synonym": 240, "type+attribute": 360,
     "brand+type": 150, "unit": 260, "model": 130,
@@ -26,196 +26,234 @@ FRACTION_SPELLINGS = {"1/2": "half 0.5", "1/4": "quarter 0.25", "3/4": "0.75", "
 
 @dataclass(frozen=True, slots=True)
 class QueryIntent:
-    """What a query asks: a place in the tree, and what a product there must have."""
+    """What a query asks for: a path in the category tree, and the constraints on a product in it."""
 
     path: CategoryPath
-    wants: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
     brand: str | None = None
     model: str | None = None
 
     @property
     def constraints(self) -> int:
-        """How many things beside the place are asked."""
-        return len(self.wants) + (self.brand is not None) + (self.model is not None)
+        """Number of required attributes, brand and model included."""
+        return len(self.attributes) + (self.brand is not None) + (self.model is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueQuery:
-    """A query: what is typed, what is meant, and of which kind it is."""
+    """A query: its text, its kind and what it means."""
 
     id: str
     text: str
     kind: str
     intent: QueryIntent
-    meant: str  # the text as it would be spelled rightly
-    error: dict[str, str] = field(default_factory=dict)  # of a misspelled query: the kind of error, and its twin
+    correct_text: str  # the text without the typing error; equal to `text` unless the query is misspelled
+    misspelling: dict[str, str] = field(default_factory=dict)  # kind of error, and id and kind of the correct query
 
     def metadata(self) -> dict[str, Any]:
-        """What the BEIR folder keeps: `depth` is the depth of the category that the query names."""
-        asked = self.intent
-        wants = {"brand": asked.brand, "model": asked.model, "attributes": asked.wants}
+        """Metadata for the BEIR folder; `depth` is the depth of the category that the query names."""
+        intent = self.intent
+        constraints = {"brand": intent.brand, "model": intent.model, "attributes": intent.attributes}
         return {
             "kind": self.kind,
-            "depth": len(asked.path),
-            "constraints": asked.constraints,
-            "path": list(asked.path),
-            "wants": {name: want for name, want in wants.items() if want},
-        } | self.error
+            "depth": len(intent.path),
+            "constraints": intent.constraints,
+            "path": list(intent.path),
+            "wants": {name: value for name, value in constraints.items() if value},
+        } | self.misspelling
 
 
 def query_key(text: str) -> str:
-    """What two queries share that differ in case, order, marks or plural alone."""
+    """A key shared by queries that only differ in case, word order, punctuation or plural."""
     words = re.findall(r"\w+", text.casefold())
     return " ".join(sorted(word.removesuffix("s") or word for word in words))
 
 
-def create_queries(shop: CataloguePlan, items: list[CatalogueItem], rng: random.Random) -> list[CatalogueQuery]:
-    """Ask every kind of query, no text twice."""
+def create_queries(plan: CataloguePlan, items: list[CatalogueItem], rng: random.Random) -> list[CatalogueQuery]:
+    """Create queries of every kind, with unique texts."""
     queries: list[CatalogueQuery] = []
-    taken: set[str] = set()
-    for kind, count in MAX_QUERIES_PER_KIND.items():
-        made = 0
-        for text, intent in _QUERY_GENERATORS[kind](shop, items, rng):
-            if made < count and text not in taken:
-                taken.add(text)
-                made += 1
+    texts: set[str] = set()
+    for kind, max_queries in MAX_QUERIES_PER_KIND.items():
+        count = 0
+        for text, intent in _QUERY_GENERATORS[kind](plan, items, rng):
+            if count < max_queries and text not in texts:
+                texts.add(text)
+                count += 1
                 queries.append(CatalogueQuery(f"Q{len(queries) + 1:04d}", text, kind, intent, text))
-    return queries + _create_misspelled(queries, taken, rng)
+    return queries + _create_misspelled(queries, texts, rng)
 
 
 def assign_splits(queries: list[CatalogueQuery], rng: random.Random) -> dict[str, str]:
-    """Assign one fifth to dev, the rest to train; queries of one key, and misspelled twins, stay together.
+    """Assign one fifth to dev, the rest to train. Queries with the same key share a split, misspelled ones included.
 
     Returns:
         Query id to the name of its split.
     """
-    keys = list(dict.fromkeys(query_key(query.meant) for query in queries))
+    keys = list(dict.fromkeys(query_key(query.correct_text) for query in queries))
     dev = set(rng.sample(keys, len(keys) // 5))
-    return {query.id: "dev" if query_key(query.meant) in dev else "train" for query in queries}
+    return {query.id: "dev" if query_key(query.correct_text) in dev else "train" for query in queries}
 
 
-def _create_misspelled(queries: list[CatalogueQuery], taken: set[str], rng: random.Random) -> list[CatalogueQuery]:
-    twins: list[CatalogueQuery] = []
-    keys = {query_key(text) for text in taken}
-    known = [query for query in queries if query.kind != "model"]
-    for twin in rng.sample(known, len(known)):
-        text, error = misspell(twin.text, rng)
-        if len(twins) < MAX_MISSPELLED_QUERIES and query_key(text) not in keys:
+def _create_misspelled(queries: list[CatalogueQuery], texts: set[str], rng: random.Random) -> list[CatalogueQuery]:
+    """Misspelled copies of queries, without those that happen to equal another query."""
+    copies: list[CatalogueQuery] = []
+    keys = {query_key(text) for text in texts}
+    candidates = [query for query in queries if query.kind != "model"]
+    for query in rng.sample(candidates, len(candidates)):
+        text, error = misspell_query(query.text, rng)
+        if len(copies) < MAX_MISSPELLED_QUERIES and query_key(text) not in keys:
             keys.add(query_key(text))
-            name = f"Q{len(queries) + len(twins) + 1:04d}"
-            details = {"error": error, "of": twin.id, "of_kind": twin.kind}
-            twins.append(CatalogueQuery(name, text, "misspelled", twin.intent, twin.text, details))
-    return twins
+            query_id = f"Q{len(queries) + len(copies) + 1:04d}"
+            misspelling = {"error": error, "of": query.id, "of_kind": query.kind}
+            copies.append(CatalogueQuery(query_id, text, "misspelled", query.intent, query.text, misspelling))
+    return copies
 
 
 _QueryCandidate = tuple[str, QueryIntent]
 
 
-def _general_queries(shop: CataloguePlan, _items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
-    asked = [(name, QueryIntent(node.path)) for node in shop.nodes if len(node.path) <= 2 for name in node.names]
-    yield from rng.sample(asked, len(asked))
+def _general_queries(plan: CataloguePlan, _items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
+    """Names of departments and sections."""
+    candidates = [
+        (name, QueryIntent(category.path))
+        for category in plan.categories
+        if len(category.path) <= 2
+        for name in category.names
+    ]
+    yield from rng.sample(candidates, len(candidates))
 
 
 def _category_queries(
-    shop: CataloguePlan, _items: list[CatalogueItem], rng: random.Random
+    plan: CataloguePlan, _items: list[CatalogueItem], rng: random.Random
 ) -> Iterator[_QueryCandidate]:
-    asked = [(name, QueryIntent(node.path)) for node in shop.nodes if len(node.path) > 2 for name in node.names]
-    yield from rng.sample(asked, len(asked))
+    """Names of categories."""
+    candidates = [
+        (name, QueryIntent(category.path))
+        for category in plan.categories
+        if len(category.path) > 2
+        for name in category.names
+    ]
+    yield from rng.sample(candidates, len(candidates))
 
 
-def _type_queries(shop: CataloguePlan, _items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
-    for product_type in rng.sample(_sample_types(shop, rng), len(shop.types) // 2):
+def _type_queries(plan: CataloguePlan, _items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
+    """The most common noun of a type."""
+    for product_type in rng.sample(_sample_types(plan, rng), len(plan.types) // 2):
         noun = product_type.nouns[0]
         yield noun if rng.random() < 0.7 else pluralise(noun), QueryIntent(product_type.path)
 
 
-def _synonym_queries(shop: CataloguePlan, _items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
-    asked = [(noun, QueryIntent(each.path)) for each in _sample_types(shop, rng) for noun in each.nouns[1:]]
-    yield from rng.sample(asked, len(asked))
+def _synonym_queries(plan: CataloguePlan, _items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
+    """Another noun of a type."""
+    candidates = [
+        (noun, QueryIntent(product_type.path))
+        for product_type in _sample_types(plan, rng)
+        for noun in product_type.nouns[1:]
+    ]
+    yield from rng.sample(candidates, len(candidates))
 
 
-def _sample_types(shop: CataloguePlan, rng: random.Random) -> list[ProductType]:
-    return [each for each in shop.types if each.part_of is None or rng.random() < 0.2]
+def _sample_types(plan: CataloguePlan, rng: random.Random) -> list[ProductType]:
+    """All main types, and one in five accessories."""
+    return [product_type for product_type in plan.types if product_type.accessory_of is None or rng.random() < 0.2]
 
 
 def _attribute_queries(
-    shop: CataloguePlan, items: list[CatalogueItem], rng: random.Random
+    plan: CataloguePlan, items: list[CatalogueItem], rng: random.Random
 ) -> Iterator[_QueryCandidate]:
+    """A type with one to three attributes."""
     for item in rng.sample(items, len(items)):
-        has = [each for each in item.type.attributes if each.key in item.shown and each.unit is None]
-        if has:
-            chosen = rng.sample(has, min(len(has), rng.choice((1, 1, 2, 2, 3))))
-            yield _write_phrase(shop, item, chosen, rng), QueryIntent(item.type.path, _required_values(item, chosen))
+        if available := _title_attributes(item, with_unit=False):
+            chosen = rng.sample(available, min(len(available), rng.choice((1, 1, 2, 2, 3))))
+            yield _write_phrase(plan, item, chosen, rng), QueryIntent(item.type.path, _chosen_values(item, chosen))
 
 
-def _unit_queries(shop: CataloguePlan, items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
+def _unit_queries(plan: CataloguePlan, items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
+    """A type with a measure, and sometimes another attribute."""
     for item in rng.sample(items, len(items)):
-        measures = [each for each in item.type.attributes if each.key in item.shown and each.unit]
-        others = [each for each in item.type.attributes if each.key in item.shown and not each.unit]
+        measures = _title_attributes(item, with_unit=True)
+        others = _title_attributes(item, with_unit=False)
         if measures:
             chosen = [rng.choice(measures), *rng.sample(others, min(len(others), rng.choice((0, 0, 1))))]
-            yield _write_phrase(shop, item, chosen, rng), QueryIntent(item.type.path, _required_values(item, chosen))
+            yield _write_phrase(plan, item, chosen, rng), QueryIntent(item.type.path, _chosen_values(item, chosen))
 
 
-def _brand_queries(shop: CataloguePlan, items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
+def _brand_queries(plan: CataloguePlan, items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
+    """A brand and a type, sometimes with an attribute."""
     for item in rng.sample(items, len(items)):
-        has = [each for each in item.type.attributes if each.key in item.shown and each.unit is None]
-        chosen = rng.sample(has, min(len(has), rng.choice((0, 0, 0, 1))))
-        phrase, brand = (
-            _write_phrase(shop, item, chosen, rng),
-            item.brand.lower().replace(" & ", rng.choice((" & ", " and "))),
-        )
+        available = _title_attributes(item, with_unit=False)
+        chosen = rng.sample(available, min(len(available), rng.choice((0, 0, 0, 1))))
+        phrase = _write_phrase(plan, item, chosen, rng)
+        brand = item.brand.lower().replace(" & ", rng.choice((" & ", " and ")))
         text = f"{brand} {phrase}" if rng.random() < 0.8 else f"{phrase} {brand}"
-        yield text, QueryIntent(item.type.path, _required_values(item, chosen), item.brand)
+        yield text, QueryIntent(item.type.path, _chosen_values(item, chosen), item.brand)
 
 
-def _model_queries(_shop: CataloguePlan, items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
+def _model_queries(_plan: CataloguePlan, items: list[CatalogueItem], rng: random.Random) -> Iterator[_QueryCandidate]:
+    """A model number, alone or with the brand and the noun."""
     for item in rng.sample(items, len(items)):
-        if item.model is not None and "model" in item.shown:
+        if item.model is not None and "model" in item.keys_in_title:
             model = rng.choice((item.model, item.model.lower(), item.model.lower().replace("-", "")))
             form = rng.choice(("{m}", "{b} {m}", "{m} {n}", "{b} {m} {n}", "{b} {n} model {m}"))
             text = form.format(m=model, b=item.brand.lower(), n=item.type.nouns[0])
             yield text, QueryIntent(item.type.path, {}, item.brand, item.model)
 
 
-_QUERY_GENERATORS: dict[str, Callable[[CataloguePlan, list[CatalogueItem], random.Random], Iterator[_QueryCandidate]]] = {
-    "general": _general_queries, "category": _category_queries, "type": _type_queries, "synonym": _synonym_queries, "type+attribute": _attribute_queries,
-    "brand+type": _brand_queries, "unit": _unit_queries, "model": _model_queries,
-}  # fmt: skip
+_QUERY_GENERATORS: dict[
+    str, Callable[[CataloguePlan, list[CatalogueItem], random.Random], Iterator[_QueryCandidate]]
+] = {
+    "general": _general_queries,
+    "category": _category_queries,
+    "type": _type_queries,
+    "synonym": _synonym_queries,
+    "type+attribute": _attribute_queries,
+    "brand+type": _brand_queries,
+    "unit": _unit_queries,
+    "model": _model_queries,
+}
 
 
 def pluralise(noun: str) -> str:
-    """The plural where `s` or `es` makes it; the noun itself where it is one already."""
+    """The plural in `s` or `es`; a noun that already ends in `s` is unchanged."""
     if noun.endswith("s"):
         return noun
     return noun + ("es" if re.search("(x|ch|sh)$", noun) else "s")
 
 
-def _required_values(item: CatalogueItem, chosen: list[ProductAttribute]) -> dict[str, str]:
+def _title_attributes(item: CatalogueItem, *, with_unit: bool) -> list[ProductAttribute]:
+    """The attributes in the title of an item, either those with a unit or those without."""
+    return [
+        attribute
+        for attribute in item.type.attributes
+        if attribute.key in item.keys_in_title and (attribute.unit is not None) == with_unit
+    ]
+
+
+def _chosen_values(item: CatalogueItem, chosen: list[ProductAttribute]) -> dict[str, str]:
     return {attribute.key: item.values[attribute.key] for attribute in chosen}
 
 
-def _write_phrase(shop: CataloguePlan, item: CatalogueItem, chosen: list[ProductAttribute], rng: random.Random) -> str:
-    """Name a type with some of an item's attributes, in one of the orders in which people type."""
+def _write_phrase(plan: CataloguePlan, item: CatalogueItem, chosen: list[ProductAttribute], rng: random.Random) -> str:
+    """Name a type and some of an item's attributes, in one of the usual word orders."""
     noun = item.type.nouns[0] if rng.random() < 0.75 else rng.choice(item.type.nouns)
-    said = [_write_value(shop, attribute, item.values[attribute.key], rng) for attribute in chosen]
-    after = [words for words in said if words.startswith("for ") or rng.random() < 0.2]
-    before = [words for words in said if words not in after]
+    values = [_write_value(plan, attribute, item.values[attribute.key], rng) for attribute in chosen]
+    after = [value for value in values if value.startswith("for ") or rng.random() < 0.2]
+    before = [value for value in values if value not in after]
     return " ".join([*before, noun if rng.random() < 0.85 else pluralise(noun), *after])
 
 
-def _write_value(shop: CataloguePlan, attribute: ProductAttribute, value: str, rng: random.Random) -> str:
+def _write_value(plan: CataloguePlan, attribute: ProductAttribute, value: str, rng: random.Random) -> str:
     if attribute.unit is not None:
-        return write_measure(shop, attribute.unit, value, rng)
-    ways = shop.spoken.get(value, ())
-    return rng.choice(ways) if ways and rng.random() < 0.4 else value
+        return write_measure(plan, attribute.unit, value, rng)
+    forms = plan.spoken_forms.get(value, ())
+    return rng.choice(forms) if forms and rng.random() < 0.4 else value
 
 
-def write_measure(shop: CataloguePlan, unit: MeasureUnit, value: str, rng: random.Random) -> str:
-    """Say a measure as shoppers do: `1/2 in` -> `half inch`, `12x24 in` -> `12 by 24 inches`, `24 in` -> `2 ft`."""
+def write_measure(plan: CataloguePlan, unit: MeasureUnit, value: str, rng: random.Random) -> str:
+    """Write a measure as in a query: `1/2 in` -> `half inch`, `12x24 in` -> `12 by 24 inches`, `24 in` -> `2 ft`."""
     number = value.partition(" ")[0]
     if unit.larger and number.isdecimal() and int(number) % unit.larger[1] == 0 and rng.random() < 0.4:
-        number, unit = str(int(number) // unit.larger[1]), shop.units[unit.larger[0]]
+        number, unit = str(int(number) // unit.larger[1]), plan.units[unit.larger[0]]
     number = rng.choice((number, *FRACTION_SPELLINGS.get(number, "").split()))
     number = number.replace("x", rng.choice(("x", " x ", " by ")))
     return rng.choice(unit.queries).replace("{n}", number)

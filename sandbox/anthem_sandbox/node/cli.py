@@ -1,4 +1,4 @@
-"""`anthem node`: a real OpenSearch on this machine, without Docker."""
+"""The command `anthem node`: starts and stops a real OpenSearch node on this machine, without Docker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from anthem_core.console import handle_errors, json_option, print_result, stderr
 from anthem_core.errors import NodeError
-from anthem_sandbox.node import lifecycle
+from anthem_sandbox.node.lifecycle import get_node_status, start_node, stop_node
 from anthem_sandbox.node.lock import DEFAULT_VERSION, format_lock
 from anthem_sandbox.node.releases import NODE_RELEASES, find_node_release
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 home_option = click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the node, if not the usual one; for root below one that all may enter.",
+    help="Home folder of the node; defaults to one folder per release. If root starts the node, every user must be "
+    "able to enter the folders above it.",
 )
 
 release_option = click.option(
@@ -33,39 +34,40 @@ release_option = click.option(
 )
 
 
-def status_as_json(node: NodeStatus) -> dict[str, Any]:
-    """A node's status with names and values JSON knows."""
-    return {**asdict(node), "home": str(node.home)}
+def status_as_json(status: NodeStatus) -> dict[str, Any]:
+    """A node's status as a JSON object."""
+    return {**asdict(status), "home": str(status.home)}
 
 
-def status_as_text(node: NodeStatus) -> str:
-    """A node's status in a sentence."""
-    if node.running:
-        return f"OpenSearch {node.version} runs at {node.url} (process {node.pid}, home {node.home})"
-    return f"OpenSearch does not run{'; ' + node.note if node.note else ''}"
+def status_as_text(status: NodeStatus) -> str:
+    """A node's status as a sentence."""
+    if status.running:
+        return f"OpenSearch {status.version} runs at {status.url} (process {status.pid}, home {status.home})"
+    return f"OpenSearch does not run{'; ' + status.note if status.note else ''}"
 
 
 @click.group()
 def node() -> None:
-    """A real OpenSearch node on this machine, without Docker.
+    """Run a real OpenSearch node on this machine, without Docker.
 
     Example: anthem node start
     """
 
 
 @node.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Loopback port; any free one if left out.")
-@click.option("--heap", default="1g", show_default=True, metavar="SIZE", help="Java heap, such as 512m.")
-@click.option("--fresh", is_flag=True, help="Throw the node's data away first.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port on the loopback address; defaults to any free port.")
+@click.option("--heap", default="1g", show_default=True, metavar="SIZE", help="Java heap size, such as 512m.")
+@click.option("--fresh", is_flag=True, help="Delete the node's data first.")
 @home_option
 @release_option
 @json_option
 @handle_errors
 def start(port: int | None, heap: str, fresh: bool, home: Path | None, release: str, as_json: bool) -> None:
-    """Start the node, or say where it runs already; its data outlives a stop.
+    """Start the node, or print its address if it already runs. Its data is kept when it stops.
 
-    The first start downloads about 90 MB. Each release has a home of its own, so two run side by side.
-    OpenSearch 3.6.0 needs Java 21 or newer, 2.19.1 Java 17 to 23. Exit codes: 0 it runs, 5 it cannot be had.
+    The first start downloads about 90 MB. Each release has its own home, so two releases can run at the same time.
+    OpenSearch 3.6.0 needs Java 21 or newer, 2.19.1 needs Java 17 to 23. Exit codes: 0 the node runs, 5 it cannot be
+    started, 9 the extra `demo` is missing.
 
     \b
     Example:
@@ -74,11 +76,13 @@ def start(port: int | None, heap: str, fresh: bool, home: Path | None, release: 
       anthem node start --fresh
       anthem node start --release 2.19.1
     """
-    stderr.print(f"OpenSearch {release} takes up to a minute to answer")
-    there = lifecycle.start_node(home, http_port=port, heap=heap, fresh=fresh, release=find_node_release(release))
-    if port is not None and there.url != f"http://127.0.0.1:{port}":
-        raise NodeError(f"the node runs already, at {there.url}; `anthem node stop` first to give it another port")
-    print_result(status_as_json(there), status_as_text(there), as_json=as_json)
+    stderr.print(f"OpenSearch {release} may take up to a minute to start")
+    node_status = start_node(home, http_port=port, heap=heap, fresh=fresh, release=find_node_release(release))
+    if port is not None and node_status.url != f"http://127.0.0.1:{port}":
+        raise NodeError(
+            f"The node already runs at {node_status.url}. To change its port, run `anthem node stop` first."
+        )
+    print_result(status_as_json(node_status), status_as_text(node_status), as_json=as_json)
 
 
 @node.command()
@@ -87,13 +91,13 @@ def start(port: int | None, heap: str, fresh: bool, home: Path | None, release: 
 @json_option
 @handle_errors
 def stop(home: Path | None, release: str, as_json: bool) -> None:
-    """Stop the node; its data stays.
+    """Stop the node; its data is kept.
 
-    Exit code 0 whether it ran or not.
+    Exit code 0, whether the node ran or not.
 
     Example: anthem node stop
     """
-    stopped = lifecycle.stop_node(home, find_node_release(release))
+    stopped = stop_node(home, find_node_release(release))
     print_result(
         {"stopped": stopped}, "OpenSearch is stopped" if stopped else "OpenSearch was not running", as_json=as_json
     )
@@ -106,15 +110,15 @@ def stop(home: Path | None, release: str, as_json: bool) -> None:
 @click.pass_context
 @handle_errors
 def status(ctx: click.Context, home: Path | None, release: str, as_json: bool) -> None:
-    """Say whether the node runs, and where.
+    """Print whether the node runs, and its address.
 
     Exit codes: 0 it runs, 1 it does not.
 
     Example: anthem node status --json
     """
-    there = lifecycle.get_node_status(home, find_node_release(release))
-    print_result(status_as_json(there), status_as_text(there), as_json=as_json)
-    if not there.running:
+    node_status = get_node_status(home, find_node_release(release))
+    print_result(status_as_json(node_status), status_as_text(node_status), as_json=as_json)
+    if not node_status.running:
         ctx.exit(1)
 
 
@@ -124,15 +128,15 @@ def status(ctx: click.Context, home: Path | None, release: str, as_json: bool) -
 @json_option
 @handle_errors
 def lock(output: Path, release: str, as_json: bool) -> None:
-    """For maintainers: resolve the node of a release afresh and write its lock file.
+    """For maintainers: resolve the artifacts of a release again and write its lock file.
 
-    Example: anthem node lock core/anthem_core/node/locks/2.19.1.json --release 2.19.1
+    Example: anthem node lock sandbox/anthem_sandbox/node/locks/2.19.1.json --release 2.19.1
     """
     from anthem_sandbox.node.lock_resolver import resolve_lock
 
     with TemporaryDirectory() as cache, stderr.status("Resolving and downloading every artifact"):
         artifacts = resolve_lock(Path(cache), find_node_release(release))
     output.write_text(format_lock(artifacts, release), encoding="utf-8")
-    megabytes = sum(one.size for one in artifacts) / 1e6
-    value = {"opensearch": release, "artifacts": len(artifacts), "megabytes": round(megabytes, 1)}
-    print_result(value, f"{len(artifacts)} artifacts, {megabytes:.1f} MB, in {output}", as_json=as_json)
+    megabytes = sum(artifact.size for artifact in artifacts) / 1e6
+    counts = {"opensearch": release, "artifacts": len(artifacts), "megabytes": round(megabytes, 1)}
+    print_result(counts, f"Wrote {len(artifacts)} artifacts, {megabytes:.1f} MB, to {output}", as_json=as_json)

@@ -1,7 +1,4 @@
-"""Which cluster tests and the demo use; never `OPENSEARCH_URL`, which may be somebody's live cluster.
-
-`ANTHEM_TEST_URL` names one, `ANTHEM_TEST_RELEASE` the release of one to start.
-"""
+"""Chooses the cluster for tests and the demo. It ignores `OPENSEARCH_URL`, which may point to a live cluster."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ DOCKER_IMAGE = f"{DOCKER_REPOSITORY}:{DEFAULT_RELEASE.version}"
 
 
 def is_docker_available() -> bool:
-    """Whether testcontainers is installed and a Docker daemon answers; a client alone does not count."""
+    """Whether testcontainers is installed and a Docker daemon answers; a Docker client alone is not enough."""
     docker = shutil.which("docker")
     if docker is None or find_spec("testcontainers") is None:
         return False
@@ -38,31 +35,32 @@ def is_docker_available() -> bool:
 
 
 def find_test_release() -> NodeRelease:
-    """The release that `ANTHEM_TEST_RELEASE` names, else the default one.
+    """The release that `ANTHEM_TEST_RELEASE` names, or the default release if it is unset or empty.
 
     Raises:
-        NodeError: There is no node of that release.
+        NodeError: No local node of that release is available.
     """
     return find_node_release(os.environ.get("ANTHEM_TEST_RELEASE"))
 
 
 @contextmanager
 def docker_node(release: NodeRelease = DEFAULT_RELEASE) -> Iterator[str]:
-    """Yield the URL of a node in a container, which is gone afterwards."""
+    """Yield the URL of a new node in a container, and remove the container afterwards."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # testcontainers uses what itself deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)  # testcontainers imports names that it deprecates
         from testcontainers.community.opensearch import OpenSearchContainer
     with OpenSearchContainer(f"{DOCKER_REPOSITORY}:{release.version}", security_enabled=False) as container:
-        there = container.get_config()
-        yield f"http://{there['host']}:{there['port']}"
+        address = container.get_config()
+        yield f"http://{address['host']}:{address['port']}"
 
 
 @contextmanager
 def cluster_for_tests() -> Iterator[str]:
-    """Yield the URL of a cluster to try things on: `ANTHEM_TEST_URL`, else Docker, else the local node.
+    """Yield the URL of a cluster for tests: `ANTHEM_TEST_URL` if set, else Docker, else a temporary local node.
 
     Raises:
-        NodeError: None of the three can be had.
+        NodeError: The local node is needed and cannot be started.
+        ExtraError: The local node must be downloaded, and the extra `demo` is not installed.
     """
     with _choose_cluster(temporary_node) as url:
         yield url
@@ -70,29 +68,26 @@ def cluster_for_tests() -> Iterator[str]:
 
 @contextmanager
 def cluster_for_demo() -> Iterator[str]:
-    """Yield the URL of the same choice for the demo, which leaves the local node running for a look around.
+    """Yield the URL of a cluster for the demo, chosen like `cluster_for_tests`; a local node keeps running afterwards.
 
     Raises:
-        NodeError: None of the three can be had.
+        NodeError: The local node is needed and cannot be started.
+        ExtraError: The local node must be downloaded, and the extra `demo` is not installed.
     """
     with _choose_cluster(_persistent_node) as url:
         yield url
 
 
 @contextmanager
-def _choose_cluster(local: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
+def _choose_cluster(run_local_node: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     if url := os.environ.get("ANTHEM_TEST_URL"):
         yield url.rstrip("/")
         return
     release = find_test_release()
-    with docker_node(release) if is_docker_available() else local(release=release) as url:
+    with docker_node(release) if is_docker_available() else run_local_node(release=release) as url:
         yield url
 
 
 @contextmanager
 def _persistent_node(release: NodeRelease) -> Iterator[str]:
     yield str(start_node(release=release).url)
-
-
-# pytest would take it for a test wherever it is imported.
-cluster_for_tests.__test__ = False  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Finds a Java that a release of OpenSearch runs on: a full JDK of the right age."""
+"""Finds a Java installation that meets the requirement of an OpenSearch release: a full JDK of the right version."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ JAVA_HOME_PATTERNS = (
 
 @dataclass(frozen=True)
 class JavaInstallation:
-    """A Java found: the command, its version, and what it lacks (nothing when it suits)."""
+    """A `java` command, its major version (None if unknown) and the required modules that it lacks."""
 
     command: Path
     version: int | None
-    missing: frozenset[str] = frozenset()
+    missing_modules: frozenset[str] = frozenset()
 
-    def suits(self, need: JavaRequirement) -> bool:
-        """Whether a release with this need runs on it."""
-        return self.version is not None and need.takes(self.version) and not self.missing
+    def meets(self, requirement: JavaRequirement) -> bool:
+        """Whether a release with this requirement runs on this Java."""
+        return self.version is not None and requirement.accepts(self.version) and not self.missing_modules
 
     def __str__(self) -> str:
         if self.version is None:
-            return f"{self.command} (does not say its version)"
-        lacks = f", a trimmed runtime without {', '.join(sorted(self.missing))}" if self.missing else ""
-        return f"{self.command} (Java {self.version}{lacks})"
+            return f"{self.command} (unknown version)"
+        trimmed = f", a trimmed runtime without {', '.join(sorted(self.missing_modules))}"
+        return f"{self.command} (Java {self.version}{trimmed if self.missing_modules else ''})"
 
 
 def list_java_commands(environ: Mapping[str, str]) -> Iterator[Path]:
-    """`java` commands in the order of trust: the two variables, the search path, the usual places."""
+    """`java` commands in order of preference: the two environment variables, `PATH`, the usual folders."""
     for variable in ("OPENSEARCH_JAVA_HOME", "JAVA_HOME"):
         if environ.get(variable):
             yield Path(environ[variable]) / "bin" / "java"
@@ -58,44 +58,45 @@ def list_java_commands(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def parse_java_version(text: str) -> int | None:
-    """Major version in what `java -version` prints, or None: `"1.8.0_402"` is 8, `"25.0.3"` is 25."""
-    found = re.search(r'version "(?:1\.)?(\d+)', text)
-    return int(found.group(1)) if found else None
+    """Major version in the output of `java -version`, or None: `"1.8.0_402"` gives 8, `"25.0.3"` gives 25."""
+    match = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(match.group(1)) if match else None
 
 
 def _run_java(command: Path, option: str) -> str:
+    """Output of a `java` command, standard error included; empty if it cannot be run."""
     try:
-        told = subprocess.run([command, option], capture_output=True, text=True, timeout=30, check=False)
+        process = subprocess.run([command, option], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return told.stdout + told.stderr
+    return process.stdout + process.stderr
 
 
-def inspect_java(command: Path, need: JavaRequirement = DEFAULT_RELEASE.java) -> JavaInstallation:
-    """Ask a `java` command for its version and, where that is a wanted one, for its modules."""
+def inspect_java(command: Path, requirement: JavaRequirement = DEFAULT_RELEASE.java) -> JavaInstallation:
+    """Read the version of a `java` command and, if the version is acceptable, which required modules it lacks."""
     version = parse_java_version(_run_java(command, "-version"))
-    if version is None or not need.takes(version):
+    if version is None or not requirement.accepts(version):
         return JavaInstallation(command, version)
-    there = {line.split("@")[0] for line in _run_java(command, "--list-modules").splitlines()}
-    return JavaInstallation(command, version, need.modules - there)
+    modules = {line.split("@")[0] for line in _run_java(command, "--list-modules").splitlines()}
+    return JavaInstallation(command, version, requirement.modules - modules)
 
 
 def find_java(commands: Iterable[Path] | None = None, release: NodeRelease = DEFAULT_RELEASE) -> Path:
-    """The first `java` command that a release of OpenSearch runs on.
+    """The first `java` command on which a release of OpenSearch runs.
 
     Raises:
-        NodeError: There is none; the message names all that were found and what to install.
+        NodeError: No command is suitable; the message lists those found and says what to install.
     """
-    unsuited: dict[Path, JavaInstallation] = {}
+    rejected: dict[Path, JavaInstallation] = {}
     for command in list_java_commands(os.environ) if commands is None else commands:
-        if command.resolve() in unsuited or not command.is_file():
+        if command.resolve() in rejected or not command.is_file():
             continue
         java = inspect_java(command, release.java)
-        if java.suits(release.java):
+        if java.meets(release.java):
             return command
-        unsuited[command.resolve()] = java
-    found = "; ".join(map(str, unsuited.values())) or "no Java at all"
+        rejected[command.resolve()] = java
+    candidates = "; ".join(map(str, rejected.values())) or "no Java"
     raise NodeError(
-        f"OpenSearch {release.version} needs a full JDK, {release.java}; found: {found}. Install one (for example the "
-        "package openjdk-21-jdk-headless or temurin-21-jdk), or set OPENSEARCH_JAVA_HOME to the folder of one"
+        f"OpenSearch {release.version} needs a full JDK, {release.java}; found: {candidates}. Install one (for example "
+        "the package openjdk-21-jdk-headless or temurin-21-jdk), or set OPENSEARCH_JAVA_HOME to its folder."
     )

@@ -1,4 +1,4 @@
-"""What a node's home holds: builders for every text file in it and for the command line, and one that lays it out."""
+"""Lays out the home folder of a node: program files, configuration and the command line that starts it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
+from anthem_core.opensearch.local_node import home_argument
 from anthem_sandbox.node.releases import DEFAULT_RELEASE
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from anthem_sandbox.node.releases import NodeModule, NodeRelease
 
 PROGRAM_FOLDERS = ("agent", "bin", "lib", "modules", "plugins")
-WRITABLE_FOLDERS = ("config", "data", "logs", "tmp")
-
+TEMPORARY_FOLDER = "tmp"
+WRITABLE_FOLDERS = ("config", "data", "logs", TEMPORARY_FOLDER)
 
 LOG4J_PROPERTIES = """status = error
 appender.console.type = Console
@@ -35,7 +36,7 @@ logger.node.level = info
 
 def plugin_descriptor(module: NodeModule, release: NodeRelease = DEFAULT_RELEASE) -> str:
     """Text of a module's `plugin-descriptor.properties`."""
-    lines = {
+    properties = {
         "description": module.name,
         "version": release.version,
         "name": module.name,
@@ -45,13 +46,13 @@ def plugin_descriptor(module: NodeModule, release: NodeRelease = DEFAULT_RELEASE
         "extended.plugins": module.extends,
         "has.native.controller": "false",
     }
-    return "".join(f"{key}={value}\n" for key, value in lines.items())
+    return "".join(f"{key}={value}\n" for key, value in properties.items())
 
 
 def build_node_settings(http_port: int, transport_port: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Settings of a node alone on the loopback address; `extra` is added and overrides.
+    """Settings of a single node on the loopback address; `extra` is added and takes precedence.
 
-    The water marks are absolute: a laptop whose disk is 91 % full still has room for a local node.
+    The disk watermarks are absolute because a disk that is 91 % full still has room for a local node.
     """
     return {
         "cluster.name": "anthem-local",
@@ -68,12 +69,12 @@ def build_node_settings(http_port: int, transport_port: int, extra: Mapping[str,
 
 
 def format_opensearch_yml(settings: Mapping[str, str]) -> str:
-    """Text of `opensearch.yml`; every value is quoted, so none can be anything but a string."""
+    """Text of `opensearch.yml`. Every value is quoted, so YAML always reads a string."""
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
 
 
 def build_java_command(java: Path, home: Path, heap: str, release: NodeRelease = DEFAULT_RELEASE) -> list[str]:
-    """The command line that starts the node laid out in `home`."""
+    """The command line that starts the node in `home`."""
     agent = [f"-javaagent:{home}/agent/{release.agent_jar}"] if release.agent_jar else []
     return [
         str(java),
@@ -85,7 +86,7 @@ def build_java_command(java: Path, home: Path, heap: str, release: NodeRelease =
         "--add-modules=jdk.net,jdk.incubator.vector",
         *agent,
         *release.options,
-        f"-Djava.io.tmpdir={home / WRITABLE_FOLDERS[-1]}",
+        f"-Djava.io.tmpdir={home / TEMPORARY_FOLDER}",
         home_argument(home),
         f"-Dopensearch.path.conf={home}/config",
         "-cp",
@@ -94,13 +95,8 @@ def build_java_command(java: Path, home: Path, heap: str, release: NodeRelease =
     ]
 
 
-def home_argument(home: Path) -> str:
-    """The argument by which the process of this home is told from any other program."""
-    return f"-Dopensearch.path.home={home}"
-
-
 def _link_or_copy(source: Path, target: Path) -> None:
-    """Link a file where the disk allows it, copy it where not."""
+    """Create a hard link, or a copy where the file system does not allow the link."""
     try:
         os.link(source, target)
     except OSError:
@@ -114,18 +110,18 @@ def lay_out_home(
     settings: Mapping[str, str],
     release: NodeRelease = DEFAULT_RELEASE,
 ) -> None:
-    """Lay the program out afresh in `home`; data and logs stay as they are.
+    """Replace the program files and the configuration in `home`; data and logs are kept.
 
     Args:
-        home: Home of the node, a folder that exists.
-        artifacts: What the node is made of.
+        home: Home of the node, an existing folder.
+        artifacts: The files of the node.
         cache: The folder that holds every artifact.
-        settings: The node's settings, all of them.
-        release: The release that the artifacts are.
+        settings: All settings of the node.
+        release: The release that the artifacts belong to.
     """
     for name in PROGRAM_FOLDERS:
         shutil.rmtree(home / name, ignore_errors=True)
-    # OpenSearch makes `bin` where it is missing, and may not when its home is not its own.
+    # OpenSearch creates a missing `bin` folder, but lacks the permission if another user owns its home.
     for name in (*PROGRAM_FOLDERS, *WRITABLE_FOLDERS):
         (home / name).mkdir(exist_ok=True)
     for artifact in artifacts:
@@ -140,11 +136,11 @@ def lay_out_home(
 
 
 def write_configuration(home: Path, settings: Mapping[str, str], release: NodeRelease = DEFAULT_RELEASE) -> None:
-    """Write the descriptors, the policies and the configuration; make the program readable for all."""
+    """Write the descriptors, policies and settings, and make the program files readable for every user."""
     for module in release.modules:
         (home / "modules" / module.name / "plugin-descriptor.properties").write_text(plugin_descriptor(module, release))
-    for name, text in release.policies.items():
-        (home / "modules" / name / "plugin-security.policy").write_text(text)
+    for name, policy in release.policies.items():
+        (home / "modules" / name / "plugin-security.policy").write_text(policy)
     (home / "config" / "opensearch.yml").write_text(format_opensearch_yml(settings))
     (home / "config" / "log4j2.properties").write_text(LOG4J_PROPERTIES)
     for name in PROGRAM_FOLDERS:

@@ -1,4 +1,4 @@
-"""Starts, watches and stops a local node: the module that does things."""
+"""Starts, watches and stops local nodes. All code with side effects on node processes belongs here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from anthem_core.console import stderr
 from anthem_core.errors import NodeError
+from anthem_core.opensearch.local_node import STATE_FILE, is_node_of_home, read_state
 from anthem_sandbox.node.artifact_cache import ensure_artifacts, explain_disk_errors
 from anthem_sandbox.node.diagnosis import crash_report, read_log
 from anthem_sandbox.node.java import find_java
@@ -25,12 +26,11 @@ from anthem_sandbox.node.releases import DEFAULT_RELEASE
 from anthem_sandbox.node.system import (
     change_owner,
     create_ephemeral_home,
-    default_home,
     find_free_port,
     find_node_user,
-    is_node_of_home,
     lock_home,
     prepare_home,
+    release_home,
 )
 
 if TYPE_CHECKING:
@@ -39,33 +39,33 @@ if TYPE_CHECKING:
 
     from anthem_sandbox.node.releases import NodeRelease
 
-STATE_FILE = "node.json"
+LOG_FILE = "node.log"
 START_TIMEOUT_SECONDS = 180
 STOP_TIMEOUT_SECONDS = 20
 
-# In an index with `index.knn: true`, a knn_vector without an engine is built by Faiss, whose native library is not
-# published: the node would die at the first refresh. With this threshold Faiss never builds and is searched exactly;
-# the Lucene engine does not look at it. An old-style template gives way to every template of the user's own.
+# With `index.knn: true`, Faiss builds a knn_vector field that names no engine. The native library of Faiss is not
+# published, so the node would crash at the first refresh. With this threshold Faiss builds no graph and searches
+# exactly; the Lucene engine ignores it. Every template of the user overrides this one (legacy format, order -1).
 INDEX_TEMPLATE = {
     "index_patterns": ["*"],
     "order": -1,
     "settings": {"index.knn.advanced.approximate_threshold": -1},
 }
 
-# Ends the node when the process that started it is gone, however it went: its end of the pipe closes.
+# Stops the node when the process that started it ends for any reason, because that closes its end of the pipe.
 WATCHDOG_SCRIPT = """read _
 kill "$1"; i=0
 while [ $i -lt 100 ] && kill -0 "$1"; do sleep 0.1; i=$((i+1)); done
 kill -9 "$1"; rm -rf "$2"
 """
 
-# Children of this process: a child must be waited for, and a Popen that is dropped while it runs warns.
+# Child processes by pid. Each must be waited for, and Python warns about a running Popen that is garbage-collected.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """Whether the node of a home runs, where, and if it died, why."""
+    """Whether the node of a home runs, its address, and the cause if it crashed. `anthem node --json` prints it."""
 
     running: bool
     url: str | None
@@ -76,17 +76,15 @@ class NodeStatus:
 
 
 def get_node_status(home: Path | None = None, release: NodeRelease = DEFAULT_RELEASE) -> NodeStatus:
-    """Look whether the node of a home runs; one that died without being stopped is told with the cause."""
-    home = (home or default_home(release)).absolute()
-    state = _read_state(home)
+    """Check whether the node of a home runs. If it ended without being stopped, `note` gives the cause."""
+    home = (home or release_home(release)).absolute()
+    state = read_state(home)
     if state is None:
         return NodeStatus(False, None, None, release.version, home)
-    pid, port, version = state
-    if _is_running(home, pid):
-        return NodeStatus(True, f"http://127.0.0.1:{port}", pid, version, home)
-    return NodeStatus(
-        False, None, None, version, home, f"it ended without being stopped: {crash_report(_read_node_log(home))}"
-    )
+    version = state.version or DEFAULT_RELEASE.version
+    if _is_running(home, state.pid):
+        return NodeStatus(True, state.url, state.pid, version, home)
+    return NodeStatus(False, None, None, version, home, f"it ended without being stopped: {_report_crash(home)}")
 
 
 def start_node(
@@ -98,24 +96,25 @@ def start_node(
     settings: Mapping[str, str] | None = None,
     release: NodeRelease = DEFAULT_RELEASE,
 ) -> NodeStatus:
-    """Start the node of a home, or find it running already.
+    """Start the node of a home; if it already runs, return its status.
 
     Args:
-        home: Home of the node; the default one of a release keeps its data between starts.
+        home: Home of the node. Defaults to the home of the release, which keeps its data between starts.
         http_port: A loopback port, or None for any free one.
-        heap: Java's heap, such as `512m`.
-        fresh: Throw the data away first, and stop the node if it runs.
-        settings: Added to `opensearch.yml`; `discovery.type: zen` with seed hosts makes several nodes a cluster.
+        heap: Java heap size, such as `512m`.
+        fresh: Stop the node if it runs, and delete its data first.
+        settings: Added to `opensearch.yml`; `discovery.type: zen` with seed hosts forms a cluster of several nodes.
         release: The release of OpenSearch to start.
 
     Raises:
-        NodeError: The node cannot be had; the message says why and what to do.
+        NodeError: The node cannot be started; the message says why and what to do.
+        ExtraError: Artifacts must be downloaded, and the extra `demo` is not installed.
     """
-    home = prepare_home(home or default_home(release))
+    home = prepare_home(home or release_home(release))
     with lock_home(home):
-        now = get_node_status(home, release)
-        if now.running and not fresh:
-            return _check_release(now, release)
+        status = get_node_status(home, release)
+        if status.running and not fresh:
+            return _check_release(status, release)
         _end_process(home)
         if fresh:
             shutil.rmtree(home / "data", ignore_errors=True)
@@ -124,18 +123,18 @@ def start_node(
         return get_node_status(home)
 
 
-def _check_release(node: NodeStatus, release: NodeRelease) -> NodeStatus:
-    if node.version != release.version:
+def _check_release(status: NodeStatus, release: NodeRelease) -> NodeStatus:
+    if status.version != release.version:
         raise NodeError(
-            f"OpenSearch {node.version} runs in {node.home}, {release.version} was wanted; "
-            "stop it first (`anthem node stop --home`), or name another home"
+            f"OpenSearch {status.version} already runs in {status.home}; expected {release.version}. "
+            f"Stop it first (`anthem node stop --home {status.home}`), or choose another home."
         )
-    return node
+    return status
 
 
 def stop_node(home: Path | None = None, release: NodeRelease = DEFAULT_RELEASE) -> bool:
-    """Stop the node of a home, gently at first; its data stays. False when none was running."""
-    home = (home or default_home(release)).absolute()
+    """Stop the node of a home, by SIGTERM first; its data is kept. Returns whether it was running."""
+    home = (home or release_home(release)).absolute()
     if not home.is_dir():
         return False
     with lock_home(home):
@@ -148,10 +147,11 @@ def stop_node(home: Path | None = None, release: NodeRelease = DEFAULT_RELEASE) 
 def temporary_node(
     *, heap: str = "1g", settings: Mapping[str, str] | None = None, release: NodeRelease = DEFAULT_RELEASE
 ) -> Iterator[str]:
-    """Yield the URL of a new, empty node; process and data are gone afterwards, even when this process is killed.
+    """Yield the URL of a new, empty node. Its process and data are removed, even if this process is killed.
 
     Raises:
-        NodeError: The node cannot be had.
+        NodeError: The node cannot be started.
+        ExtraError: Artifacts must be downloaded, and the extra `demo` is not installed.
     """
     home = create_ephemeral_home()
     try:
@@ -170,7 +170,7 @@ def temporary_node(
 def _prepare_start(
     home: Path, port: int | None, heap: str, extra: Mapping[str, str] | None, release: NodeRelease = DEFAULT_RELEASE
 ) -> tuple[list[str], int]:
-    """Lay the home out and build the command; what can be refused cheaply is refused before the download."""
+    """Lay out the home and build the command line. Cheap checks come before the download."""
     java = find_java(release=release)
     port = find_free_port(port)
     artifacts = load_lock(release.version)
@@ -182,36 +182,35 @@ def _prepare_start(
 
 
 def _spawn(home: Path, command: list[str]) -> subprocess.Popen[bytes]:
-    """Start the JVM in a session of its own: neither Ctrl-C nor a closed terminal reaches it."""
+    """Start the JVM in a new session, so that it survives Ctrl-C and the end of the terminal."""
     user = find_node_user()
-    as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-    quiet = {name: value for name, value in os.environ.items() if name not in ("JAVA_TOOL_OPTIONS", "CLASSPATH")}
-    with (home / "node.log").open("wb") as log:
+    run_as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+    environment = {name: value for name, value in os.environ.items() if name not in ("JAVA_TOOL_OPTIONS", "CLASSPATH")}
+    with (home / LOG_FILE).open("wb") as log:
         try:
-            process = subprocess.Popen(  # type: ignore[call-overload]
+            process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
                 command,
                 cwd=home,
-                env=quiet,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **as_user,
+                **run_as,
             )
         except PermissionError as error:
             raise NodeError(
-                f"{command[0]} cannot be run by the user `nobody`, as whom the node runs when root starts it; "
-                "install a JDK where all may read it, such as /usr/lib/jvm"
+                f"The user `nobody`, who runs the node when root starts it, cannot execute {command[0]}. "
+                "Install a JDK in a folder that every user can read, such as /usr/lib/jvm."
             ) from error
     _children[process.pid] = process
-    started: subprocess.Popen[bytes] = process
-    return started
+    return process
 
 
 def _complete_start(
     home: Path, process: subprocess.Popen[bytes], port: int, release: NodeRelease = DEFAULT_RELEASE
 ) -> None:
-    """Remember the process, wait until it answers, and guard it; whatever goes wrong, none is left behind."""
+    """Write the state file, wait until the node is healthy and install the template; on failure, end the process."""
     try:
         (home / STATE_FILE).write_text(json.dumps({"pid": process.pid, "port": port, "release": release.version}))
         with stderr.status(f"Starting OpenSearch {release.version}"):
@@ -225,24 +224,24 @@ def _complete_start(
 
 
 def _wait_until_healthy(home: Path, process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until the node answers and its shards are back.
+    """Wait until the node answers and its shards are active.
 
     Raises:
-        NodeError: It died, or did not answer in time.
+        NodeError: The process ended, or the node did not answer in time.
     """
-    end = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < end:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise NodeError(f"OpenSearch died while starting: {crash_report(_read_node_log(home))}")
-        # An index that stays red is no reason to call the node dead: 408 is an answer, too.
+            raise NodeError(f"OpenSearch ended while starting: {_report_crash(home)}")
+        # 408 means that an index is still red; the node itself is up.
         if _request_status(port, "GET", "/_cluster/health?wait_for_status=yellow&timeout=15s") in (200, 408):
             return
         time.sleep(0.1)
-    raise NodeError(f"OpenSearch did not answer within {START_TIMEOUT_SECONDS} s: {crash_report(_read_node_log(home))}")
+    raise NodeError(f"OpenSearch did not answer within {START_TIMEOUT_SECONDS} s: {_report_crash(home)}")
 
 
 def _request_status(port: int, method: str, path: str, body: str | None = None) -> int | None:
-    """Status of one request to the node, or None where it does not answer; no proxy is ever asked."""
+    """HTTP status of one request to the node, or None if it does not answer. No proxy is used."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method, path, body, {"content-type": "application/json"})
@@ -255,34 +254,35 @@ def _request_status(port: int, method: str, path: str, body: str | None = None) 
 
 @contextmanager
 def watchdog(pid: int, home: Path) -> Iterator[None]:
-    """Tie a process and its home to the life of this one."""
+    """Guard a node: if this process ends inside the `with` block, a shell ends the node and deletes its home."""
     command = ["/bin/sh", "-c", WATCHDOG_SCRIPT, "sh", str(pid), str(home)]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True) as dog:
+    devnull = subprocess.DEVNULL
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=devnull, stderr=devnull, start_new_session=True
+    ) as shell:
         try:
             yield
         finally:
-            dog.kill()
+            shell.kill()
 
 
 def _end_process(home: Path) -> None:
-    """End the node of a home, if there is one, and forget it."""
-    state = _read_state(home)
+    """End the node of a home if it runs, by SIGTERM and then SIGKILL, and delete its state file."""
+    state = read_state(home)
     if state is not None:
-        pid = state[0]
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if _is_running(home, pid):
-                os.kill(pid, number)
-                _wait_until_gone(home, pid)
-        if child := _children.pop(pid, None):
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            if _is_running(home, state.pid):
+                os.kill(state.pid, signal_number)
+                _wait_until_gone(home, state.pid)
+        if child := _children.pop(state.pid, None):
             child.wait()
     with contextlib.suppress(FileNotFoundError):
         (home / STATE_FILE).unlink()
 
 
 def _wait_until_gone(home: Path, pid: int) -> None:
-    end = time.monotonic() + STOP_TIMEOUT_SECONDS
-    while _is_running(home, pid) and time.monotonic() < end:
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while _is_running(home, pid) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
@@ -293,14 +293,5 @@ def _is_running(home: Path, pid: int) -> bool:
     return is_node_of_home(home, pid)
 
 
-def _read_state(home: Path) -> tuple[int, int, str] | None:
-    """Process number, port and release that the last start wrote down, or None."""
-    try:
-        state = json.loads((home / STATE_FILE).read_text())
-        return int(state["pid"]), int(state["port"]), str(state.get("release", DEFAULT_RELEASE.version))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _read_node_log(home: Path) -> str:
-    return read_log(home / "node.log")
+def _report_crash(home: Path) -> str:
+    return crash_report(read_log(home / LOG_FILE))

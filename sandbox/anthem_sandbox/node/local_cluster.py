@@ -1,4 +1,4 @@
-"""Several real nodes on this machine that form one cluster, to see what is lost when one of them is killed."""
+"""A cluster of several real nodes on this machine, to test what happens when one of them is killed."""
 
 from __future__ import annotations
 
@@ -27,98 +27,100 @@ KILL_TIMEOUT_SECONDS = 20
 
 @dataclass(frozen=True)
 class ClusterNode:
-    """One node of a cluster: its home, its port for HTTP, its settings, and what ties it to this process."""
+    """One node of a local cluster: its home, its HTTP port, its settings and its watchdog."""
 
     home: Path
     port: int
     settings: dict[str, str]
-    ties: ExitStack = field(default_factory=ExitStack)
+    watchdogs: ExitStack = field(default_factory=ExitStack)
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """URL at which the node answers."""
         return f"http://127.0.0.1:{self.port}"
 
 
 @dataclass(frozen=True)
 class LocalCluster:
-    """A cluster of nodes, numbered from 0; the node of number n is named `node-n`."""
+    """A cluster of nodes, numbered from 0; node n is named `node-n`."""
 
-    members: Sequence[ClusterNode]
+    nodes: Sequence[ClusterNode]
     heap: str
     release: NodeRelease = DEFAULT_RELEASE
 
     @property
     def urls(self) -> list[str]:
-        """Addresses of all nodes, also of those that were killed."""
-        return [member.url for member in self.members]
+        """URLs of all nodes, including killed ones."""
+        return [node.url for node in self.nodes]
 
     def kill(self, number: int) -> None:
-        """Kill a node at once, as a power cut would (SIGKILL); its data stays.
+        """Kill a node with SIGKILL, which has the effect of a power failure; its data is kept.
 
         Raises:
-            NodeError: It does not run, or it does not go.
+            NodeError: The node does not run, or its process does not end.
         """
-        member = self.members[number]
-        pid = get_node_status(member.home).pid
+        node = self.nodes[number]
+        pid = get_node_status(node.home).pid
         if pid is None:
-            raise NodeError(f"node {number} does not run, so it cannot be killed; restart({number}) starts it")
+            raise NodeError(f"Node {number} cannot be killed, because it does not run; restart({number}) starts it.")
         os.kill(pid, signal.SIGKILL)
-        end = time.monotonic() + KILL_TIMEOUT_SECONDS
-        while get_node_status(member.home).running:
-            if time.monotonic() > end:
-                raise NodeError(f"node {number} (process {pid}) did not go within {KILL_TIMEOUT_SECONDS} s of SIGKILL")
+        deadline = time.monotonic() + KILL_TIMEOUT_SECONDS
+        while get_node_status(node.home).running:
+            if time.monotonic() > deadline:
+                raise NodeError(
+                    f"Node {number} (process {pid}) did not end within {KILL_TIMEOUT_SECONDS} s of SIGKILL."
+                )
             time.sleep(0.01)
-        member.ties.close()
+        node.watchdogs.close()
 
     def restart(self, number: int) -> None:
-        """Start a node again, at its old address with its old data; one that runs is left alone.
+        """Start a node at its old address with its old data; a node that already runs is not changed.
 
         Raises:
-            NodeError: It cannot be had.
+            NodeError: The node cannot be started.
         """
-        member = self.members[number]
-        there = start_node(
-            member.home, http_port=member.port, heap=self.heap, settings=member.settings, release=self.release
+        node = self.nodes[number]
+        status = start_node(
+            node.home, http_port=node.port, heap=self.heap, settings=node.settings, release=self.release
         )
-        member.ties.close()
-        if there.pid is not None:
-            member.ties.enter_context(watchdog(there.pid, member.home.parent))
+        node.watchdogs.close()
+        if status.pid is not None:
+            node.watchdogs.enter_context(watchdog(status.pid, node.home.parent))
 
 
 @contextmanager
 def local_cluster(size: int = 3, heap: str = "512m", release: NodeRelease = DEFAULT_RELEASE) -> Iterator[LocalCluster]:
-    """Yield a cluster of new, empty nodes; all is gone afterwards, even when this process is killed.
+    """Yield a cluster of new, empty nodes. Processes and data are removed, even if this process is killed.
 
     Raises:
-        NodeError: A node cannot be had.
+        NodeError: A node cannot be started.
     """
     root = create_ephemeral_home()
     cluster = LocalCluster(plan_cluster_nodes(root, size), heap, release)
     try:
-        # At once: the first waits for a majority before it answers.
+        # In parallel, because the first node only answers once a majority of the nodes has joined.
         with ThreadPoolExecutor(size) as threads:
             list(threads.map(cluster.restart, range(size)))
         yield cluster
     finally:
-        for member in cluster.members:
-            stop_node(member.home)
-            member.ties.close()
+        for node in cluster.nodes:
+            stop_node(node.home)
+            node.watchdogs.close()
         shutil.rmtree(root, ignore_errors=True)
 
 
 def plan_cluster_nodes(root: Path, size: int) -> list[ClusterNode]:
-    """Homes below a folder, and settings by which their nodes find each other on the loopback address."""
-    transports, ports = ([find_free_port() for _ in range(size)] for _ in range(2))
-    together = {
+    """Homes in `root`, ports, and the settings with which the nodes discover each other on the loopback address."""
+    transport_ports, http_ports = ([find_free_port() for _ in range(size)] for _ in range(2))
+    shared_settings = {
         "cluster.name": root.name,
         "discovery.type": "zen",
-        "discovery.seed_hosts": ",".join(f"127.0.0.1:{port}" for port in transports),
+        "discovery.seed_hosts": ",".join(f"127.0.0.1:{port}" for port in transport_ports),
         "cluster.initial_cluster_manager_nodes": ",".join(f"node-{number}" for number in range(size)),
     }
-    return [
-        ClusterNode(
-            root / f"node-{number}", port, together | {"node.name": f"node-{number}", "transport.port": str(transport)}
-        )
-        for number, (port, transport) in enumerate(zip(ports, transports, strict=True))
-    ]
+    nodes = []
+    for number, (http_port, transport_port) in enumerate(zip(http_ports, transport_ports, strict=True)):
+        name = f"node-{number}"
+        settings = shared_settings | {"node.name": name, "transport.port": str(transport_port)}
+        nodes.append(ClusterNode(root / name, http_port, settings))
+    return nodes

@@ -1,4 +1,4 @@
-"""The lock: every file the local node is made of, by coordinate and SHA-256."""
+"""Reads and writes lock files, which list every file of a local node by Maven coordinate and SHA-256."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KNN_FOLDER = "plugins/opensearch-knn"
 
 @dataclass(frozen=True, order=True)
 class Artifact:
-    """One file of a Maven repository, and the folders of the node's home it belongs into."""
+    """A file of a Maven repository, and the folders of the node's home that receive it. The fields are the format."""
 
     group: str
     artifact: str
@@ -31,17 +31,17 @@ class Artifact:
 
     @property
     def coordinate(self) -> str:
-        """`group:artifact:version`, as Maven writes it."""
+        """Maven coordinate, `group:artifact:version`."""
         return f"{self.group}:{self.artifact}:{self.version}"
 
 
 def load_lock(version: str = DEFAULT_VERSION) -> tuple[Artifact, ...]:
-    """Read the lock file of a release that this version of the package was tested with."""
+    """Read the lock file of a release from this package."""
     rows = json.loads((files(__package__) / "locks" / f"{version}.json").read_text(encoding="utf-8"))["artifacts"]
     return tuple(Artifact(**{**row, "into": tuple(row["into"])}) for row in rows)
 
 
 def format_lock(artifacts: tuple[Artifact, ...], version: str = DEFAULT_VERSION) -> str:
-    """Text of a lock file, one artifact a line, so that a change of version is a readable diff."""
+    """Text of a lock file, one artifact per line, so that a diff shows which artifacts changed."""
     rows = ",\n".join("    " + json.dumps(asdict(artifact)) for artifact in sorted(artifacts))
     return f'{{\n  "opensearch": "{version}",\n  "artifacts": [\n{rows}\n  ]\n}}\n'

@@ -1,4 +1,4 @@
-"""The releases of OpenSearch that run as a local node, and in what one is laid out otherwise than another."""
+"""The OpenSearch releases that can run as a local node, and how their layouts differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anthem_core.errors import NodeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Trimmed runtimes leave some of these out: without jdk.localedata, for one, no index can be created.
+# Trimmed runtimes lack some of these. Without jdk.localedata, for example, no index can be created.
 REQUIRED_JAVA_MODULES = frozenset(
     {"java.instrument", "java.management", "jdk.incubator.vector", "jdk.localedata", "jdk.net"}
 )
@@ -19,7 +19,7 @@ REQUIRED_JAVA_MODULES = frozenset(
 
 @dataclass(frozen=True)
 class NodeModule:
-    """A module of OpenSearch: its folder, its class, the artifacts it is made of, the module it extends."""
+    """A module of OpenSearch: its folder, its class, its artifacts and the module that it extends."""
 
     name: str
     classname: str
@@ -29,13 +29,13 @@ class NodeModule:
 
 @dataclass(frozen=True)
 class JavaRequirement:
-    """The Java a release runs on: from one major version to another, both included, as a full JDK."""
+    """The Java that a release needs: the oldest and the newest major version, both included, and its modules."""
 
     oldest: int
     newest: int | None = None
     modules: frozenset[str] = REQUIRED_JAVA_MODULES
 
-    def takes(self, version: int) -> bool:
+    def accepts(self, version: int) -> bool:
         """Whether the release runs on this major version."""
         return self.oldest <= version <= (self.newest or version)
 
@@ -48,14 +48,14 @@ class NodeRelease:
     """One release as a local node.
 
     Attributes:
-        version: Its number, such as `3.6.0`.
-        java: The Java it runs on.
-        descriptor_java: `java.version` of its modules' descriptors.
-        log4j: Version of `log4j-core`, which the engine's description leaves out.
-        modules: The modules that are published and wanted.
-        agent: Coordinates of the java agent and what lies beside it; empty where the JVM's security manager guards.
-        options: Options of the JVM that only this release needs.
-        policies: Text of `plugin-security.policy` by module; the published jars carry none.
+        version: Version number, such as `3.6.0`.
+        java: The Java that it needs.
+        descriptor_java: `java.version` in the descriptors of its modules.
+        log4j: Version of `log4j-core`, which the Maven description of the engine omits.
+        modules: The published modules that the node loads.
+        agent: Coordinates of the Java agent and its companions; empty for releases that use the JVM's security manager.
+        options: JVM options that only this release needs.
+        policies: Text of `plugin-security.policy` per module; the published jars do not contain them.
     """
 
     version: str
@@ -68,18 +68,18 @@ class NodeRelease:
     policies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
-    def knn(self) -> str:
-        """Version of the k-NN plugin that belongs to the release."""
+    def knn_version(self) -> str:
+        """Version of the k-NN plugin for this release."""
         return f"{self.version}.0"
 
     @property
     def agent_jar(self) -> str | None:
-        """File name of the java agent, or None where there is none."""
+        """File name of the Java agent, or None if the release has no agent."""
         return f"opensearch-agent-{self.version}.jar" if self.agent else None
 
 
-def _build_modules(suffix: str, *more: NodeModule) -> tuple[NodeModule, ...]:
-    """Modules of a release; from 3.0 on the names of their classes end in `ModulePlugin`, before in `Plugin`."""
+def _build_modules(class_suffix: str, *additional: NodeModule) -> tuple[NodeModule, ...]:
+    """Modules of a release. Since 3.0 their class names end in `ModulePlugin`, before that in `Plugin`."""
     shared = (
         ("lang-painless", "painless.Painless", "lang-painless", ""),
         ("analysis-common", "analysis.common.CommonAnalysis", "analysis-common", "lang-painless"),
@@ -89,14 +89,17 @@ def _build_modules(suffix: str, *more: NodeModule) -> tuple[NodeModule, ...]:
         ("lang-mustache", "script.mustache.Mustache", "lang-mustache-client", ""),
     )
     return (
-        *(NodeModule(name, f"org.opensearch.{kind}{suffix}", (jar,), extends) for name, kind, jar, extends in shared),
-        *more,
+        *(
+            NodeModule(name, f"org.opensearch.{class_stem}{class_suffix}", (artifact,), extends)
+            for name, class_stem, artifact, extends in shared
+        ),
+        *additional,
     )
 
 
 def _format_policy(*permissions: str) -> str:
     """Text of a policy that grants these permissions to a whole module."""
-    return "grant {\n" + "".join(f"  permission {one};\n" for one in permissions) + "};\n"
+    return "grant {\n" + "".join(f"  permission {permission};\n" for permission in permissions) + "};\n"
 
 
 _SOCKET_PERMISSION = 'java.net.SocketPermission "*", "accept,connect,listen,resolve"'
@@ -117,22 +120,22 @@ OPENSEARCH_3 = NodeRelease(
             "transport-grpc", "org.opensearch.transport.grpc.GrpcPlugin", ("transport-grpc", "transport-grpc-spi")
         ),
     ),
-    # The agent's manifest names the other two in Boot-Class-Path: they must lie side by side.
+    # The agent's manifest names the other two in Boot-Class-Path, so all three must be in the same folder.
     agent=(
         "org.opensearch:opensearch-agent:3.6.0",
         "org.opensearch:opensearch-agent-bootstrap:3.6.0",
         "net.bytebuddy:byte-buddy:1.17.7",
     ),
-    # Without this grant the agent keeps nodes from finding each other.
+    # Without this grant the agent blocks the connections between nodes.
     policies=MappingProxyType({"transport-netty4": _format_policy(_SOCKET_PERMISSION)}),
 )
 OPENSEARCH_2 = NodeRelease(
     version="2.19.1",
-    java=JavaRequirement(17, 23),  # Java 24 has no security manager any more, and 2.x does not start without
+    java=JavaRequirement(17, 23),  # Java 24 removed the security manager, and 2.x does not start without it
     descriptor_java="11",
     log4j="2.21.0",
     modules=_build_modules("Plugin"),
-    # log4j's own management and shutdown hook ask for what the security manager denies.
+    # The security manager denies what log4j's JMX support and shutdown hook need.
     options=("-Djava.security.manager=allow", "-Dlog4j2.disable.jmx=true", "-Dlog4j.shutdownHookEnabled=false"),
     policies=MappingProxyType(
         {
@@ -143,7 +146,7 @@ OPENSEARCH_2 = NodeRelease(
                 'org.opensearch.script.ClassPermission "<<STANDARD>>"',
             ),
             "lang-mustache": _format_policy(*_REFLECTION_PERMISSIONS),
-            # Without the last two Netty's own threads cannot end, and a stop takes 30 s.
+            # Without the last two, Netty's threads cannot end, and stopping the node takes 30 s.
             "transport-netty4": _format_policy(
                 _SOCKET_PERMISSION,
                 *_REFLECTION_PERMISSIONS,
@@ -154,19 +157,19 @@ OPENSEARCH_2 = NodeRelease(
         }
     ),
 )
-NODE_RELEASES = MappingProxyType({one.version: one for one in (OPENSEARCH_3, OPENSEARCH_2)})
+NODE_RELEASES = MappingProxyType({release.version: release for release in (OPENSEARCH_3, OPENSEARCH_2)})
 DEFAULT_RELEASE = OPENSEARCH_3
 
 
 def find_node_release(version: str | None = None) -> NodeRelease:
-    """The release of a version, or the default one.
+    """The release with this version; the default release for None or an empty string.
 
     Raises:
-        NodeError: No local node of this version is known.
+        NodeError: This version is not available as a local node.
     """
     if version and version not in NODE_RELEASES:
         raise NodeError(
-            f"there is no local node of OpenSearch {version}; there is one of {', '.join(NODE_RELEASES)}. "
-            "Name one of these, or the URL of a cluster of your own"
+            f"OpenSearch {version} is not available as a local node; expected one of {', '.join(NODE_RELEASES)}. "
+            "Choose one of these, or use the URL of a cluster that runs it."
         )
     return NODE_RELEASES[version] if version else DEFAULT_RELEASE

@@ -1,4 +1,4 @@
-"""What the local node needs of the operating system: homes, users, ports, processes."""
+"""Operating-system support for local nodes: homes, users, ports and locks."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 import pwd
 import socket
 import stat
-import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from anthem_core.errors import NodeError
-from anthem_sandbox.node.artifact_cache import cache_folder, explain_disk_errors
-from anthem_sandbox.node.layout import WRITABLE_FOLDERS, home_argument
+from anthem_core.opensearch.local_node import default_home, homes_folder
+from anthem_sandbox.node.artifact_cache import explain_disk_errors
+from anthem_sandbox.node.layout import WRITABLE_FOLDERS
 from anthem_sandbox.node.releases import DEFAULT_RELEASE
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def find_node_user() -> pwd.struct_passwd | None:
-    """The user the node runs as: OpenSearch refuses root, so for root it is `nobody`; None means yourself.
+    """The user that runs the node: `nobody` for root, because OpenSearch refuses root; None for the current user.
 
     Raises:
-        NodeError: Root asks, and there is no `nobody`.
+        NodeError: The current user is root, and the user `nobody` does not exist.
     """
     if os.geteuid() != 0:
         return None
@@ -36,58 +36,54 @@ def find_node_user() -> pwd.struct_passwd | None:
         return pwd.getpwnam("nobody")
     except KeyError:
         raise NodeError(
-            "OpenSearch refuses to run as root, and this system has no user `nobody` to run it as; "
-            "start the node as an ordinary user"
+            "OpenSearch refuses to run as root, and this system has no user `nobody` to run it instead. "
+            "Start the node as an ordinary user."
         ) from None
 
 
-def homes_folder() -> Path:
-    """Where homes of nodes lie: in the user's cache, for root where `nobody` reaches them and others cannot write."""
-    return Path("/var/lib/anthem-search") if os.geteuid() == 0 else cache_folder() / "homes"
-
-
-def default_home(release: NodeRelease = DEFAULT_RELEASE) -> Path:
-    """Home of the node that `anthem node start` starts, one for each release; its data outlives a stop."""
-    return homes_folder() / ("node" if release == DEFAULT_RELEASE else f"node-{release.version}")
+def release_home(release: NodeRelease = DEFAULT_RELEASE) -> Path:
+    """Home of the node that `anthem node start` starts, one per release. Its data is kept when the node stops."""
+    home = default_home()
+    return home if release == DEFAULT_RELEASE else home.with_name(f"{home.name}-{release.version}")
 
 
 def create_ephemeral_home() -> Path:
-    """A new, empty home that no other process knows the name of."""
+    """Create a new, empty home with a unique name."""
     folder = prepare_home(homes_folder())
     with explain_disk_errors(folder):
         return prepare_home(Path(mkdtemp(prefix="run-", dir=folder)))
 
 
 def prepare_home(home: Path) -> Path:
-    """Make a home where there is none, and refuse one that others could tamper with or the node's user cannot reach.
+    """Create a home if it is missing, and refuse one that others can modify or that the node's user cannot reach.
 
     Raises:
-        NodeError: It belongs to somebody else, others may write into it, or a folder above it is closed.
+        NodeError: The home belongs to another user, others can write to it, or a folder above it is not accessible.
     """
     home = home.absolute()
     if home.parent == homes_folder():
         prepare_home(home.parent)
     with explain_disk_errors(home.parent):
         home.mkdir(mode=0o755, parents=True, exist_ok=True)
-    there = home.lstat()
-    if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.geteuid() or there.st_mode & 0o022:
+    attributes = home.lstat()
+    if not stat.S_ISDIR(attributes.st_mode) or attributes.st_uid != os.geteuid() or attributes.st_mode & 0o022:
         raise NodeError(
-            f"{home} is not a folder that only you can write (owner {there.st_uid}, "
-            f"{stat.filemode(there.st_mode)}); name another home"
+            f"{home} must be a folder that only you can write to (found: owner {attributes.st_uid}, "
+            f"{stat.filemode(attributes.st_mode)}). Choose another home."
         )
     if find_node_user():
         home.chmod(0o755)
         closed = next((folder for folder in home.parents if not folder.stat().st_mode & stat.S_IXOTH), None)
         if closed:
             raise NodeError(
-                f"{closed} is closed to the user `nobody`, as whom the node runs when root starts it; "
-                "name a home below a folder that all may enter, such as /var/lib"
+                f"{closed} is not accessible to the user `nobody`, who runs the node when root starts it. "
+                "Choose a home in a folder that every user can enter, such as /var/lib."
             )
     return home
 
 
 def change_owner(home: Path, user: pwd.struct_passwd | None) -> None:
-    """Give the folders that the node writes, and all in them, to the user it runs as."""
+    """Give the writable folders of a home, with their content, to the user that runs the node."""
     if user is None:
         return
     for name in WRITABLE_FOLDERS:
@@ -97,47 +93,27 @@ def change_owner(home: Path, user: pwd.struct_passwd | None) -> None:
 
 @contextmanager
 def lock_home(home: Path) -> Iterator[None]:
-    """Let one process at a time start or stop the node of a home; the next one waits."""
+    """Hold the lock of a home, so that only one process at a time starts or stops its node; others wait."""
     with (home / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def find_free_port(wanted: int | None = None) -> int:
-    """The wanted loopback port, or any free one.
+def find_free_port(requested: int | None = None) -> int:
+    """The requested loopback port, or any free one.
 
     Raises:
-        NodeError: The wanted port is in use.
+        NodeError: The requested port is in use.
     """
     with socket.socket() as probe:
-        # As the JVM does: a port whose last connections are just being closed is free.
+        # Like the JVM, accept a port whose last connections are still being closed.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wanted or 0))
+            probe.bind(("127.0.0.1", requested or 0))
         except OSError as error:
             raise NodeError(
-                f"port {wanted} cannot be had ({error.strerror}); stop what uses it, name another with --port, "
-                "or leave --port out and any free one is taken"
+                f"Port {requested} is not available ({error.strerror}). Stop the program that uses it, choose another "
+                "with --port, or omit --port to use any free port."
             ) from error
         port: int = probe.getsockname()[1]
         return port
-
-
-def _read_command_line(pid: int) -> str:
-    if Path("/proc/self/cmdline").exists():
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b"\n").decode("utf-8", "replace")
-        except OSError:
-            return ""
-    told = subprocess.run(
-        ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 (its folder differs between systems)
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return told.stdout.replace(" ", "\n")
-
-
-def is_node_of_home(home: Path, pid: int) -> bool:
-    """Whether a process lives and is the node of this home, not another program with a number used again."""
-    return home_argument(home) in _read_command_line(pid).splitlines()

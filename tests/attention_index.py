@@ -1,4 +1,4 @@
-"""A shop for the tests of three signals: titles and queries, an encoder without attention, and a way into an index."""
+"""Titles, queries, an encoder without attention, and an index, for the tests of the three signals."""
 
 import itertools
 import uuid
@@ -18,12 +18,12 @@ QUERIES = {"q1": "fire tv", "q2": "wireless phone tablet", "q3": "kindel stark",
 
 
 @pytest.fixture(scope="module")
-def plain(attentive, with_attention, tmp_path_factory):
-    """Encoder of the same bundle without the graph."""
-    folder = tmp_path_factory.mktemp("plain")
-    bundle = with_attention(attentive.bundle, folder)
+def encoder_without_attention(attention_encoder, add_attention, tmp_path_factory):
+    """Encoder of the same bundle, without the attention graph."""
+    folder = tmp_path_factory.mktemp("without_attention")
+    bundle = add_attention(attention_encoder.bundle, folder)
     (folder / ATTENTION_GRAPH).unlink()
-    save_manifest(replace(bundle, model=compute_model_id(folder, bundle.vocabulary.rules())))
+    save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.vocabulary.rules())))
     return Encoder(load_bundle(folder))
 
 
@@ -32,8 +32,8 @@ def hits(response):
     return response["hits"]["hits"]
 
 
-def fill(client, mapping, documents):
-    """A new index with documents by id, on one shard."""
+def create_index(client, mapping, documents):
+    """Create an index of one shard from documents by id, and return its name."""
     name = f"test-attention-{uuid.uuid4().hex}"
     client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": mapping})
     lines = [line for number, document in documents.items() for line in ({"index": {"_id": number}}, document)]

@@ -1,4 +1,4 @@
-"""Shops on one shard, and a proxy that is slow for some requests, for the tests of clients and modes."""
+"""Small indices, and a proxy that delays some requests, for the tests of clients and modes."""
 
 import itertools
 import urllib.request
@@ -25,13 +25,13 @@ def match(query):
 
 
 @contextmanager
-def small_shop(client, encoder, model=None):
-    """Name of an index of the titles with the encoder's vectors, said to be of its model if no other is named."""
+def small_index(client, encoder, model_id=None):
+    """Create an index of `TITLES` with vectors from the encoder, labelled with its model or another; yield its name."""
     name = f"test-client-{uuid.uuid4().hex}"
     mappings = VectorFields().mapping(encoder.bundle.dimension)
     client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": mappings})
-    for number, (title, point) in enumerate(zip(TITLES, encoder.products(TITLES), strict=True)):
-        document = VectorFields().document(point, model or encoder.bundle.model, "")
+    for number, (title, point) in enumerate(zip(TITLES, encoder.encode_products(TITLES), strict=True)):
+        document = VectorFields().document(point, model_id or encoder.bundle.model_id, "")
         client.index(index=name, id=str(number), body={"title": title, **document})
     client.indices.refresh(index=name)
     yield name
@@ -40,32 +40,32 @@ def small_shop(client, encoder, model=None):
 
 @pytest.fixture(scope="module")
 def index(client, encoder):
-    """A small shop on one shard, with vectors."""
-    with small_shop(client, encoder) as name:
+    """A small index on one shard, with vectors."""
+    with small_index(client, encoder) as name:
         yield name
 
 
 @pytest.fixture(scope="module")
-def bare(client, encoder):
-    """The same shop, whose vectors are of another model."""
-    with small_shop(client, encoder, "other") as name:
+def foreign_index(client, encoder):
+    """The same index, with vectors labelled as those of another model."""
+    with small_index(client, encoder, "other") as name:
         yield name
 
 
 @contextmanager
-def large_shop(client, encoder, *, graph=True, shards=1):
-    """Name of an index of 150 products, every tenth without a vector, with a graph of the others or without."""
+def large_index(client, encoder, *, graph=True, shards=1):
+    """Create an index of 150 products, nine tenths with a vector, with or without an HNSW graph; yield its name."""
     name = f"test-modes-{uuid.uuid4().hex}"
     mappings = VectorFields().mapping(encoder.bundle.dimension)
-    kinds = {"title": "text", "brand": "keyword", "price": "integer"}
-    mappings["properties"] |= {field: {"type": kind} for field, kind in kinds.items()}
+    field_types = {"title": "text", "brand": "keyword", "price": "integer"}
+    mappings["properties"] |= {field: {"type": field_type} for field, field_type in field_types.items()}
     if graph:
         mappings["properties"]["anthem"]["properties"]["vector"]["method"] = GRAPH
     settings = {"number_of_shards": shards} | ({"index.knn": True} if graph else {})
     client.indices.create(index=name, body={"settings": settings, "mappings": mappings})
     lines = []
-    for number, (title, point) in enumerate(zip(PRODUCTS, encoder.products(PRODUCTS), strict=True)):
-        vector = VectorFields().document(point, encoder.bundle.model, title) if number % 10 else {}
+    for number, (title, point) in enumerate(zip(PRODUCTS, encoder.encode_products(PRODUCTS), strict=True)):
+        vector = VectorFields().document(point, encoder.bundle.model_id, title) if number % 10 else {}
         product = {"title": title, "brand": title.split()[0], "price": number}
         lines += [{"index": {"_id": str(number)}}, product | vector]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
@@ -74,30 +74,32 @@ def large_shop(client, encoder, *, graph=True, shards=1):
 
 
 @contextmanager
-def slow_for(word, cluster, seconds=None):
-    """A proxy where requests whose body holds a word wait for some seconds, or until it is closed; yields its URL."""
-    closing_time = Event()
+def slow_proxy(word, cluster, seconds=None):
+    """A proxy that delays requests whose body contains a word, by some seconds or until it closes; yields its URL."""
+    closing = Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            """Pass a request on, or let it wait."""
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            """Forward a request, after a delay if its body contains the word."""
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if word in body:
-                closing_time.wait(seconds or 60)
+                closing.wait(seconds or 60)
                 if seconds is None:
                     return
             headers = {"Content-Type": "application/json"}
-            asked = urllib.request.Request(cluster + self.path, body, headers, method=self.command)
-            with urllib.request.urlopen(asked) as answer:
-                content = answer.read()
+            request = urllib.request.Request(cluster + self.path, body or None, headers, method=self.command)
+            with urllib.request.urlopen(request) as response:
+                content = response.read()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
+        do_GET = do_POST  # noqa: N815 (the name is http.server's)
+
         def log_message(self, *_):
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, args=(0.02,))
@@ -105,6 +107,6 @@ def slow_for(word, cluster, seconds=None):
         try:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
-            closing_time.set()
+            closing.set()
             server.shutdown()
             thread.join()

@@ -1,0 +1,92 @@
+"""Facts about a cluster and its indices, as `probe` reads them and `checks` judge them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anthem_ingest.mapping import IndexDescription
+
+
+@dataclass(frozen=True, slots=True)
+class UnavailableFact:
+    """Takes the place of a fact that the cluster did not give: the request and the reason."""
+
+    request: str
+    reason: str
+
+
+Fact: TypeAlias = Any  # what a cluster answers, or an `UnavailableFact`
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """What a cluster reports about itself.
+
+    Attributes:
+        info: `GET /`.
+        nodes: `GET _nodes/plugins`, the nodes by their ids.
+        settings: All settings, flat, including defaults.
+        script_stats: `GET _nodes/stats/script`, the nodes by their ids.
+        stored_script: ANTHEM's stored script, None if no script has its id.
+        disks: `GET _cat/allocation`, sizes in bytes.
+    """
+
+    info: Fact
+    nodes: Fact
+    settings: Fact
+    script_stats: Fact
+    stored_script: Fact
+    disks: Fact
+
+
+@dataclass(frozen=True)
+class IndexFacts:
+    """An index: its description, its health, and its document counts (`_stats/docs`)."""
+
+    index: IndexDescription
+    health: Fact
+    document_counts: Fact
+
+
+def is_closed(index: IndexDescription) -> bool:
+    """Whether an index is closed, so that no search finds anything in it."""
+    return str(index.settings.get("verified_before_close")).lower() == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorCounts:
+    """Products of an index: all, those with a vector in the model's fields, and those whose vector is the model's."""
+
+    products: int
+    with_vector: int
+    of_model: int
+
+    def __add__(self, other: VectorCounts) -> VectorCounts:
+        """Counts of two indices together."""
+        return VectorCounts(
+            self.products + other.products, self.with_vector + other.with_vector, self.of_model + other.of_model
+        )
+
+
+@dataclass(frozen=True)
+class VectorFacts:
+    """Vectors of one index: counts, a sample of products with a vector of the model, and one of products without."""
+
+    index_name: str
+    counts: Fact
+    sample: Fact
+    sample_without_vector: Fact
+
+
+@dataclass(frozen=True)
+class TrialSearch:
+    """One query: the plain response, the response of each mode tried, and why the other modes were skipped."""
+
+    query: str
+    plain: Fact
+    responses: Mapping[str, Fact]
+    skipped: Mapping[str, str]

@@ -1,0 +1,190 @@
+"""A report as a self-contained HTML page, as text for a terminal, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from anthem_core.console import printable
+from anthem_evaluation import formatting
+from anthem_evaluation.charts import change_bars, forest_plot
+from anthem_evaluation.formatting import (
+    format_containment,
+    format_correlation,
+    format_count,
+    format_grade,
+    format_interval,
+    format_megabytes,
+    format_movement,
+    format_p_value,
+    format_percent,
+    format_signed,
+    nested_sentence,
+)
+from anthem_evaluation.metrics import HEADLINE_MEASURE
+
+if TYPE_CHECKING:
+    from anthem_evaluation.report import Example, Report
+
+
+def render_html(report: Report) -> str:
+    """The report as one HTML page that loads nothing; every text in it is escaped."""
+    headline = report.comparison[HEADLINE_MEASURE]
+    return _page_template().render(
+        report=report,
+        summary=summarise(report),
+        headline=headline,
+        forest=forest_plot(report.comparison.measures),
+        bars=change_bars(headline.changes),
+        gains=_largest_changes(report, 1),
+        losses=_largest_changes(report, -1),
+        fmt=formatting,
+    )
+
+
+@cache
+def _page_template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    source = resources.files("anthem_evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def report_to_json(report: Report) -> dict[str, Any]:
+    """The report as JSON values, with the sentences of the summary as `verdict`.
+
+    Raises:
+        ValueError: A number in it is not finite.
+    """
+    value: dict[str, Any] = json.loads(json.dumps({**asdict(report), "verdict": summarise(report)}, allow_nan=False))
+    return value
+
+
+def render_text(report: Report) -> str:
+    """The main results as plain text for a terminal."""
+    examples = (_example_text(example, report.dataset.top_grade) for example in report.examples)
+    limits = ["What this does not show", *(f"  - {limit}" for limit in report.limits)] if report.limits else []
+    parts = (
+        _header_text(report),
+        *summarise(report),
+        _measures_table(report),
+        _cost_text(report),
+        _generality_text(report),
+        _changes_text(report),
+        *examples,
+        "\n".join(limits),
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summarise(report: Report) -> list[str]:
+    """The result in sentences that hold whether reranking won or lost."""
+    headline, queries = report.comparison[HEADLINE_MEASURE], report.comparison.queries
+    rounded = round(headline.difference, 3)
+    direction = "rose" if rounded > 0 else "fell" if rounded < 0 else "stayed"
+    change = (
+        f"{HEADLINE_MEASURE} {direction} from {headline.baseline:.3f} to {headline.reranked:.3f} "
+        f"({format_signed(headline.difference)}, 95 % interval {format_interval(headline.interval)}, "
+        f"p {format_p_value(headline.p, '= ')})."
+    )
+    searches = f"{format_count(queries)} {'search' if queries == 1 else 'searches'}"
+    sides = f"Of {searches}, {headline.wins} improved, {headline.ties} did not change, {headline.losses} got worse."
+    return [change, sides, _significance_sentence(headline.interval)]
+
+
+def _significance_sentence(interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return "A single search cannot show whether the difference is due to chance."
+    low, high = interval
+    if low <= 0 <= high:
+        return "The interval includes zero: the difference may be due to chance."
+    return "The interval excludes zero: the difference is unlikely to be due to chance."
+
+
+def _largest_changes(report: Report, sign: int, count: int = 5) -> list[tuple[str, float]]:
+    """Queries with the largest gains (sign 1) or losses (sign −1), with their change."""
+    changes = report.comparison[HEADLINE_MEASURE].changes.items()
+    extreme = sorted((item for item in changes if item[1] * sign > 0), key=lambda item: -sign * item[1])[:count]
+    return [(report.queries.get(query, query), change) for query, change in extreme]
+
+
+def _header_text(report: Report) -> str:
+    data, bundle = report.dataset, report.bundle
+    counts = f"{data.products:,} products, {data.queries:,} queries, {data.judgments:,} judgments"
+    rows = (
+        ("date", report.date),
+        ("machine", report.machine),
+        ("cluster", report.cluster),
+        ("data", f"{data.name}: {counts}"),
+        ("bundle", f"{bundle.name}, model {bundle.model_id}, {format_megabytes(bundle.size)}"),
+    )
+    return "\n".join((report.title, "", *(f"{name:<9}{value}" for name, value in rows)))
+
+
+def _measures_table(report: Report) -> str:
+    heads = ("measure", "before", "after", "change", "95 % interval", "p", "better", "same", "worse")
+    rows = (
+        (m.name, f"{m.baseline:.4f}", f"{m.reranked:.4f}", format_signed(m.difference, 4), format_interval(m.interval),
+         format_p_value(m.p), str(m.wins), str(m.ties), str(m.losses))
+        for m in report.comparison.measures
+    )  # fmt: skip
+    return _text_table(heads, *rows)
+
+
+def _cost_text(report: Report) -> str:
+    latencies = [(row.name, f"{row.p50:.1f}", f"{row.p95:.1f}") for row in report.latencies]
+    timings = [(row.step, f"{row.seconds:.1f}") for row in report.timings]
+    parts = [_text_table(("latency, ms", "p50", "p95"), *latencies) if latencies else ""]
+    parts += [_text_table(("step", "seconds"), *timings) if timings else ""]
+    if report.contained is not None:
+        parts.append(
+            f"contained: {format_percent(report.contained.relevant)} of relevant products, "
+            f"{format_percent(report.contained.irrelevant)} of those below grade {report.comparison.relevant}"
+        )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _generality_text(report: Report) -> str:
+    if report.generality is None:
+        return ""
+    heads = ("more general (Spearman)", "queries", "size", "fewer words", "lower mean IDF", "at most")
+    rows = (
+        (row.against, format_count(row.queries), *map(format_correlation, (row.size, row.words, row.idf, row.ceiling)))
+        for row in report.generality.correlations
+    )
+    parts = (_text_table(heads, *rows), nested_sentence(report.generality.nested))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _changes_text(report: Report) -> str:
+    sides = (("most gained", _largest_changes(report, 1)), ("most lost", _largest_changes(report, -1)))
+    return "\n\n".join(
+        "\n".join([f"{head} ({HEADLINE_MEASURE})", *(f"  {format_signed(c)}  {printable(query)}" for query, c in rows)])
+        for head, rows in sides
+        if rows
+    )
+
+
+def _example_text(example: Example, top_grade: int) -> str:
+    rows = (
+        (str(rank), format_movement(hit.was, rank), format_grade(hit.grade, top_grade),
+         format_containment(hit.contained), printable(hit.title)[:70])
+        for rank, hit in enumerate(example.after, 1)
+    )  # fmt: skip
+    table = _text_table(("#", "moved", "grade", "region", "after reranking"), *rows, left=4)
+    return f"search: {printable(example.query)}\n{table}"
+
+
+def _text_table(heads: tuple[str, ...], *rows: tuple[str, ...], left: int = 0) -> str:
+    """Columns as wide as their widest cell, right-aligned except for column `left`."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{'<' if i == left else '>'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
+        for row in (heads, *rows)
+    )

@@ -1,0 +1,44 @@
+"""Options of the search clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anthem_core.opensearch.schema import VectorFields
+    from anthem_plugin.search.circuit_breaker import CircuitBreaker
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """Options that all searches of a client share.
+
+    Attributes:
+        query_path: Dotted path of the query text in search bodies, such as `query.bool.must.0.match.title.query`.
+            Defaults to the text of a plain `match` or `multi_match`.
+        text_fields: Fields of the product text, in the order in which they were ingested. Defaults to the fields that
+            ingest recorded in the mapping, else `title`. Empty: client mode ranks without attention.
+        fields: Fields of the vectors. Defaults to the fields that hold the bundle's vectors in each index.
+        budget_ms: Milliseconds that this process may spend on encoding and scoring one search; attention is left out
+            if it would take longer. Defaults to no limit.
+        cache_size: Number of encoded queries to cache.
+        circuit_breaker: Stops reranking for a while after repeated failures. Defaults to a new one that tolerates
+            five failures and pauses for 30 seconds; clients that are given the same breaker share its state.
+
+    Raises:
+        ValueError: The budget is not positive, or the cache size is negative.
+    """
+
+    query_path: str | None = None
+    text_fields: tuple[str, ...] | None = None
+    fields: VectorFields | None = None
+    budget_ms: float | None = None
+    cache_size: int = 1024
+    circuit_breaker: CircuitBreaker | None = None
+
+    def __post_init__(self) -> None:
+        if self.budget_ms is not None and not self.budget_ms > 0:
+            raise ValueError(f"budget_ms is {self.budget_ms}; expected a positive number, or None for no limit")
+        if self.cache_size < 0:
+            raise ValueError(f"cache_size is {self.cache_size}; expected 0 or more")

@@ -1,0 +1,94 @@
+"""Checkpoint files: saved and loaded, and refused when damaged."""
+
+from dataclasses import replace
+
+import pytest
+
+from anthem_core.encoding.tokenizer import Vocabulary
+from anthem_core.errors import DataError
+from anthem_core.fusion import FusionWeights
+
+pytestmark = pytest.mark.train
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from anthem_model.calibration import Calibration
+from anthem_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from anthem_model.nn.layers import ModelShape
+from anthem_model.nn.network import Anthem
+
+torch.set_num_threads(1)  # for tiny tensors, more threads are slower
+
+IDS = 50
+
+
+@pytest.fixture(scope="module", params=["lorentz", "euclid"])
+def model(request):
+    """A tiny model with random weights."""
+    torch.manual_seed(0)
+    return Anthem(ModelShape(ids=IDS, dimension=8, grid=8, places=20, geometry=request.param)).eval()
+
+
+def test_a_loaded_checkpoint_equals_the_saved_one(model, tmp_path):
+    """Loading gives the saved weights, vocabulary, calibration and notes, and a model in inference mode."""
+    path = tmp_path / "model.pt"
+    calibration = Calibration(
+        0.25, FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0), FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -7.0)
+    )
+    vocabulary = Vocabulary(("#re", "red", "आपक"), IDS - 4, query_limit=9, title_limit=17)
+    checkpoint = Checkpoint(model, vocabulary, calibration, ["shop"], {"ndcg": 0.5})
+    save_checkpoint(checkpoint, path)
+    loaded = load_checkpoint(path)
+    assert replace(loaded, model=model) == checkpoint
+    assert loaded.model.shape == model.shape
+    assert not loaded.model.training
+    state = model.state_dict()
+    assert loaded.model.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in loaded.model.state_dict().items())
+
+
+def test_the_keys_of_a_checkpoint(model, tmp_path):
+    """The keys of the file are its format: they change only together with the format number."""
+    fusion = FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0)
+    save_checkpoint(Checkpoint(model, Vocabulary(("#re",), IDS - 2), Calibration(0.0, fusion, fusion)), tmp_path / "x")
+    values = torch.load(tmp_path / "x", weights_only=True)
+    assert values["anthem_checkpoint"] == 3
+    keys = "anthem_checkpoint shape state trigrams text slack fusion attentive trained_on quality"
+    shape_keys = "ids dimension hyperboloids context grid places radius gamma geometry"
+    assert list(values) == keys.split()
+    assert list(values["shape"]) == shape_keys.split()
+
+
+def truncate(path):
+    """Cut a file off."""
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("no checkpoint"),
+        lambda path: torch.save({"weights": torch.zeros(3)}, path),
+        lambda path: torch.save([1, 2], path),
+        lambda path: torch.save(torch.load(path, weights_only=True) | {"anthem_checkpoint": 99}, path),
+        lambda path: torch.save(torch.load(path, weights_only=True) | {"shape": {"ids": 7}}, path),
+        lambda path: torch.save(torch.load(path, weights_only=True) | {"fusion": {}}, path),
+        lambda path: torch.save(torch.load(path, weights_only=True) | {"attentive": {"bias": 0.0}}, path),
+    ],
+    ids=["truncated", "empty", "text", "foreign", "list", "newer", "shape", "fusion", "attentive"],
+)
+def test_a_damaged_checkpoint_is_refused(model, tmp_path, damage):
+    """A file that is not a complete checkpoint of this format is a DataError with the path and the remedy."""
+    path = tmp_path / "model.pt"
+    fusion = FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0)
+    save_checkpoint(Checkpoint(model, Vocabulary(("#re",), IDS - 2), Calibration(0.0, fusion, fusion)), path)
+    damage(path)
+    with pytest.raises(DataError, match=r"(?s)model\.pt is not a complete checkpoint of format 3 .*anthem train"):
+        load_checkpoint(path)
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path):
+    """A missing file is a DataError that says how to create one."""
+    with pytest.raises(DataError, match=r"none\.pt not found\. .*anthem train"):
+        load_checkpoint(tmp_path / "none.pt")

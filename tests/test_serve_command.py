@@ -1,0 +1,84 @@
+"""The command `anthem serve` before it serves: extra, signal handler, API keys and addresses."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from anthem_core.errors import DataError
+from anthem_plugin.service.cli import _is_loopback, read_api_keys, serve
+
+WITHOUT_EXTRA = """
+import sys
+sys.modules.update(dict.fromkeys(["fastapi", "pydantic", "starlette", "uvicorn", "prometheus_client"]))
+from anthem_plugin.service.cli import serve
+serve(["--help"])
+"""
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    """Without the extra `serve` the command ends with 9 and names the packages and how to install them."""
+    monkeypatch.setattr("anthem_core.errors.find_spec", lambda _: None)
+    result = CliRunner().invoke(serve, [])
+    assert result.exit_code == 9
+    assert "fastapi, uvicorn, prometheus_client not found" in result.output
+    assert "pip install '.[serve]'" in result.output
+
+
+def test_the_help_needs_no_extra():
+    """`--help` works in a process in which the packages of the extra cannot be imported."""
+    result = subprocess.run([sys.executable, "-c", WITHOUT_EXTRA], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "--concurrency" in result.stdout
+
+
+def test_the_signal_handler_is_restored(tmp_path):
+    """After the command, here with a folder that is not a bundle, SIGTERM has its previous handler again."""
+
+    def handler(*_):
+        raise AssertionError
+
+    original = signal.signal(signal.SIGTERM, handler)
+    try:
+        assert CliRunner().invoke(serve, ["--bundle", str(tmp_path)]).exit_code == 3
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, original)
+
+
+def test_sigterm_exits_with_0_while_the_command_runs(monkeypatch):
+    """While the command runs, SIGTERM ends it with exit code 0."""
+    monkeypatch.setattr("anthem_plugin.service.cli._build_server", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    assert CliRunner().invoke(serve, []).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("\n  \n", "no API keys"), ("good\ntvå nycklar\n", "key 2 of 2"), ("xylo phone\n", "key 1 of 1")],
+)
+def test_unusable_api_keys_are_an_error(tmp_path, content, message):
+    """A file without keys, or with a key that a header cannot carry, is an error that does not show the key."""
+    (tmp_path / "keys").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=message) as error:
+        read_api_keys(tmp_path / "keys")
+    assert not any(word in str(error.value) for word in content.split())
+
+
+def test_api_keys_are_read_one_per_line(tmp_path):
+    """Blank lines and surrounding spaces are ignored."""
+    (tmp_path / "keys").write_text("first\n\n second \n")
+    assert read_api_keys(tmp_path / "keys") == ("first", "second")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.1.2.3", False),
+        ("server", False),
+    ],
+)  # fmt: skip
+def test_is_loopback(host, expected):
+    """Only loopback addresses and the name localhost count as loopback."""
+    assert _is_loopback(host) == expected
