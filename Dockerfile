@@ -1,4 +1,4 @@
-# The service of `docker compose up`: anthem serve, with the bundle that ships.
+# The service of `docker compose up`: anthem serve with the shipped bundle.
 FROM python:3.11-slim AS build
 WORKDIR /source
 COPY . .

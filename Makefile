@@ -1,4 +1,4 @@
-# The whole interface of a contributor. `make` lists it.
+# All commands for contributors; `make` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
 ESCI ?= ../shared/data/esci
@@ -10,18 +10,18 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/installed ## the whole main job from nothing: node, products, vectors, searches, report
+demo: .venv/installed ## run everything from scratch: node, products, vectors, searches, report
 	$(BIN)/anthem demo
 
-test: .venv/installed-dev ## lint, then all tests, on a real node
+test: .venv/installed-dev ## lint, then run all tests on a real node
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest
 
-proof: .venv/installed-dev ## loads, kills, fuzz and three nodes in full, then the node tests on 2.19.1: docs/reliability.md
+proof: .venv/installed-dev ## run the load, kill, fuzz and three-node tests in full, then the node tests on 2.19.1: docs/reliability.md
 	$(BIN)/pytest --proof tests/test_three_nodes.py tests/test_load.py tests/test_kills.py $(wildcard tests/test_fuzz*.py)
 	ANTHEM_TEST_RELEASE=2.19.1 ANTHEM_ACCEPT_OUTAGES=1 $(BIN)/pytest -m node
 
-lint: .venv/installed-dev ## ruff, mypy, import contracts
+lint: .venv/installed-dev ## run ruff, mypy and import-linter
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
@@ -32,15 +32,15 @@ bundle: .venv/installed-dev ## train and export bundles/general again from its t
 	$(BIN)/python bundles/make.py $(ESCI) bundles/general
 	$(BIN)/python tests/golden/refresh.py
 
-bench: .venv/installed-dev ## the comparison with the rankers of the literature: hours; data in ANTHEM_DATA
+bench: .venv/installed-dev ## compare with rankers from the literature; takes hours; data in ANTHEM_DATA
 	$(BIN)/python bench/quality.py run --all --seeds 3
 	$(BIN)/python bench/quality.py table
 
-clean: ## remove the virtual environment and what the tools left
+clean: ## remove the virtual environment and the caches of the tools
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=...")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt

@@ -30,18 +30,19 @@ QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 @click.command()
 @click.option(
     "--bundle",
+    "bundle_name",
     default="general",
     show_default=True,
     help="Folder of a bundle, or the name of the one that is included.",
 )
 @json_option
 @handle_errors
-def main(*, bundle: str, as_json: bool) -> None:
-    """Time the attention score of 100 titles on each data set. Run it on an idle machine.
+def main(*, bundle_name: str, as_json: bool) -> None:
+    """Time the attention score of 100 titles on each dataset. Run it on an idle machine.
 
     Example: python bench/attention.py --bundle general
     """
-    scorer = AttentionScorer(load_bundle(bundle))
+    scorer = AttentionScorer(load_bundle(bundle_name))
     machine = describe_machine()
     timings = {name: time_calls(scorer, read_dataset(benchmark_data_folder() / name)) for name in TRAINING_MINUTES}
     lines = [f"{name}: median {ms['p50']} ms, {ms['p10']} to {ms['p90']} ms" for name, ms in timings.items()]

@@ -87,7 +87,7 @@ def select_held_out_qrels(dataset: Dataset, parts: ShopSplit) -> Qrels:
 
 
 def prepare_training_parts(dataset: Dataset, name: str) -> ShopSplit:
-    """Split `train` into the parts for training and validation, the same for every cell of a data set."""
+    """Split `train` into the parts for training and validation, the same for every cell of a dataset."""
     return split_dataset(name, dataset, random.Random(SPLIT_SEED))
 
 

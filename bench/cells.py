@@ -1,4 +1,4 @@
-"""The cells of the comparison (data set, model, seed), and the file that holds their results."""
+"""The cells of the comparison (dataset, model, seed), and the file that holds their results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 RESULTS_FILE = REPOSITORY_ROOT / "bench" / "results" / "quality.jsonl"
 RUNS_FOLDER = REPOSITORY_ROOT / "runs" / "quality"
-TRAINING_MINUTES = {"home_depot": 3.0, "esci": 1.0, "crowdflower": 1.0}  # CPU minutes by data set
+TRAINING_MINUTES = {"home_depot": 3.0, "esci": 1.0, "crowdflower": 1.0}  # CPU minutes by dataset
 UNTRAINED_MODELS = ("random", "bm25", "bm25_trigrams", "minilm", "bm25_minilm", "general")
 # Both start from a teacher's vectors: the first learns from judgments as well, the second only from titles.
 TEACHER_STARTED_MODELS = ("anthem_taught", "anthem_unseen")
@@ -29,7 +29,7 @@ MODEL_NAMES = (*UNTRAINED_MODELS, *RANKER_BUILDERS, *TEACHER_STARTED_MODELS)
 
 @dataclass(frozen=True)
 class BenchmarkCell:
-    """A model, the data set and seed it is trained with, and its CPU minutes of training (0 if it is not trained).
+    """A model, the dataset and seed it is trained with, and its CPU minutes of training (0 if it is not trained).
 
     The field names are keys of bench/results/quality.jsonl.
     """
@@ -88,5 +88,5 @@ def unpack_values(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def benchmark_data_folder() -> Path:
-    """Folder of the data sets: `ANTHEM_DATA`; defaults to shared/data next to the repository."""
+    """Folder of the datasets: `ANTHEM_DATA`; defaults to shared/data next to the repository."""
     return Path(os.environ.get("ANTHEM_DATA", REPOSITORY_ROOT.parent / "shared" / "data"))

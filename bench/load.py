@@ -107,7 +107,7 @@ def run_load(name: str, send: SendRequest, settings: LoadSettings, pid: int) -> 
         started = time.perf_counter()
         answers = list(threads.map(lambda first: run_client(send, expected, first, deadline), first_requests))
         seconds = time.perf_counter() - started
-    return summarise(name, settings.clients, seconds, [answer for client in answers for answer in client], memory)
+    return summarise_load(name, settings.clients, seconds, [answer for client in answers for answer in client], memory)
 
 
 def run_client(send: SendRequest, expected: Sequence[Hashable], first: int, deadline: float) -> list[tuple[str, float]]:
@@ -135,7 +135,7 @@ def find_fault(send: SendRequest, number: int, expected: Hashable) -> str:
     return "" if answer == expected else WrongAnswerError.__name__
 
 
-def summarise(
+def summarise_load(
     name: str, clients: int, seconds: float, answers: Sequence[tuple[str, float]], memory: Sequence[tuple[float, float]]
 ) -> LoadResult:
     """Counts, quantiles of the correct answers' times, and the growth of the memory."""
@@ -297,7 +297,7 @@ def load_service(url: str, dataset: Dataset, settings: LoadSettings) -> Iterator
         yield run_load(f"/v1/rerank, room for {capacity}", rerank_requests(http, queries, titles), settings, pid)
 
 
-def format_table(results: Sequence[LoadResult]) -> str:
+def format_load_table(results: Sequence[LoadResult]) -> str:
     """A markdown table with one row per load."""
     header = "| load | clients | s | answers | answers/s | p50 ms | p95 ms | p99 ms | refused | errors | MB | MB/min |"
     rows = [
@@ -338,7 +338,7 @@ def main(clients: int, seconds: float, *, as_json: bool) -> None:
                 stderr.print(result)
                 results.append(result)
     report = {"machine": describe_machine(), "loads": [asdict(result) for result in results]}
-    print_result(report, f"{describe_machine()}\n\n{format_table(results)}", as_json=as_json)
+    print_result(report, f"{describe_machine()}\n\n{format_load_table(results)}", as_json=as_json)
     sys.exit(any(result.errors or result.mb_per_minute > MAX_MB_PER_MINUTE for result in results))
 
 

@@ -11,7 +11,7 @@ from scipy.stats import zscore
 
 from anthem_core.encoding.bundle import load_bundle
 from anthem_evaluation.metrics import informative_queries, measure_per_query, measures_for, relevant_grade
-from anthem_evaluation.offline import OfflineReranker, RunProducts, encode_products
+from anthem_evaluation.offline import OfflineReranker, RunProducts, encode_product_texts
 from anthem_evaluation.runs import rank_scores
 from candidates import RANKING_TASKS, lexical_run
 from fusion_fit import fused_logits
@@ -88,18 +88,20 @@ def _standardise(values: Sequence[float]) -> Array:
     return zscore(array) if len(array) > 1 and np.ptp(array) > 0 else np.zeros(len(array))
 
 
-def shipped_bundle_runs(dataset: Dataset, dev: CandidateSplit, bundle: str = "general") -> dict[tuple[str, str], Run]:
+def shipped_bundle_runs(
+    dataset: Dataset, dev: CandidateSplit, bundle_name: str = "general"
+) -> dict[tuple[str, str], Run]:
     """Runs of a bundle with its own fusion weights, by task and way: with all signals, and without attention.
 
-    Nothing is fitted to the data set.
+    Nothing is fitted to the dataset.
     """
-    loaded = load_bundle(bundle)
+    bundle = load_bundle(bundle_name)
     product_ids = {product for candidates in dev.candidates.values() for product in candidates.product_ids}
     texts = {product: dataset.products[product].title for product in product_ids}
     runs: dict[tuple[str, str], Run] = {}
     for way, signals in BUNDLE_SIGNALS.items():
-        reranker = OfflineReranker.from_bundle(loaded, signals.split(","))
-        products = RunProducts(texts, encode_products(texts, reranker.encoder))
+        reranker = OfflineReranker.from_bundle(bundle, signals.split(","))
+        products = RunProducts(texts, encode_product_texts(texts, reranker.encoder))
         for task in RANKING_TASKS:
             pools = lexical_run(dev, task)
             orders = {query: reranker.order(dev.queries[query], pool, products) for query, pool in pools.items()}

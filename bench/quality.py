@@ -37,7 +37,7 @@ results_option = click.option(
 
 @click.group()
 def main() -> None:
-    """Train and measure the cells (data set, model, seed) of the comparison, and print the tables.
+    """Train and measure the cells (dataset, model, seed) of the comparison, and print the tables.
 
     Example: python bench/quality.py run --all --seeds 3
     """
@@ -48,7 +48,7 @@ def main() -> None:
     "--data",
     multiple=True,
     type=click.Choice(list(TRAINING_MINUTES)),
-    help="Data set; defaults to all, may be repeated.",
+    help="Dataset; defaults to all, may be repeated.",
 )
 @click.option("--model", multiple=True, type=click.Choice(MODEL_NAMES), help="Model; defaults to all, may be repeated.")
 @click.option("--seed", type=click.IntRange(0), help="Run only this seed.")
@@ -58,7 +58,7 @@ def main() -> None:
     type=click.FloatRange(0, min_open=True),
     help="CPU minutes of training; defaults to 3 for home_depot and 1 for the others.",
 )
-@click.option("--all", "all_cells", is_flag=True, help="Run all data sets and models.")
+@click.option("--all", "all_cells", is_flag=True, help="Run all datasets and models.")
 @results_option
 @json_option
 @handle_errors

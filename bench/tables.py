@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Array: TypeAlias = "npt.NDArray[np.float64]"
-SeedLines: TypeAlias = "Sequence[dict[str, Any]]"  # lines of one model on one data set, one per seed
+SeedLines: TypeAlias = "Sequence[dict[str, Any]]"  # lines of one model on one dataset, one per seed
 
 TABLE_MEASURES = ("nDCG@3", "nDCG@5", "nDCG@10", "AP", "RR")
 TABLE_TITLES = {
@@ -49,7 +49,7 @@ star marks p < {level} against `{against}` (two-sided paired t-test over queries
 
 
 def render_tables(lines: Iterable[dict[str, Any]], against: str) -> str:
-    """Render the whole page, data set by data set; `against` is the model the others are tested against."""
+    """Render the whole page, dataset by dataset; `against` is the model the others are tested against."""
     groups = group_lines(lines)
     parts = [INTRODUCTION.format(level=SIGNIFICANCE_LEVEL, against=against)]
     for dataset in dict.fromkeys(dataset for dataset, _ in groups):
@@ -61,7 +61,7 @@ def render_tables(lines: Iterable[dict[str, Any]], against: str) -> str:
 
 
 def group_lines(lines: Iterable[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Group lines by data set and model, in the order of `MODEL_NAMES`; the last line with the same settings counts."""
+    """Group lines by dataset and model, in the order of `MODEL_NAMES`; the last line with the same settings counts."""
     newest = {cell_of_line(line): line for line in lines}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     positions = {model: position for position, model in enumerate(MODEL_NAMES)}

@@ -25,12 +25,12 @@ def match(query):
 
 
 @contextmanager
-def small_index(client, encoder, model_id=None):
-    """Create an index of `TITLES` with vectors from the encoder, labelled with its model or another; yield its name."""
+def small_index(client, encoder, model_id=None, titles=TITLES):
+    """Create an index of titles with vectors from the encoder, labelled with its model or another; yield its name."""
     name = f"test-client-{uuid.uuid4().hex}"
     mappings = VectorFields().mapping(encoder.bundle.dimension)
     client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": mappings})
-    for number, (title, point) in enumerate(zip(TITLES, encoder.encode_products(TITLES), strict=True)):
+    for number, (title, point) in enumerate(zip(titles, encoder.encode_products(titles), strict=True)):
         document = VectorFields().document(point, model_id or encoder.bundle.model_id, "")
         client.index(index=name, id=str(number), body={"title": title, **document})
     client.indices.refresh(index=name)

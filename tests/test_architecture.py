@@ -16,10 +16,10 @@ import pytest
 from anthem_core.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("core", "sandbox", "ingest", "plugin", "doctor", "evaluation", "model", "exporter")
+FOLDERS = ("core", "sandbox", "ingest", "plugin", "doctor", "evaluation", "model", "exporter")
 PACKAGES = [
     ROOT / "front" / "anthem_search",
-    *(ROOT / room / f"anthem_{room}" for room in ROOMS),
+    *(ROOT / folder / f"anthem_{folder}" for folder in FOLDERS),
     ROOT / "bench" / "rankers",
 ]
 FILES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
@@ -112,7 +112,7 @@ def test_the_architecture_page_names_what_exists():
 
 
 def test_every_command_has_a_help_with_an_example():
-    """Each command and option has a help text, each command an example; each command that is not a group has `--json`."""
+    """Each command and option has a help text, each command an example, and each command but groups has `--json`."""
     by_words = {" ".join(words): command for command, words in commands()}
     assert {"node start", "train", "export", "ingest", "search"} <= by_words.keys()
     for words, command in by_words.items():

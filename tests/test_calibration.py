@@ -112,8 +112,8 @@ def test_fusion_is_not_worse_than_lexical_in_any_shop(signal, attention):
 def test_three_signals_are_not_worse_than_two():
     """The smallest gain of any shop is not smaller with three signals than with two."""
     groups = [HELPFUL, build_misleading_pools(range(6, 12), "distance")]
-    two, three = choose_fusion(groups, attention=False), choose_fusion(groups, attention=True)
-    qualities = [validation_quality(pools, 0.0, two, three) for pools in groups]
+    without_attention, with_attention = choose_fusion(groups, attention=False), choose_fusion(groups, attention=True)
+    qualities = [validation_quality(pools, 0.0, without_attention, with_attention) for pools in groups]
     gains = {
         name: min(quality[f"pool_{name}"] - quality["pool_lexical"] for quality in qualities)
         for name in ("fused", "fused_with_attention")

@@ -58,7 +58,7 @@ def test_printed_commands_are_quoted_for_a_shell(bundle, index, bundle_name, fie
     command = shlex.split(line)
     assert command[:2] == ["anthem", "ingest"]
     context = ingest.make_context("ingest", command[2:])
-    values = [context.params[key] for key in ("index", "bundle", "text_fields", "beside", "url")]
+    values = [context.params[key] for key in ("index", "bundle_name", "text_fields", "beside", "url")]
     assert values == [index, bundle_name, tuple(fields), True, "http://h:9200"]
 
 

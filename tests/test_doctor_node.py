@@ -16,6 +16,7 @@ from anthem_doctor.cli import doctor
 from anthem_doctor.examination import Examination
 from anthem_doctor.findings import DoctorTarget
 from anthem_doctor.history import CoverageRun, append_run
+from anthem_doctor.probe import read_profile
 from anthem_ingest.cli import ingest, remove
 from anthem_ingest.ingest import IngestOptions, ingest_index
 from anthem_ingest.multi_model import build_alias_mapping
@@ -57,7 +58,9 @@ def examine(client, cluster, bundle, encoder, tmp_path, monkeypatch):
 
     def run(index, *, model=encoder, everything=False):
         target = DoctorTarget(index, model.bundle, str(bundle.path), url=cluster)
-        findings = Examination(client, target, model, tmp_path / "history.jsonl").run()
+        findings = Examination(
+            client, target, model, read_profile(client, model, index).scoring, tmp_path / "history.jsonl"
+        ).run()
         return [
             finding
             for finding in findings
@@ -235,7 +238,8 @@ def test_the_loss_per_day(client, healthy_index, bundle, examine, tmp_path):
 def test_a_cluster_that_does_not_answer(bundle, encoder, tmp_path):
     """The only finding is that the cluster does not answer, and the history gets no line."""
     with connect("http://127.0.0.1:9") as unreachable:
-        (finding,) = Examination(unreachable, DoctorTarget("products", bundle), encoder, tmp_path / "history").run()
+        target, scoring = DoctorTarget("products", bundle), read_profile(unreachable, encoder, "products").scoring
+        (finding,) = Examination(unreachable, target, encoder, scoring, tmp_path / "history").run()
     assert (finding.check, finding.level) == ("cluster", "fault")
     assert not (tmp_path / "history").exists()
 

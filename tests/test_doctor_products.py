@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from anthem_core.geometry.lorentz import expmap0
 from anthem_core.opensearch.schema import VectorFields
-from anthem_doctor.checks.coverage import check_coverage, check_loss
-from anthem_doctor.checks.searches import check_searches, find_loss
+from anthem_doctor.checks.coverage import check_coverage, check_coverage_loss
+from anthem_doctor.checks.searches import check_searches, find_lost_hits
 from anthem_doctor.checks.vectors import check_points, check_texts
 from anthem_doctor.facts import TrialSearch, UnavailableFact, VectorCounts
 from anthem_doctor.findings import DoctorTarget
@@ -151,12 +151,12 @@ def test_loss_per_day(runs):
 def test_a_loss_is_a_warning(target, tmp_path):
     """A first run is ok; a fall of coverage is a warning with the command that follows the feed."""
     earlier, latest = CoverageRun(NOON - timedelta(days=2), 100, 100), CoverageRun(NOON, 100, 90)
-    (first,) = check_loss(target, [latest], tmp_path)
+    (first,) = check_coverage_loss(target, [latest], tmp_path)
     assert (first.level, "10 products" in first.found) == ("ok", True)
-    (fallen,) = check_loss(target, [earlier, latest], tmp_path)
+    (fallen,) = check_coverage_loss(target, [earlier, latest], tmp_path)
     assert (fallen.level, "5.00% of the products lose their vector per day" in fallen.found) == ("warning", True)
     assert fallen.command == "anthem ingest products --follow --bundle general"
-    (risen,) = check_loss(target, [replace(earlier, with_vector=80), latest], tmp_path)
+    (risen,) = check_coverage_loss(target, [replace(earlier, with_vector=80), latest], tmp_path)
     assert risen.level == "ok"
 
 
@@ -196,9 +196,9 @@ def test_what_a_mode_loses(target, mode, reranked, shards, ok):
 def test_pages_of_several_shards_may_differ():
     """If more products match than the page holds, several shards may return other hits; otherwise they may not."""
     plain = response("abc", 9, shards=2)
-    assert find_loss("cluster", plain, response("dbc", 9, shards=2)) is None
-    assert find_loss("cluster", response("abc", shards=2), response("dbc", shards=2))
-    assert find_loss("cluster", response("abc", 9), response("dbc", 9))
+    assert find_lost_hits("cluster", plain, response("dbc", 9, shards=2)) is None
+    assert find_lost_hits("cluster", response("abc", shards=2), response("dbc", shards=2))
+    assert find_lost_hits("cluster", response("abc", 9), response("dbc", 9))
 
 
 @pytest.mark.parametrize(

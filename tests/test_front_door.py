@@ -1,4 +1,4 @@
-"""The front door `anthem_search`: it exports everything an application needs, and the Python code in the README runs."""
+"""The front door `anthem_search`: it exports all that an application needs, and the Python code in the README runs."""
 
 import re
 import subprocess
@@ -6,12 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import small_index
+from small_index import small_index
 
 import anthem_search
 
 ROOT = Path(__file__).resolve().parent.parent
-index = small_index.index
+
+
+@pytest.fixture
+def index(client, encoder):
+    """An index in which the query of the README has hits."""
+    with small_index(client, encoder, titles=["cordless drill", "cordless vacuum", "power drill"]) as name:
+        yield name
 
 
 def python_blocks(name):

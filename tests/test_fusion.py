@@ -8,7 +8,7 @@ import scipy.special
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from anthem_core.fusion import QUERY_WEIGHT, FusionWeights, _sigmoid, fuse, saturate, window_score
+from anthem_core.fusion import QUERY_WEIGHT, FusionWeights, _sigmoid, fuse, rescore_window_score, saturate
 
 weight = st.floats(0, 20)
 fusions = st.builds(
@@ -86,7 +86,7 @@ def test_saturation(score, half):
 def test_window_keeps_the_fused_order(signals):
     """A lead larger than the lexical tie-break and float32's precision is kept."""
     lexical, fused = (np.array(column) for column in zip(*signals, strict=True))
-    window = window_score(lexical, fused)
+    window = rescore_window_score(lexical, fused)
     assert window.dtype == np.float32
     ahead = fused[:, None] - fused[None] > QUERY_WEIGHT * np.abs(lexical[:, None] - lexical[None]) + 1e-6
     assert (window[:, None] > window[None])[ahead].all()
@@ -95,7 +95,7 @@ def test_window_keeps_the_fused_order(signals):
 @given(st.floats(0, 1), scores, scores)
 def test_lexical_breaks_ties_in_the_window(fused, one, other):
     """With the same fused score, the product with the higher lexical score comes first."""
-    low, high = window_score(np.array(sorted([one, other])), np.array([fused, fused]))
+    low, high = rescore_window_score(np.array(sorted([one, other])), np.array([fused, fused]))
     assert low <= high
     if abs(one - other) > 1:
         assert low < high
@@ -104,7 +104,7 @@ def test_lexical_breaks_ties_in_the_window(fused, one, other):
 @given(scores, st.floats(0, 1), st.floats(0, 1e5))
 def test_the_window_comes_first(lexical, fused, lexical_outside):
     """A product in the window scores higher than one outside, whose score is its lexical score times 1e-6."""
-    assert window_score(np.array([lexical]), np.array([fused]))[0] > QUERY_WEIGHT * lexical_outside
+    assert rescore_window_score(np.array([lexical]), np.array([fused]))[0] > QUERY_WEIGHT * lexical_outside
 
 
 def test_golden_value_of_three_signals():

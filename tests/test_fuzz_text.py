@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
 
 from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.encoding.query_operators import encode_phrases
+from anthem_core.encoding.query_operators import encode_phrases, split_phrases
 from anthem_core.encoding.tokenizer import split_words
 from anthem_core.opensearch.schema import VectorFields
 from anthem_ingest.ingest import ingest_index
@@ -53,7 +53,7 @@ def test_any_text_is_encoded(encoder, attention_encoder, query, titles):
 @given(query=texts, title=texts)
 def test_any_phrases_can_be_joined(encoder, query, title):
     """Two texts joined by OR are a region if one of them has words, and its distances are finite."""
-    region = encode_phrases(encoder, f"{query} OR {title}")
+    region = encode_phrases(encoder.encode_query, split_phrases(f"{query} OR {title}"))
     assert (region is None) <= (not split_words(query) and not split_words(title))
     if region is not None:
         points = list(encoder.encode_products([title]))

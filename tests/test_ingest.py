@@ -12,9 +12,8 @@ from opensearchpy.exceptions import TransportError
 from anthem_core.beir import Product
 from anthem_core.errors import ClusterError, DataError
 from anthem_core.opensearch.connection import connect
-from anthem_core.opensearch.schema import VectorFields, product_text
+from anthem_core.opensearch.schema import MATCH_ALL, VectorFields, product_text
 from anthem_ingest.actions import (
-    MATCH_ALL,
     ProductDocument,
     build_index_action,
     build_product_source,
@@ -227,7 +226,7 @@ def test_a_refused_product_is_retried_or_counted(status, retry_statuses):
 
 @pytest.mark.parametrize("status", [401, 403, "N/A"])
 def test_a_cluster_that_is_gone_ends_the_run(status):
-    """If a whole request failed and the next one would fail alike, ingest stops instead of failing every product."""
+    """If a whole request fails and the next one would fail too, ingest stops instead of failing every product."""
     item = {"_id": "1", "status": status, "error": "no", "exception": TransportError(status, "no")}
     with pytest.raises(TransportError):
         _count_refusal(item, IngestTally(), CHANGED_STATUSES | BUSY_STATUSES)

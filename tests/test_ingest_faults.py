@@ -171,7 +171,7 @@ def test_a_lost_point_in_time_ends_the_run_and_the_next_one_finishes(client, ind
     monkeypatch.setattr(index_io, "PRODUCTS_PER_PAGE", 2)
     with monkeypatch.context() as patched:
         patched.setattr(index_io, "read_product_pages", lose_view)
-        with pytest.raises(ClusterError, match=r"went away.*Run the command again"):
+        with pytest.raises(ClusterError, match=r"left the cluster.*Run the command again"):
             ingest_index(client, index, encoder)
     client.indices.refresh(index=index)
     before = count_vectors(client, index)

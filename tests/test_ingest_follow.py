@@ -49,26 +49,26 @@ def other_encoder(encoder):
     return Encoder(replace(encoder.bundle, model_id="0123abcd" + encoder.bundle.model_id[8:]))
 
 
-def test_a_look_finds_what_was_written_since(client, index, encoder):
+def test_a_pass_finds_what_was_written_since(client, index, encoder):
     """New products, changed titles and vectors that a feed erased are found, and nothing else is read or written."""
     create_index(client, index)
     ingest_index(client, index, encoder)
     last = read_checkpoints(client, index)
 
-    def look():
+    def run_pass():
         nonlocal last
         report, last = catch_up(client, index, encoder, TEXT_FIELDS, DEFAULT_OPTIONS, last)
         return report.written, report.skipped
 
-    assert look() == (0, 0)
+    assert run_pass() == (0, 0)
     client.index(index=index, id="new", body={"title": "boot"})
     client.index(index=index, id="3", body={"title": "red sofa 3"})
     client.update(index=index, id="4", body={"doc": {"title": "green sofa"}})
     client.update(index=index, id="5", body={"doc": {"price": 7}})
     client.delete(index=index, id="6")
-    assert look() == (3, 1)
-    assert look() == (0, 3)
-    assert look() == (0, 0)
+    assert run_pass() == (3, 1)
+    assert run_pass() == (0, 3)
+    assert run_pass() == (0, 0)
     assert count_vectors(client, index) == 20
 
 

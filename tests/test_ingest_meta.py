@@ -138,7 +138,7 @@ def test_a_new_index_has_the_record(client, index, encoder, bundle):
 
 @pytest.mark.node
 def test_two_models_have_a_record_each(client, index, encoder, bundle):
-    """A second model beside the first has a record of its own, and loses only that when it is removed."""
+    """A second model has a separate record, and removing its vectors deletes only this record."""
     create_index(client, index, USER_META)
     ingest_index(client, index, encoder)
     other_bundle = replace(bundle, model_id="0123abcd" + bundle.model_id[8:])

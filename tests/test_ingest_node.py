@@ -316,7 +316,7 @@ def test_the_command_loads_and_ends_with_its_counts(cluster, index, tmp_path):
 
 
 def test_the_command_ends_in_8_when_a_product_failed(client, cluster, index, tmp_path):
-    """Exit code 8 tells a script that not all was written, and the dead-letter file names the product and why."""
+    """If a product cannot be written, the exit code is 8, and the dead-letter file has the product and the reason."""
     create_index(
         client,
         index,

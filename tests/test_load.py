@@ -37,7 +37,7 @@ def test_answers_under_load_are_correct(results, name):
 
 @pytest.mark.node
 def test_requests_over_capacity_are_refused_properly(results):
-    """With capacity for an eighth of the clients, some are told when to retry, and the others get correct answers."""
+    """With capacity for an eighth of the clients, some are refused with a time to wait, all others are correct."""
     (over_capacity,) = (result for name, result in results.items() if "room for" in name)
     assert over_capacity.errors == {}
     assert over_capacity.refused > 0

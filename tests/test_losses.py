@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model.trainer.losses import BOUNDARY_MARGIN, boundary_loss, listwise_loss
+from anthem_model.losses import BOUNDARY_MARGIN, boundary_loss, listwise_loss
 
 torch.set_num_threads(1)  # for tiny tensors, more threads are slower
 

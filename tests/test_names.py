@@ -33,12 +33,12 @@ VAGUE = {
 }  # fmt: skip
 
 
-def public_classes():
-    """Modules by the name of each public top-level class."""
+def public_names(kind):
+    """Modules by the name of each public top-level class or function."""
     modules = defaultdict(list)
     for path, tree in MODULES.items():
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, kind) and not node.name.startswith("_"):
                 modules[node.name].append(path)
     return modules
 
@@ -57,9 +57,20 @@ def constants(tree):
 
 def test_no_two_public_classes_share_a_name():
     """The name of a public class is unique in the repository."""
-    classes = public_classes()
+    classes = public_names(ast.ClassDef)
     assert len(classes) > 100
     assert {name: paths for name, paths in classes.items() if len(paths) > 1} == {}
+
+
+def test_no_two_public_functions_share_a_name():
+    """A function name means one function, or the same formula in numpy and torch, in Lorentz and in flat space.
+
+    Every module of endpoints has its `routes`, every program its `main`.
+    """
+    functions = public_names(ast.FunctionDef)
+    assert len(functions) > 400
+    shared = {name: paths for name, paths in functions.items() if len(paths) > 1 and name not in ("main", "routes")}
+    assert {name: paths for name, paths in shared.items() if not all("/geometry/" in path for path in paths)} == {}
 
 
 @pytest.mark.parametrize("path", MODULES)

@@ -152,7 +152,7 @@ def without_jgo(monkeypatch):
 
 @pytest.mark.usefixtures("without_jgo", "repository")
 def test_downloads_need_the_extra_demo():
-    """Without jgo, whatever needs a download is an error that names the extra and the missing package."""
+    """Without jgo, a download is an error that names the extra and the missing package."""
     with pytest.raises(ExtraError, match=r"jgo.*demo"):
         ensure_artifacts([JAR])
     with pytest.raises(ExtraError, match=r"jgo.*demo"):

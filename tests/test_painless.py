@@ -7,7 +7,7 @@ from opensearchpy.exceptions import TransportError
 from anthem_core.fusion import FusionWeights, fuse
 from anthem_core.geometry import lorentz
 from anthem_core.geometry.regions import EncodedQuery
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import SCRIPT_ID_PREFIX, VectorFields
 from anthem_plugin.modes import Filter
 from anthem_plugin.scoring import painless
 from anthem_plugin.scoring.params import ScoringParams, to_float64
@@ -129,8 +129,8 @@ def test_only_compound_regions_have_extra_parameters():
     assert not {"counts", "alternatives"} & painless.script_params(a, SCORING).keys()
     assert painless.script_params(a | b, SCORING)["counts"] == [8, 1]
     assert painless.script_params(a | b, SCORING)["alternatives"] == [[0], [1]]
-    assert (painless.hyperboloid_limit_reason(a), painless.hyperboloid_limit_reason(b | b | b)) == (None, None)
-    assert "9 hyperboloids" in painless.hyperboloid_limit_reason(a | b)
+    assert (painless.too_many_hyperboloids_reason(a), painless.too_many_hyperboloids_reason(b | b | b)) == (None, None)
+    assert "9 hyperboloids" in painless.too_many_hyperboloids_reason(a | b)
 
 
 @pytest.mark.node
@@ -316,5 +316,5 @@ def test_the_id_follows_the_source(monkeypatch):
     before = painless.script_id()
     monkeypatch.setattr(painless, "_SCORE_SOURCE", painless._SCORE_SOURCE + "\n")
     assert painless.script_id() != before
-    assert painless.script_id().startswith(painless.SCRIPT_ID_PREFIX)
+    assert painless.script_id().startswith(SCRIPT_ID_PREFIX)
     assert painless.build_put_script_body()["script"]["source"] == painless.script_source()

@@ -14,7 +14,7 @@ from secured_proxy import SECRET, TITLES, command_result, require_password, secu
 
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.opensearch.connection import connect
-from anthem_core.opensearch.permissions import PERMISSIONS, is_cluster_permission
+from anthem_core.opensearch.permissions import PERMISSIONS
 from anthem_core.opensearch.schema import VectorFields
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, SHARD_DOC_SORT, parse_release
 from anthem_ingest.ann import _delete_removed
@@ -29,6 +29,11 @@ authority, products, settings, shop = (
     secured_proxy.authority, secured_proxy.products, secured_proxy.settings, secured_proxy.shop,
 )  # fmt: skip
 
+# OpenSearch's security plugin checks these for the cluster despite their names;
+# it checks all other `indices:` permissions per index.
+CLUSTER_WIDE_INDEX_ACTIONS = frozenset(
+    ("indices:data/read/mget", "indices:data/read/scroll", "indices:data/read/scroll/clear", "indices:data/write/bulk")
+)
 DOCUMENT = Path(__file__).parent.parent / "docs" / "permissions.md"
 
 # Requests by their keys in `PERMISSIONS`.
@@ -164,6 +169,11 @@ def test_a_command_sends_the_documented_requests(cluster, authority, settings, s
         settings(proxy.url, OPENSEARCH_USER="shop", OPENSEARCH_PASSWORD=SECRET)
         SCENARIOS[command](shop)
     assert set(proxy.received) == expected
+
+
+def is_cluster_permission(permission):
+    """Whether a role lists a permission under `cluster_permissions` rather than with its indices."""
+    return permission.startswith("cluster:") or permission in CLUSTER_WIDE_INDEX_ACTIONS
 
 
 def split_permissions(requests):

@@ -36,13 +36,13 @@ def test_a_pseudo_query_consists_of_words_of_the_title(words, seed):
 
 
 @given(st.text(max_size=12), seeds)
-def test_a_misspelt_word_differs_by_one_letter(word, seed):
+def test_a_misspelled_word_differs_by_one_letter(word, seed):
     """The length changes by at most 1; the first letter and short words do not change."""
-    misspelt = misspell(word, random.Random(seed))
-    assert abs(len(misspelt) - len(word)) <= 1
-    assert misspelt[:1] == word[:1]
+    misspelled = misspell(word, random.Random(seed))
+    assert abs(len(misspelled) - len(word)) <= 1
+    assert misspelled[:1] == word[:1]
     if len(word) < 4:
-        assert misspelt == word
+        assert misspelled == word
 
 
 @given(st.lists(words_of_a_title, min_size=1, max_size=5), seeds)

@@ -12,6 +12,7 @@ from anthem_ingest.remove import _list_other_indices, remove_from_index, remove_
 pytestmark = pytest.mark.node
 
 SCRIPT_NAME = "anthem-containment-test"
+USER_SCRIPT_NAMES = ("foreign-script", "anthem-mine")
 
 
 def create_index(client, index, number=5, **more):
@@ -57,14 +58,17 @@ def test_a_concurrent_change_is_kept(client, index, encoder):
 
 
 def test_scripts_are_removed_with_the_last_index(client, index, encoder):
-    """Stored scripts are kept, with the reason, while another index has vectors; they go with the last one."""
+    """Stored scripts are kept, with the reason, while another index has vectors; they go with the last one.
+
+    Scripts of the user stay, whatever their names begin with.
+    """
     other = f"{index}-other"
     for name in (index, other):
         create_index(client, name)
         ingest_index(client, name, encoder)
     body = {"script": {"lang": "painless", "source": "1"}}
-    client.put_script(id=SCRIPT_NAME, body=body)
-    client.put_script(id="foreign-script", body=body)
+    for name in (SCRIPT_NAME, *USER_SCRIPT_NAMES):
+        client.put_script(id=name, body=body)
     try:
         first = remove_from_index(client, index, lambda _: None, DEFAULT_OPTIONS)
         assert SCRIPT_NAME in first.kept
@@ -73,9 +77,10 @@ def test_scripts_are_removed_with_the_last_index(client, index, encoder):
         last = remove_from_index(client, other, lambda _: None, DEFAULT_OPTIONS)
         is_last = not _list_other_indices(client, other)  # other tests may have indices on the same cluster
         assert (SCRIPT_NAME in last.scripts) == is_last == (not client.get_script(id=SCRIPT_NAME, ignore=404)["found"])
-        assert client.get_script(id="foreign-script")["found"]
+        assert not {*first.kept, *last.kept, *last.scripts} & set(USER_SCRIPT_NAMES)
+        assert all(client.get_script(id=name)["found"] for name in USER_SCRIPT_NAMES)
     finally:
-        for name in (SCRIPT_NAME, "foreign-script"):
+        for name in (SCRIPT_NAME, *USER_SCRIPT_NAMES):
             client.delete_script(id=name, ignore=404)
 
 

@@ -17,7 +17,8 @@ from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.cli import hit_rows
 from anthem_plugin.scoring.params import ScoringParams, to_float64
 from anthem_plugin.search.explain import explain_hit, strongest_attention
-from anthem_plugin.search.response import hit_distances, narrow_to_page, read_point, rerank_hits
+from anthem_plugin.search.request import RerankSkipped, SearchRequest
+from anthem_plugin.search.response import check_shards, hit_distances, narrow_to_page, read_point, rerank_hits
 
 D = 4
 FUSION = FusionWeights(bias=0.0, lexical=1.0, containment=2.0, half_saturation=5.0, median_distance=1.0)
@@ -178,6 +179,31 @@ def test_the_page_is_cut_after_reranking():
     assert cut["hits"]["max_score"] == 2
     assert (cut["took"], cut["aggregations"], cut["hits"]["total"]) == (3, {"a": 1}, {"value": 9})
     assert narrow_to_page({"hits": {"hits": []}}, {}, [], SCORING)["hits"] == {"hits": [], "max_score": None}
+
+
+@pytest.mark.parametrize(
+    ("failures", "cause"),
+    [
+        (
+            [{"reason": {"reason": "outer", "caused_by": {"reason": "middle", "caused_by": {"reason": "inner"}}}}],
+            "inner",
+        ),
+        ([{"reason": {"reason": "outer", "caused_by": {"type": "null_pointer_exception", "reason": None}}}], "outer"),
+        ([{"reason": {"type": "null_pointer_exception"}}], "OpenSearch gives no reason"),
+        ([{}], "OpenSearch gives no reason"),
+        ([], "OpenSearch gives no reason"),
+    ],
+)
+def test_the_reason_of_a_failed_shard_is_the_innermost(failures, cause):
+    """A search that only fails when it is reranked is skipped with the innermost reason of the first failed shard."""
+    response = {"_shards": {"total": 2, "failed": 1, "failures": failures}}
+    plain = {"_shards": {"total": 2, "failed": 0}}
+    steps = check_shards(SearchRequest("shop", {}, {}, None), response)
+    assert next(steps).method == "search"
+    with pytest.raises(RerankSkipped) as skipped:
+        steps.send(plain)
+    assert str(skipped.value) == f"1 of 2 shards failed while reranking: {cause}"
+    assert (skipped.value.response, skipped.value.failed) == (plain, True)
 
 
 def test_margins_are_limits_less_coordinates_tightest_first():

@@ -17,7 +17,7 @@ from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import DataError
 from anthem_core.opensearch.schema import VectorFields
 from anthem_evaluation.cli import rerank
-from anthem_evaluation.offline import OfflineReranker, RunProducts, encode_products, read_query_texts, rerank_run
+from anthem_evaluation.offline import OfflineReranker, RunProducts, encode_product_texts, read_query_texts, rerank_run
 from anthem_evaluation.runs import ranked_ids, read_run, write_run
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
@@ -55,7 +55,7 @@ def command(files, attention_encoder):
 @pytest.mark.parametrize("window", [10, 100])
 def test_client_and_command_rank_alike(client, attention_encoder, command, files, signals, window):
     """From the same lexical scores both give the same order, except for ties within float32 precision."""
-    bundle, points = attention_encoder.bundle, encode_products(TITLES, attention_encoder)
+    bundle, points = attention_encoder.bundle, encode_product_texts(TITLES, attention_encoder)
     documents = {number: {"title": title} for number, title in TITLES.items()}
     for number, point in points.items():
         documents[number] |= VectorFields().document(point, bundle.model_id, "")
@@ -125,7 +125,7 @@ runs = st.dictionaries(
 @settings(max_examples=40)
 def test_no_product_is_lost(reranker, run, window):
     """Each query keeps its products, and those below the window keep their ranks."""
-    products = RunProducts(TITLES, encode_products(dict(list(TITLES.items())[:12]), reranker.encoder))
+    products = RunProducts(TITLES, encode_product_texts(dict(list(TITLES.items())[:12]), reranker.encoder))
     result = rerank_run(run, QUERIES | {"mute": "?!"}, products, reranker, window=window)
     assert result.run.keys() == run.keys()
     assert result.not_reranked.keys() == run.keys() & {"mute", "unknown"}

@@ -10,7 +10,7 @@ from opensearchpy import AsyncOpenSearch
 from small_index import PRODUCTS, large_index, match, small_index
 
 from anthem_core.encoding.encoder import Encoder
-from anthem_core.fusion import fuse, window_score
+from anthem_core.fusion import fuse, rescore_window_score
 from anthem_core.geometry.lorentz import lift
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.modes import Filter, ModeName, Retrieve, mode_name, resolve_mode
@@ -116,7 +116,7 @@ def test_lexical_and_near_products_are_ranked_by_the_fusion(anthem, client, enco
     distance = to_float64(encoder.encode_query(text)).distance(points, encoder.bundle.gamma)
     distance[::10] = np.nan
     known = np.array([lexical.get(str(number), 0.0) for number in range(len(PRODUCTS))])
-    expected = window_score(known, fuse(known, distance, anthem.profile(index).scoring.fusion))
+    expected = rescore_window_score(known, fuse(known, distance, anthem.profile(index).scoring.fusion))
     np.testing.assert_allclose([*response.values()], [expected[int(product)] for product in response], rtol=3e-7)
     assert [*response.values()] == sorted(response.values(), reverse=True)
 

@@ -242,14 +242,16 @@ def test_a_broken_script_gives_the_plain_search(anthem, client, index, monkeypat
     assert word in response["anthem"]["reason"]
 
 
-def test_a_shard_that_fails_in_the_script_loses_no_product(anthem, client, index, other_index):
-    """If a shard fails only because of the script, the response is the plain one, with all products."""
+def test_a_shard_that_fails_in_the_script_loses_no_product(anthem, client, index, other_index, caplog):
+    """If a shard fails only because of the script, the response is the plain one, with all products; it is logged."""
     fields = {"vector": {"type": "float"}, "model": {"type": "keyword", "doc_values": False}}
     name = other_index(
         {"properties": {"anthem": {"properties": fields}}}, {"title": "fire tv", "anthem": {"vector": 1.0}}
     )
     body = match("fire tv") | {"size": 300}
-    plain, response = client.search(index=f"{index}*", body=body), anthem.search(f"{index}*", body)
+    with caplog.at_level(logging.WARNING, "anthem_plugin"):
+        plain, response = client.search(index=f"{index}*", body=body), anthem.search(f"{index}*", body)
+    assert f"The search was not reranked: {response['anthem']['reason']}" in caplog.messages
     assert response["hits"] == plain["hits"]
     assert any(hit["_index"] == name for hit in response["hits"]["hits"])
     assert not response["anthem"]["reranked"]

@@ -83,7 +83,7 @@ def test_an_unknown_field_is_reported(run):
     """An unknown field exits with 6 and lists the text fields of the index; a search without hits exits with 0."""
     wrong = run("fire tv", "--field", "titel")
     assert wrong.exit_code == 6
-    assert "Field 'titel' not result in" in wrong.stderr
+    assert "Field 'titel' not found in" in wrong.stderr
     assert "Its text fields are: title. Name one with --field." in wrong.stderr
     assert run("zzzz").exit_code == 0
 

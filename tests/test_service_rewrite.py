@@ -3,7 +3,7 @@
 import pytest
 from small_index import large_index, match
 
-from anthem_core.encoding.query_operators import encode_phrases
+from anthem_core.encoding.query_operators import encode_phrases, split_phrases
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import Filter, Retrieve
 from anthem_plugin.rewriter.rescore import build_filter_body, build_rescore_body
@@ -61,7 +61,7 @@ def test_mode_retrieve_equals_the_rewriters(service, encoder, scoring, options):
 @pytest.mark.parametrize("mode", ["cluster", "filter", "retrieve"])
 def test_operators_search_for_either_phrase(service, encoder, scoring, mode):
     """With `operators` the script has the region of both phrases, without it that of the whole text."""
-    region, body = encode_phrases(encoder, TEXT), match(TEXT)
+    region, body = encode_phrases(encoder.encode_query, split_phrases(TEXT)), match(TEXT)
     script = build_score_script(region, scoring)
     expected = {
         "cluster": build_rescore_body(body, script).body,

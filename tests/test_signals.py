@@ -13,7 +13,7 @@ from anthem_core.encoding.bundle import ALL_SIGNALS, PRODUCT_GRAPH
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.fusion import fuse
 from anthem_core.opensearch.schema import VectorFields
-from anthem_evaluation.offline import encode_products
+from anthem_evaluation.offline import encode_product_texts
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.response import hit_distances
@@ -47,7 +47,7 @@ def ids(response):
 @pytest.fixture(scope="module")
 def index(client, attention_encoder):
     """An index in which every product with letters in its title has a vector, except every ninth."""
-    points = encode_products(TITLES, attention_encoder)
+    points = encode_product_texts(TITLES, attention_encoder)
     documents = {
         number: {"title": title}
         | (

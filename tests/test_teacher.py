@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 from anthem_model.data.training_shop import JudgedQuery, ShopSplit, TrainingShop
 from anthem_model.geometry import lorentz
 from anthem_model.initialisation.teacher import Teacher, embed_shop
-from anthem_model.trainer.loop import TrainingSchedule
+from anthem_model.trainer.schedule import TrainingSchedule
 from anthem_model.trainer.training import TrainingPlan, train_anthem
 
 torch.set_num_threads(1)  # for tiny tensors, more threads are slower

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 from anthem_model.anthem_ranker import UNKNOWN_GAIN
 from anthem_model.data.batches import BatchMixture, ListSampler
 from anthem_model.data.training_shop import split_dataset
-from anthem_model.trainer.loop import TrainingSchedule
+from anthem_model.trainer.schedule import TrainingSchedule
 from anthem_model.trainer.training import TrainingPlan, _build_samplers, build_ranker, train_anthem
 from anthem_model.trainer.validation import build_pools, validate_ranker
 

@@ -16,13 +16,13 @@ from anthem_model.data.training_shop import JudgedQuery, ShopSplit, TrainingShop
 from anthem_model.ranker import TrainableRanker
 from anthem_model.trainer.loop import (
     TrainingProgress,
-    TrainingSchedule,
     ValidationTrial,
     _TrainingLoop,
     run_training_loop,
     train_within_budget,
 )
 from anthem_model.trainer.resume import ResumeFolder
+from anthem_model.trainer.schedule import TrainingSchedule
 from anthem_model.trainer.training import TrainingPlan, build_ranker
 from anthem_model.trainer.validation import build_pools, validate_ranker
 

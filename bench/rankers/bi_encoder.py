@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from anthem_core.errors import ExtraError
+from anthem_model.losses import listwise_loss
 from anthem_model.ranker import TrainableRanker
-from anthem_model.trainer.losses import listwise_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

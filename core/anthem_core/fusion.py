@@ -1,6 +1,7 @@
 """Fusion of a product's signals into one score, in numpy.
 
-The Painless twin is `anthem_plugin.scoring.painless`; tests check that both give the same scores.
+It has two twins: the Painless script of `anthem_plugin.scoring.painless`, and the torch formulas with which
+`anthem_model.calibration` chooses the weights. Tests check that numpy and Painless give the same scores.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 # `query_weight` of OpenSearch's rescore. The fused part of a score lies in [1, 2]; the lexical score is added with this
 # weight, so that it breaks ties and products outside the rescore window keep their lexical order.
 QUERY_WEIGHT = 1e-6
-_OPTIONAL_WEIGHTS = ("attention", "median_attention")  # absent from the script and from older manifests
+_OPTIONAL_WEIGHTS = ("attention", "median_attention")  # the script does not use them, and older manifests lack them
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def fuse(lexical: Array, distance: Array, fusion: FusionWeights, attention: Arra
     )
 
 
-def window_score(lexical: Array, fused: Array) -> Array:
+def rescore_window_score(lexical: Array, fused: Array) -> Array:
     """Score of a product in the rescore window, `1 + fused + 1e-6·s`, in float32 as OpenSearch computes it."""
     score: Array = ((1 + fused).astype(np.float32) + np.float32(QUERY_WEIGHT) * lexical.astype(np.float32)).astype(
         np.float32

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anthem_core.console import handle_errors, json_option, print_result, progress, stderr
+from anthem_doctor.facts import DEFAULT_SAMPLE_SIZE
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("index")
-@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
+@click.option(
+    "--bundle",
+    "bundle_name",
+    default="general",
+    show_default=True,
+    help="Folder of a bundle, or name of a shipped one.",
+)
 @click.option(
     "--field",
     "fields",
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--sample",
     type=click.IntRange(1, 10_000),
-    default=200,
+    default=DEFAULT_SAMPLE_SIZE,
     show_default=True,
     help="Number of products to check one by one.",
 )
@@ -58,7 +65,7 @@ def doctor(  # noqa: PLR0913 (one argument per option)
     context: click.Context,
     *,
     index: str,
-    bundle: str,
+    bundle_name: str,
     fields: tuple[str, ...],
     sample: int,
     history: Path | None,
@@ -90,15 +97,16 @@ def doctor(  # noqa: PLR0913 (one argument per option)
     from anthem_doctor.probe import read_profile
 
     url_without_user = url and re.sub(r"//[^/]*@", "//", url)  # printed commands must not contain a password
-    encoder = Encoder(load_bundle(bundle))
+    encoder = Encoder(load_bundle(bundle_name))
     with closing(connect(url, credentials=True)) as client:
         profile = read_profile(client, encoder, index)
-        target = DoctorTarget(index, encoder.bundle, bundle, fields or profile.text_fields, url_without_user)
+        target = DoctorTarget(index, encoder.bundle, bundle_name, fields or profile.text_fields, url_without_user)
         if pipeline:
             _print_pipeline_calls(client, target, profile.scoring, pipeline, service, as_json=as_json)
             return
         with progress("Examining") as advance:
-            findings = Examination(client, target, encoder, history or default_history_file(), sample).run()
+            history = history or default_history_file()
+            findings = Examination(client, target, encoder, profile.scoring, history, sample).run()
             advance(1)
     result = findings_to_json(target, findings)
     print_result(result, findings_to_text(target, findings), as_json=as_json)

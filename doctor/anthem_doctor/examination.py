@@ -9,18 +9,17 @@ from operator import add
 from typing import TYPE_CHECKING
 
 from anthem_doctor.checks.cluster import check_cluster
-from anthem_doctor.checks.coverage import check_loss
+from anthem_doctor.checks.coverage import check_coverage_loss
 from anthem_doctor.checks.index import check_index
 from anthem_doctor.checks.searches import check_searches
 from anthem_doctor.checks.vectors import check_vectors
-from anthem_doctor.facts import UnavailableFact, VectorCounts, is_closed
+from anthem_doctor.facts import DEFAULT_SAMPLE_SIZE, UnavailableFact, VectorCounts, is_closed
 from anthem_doctor.findings import DoctorTarget, Finding, console_request
 from anthem_doctor.history import CoverageRun, append_run, read_runs
 from anthem_doctor.probe import (
     read_cluster,
     read_index,
     read_indices,
-    read_profile,
     read_vectors,
     run_trial_search,
 )
@@ -32,10 +31,9 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from anthem_core.encoding.encoder import Encoder
-    from anthem_doctor.facts import ClusterFacts
+    from anthem_doctor.facts import ClusterFacts, VectorFacts
     from anthem_ingest.mapping import IndexDescription
-
-DEFAULT_SAMPLE_SIZE = 200  # products of each index that are examined one by one
+    from anthem_plugin.scoring.params import ScoringParams
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class Examination:
     client: OpenSearch
     target: DoctorTarget
     encoder: Encoder
+    scoring: ScoringParams
     history: Path
     sample_size: int = DEFAULT_SAMPLE_SIZE
 
@@ -57,7 +56,8 @@ class Examination:
         return [*check_cluster(self.target, cluster), *self._examine_name(cluster)]
 
     def _examine_name(self, cluster: ClusterFacts) -> list[Finding]:
-        target, indices = self.target, read_indices(self.client, self.target.index)
+        target = self.target
+        indices = read_indices(self.client, target.index)
         if isinstance(indices, UnavailableFact):
             expected = f"the name of an index, and permission to send {indices.request}"
             return [Finding("index", "fault", indices.reason, expected)]
@@ -68,25 +68,35 @@ class Examination:
         return [*describe_resolved_name(target, indices), *self._examine_indices(cluster, indices)]
 
     def _examine_indices(self, cluster: ClusterFacts, indices: Mapping[str, IndexDescription]) -> list[Finding]:
-        target, scoring = self.target, read_profile(self.client, self.encoder, self.target.index).scoring
-        fields = scoring.fields
-        open_indices = {name: index for name, index in indices.items() if not is_closed(index)}
+        target, fields = self.target, self.scoring.fields
+        open_indices = [index for index in indices.values() if not is_closed(index)]
         index_facts = [read_index(self.client, index) for index in indices.values()]
-        vector_facts = [read_vectors(self.client, target, name, fields, self.sample_size) for name in open_indices]
-        findings = [finding for facts in index_facts for finding in check_index(target, facts, fields)]
-        findings += [
-            finding for facts in vector_facts for finding in check_vectors(target, facts, fields, self.encoder)
+        vector_facts = [
+            read_vectors(self.client, target, index.name, fields, self.sample_size) for index in open_indices
         ]
-        counts = [facts.counts for facts in vector_facts if isinstance(facts.counts, VectorCounts)]
-        if counts:
-            findings += self._check_loss(cluster, reduce(add, counts))
-        if open_indices:
-            has_graphs = all(index.knn for index in open_indices.values())
-            trial = run_trial_search(self.client, target, self.encoder, vector_facts, has_graphs=has_graphs)
-            findings += check_searches(target, trial)
-        return findings
+        return [
+            *(finding for facts in index_facts for finding in check_index(target, facts, fields)),
+            *(finding for facts in vector_facts for finding in check_vectors(target, facts, fields, self.encoder)),
+            *self._examine_coverage_loss(cluster, vector_facts),
+            *self._examine_searches(open_indices, vector_facts),
+        ]
 
-    def _check_loss(self, cluster: ClusterFacts, counts: VectorCounts) -> list[Finding]:
+    def _examine_searches(self, open_indices: list[IndexDescription], vector_facts: list[VectorFacts]) -> list[Finding]:
+        """Findings about a trial search; none if every index is closed."""
+        if not open_indices:
+            return []
+        has_graphs = all(index.knn for index in open_indices)
+        trial = run_trial_search(
+            self.client, self.target, self.encoder, self.scoring, vector_facts, has_graphs=has_graphs
+        )
+        return check_searches(self.target, trial)
+
+    def _examine_coverage_loss(self, cluster: ClusterFacts, vector_facts: list[VectorFacts]) -> list[Finding]:
+        """Findings about the loss per day; none if the vectors of no index could be counted."""
+        counts = [facts.counts for facts in vector_facts if isinstance(facts.counts, VectorCounts)]
+        return self._record_coverage(cluster, reduce(add, counts)) if counts else []
+
+    def _record_coverage(self, cluster: ClusterFacts, counts: VectorCounts) -> list[Finding]:
         """The loss per day, after this run has been added to the history."""
         target = self.target
         key = {"cluster": str(cluster.info.get("cluster_uuid")), "index": target.index, "model": target.bundle.model_id}
@@ -98,7 +108,7 @@ class Examination:
             expected = "a writable file for the history of the coverage"
             command = target.command("doctor", "--history", "FILE")
             return [Finding("loss", "warning", f"{self.history}: {error.strerror or error}", expected, command)]
-        return list(check_loss(target, runs, self.history))
+        return list(check_coverage_loss(target, runs, self.history))
 
 
 def describe_resolved_name(target: DoctorTarget, indices: Mapping[str, IndexDescription]) -> list[Finding]:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from anthem_ingest.mapping import IndexDescription
 
+DEFAULT_SAMPLE_SIZE = 200  # products of each index that are examined one by one
+
 
 @dataclass(frozen=True, slots=True)
 class UnavailableFact:

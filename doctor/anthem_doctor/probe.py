@@ -20,7 +20,7 @@ from anthem_doctor.facts import (
 )
 from anthem_ingest.mapping import IndexDescription
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.modes import DEFAULT_WINDOW, FILTER_MATCH_LIMIT, Filter, Retrieve
+from anthem_plugin.modes import DEFAULT_WINDOW, FILTER_MATCH_LIMIT, Filter, Retrieve, ScriptMode
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.rewriter.body import build_script_body
 from anthem_plugin.scoring.painless import script_id
@@ -57,7 +57,7 @@ def read_cluster(client: OpenSearch) -> ClusterFacts:
     """Facts about a cluster; if it does not answer `GET /`, all of them are unavailable."""
     info = ask_cluster("GET /", lambda: cluster_info(client))
     if isinstance(info, UnavailableFact):
-        return ClusterFacts(*[info] * 6)
+        return ClusterFacts(info=info, nodes=info, settings=info, script_stats=info, stored_script=info, disks=info)
     allocation = {"format": "json", "bytes": "b"}
     return ClusterFacts(
         info=info,
@@ -102,10 +102,7 @@ def read_indices(client: OpenSearch, name: str) -> Fact:
             indices = client.indices.get(index=name)
         except NotFoundError:
             return {}
-        return {
-            index: IndexDescription(index, body["mappings"], body["settings"]["index"])
-            for index, body in sorted(indices.items())
-        }
+        return {index: IndexDescription.from_response(index, body) for index, body in sorted(indices.items())}
 
     return ask_cluster(f"GET {name}", call)
 
@@ -164,6 +161,7 @@ def run_trial_search(
     client: OpenSearch,
     target: DoctorTarget,
     encoder: Encoder,
+    scoring: ScoringParams,
     vectors: Iterable[VectorFacts],
     *,
     has_graphs: bool,
@@ -182,8 +180,6 @@ def run_trial_search(
 
     plain = search(client.search, body)
     skipped = find_skipped_modes(plain, has_graphs=has_graphs)
-    profile = ask_cluster(f"GET {index}/_mapping", lambda: anthem.profile(index))
-    scoring = ScoringParams.from_bundle(encoder.bundle) if isinstance(profile, UnavailableFact) else profile.scoring
     bodies = build_script_bodies(body, query, encoder, scoring)
     responses = {mode: search(client.search, sent) for mode, sent in bodies.items() if mode not in skipped}
     responses["client"] = search(anthem.search, body, mode="client", query_text=query)
@@ -221,5 +217,5 @@ def build_script_bodies(
     query = encoder.encode_query(text)
     if query is None:
         return {}
-    modes = {"cluster": None, "filter": Filter(), "retrieve": Retrieve()}
+    modes: dict[str, ScriptMode] = {"cluster": "cluster", "filter": Filter(), "retrieve": Retrieve()}
     return {name: build_script_body(body, query, scoring, mode, text=text).body for name, mode in modes.items()}

@@ -25,7 +25,13 @@ _FILE_PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), help="A BEIR folder of your own with qrels/dev.tsv.")
-@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
+@click.option(
+    "--bundle",
+    "bundle_name",
+    default="general",
+    show_default=True,
+    help="Folder of a bundle, or name of a shipped one.",
+)
 @click.option(
     "--rerank",
     "mode",
@@ -39,7 +45,7 @@ _FILE_PATH = click.Path(path_type=Path)
 )
 @json_option
 @handle_errors
-def demo(data: Path | None, bundle: str, mode: ModeName, output: Path, as_json: bool) -> None:
+def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_json: bool) -> None:
     """Try everything from scratch: start a node, index products, add vectors, search before and after, write a report.
 
     The cluster is ANTHEM_TEST_URL, otherwise a Docker container, otherwise a local node that keeps running;
@@ -55,19 +61,25 @@ def demo(data: Path | None, bundle: str, mode: ModeName, output: Path, as_json: 
     from anthem_evaluation.render import render_html, render_text, report_to_json
 
     check_output_path(output)
-    outcome = run_demo(data, bundle, mode)
+    outcome = run_demo(data, bundle_name, mode)
     output.write_text(render_html(outcome.report), encoding="utf-8")
     result = {**report_to_json(outcome.report), "report": str(output), "url": outcome.url, "index": outcome.index}
     print_result(result, render_text(outcome.report), as_json=as_json)
     stderr.print(f"Report: {output.resolve().as_uri()}")
     if outcome.keeps_running:
-        command = f"anthem search {outcome.index} 'your query' --bundle {bundle} --url {outcome.url}"
+        command = f"anthem search {outcome.index} 'your query' --bundle {bundle_name} --url {outcome.url}"
         stderr.print(f"The node keeps running. Try: {command}")
         stderr.print("Stop it with: anthem node stop")
 
 
 @click.command()
-@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
+@click.option(
+    "--bundle",
+    "bundle_name",
+    default="general",
+    show_default=True,
+    help="Folder of a bundle, or name of a shipped one.",
+)
 @click.option("--corpus", required=True, type=_FILE_PATH, help="Products: corpus.jsonl[.gz] or its folder.")
 @click.option("--queries", required=True, type=_FILE_PATH, help="Query texts: queries.jsonl[.gz].")
 @click.option("--run", "before", required=True, type=_FILE_PATH, help="TREC run of a lexical engine, with its scores.")
@@ -88,7 +100,7 @@ def demo(data: Path | None, bundle: str, mode: ModeName, output: Path, as_json: 
 @handle_errors
 def rerank(  # noqa: PLR0913 (one argument per option)
     *,
-    bundle: str,
+    bundle_name: str,
     corpus: Path,
     queries: Path,
     before: Path,
@@ -118,11 +130,12 @@ def rerank(  # noqa: PLR0913 (one argument per option)
 
     check_beir_fields(fields)
     skipped_lines: list[SkippedLine] = []
-    loaded, run = load_bundle(bundle), read_run(before)
+    bundle = load_bundle(bundle_name)
+    run = read_run(before)
     texts = offline.read_query_texts(queries, skipped_lines)
     offline.check_scores(run)
-    chosen = (signals or offline.available_signals(loaded)).split(",")
-    reranker = offline.OfflineReranker.from_bundle(loaded, chosen, threads=os.cpu_count() or 1)
+    chosen = (signals or offline.available_signals(bundle)).split(",")
+    reranker = offline.OfflineReranker.from_bundle(bundle, chosen, threads=os.cpu_count() or 1)
     check_output_path(output)
     ids = offline.products_in_windows(run, window)
     products = _read_run_products(corpus, ids, reranker, fields, skipped_lines, with_points="containment" in chosen)
@@ -130,7 +143,7 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     with progress("reranking", len(run)) as advance:
         reranked = offline.rerank_run(run, texts, products, reranker, window=window, advance=advance)
     write_run(output, reranked.run)
-    result = {"output": str(output), "model": loaded.model_id, "signals": chosen, "window": window}
+    result = {"output": str(output), "model": bundle.model_id, "signals": chosen, "window": window}
     result |= _counts(reranked, ids, products)
     print_result(result, _summary_text(result), as_json=as_json)
 
@@ -145,7 +158,7 @@ def _read_run_products(
     with_points: bool,
 ) -> RunProducts:
     from anthem_core.beir import find_corpus
-    from anthem_evaluation.offline import RunProducts, encode_products, read_product_texts
+    from anthem_evaluation.offline import RunProducts, encode_product_texts, read_product_texts
 
     file = find_corpus(corpus) if corpus.is_dir() else corpus
     with progress("reading the corpus") as advance:
@@ -153,7 +166,7 @@ def _read_run_products(
     if not with_points:
         return RunProducts(texts, {})
     with progress("encoding", len(texts)) as advance:
-        return RunProducts(texts, encode_products(texts, reranker.encoder, advance))
+        return RunProducts(texts, encode_product_texts(texts, reranker.encoder, advance))
 
 
 def _counts(reranked: RerankedRun, ids: set[str], products: RunProducts) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class StepTimer:
         stderr.print(f"{name}: {self.timings[-1].seconds} s")
 
 
-def run_demo(folder: Path | None, bundle: str, mode: ModeName = "client") -> DemoOutcome:
+def run_demo(folder: Path | None, bundle_name: str, mode: ModeName = "client") -> DemoOutcome:
     """Run the demo on a BEIR folder, or on the generated catalogue.
 
     Raises:
@@ -82,7 +82,7 @@ def run_demo(folder: Path | None, bundle: str, mode: ModeName = "client") -> Dem
         ClusterError: The cluster refuses a request.
     """
     timer = StepTimer()
-    encoder = Encoder(load_bundle(bundle), threads=os.cpu_count() or 1)
+    encoder = Encoder(load_bundle(bundle_name), threads=os.cpu_count() or 1)
     with timer.step("read the catalogue" if folder else "generate the catalogue"):
         evaluation_set = _read_evaluation_set(folder)
     with ExitStack() as stack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from anthem_core.beir import read_products, read_queries
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.bundle import ALL_SIGNALS
 from anthem_core.encoding.encoder import Encoder
-from anthem_core.encoding.tokenizer import extract_trigrams
+from anthem_core.encoding.tokenizer import has_words
 from anthem_core.errors import BundleError, DataError
 from anthem_core.opensearch.schema import product_text
 from anthem_evaluation.runs import rank_scores, ranked_ids
@@ -19,7 +19,14 @@ from anthem_ingest.actions import build_product_source
 from anthem_plugin.modes import DEFAULT_WINDOW
 from anthem_plugin.rewriter.query_text import NO_WORDS_REASON
 from anthem_plugin.scoring.params import ScoringParams
-from anthem_plugin.scoring.window import lift_point, point_distances, rank_descending, score_attention, score_window
+from anthem_plugin.scoring.window import (
+    lift_point,
+    none_if_unknown,
+    point_distances,
+    rank_descending,
+    score_attention,
+    score_window,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,8 +36,6 @@ if TYPE_CHECKING:
     from anthem_core.encoding.bundle import Bundle
     from anthem_core.geometry.lorentz import Array
     from anthem_evaluation.runs import Run
-
-Advance: TypeAlias = "Callable[[int], object]"
 
 UNKNOWN_QUERY_REASON = "the queries file has no query with this id"
 ENCODING_CHUNK_SIZE = 1024  # products encoded between two updates of the progress bar
@@ -92,7 +97,7 @@ class OfflineReranker:
         points = [lift_point(products.points[product]) if product in products.points else None for product in ids]
         distances = point_distances(points, query, self.scoring)
         texts = [products.texts.get(product, "") for product in ids]
-        attention = score_attention(self.attention, text, texts) if self.attention else None
+        attention = none_if_unknown(score_attention(self.attention, [text], texts)) if self.attention else None
         lexical_scores = np.array([lexical[product] for product in ids])
         scores = score_window(lexical_scores, distances, self.scoring, attention)
         return [ids[number] for number in rank_descending(scores)]
@@ -141,7 +146,7 @@ def read_product_texts(
     ids: Collection[str],
     fields: Sequence[str],
     skipped_lines: list[SkippedLine],
-    advance: Advance = _no_progress,
+    advance: Callable[[int], object] = _no_progress,
 ) -> dict[str, str]:
     """Texts of some products by id, composed as `anthem ingest` does; the corpus is streamed.
 
@@ -161,11 +166,13 @@ def read_product_texts(
     return texts
 
 
-def encode_products(texts: Mapping[str, str], encoder: Encoder, advance: Advance = _no_progress) -> dict[str, Array]:
+def encode_product_texts(
+    texts: Mapping[str, str], encoder: Encoder, advance: Callable[[int], object] = _no_progress
+) -> dict[str, Array]:
     """Points `(D+1,)` of products by id, in float32; a text without letters or digits gets none."""
     points: dict[str, Array] = {}
     for chunk in _chunks(texts):
-        with_words = [product for product in chunk if extract_trigrams(texts[product], 1)]
+        with_words = [product for product in chunk if has_words(texts[product])]
         encoded = encoder.encode_products([texts[product] for product in with_words])
         points.update(zip(with_words, encoded, strict=True))
         advance(len(chunk))
@@ -184,7 +191,7 @@ def rerank_run(
     reranker: OfflineReranker,
     *,
     window: int = DEFAULT_WINDOW,
-    advance: Advance = _no_progress,
+    advance: Callable[[int], object] = _no_progress,
 ) -> RerankedRun:
     """Rerank the window of each query; products below it keep their order, and the scores become ranks.
 

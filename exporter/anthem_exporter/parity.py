@@ -162,7 +162,7 @@ def parity_texts(corpus: Path | None = None) -> list[str]:
 
 
 def _generated_texts() -> Iterator[str]:
-    """Queries and titles of the generated catalogue, alternating."""
+    """Queries and titles of the generated catalogue, alternating; a check, as tests are, may use the sandbox."""
     catalogue = generate_catalogue()
     for query, product in zip(catalogue.queries.values(), catalogue.products.values(), strict=False):
         yield from (query, product.title)

@@ -1,4 +1,4 @@
-"""Pure builders and readers of what travels between ingest and an index: hits, product documents, bulk actions."""
+"""Pure functions for the data exchanged between ingest and an index: hits, product documents, bulk actions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from anthem_core.encoding.tokenizer import extract_trigrams
+from anthem_core.encoding.tokenizer import has_words
 from anthem_core.errors import DataError
 from anthem_core.opensearch.schema import hash_text, product_text
 
@@ -23,7 +23,6 @@ BEIR_FIELDS = ("title", "text", "metadata")
 PRODUCTS_PER_PAGE = 500
 MAX_ID_BYTES = 512  # a longer id makes OpenSearch reject the whole bulk request
 VECTOR_OBJECT_PATTERN = re.compile(r"anthem(_[0-9a-f]{8})?")  # names of the objects that hold a model's fields
-MATCH_ALL: dict[str, Any] = {"match_all": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def build_read_body(
 ) -> dict[str, Any]:
     """Search body that reads products without their vectors: text fields, model id, text hash, sequence number.
 
-    The named clause tells which hits have a vector, see `has_vector`.
+    The named clause marks the hits that have a vector, see `has_vector`.
     """
     has_vector_clause = {"exists": {"field": vector_fields.vector, "_name": vector_fields.vector}}
     return {
@@ -55,12 +54,12 @@ def has_vector(hit: IndexHit, vector_fields: VectorFields) -> bool:
 
 
 def has_vector_data(hit: IndexHit, vector_fields: VectorFields) -> bool:
-    """Whether a product has a vector, or model id and hash of a vector that is gone."""
+    """Whether a product has a vector, or the model id and hash of one that was removed."""
     return has_vector(hit, vector_fields) or bool(_vector_object(hit["_source"], vector_fields).get("model"))
 
 
 def is_current(hit: IndexHit, vector_fields: VectorFields, model_id: str, text: str) -> bool:
-    """Whether a product has a vector that this model computed from this text."""
+    """Whether a product's vector is current: this model computed it from this text. The rest is not compared."""
     values = _vector_object(hit["_source"], vector_fields)
     return _is_computed_from(values, model_id, text) and has_vector(hit, vector_fields)
 
@@ -68,14 +67,14 @@ def is_current(hit: IndexHit, vector_fields: VectorFields, model_id: str, text: 
 def is_unchanged(
     hit: IndexHit | None, document: ProductDocument, vector_fields: VectorFields, model_id: str, text: str
 ) -> bool:
-    """Whether an index already holds exactly this document, with its current vector if its text has words."""
+    """Whether an index already holds exactly this whole document, and its current vector if its text has words."""
     if hit is None:
         return False
     source = hit["_source"]
     own_source = {key: value for key, value in source.items() if not VECTOR_OBJECT_PATTERN.fullmatch(key)}
     values = _vector_object(source, vector_fields)
     has_current_vector = _is_computed_from(values, model_id, text) and "vector" in values
-    needs_no_vector = not values and not extract_trigrams(text, 1)
+    needs_no_vector = not values and not has_words(text)
     return own_source == document.source and (has_current_vector or needs_no_vector)
 
 

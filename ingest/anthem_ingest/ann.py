@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
+from anthem_core.opensearch.schema import MATCH_ALL
 from anthem_ingest import index_io
-from anthem_ingest.actions import MATCH_ALL, routing_of
+from anthem_ingest.actions import routing_of
 from anthem_ingest.ingest import no_progress
 from anthem_ingest.mapping import HNSW_METHOD, check_source, parse_single_index, vector_objects
 from anthem_ingest.report import IngestTally
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 COMPARED_PRODUCTS = 200  # at most, before the aliases move
 MAX_COPY_PASSES = 10
-# Settings that OpenSearch sets itself, or that tell how an index was created.
+# Settings that OpenSearch sets itself, or that describe how the index was created.
 _SETTINGS_NOT_COPIED = (
     "creation_date", "uuid", "provided_name", "version", "blocks", "resize", "routing", "history", "knn",
 )  # fmt: skip
@@ -103,7 +104,7 @@ def _move_alias_actions(aliases: Mapping[str, Mapping[str, Any]], old: str, new:
 
 
 def _copy_until_unchanged(client: OpenSearch, old: str, new: str, advance: Callable[[int], object]) -> None:
-    """Pass over both indices until a pass finds nothing to write."""
+    """Run passes over both indices until one finds nothing to write."""
     for number in range(MAX_COPY_PASSES):
         index_io.refresh_index(client, old)
         changes = _copy_changes(client, old, new, advance if number == 0 else no_progress)

@@ -24,7 +24,7 @@ _dead_letter_option = click.option(
     "INDEX.dead-letter.jsonl.",
 )
 _rate_option = click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), help="Products written per second, at most."
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Maximum number of products written per second."
 )
 
 
@@ -33,7 +33,7 @@ class IngestArguments:
     """Arguments and options of `anthem ingest`."""
 
     index: str
-    bundle: str
+    bundle_name: str
     corpus: Path | None
     file_format: str | None
     id_field: str | None
@@ -56,7 +56,13 @@ class IngestArguments:
 
 @click.command()
 @click.argument("index")
-@click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
+@click.option(
+    "--bundle",
+    "bundle_name",
+    default="general",
+    show_default=True,
+    help="Folder of a bundle, or name of a shipped one.",
+)
 @click.option(
     "--corpus",
     type=click.Path(exists=True, allow_dash=True, path_type=Path),
@@ -66,7 +72,7 @@ class IngestArguments:
     "--format",
     "file_format",
     type=click.Choice(("jsonl", "csv", "tsv", "parquet")),
-    help="Format of the file; defaults to the one its name suggests.",
+    help="Format of the file; defaults to the one that its name suggests.",
 )
 @click.option("--id", "id_field", help="Field or column that holds the product id; defaults to _id or id.")
 @click.option(
@@ -78,30 +84,38 @@ class IngestArguments:
     help="Field of the product text; repeatable.",
 )
 @_rate_option
-@click.option("--follow", is_flag=True, help="Keep running, and give new and changed products their vectors.")
+@click.option("--follow", is_flag=True, help="Keep running, and add vectors to new and changed products.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
     default=10.0,
     show_default=True,
-    help="Seconds between two looks of --follow.",
+    help="Seconds between two passes of --follow.",
 )
-@click.option("--slices", type=click.IntRange(1), default=1, show_default=True, help="Processes that share INDEX.")
-@click.option("--beside", is_flag=True, help="Keep vectors of another model, write beside them, then switch to these.")
-@click.option("--prune", is_flag=True, help="Then remove the vectors of all models but the current one.")
-@click.option("--ann", is_flag=True, help="Then copy INDEX to INDEX-ann with HNSW graphs and move its aliases there.")
+@click.option(
+    "--slices", type=click.IntRange(1), default=1, show_default=True, help="Number of processes that share the work."
+)
+@click.option(
+    "--beside",
+    is_flag=True,
+    help="Keep the vectors of another model, write these next to them, then make these the current ones.",
+)
+@click.option("--prune", is_flag=True, help="Afterwards, remove the vectors of all models except the current one.")
+@click.option(
+    "--ann", is_flag=True, help="Afterwards, copy INDEX to INDEX-ann with HNSW graphs and move its aliases there."
+)
 @_dead_letter_option
 @click.option(
     "--url",
-    help="Address of the cluster; defaults to OPENSEARCH_URL, then to the local node. Sign-in: docs/permissions.md.",
+    help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node. Sign-in: docs/permissions.md.",
 )
 @json_option
 @handle_errors
 def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fields of IngestArguments)
-    """Give the products of INDEX their vectors, in place: missing and stale vectors are written, others skipped.
+    """Add vectors to the products of INDEX, in place; only missing and stale vectors are written.
 
     With --corpus, products are loaded from a file together with their vectors; INDEX is created if it does not
-    exist. A product replaces the one with the same id, and is skipped if the two are equal.
+    exist. A product replaces the one with the same id, unless both are equal.
     Exit codes: 0 done; 4 a file cannot be used; 6 the cluster refuses, or has no such index or field; 8 some products
     could not be read or written, all others were, and the dead-letter file names them.
 
@@ -135,10 +149,12 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
     from anthem_ingest.product_files import locate_product_file
     from anthem_ingest.report import DeadLetters
 
-    corpus, index = arguments.corpus, arguments.index
-    file = locate_product_file(corpus, arguments.file_format, arguments.id_field) if corpus else None
+    index = arguments.index
+    file = None
+    if arguments.corpus:
+        file = locate_product_file(arguments.corpus, arguments.file_format, arguments.id_field)
     client = connect(arguments.url, credentials=True)
-    encoder = Encoder(load_bundle(arguments.bundle), threads=os.cpu_count() or 1)
+    encoder = Encoder(load_bundle(arguments.bundle_name), threads=os.cpu_count() or 1)
     model_id = encoder.bundle.model_id
     vector_fields = choose_vector_fields(client, index, model_id, beside=arguments.beside)
     steps = IngestSteps(
@@ -151,7 +167,7 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
     )
     with closing(DeadLetters(arguments.dead_letter_path)) as dead_letters:
         options = IngestOptions(vector_fields, arguments.rate, dead_letters, accept_outages=_accepts_outages())
-        job = IngestJob(client, index, encoder, arguments.text_fields, options, arguments.bundle, arguments.url)
+        job = IngestJob(client, index, encoder, arguments.text_fields, options, arguments.bundle_name, arguments.url)
         report, bad_lines = run_job(job, steps)
     result = {"index": index, "model": model_id, "object": vector_fields.name}
     return report, result | report.to_dict() | {"bad_lines": bad_lines}
@@ -162,7 +178,7 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @_rate_option
 @_dead_letter_option
-@click.option("--url", help="Address of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
+@click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
 @json_option
 @handle_errors
 def remove(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import compress, islice
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.encoding.tokenizer import extract_trigrams
+from anthem_core.encoding.tokenizer import has_words
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, VectorFields, product_text
 from anthem_ingest.actions import (
     PRODUCTS_PER_PAGE,
@@ -43,12 +43,11 @@ class VectorBuilder:
 
     def build(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Partial document with the vector of each text; empty for a text without letters or digits."""
-        has_words = [bool(extract_trigrams(text, 1)) for text in texts]
-        encodable = [text for text, is_encodable in zip(texts, has_words, strict=True) if is_encodable]
-        points = iter(self.encoder.encode_products(encodable))
+        is_encodable = [has_words(text) for text in texts]
+        points = iter(self.encoder.encode_products(list(compress(texts, is_encodable))))
         return [
-            self.vector_fields.document(next(points), self.model_id, text) if is_encodable else {}
-            for text, is_encodable in zip(texts, has_words, strict=True)
+            self.vector_fields.document(next(points), self.model_id, text) if encodable else {}
+            for text, encodable in zip(texts, is_encodable, strict=True)
         ]
 
 

@@ -1,6 +1,6 @@
-"""Keeps an index current: products written since the last look are read, and get a vector if one is due.
+"""Keeps an index current: each pass reads the products written since the last one, and adds the vectors they need.
 
-OpenSearch numbers the writes to each shard, and a shard never loses a write up to its global checkpoint. A look reads
+OpenSearch numbers the writes to each shard, and a shard never loses a write up to its global checkpoint. A pass reads
 the products whose sequence number lies between two checkpoints, whatever the size of the index. This finds new
 products, changed titles, and whole documents from a feed that erased the vector.
 """
@@ -67,9 +67,9 @@ def catch_up(
     options: IngestOptions,
     last: ShardCheckpoints,
 ) -> tuple[IngestReport, ShardCheckpoints]:
-    """Give vectors to the products written since the last look; returns the report and how far it read.
+    """Add vectors to the products written since the last pass; returns the report and how far it read.
 
-    All products are read if an index with this name has been created since.
+    All products are read if the index has been created again since.
 
     Raises:
         ClusterError: The cluster refuses or does not answer.
@@ -98,16 +98,16 @@ def _read_changes(
 
 
 def follow_index(
-    look: Callable[[ShardCheckpoints], tuple[IngestReport, ShardCheckpoints]],
+    run_pass: Callable[[ShardCheckpoints], tuple[IngestReport, ShardCheckpoints]],
     last: ShardCheckpoints,
     interval_seconds: float,
     notify: Callable[[IngestReport | ClusterError], object],
 ) -> NoReturn:
-    """Look again after every interval until interrupted; while the cluster is away, its error is passed to `notify`."""
+    """Run a pass after every interval until interrupted; `notify` gets each report, or the error if a pass fails."""
     while True:
         time.sleep(interval_seconds)
         try:
-            report, last = look(last)
+            report, last = run_pass(last)
         except ClusterError as error:
             notify(error)
         else:

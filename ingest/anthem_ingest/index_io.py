@@ -22,8 +22,9 @@ from tenacity import (
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_info
+from anthem_core.opensearch.schema import MATCH_ALL
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, SHARD_DOC_SORT, Release, parse_release
-from anthem_ingest.actions import MATCH_ALL, PRODUCTS_PER_PAGE, BulkAction, IndexHit, build_read_body
+from anthem_ingest.actions import PRODUCTS_PER_PAGE, BulkAction, IndexHit, build_read_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,14 +44,14 @@ BULK_CHUNK_BYTES = 8_000_000  # hosted clusters refuse requests of 10 MB
 REQUEST_TIMEOUT_SECONDS = 120
 MAX_ATTEMPTS = 9  # about three minutes
 MAX_WAIT_SECONDS = 60.0  # between two attempts
-# Reasons OpenSearch gives if the node that held a point in time is gone.
+# Reasons that OpenSearch gives if the node that held a point in time has left the cluster.
 LOST_VIEW_MESSAGES = ("No search context found", "no node found for id", "Node not connected")
 
 CHANGED_STATUSES: frozenset[BulkItemStatus] = frozenset({409, 404})  # the product has changed, or was deleted
 BUSY_STATUSES: frozenset[BulkItemStatus] = frozenset({429, 502, 503, 504, "TIMEOUT", "N/A"})
 # Of a whole bulk request: one product invalidates it, or it is too large.
 _REJECTED_REQUEST_STATUSES = frozenset({400, 413})
-# Of a whole bulk request: the next one would fail alike.
+# Of a whole bulk request: the next one would fail in the same way.
 _FATAL_STATUSES = frozenset({401, 403, "N/A"})
 
 # Random within a range that doubles, so that writers refused together do not come back together.
@@ -60,7 +61,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_release(client: OpenSearch) -> Release:
-    """Release of the cluster.
+    """Release of the cluster; one small request.
 
     Raises:
         ClusterError: The cluster is not OpenSearch, or too old.
@@ -173,7 +174,7 @@ def _read_by_point_in_time(
     except TransportError as error:
         if any(message in str(error.info) for message in LOST_VIEW_MESSAGES):
             raise ClusterError(
-                "A node of the cluster went away, and with it the view of the index that was being read. "
+                "A node left the cluster, and with it the view of the index that was being read was lost. "
                 "Run the command again: products already written are skipped."
             ) from error
         raise
@@ -204,6 +205,18 @@ def throttle(actions: Iterable[BulkAction], rate: float | None) -> Iterator[Bulk
 def chunk_size_for_rate(rate: float | None) -> int:
     """Actions per request that make about one request per second at this rate."""
     return PRODUCTS_PER_PAGE if rate is None else max(1, min(PRODUCTS_PER_PAGE, round(rate)))
+
+
+def write_at_rate(
+    client: OpenSearch,
+    actions: Iterable[BulkAction],
+    tally: IngestTally,
+    retry_statuses: frozenset[BulkItemStatus] = frozenset(),
+    *,
+    rate: float | None,
+) -> None:
+    """Write actions as `write_actions` does, at most `rate` per second; without a limit if it is None."""
+    write_actions(client, throttle(actions, rate), tally, retry_statuses, chunk_size=chunk_size_for_rate(rate))
 
 
 def write_actions(
@@ -244,7 +257,7 @@ def _write_batch(
     return rejected
 
 
-# `streaming_bulk` has retries of its own, but without jitter and for status 429 alone.
+# `streaming_bulk` retries too, but without jitter and only for status 429.
 def _send_until_accepted(client: OpenSearch, batch: list[BulkAction]) -> list[tuple[BulkAction, BulkItem]]:
     """Each action with its final result; only actions that the cluster was too busy for are sent again."""
     done: list[tuple[BulkAction, BulkItem]] = []
@@ -301,7 +314,7 @@ def _call_with_retries(call: Any, **arguments: Any) -> Any:  # noqa: ANN401 (a m
 
 
 def _retrying(condition: retry_base) -> Retrying:
-    """Attempts after growing waits while the condition holds; the last result is returned, a last error raised."""
+    """Attempts after growing waits while the condition holds; returns the last result or raises the last error."""
     return Retrying(
         retry=condition,
         wait=_backoff,

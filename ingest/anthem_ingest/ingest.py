@@ -1,4 +1,4 @@
-"""Gives the products of an index their vectors, or loads products with vectors: the Python API of `anthem ingest`."""
+"""Adds vectors to the products of an index, or loads products with vectors: the Python API of `anthem ingest`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, VectorFields, with_ingest_meta
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MATCH_ALL, VectorFields, with_ingest_meta
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
 from anthem_ingest import index_io
-from anthem_ingest.actions import MATCH_ALL, ProductDocument, build_product_source, check_beir_fields
+from anthem_ingest.actions import ProductDocument, build_product_source, check_beir_fields
 from anthem_ingest.encode import LoadTarget, VectorBuilder, plan_loads, plan_updates
 from anthem_ingest.mapping import (
     BYTES_PER_COORDINATE,
@@ -122,7 +122,7 @@ def ingest_index(
     advance: Callable[[int], object] = no_progress,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IngestReport:
-    """Give every product of an index its vector, computed from its text fields; current vectors are skipped.
+    """Add a vector to every product of an index, computed from its text fields; current vectors are skipped.
 
     Each update is conditional on the state that was read, so a product that changes meanwhile is never overwritten:
     it is read and encoded once more. `advance` is called with the number of products of each page.
@@ -150,9 +150,8 @@ def update_vectors(
     """Write the vectors that are due in an index, or in the given pages of it; changed products get a second try."""
     if pages is None:
         pages = index_io.read_product_pages(client, index, builder.text_fields, builder.vector_fields)
-    actions = index_io.throttle(plan_updates(pages, builder, tally, advance), rate)
-    chunk_size = index_io.chunk_size_for_rate(rate)
-    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES, chunk_size=chunk_size)
+    actions = plan_updates(pages, builder, tally, advance)
+    index_io.write_at_rate(client, actions, tally, index_io.CHANGED_STATUSES, rate=rate)
     _retry_changed(client, index, builder, tally)
     index_io.refresh_index(client, index)
 
@@ -202,8 +201,8 @@ def load_documents(
     else:
         _create_index(client, index, encoder.bundle, text_fields, options)
     target = LoadTarget(index, partial(index_io.get_products, client, index))
-    actions = index_io.throttle(plan_loads(documents, builder, tally, target, advance), options.rate)
-    index_io.write_actions(client, actions, tally, chunk_size=index_io.chunk_size_for_rate(options.rate))
+    actions = plan_loads(documents, builder, tally, target, advance)
+    index_io.write_at_rate(client, actions, tally, rate=options.rate)
     index_io.refresh_index(client, index)
     return tally.report()
 

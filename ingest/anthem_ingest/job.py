@@ -1,4 +1,4 @@
-"""What the command `anthem ingest` does, in order: announce the cost, write, switch, prune, copy, follow."""
+"""The steps of `anthem ingest`, in order: announce the cost, write, switch aliases, prune, copy, follow."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ MAX_LISTED_LINES = 10  # bad lines that are printed; further ones only go to the
 
 @dataclass(frozen=True)
 class IngestJob:
-    """The index and the model of an ingest; `bundle` and `url` as given, for processes with their own connection."""
+    """Index and model of an ingest; `bundle_name` and `url` as given, for processes with their own connection."""
 
     client: OpenSearch
     index: str
     encoder: Encoder
     text_fields: tuple[str, ...]
     options: IngestOptions
-    bundle: str
+    bundle_name: str
     url: str | None
 
 
@@ -61,9 +61,9 @@ class IngestSteps:
         file: Load products from this file instead of updating the index.
         slices: Number of processes that share the index.
         beside: Switch the field aliases to this model when all products are written.
-        prune: Remove the vectors of all other models then.
-        ann: Copy the index to one with HNSW graphs then.
-        follow_seconds: Follow the index then, looking at these intervals; not at all if None.
+        prune: Then remove the vectors of all other models.
+        ann: Then copy the index to one with HNSW graphs.
+        follow_seconds: Then follow the index, with a pass after each interval of this length; None: do not follow.
     """
 
     file: ProductFile | None = None
@@ -86,7 +86,7 @@ def run_job(job: IngestJob, steps: IngestSteps) -> tuple[IngestReport, int]:
         report = _ingest_in_slices(job, steps.slices)
     else:
         report = _ingest_index(job)
-    _run_final_steps(job, steps, is_complete=not report.failed + report.conflicts + bad_lines.count)
+    _run_final_steps(job, steps, is_complete=not (report.failed or report.conflicts or bad_lines.count))
     if steps.follow_seconds is not None:
         report += _follow_until_interrupted(job, checkpoints, steps.follow_seconds)
     return report, bad_lines.count
@@ -139,12 +139,13 @@ def _ingest_index(job: IngestJob) -> IngestReport:
 
 
 def _ingest_in_slices(job: IngestJob, processes: int) -> IngestReport:
-    options, products = job.options, _announce_cost(job)
+    options = job.options
+    products = _announce_cost(job)
     prepare_index(job.client, job.index, job.encoder.bundle, text_fields=job.text_fields, options=options)
     dead_letters = options.dead_letters.path if options.dead_letters else Path(os.devnull)
     dead_letters.unlink(missing_ok=True)  # each process appends
     rate = options.rate / processes if options.rate else None
-    task = SliceTask(job.index, job.bundle, job.text_fields, options.vector_fields, dead_letters, job.url, rate)
+    task = SliceTask(job.index, job.bundle_name, job.text_fields, options.vector_fields, dead_letters, job.url, rate)
     with progress("Encoding", products) as advance:
         return ingest_in_slices(task, processes, advance)
 
@@ -194,7 +195,7 @@ def _prune(job: IngestJob) -> None:
 
 
 def _follow_until_interrupted(job: IngestJob, checkpoints: ShardCheckpoints, interval_seconds: float) -> IngestReport:
-    """Follow the index until SIGINT or SIGTERM; returns the total of all looks."""
+    """Follow the index until SIGINT or SIGTERM; returns the total of all passes."""
     total = EMPTY_REPORT
 
     def notify(outcome: IngestReport | ClusterError) -> None:
@@ -205,12 +206,12 @@ def _follow_until_interrupted(job: IngestJob, checkpoints: ShardCheckpoints, int
             total += outcome
             click.echo(f"{job.index}: {outcome}", err=True)
 
-    def look(last: ShardCheckpoints) -> tuple[IngestReport, ShardCheckpoints]:
+    def run_pass(last: ShardCheckpoints) -> tuple[IngestReport, ShardCheckpoints]:
         return catch_up(job.client, job.index, job.encoder, job.text_fields, job.options, last)
 
     with _sigterm_as_interrupt():
         try:
-            follow_index(look, checkpoints, interval_seconds, notify)
+            follow_index(run_pass, checkpoints, interval_seconds, notify)
         except KeyboardInterrupt:
             return total
 

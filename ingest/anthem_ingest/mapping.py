@@ -1,4 +1,4 @@
-"""What an index must be like to take vectors, and the mappings that make it so: pure checks and builders."""
+"""Checks whether an index can take vectors, and builds the mappings that it needs; pure functions."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ class IndexDescription:
     mappings: Mapping[str, Any]
     settings: Mapping[str, Any]
 
+    @classmethod
+    def from_response(cls, name: str, body: Mapping[str, Any]) -> IndexDescription:
+        """The index that an entry of the response to `GET /<index>` describes."""
+        return cls(name, body.get("mappings", {}), body.get("settings", {}).get("index", {}))
+
     @property
     def meta(self) -> Mapping[str, Any]:
         """The mapping's `_meta`; empty if it has none."""
@@ -45,6 +50,12 @@ class IndexDescription:
     def blocks(self) -> list[str]:
         """Names of the blocks that are set on the index."""
         return [name for name, value in self.settings.get("blocks", {}).items() if str(value).lower() == "true"]
+
+    @property
+    def keeps_whole_source(self) -> bool:
+        """Whether `_source` keeps every field of a product."""
+        source = self.mappings.get("_source", {})
+        return source.get("enabled") is not False and not source.get("includes") and not source.get("excludes")
 
     @property
     def takes_vectors(self) -> bool:
@@ -100,14 +111,14 @@ def parse_single_index(response: Mapping[str, Any], index: str) -> IndexDescript
             "run the command once for each of them."
         )
     ((name, body),) = response.items()
-    return IndexDescription(name, body.get("mappings", {}), body.get("settings", {}).get("index", {}))
+    return IndexDescription.from_response(name, body)
 
 
 def check_index_writable(index: IndexDescription) -> None:
     """Check that the index accepts writes and vectors.
 
     Raises:
-        ClusterError: The index is blocked, or was created before OpenSearch 2.17.
+        ClusterError: The index is blocked, or an OpenSearch too old for vectors created it.
     """
     if index.blocks:
         raise ClusterError(
@@ -116,8 +127,8 @@ def check_index_writable(index: IndexDescription) -> None:
         )
     if not index.takes_vectors:
         raise ClusterError(
-            f"Index '{index.name}' was created before OpenSearch 2.17 and cannot hold vectors. "
-            "Reindex it into a new index (POST _reindex) and run ingest on that."
+            f"Index '{index.name}' was created before OpenSearch {VECTORS_WITHOUT_KNN_SETTING.since} and cannot "
+            "hold vectors. Reindex it into a new index (POST _reindex) and run ingest on that."
         )
 
 
@@ -145,16 +156,16 @@ def check_source(index: IndexDescription) -> None:
     Raises:
         ClusterError: The index does not keep the whole `_source`.
     """
-    source = index.mappings.get("_source", {})
-    if source.get("enabled") is False or source.get("includes") or source.get("excludes"):
+    if not index.keeps_whole_source:
         raise ClusterError(
-            f"Index '{index.name}' does not keep the whole _source ({source}), so an update would lose the rest of a "
-            "product. Load the products from a file with --corpus, or reindex with the whole _source."
+            f"Index '{index.name}' does not keep the whole _source ({index.mappings['_source']}), so an update would "
+            "lose the rest of a product. Load the products from a file with --corpus, or reindex with the whole "
+            "_source."
         )
 
 
 def check_text_fields(index: IndexDescription, text_fields: Sequence[str]) -> None:
-    """Check that documents can have the text fields.
+    """Check that documents can have values in the text fields.
 
     Raises:
         ClusterError: The mapping does not allow a value in one of them.

@@ -1,4 +1,4 @@
-"""Vectors of several models in one index: each in an object of its own, with field aliases for the current one."""
+"""Vectors of several models in one index: one object per model, and field aliases for the current one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def choose_vector_fields(client: OpenSearch, index: str, model_id: str, *, besid
     The model's own object if the index has it, otherwise `anthem`. With `beside`, a model also gets its own object if
     `anthem` holds vectors of another model, which are then kept.
     """
-    own_fields, present = fields_of_model(model_id), _read_vector_objects(client, index)
+    own_fields = fields_of_model(model_id)
+    present = _read_vector_objects(client, index)
     if own_fields.name in present:
         return own_fields
     if not beside or _FIRST_MODEL_FIELDS.name not in present:

@@ -10,9 +10,9 @@ from opensearchpy.exceptions import AuthorizationException
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
-from anthem_core.opensearch.schema import VectorFields, without_ingest_meta
+from anthem_core.opensearch.schema import MATCH_ALL, SCRIPT_ID_PREFIX, VectorFields, without_ingest_meta
 from anthem_ingest import index_io
-from anthem_ingest.actions import MATCH_ALL, build_replace_action
+from anthem_ingest.actions import build_replace_action
 from anthem_ingest.ingest import no_progress
 from anthem_ingest.mapping import (
     check_index_name,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from anthem_ingest.mapping import IndexDescription
     from anthem_ingest.report import IngestFailure
 
-SCRIPT_NAME_PREFIX = "anthem-"  # of all stored scripts of this distribution
-
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -49,7 +47,7 @@ class Removal:
         failures: The first failures.
         scripts: Stored scripts that were deleted.
         kept: Stored scripts that were kept.
-        users: Why they were kept: other indices have vectors, or the cluster refused.
+        reason_kept: Why they were kept: other indices have vectors, or the cluster refused.
     """
 
     index: str
@@ -60,18 +58,19 @@ class Removal:
     failures: tuple[IngestFailure, ...] = ()
     scripts: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
-    users: str = ""
+    reason_kept: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Removal as a JSON object."""
-        return asdict(self)
+        """Removal as a JSON object; the key of `reason_kept` is `users`."""
+        values = asdict(self)
+        return {**values, "users": values.pop("reason_kept")}
 
     def __str__(self) -> str:
         lines = [f"{self.written} products rewritten without {', '.join(self.objects) or 'any vectors'}"]
         if self.conflicts:
             lines.append(f"{self.conflicts} changed during the removal and were skipped; run this again")
         lines += [f"script {name} deleted" for name in self.scripts]
-        lines += [f"scripts kept: {', '.join(self.kept)} ({self.users})"] if self.kept or self.users else []
+        lines += [f"scripts kept: {', '.join(self.kept)} ({self.reason_kept})"] if self.kept or self.reason_kept else []
         if self.objects:
             lines.append(
                 f"{', '.join(self.objects)} stay in the mapping, empty, until you reindex (POST _reindex): OpenSearch "
@@ -124,9 +123,8 @@ def _rewrite_without(
     rate: float | None,
 ) -> None:
     pages = index_io.read_pages(client, index, {"query": query, "seq_no_primary_term": True})
-    actions = index_io.throttle(plan_removals(pages, objects, advance), rate)
-    chunk_size = index_io.chunk_size_for_rate(rate)
-    index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES, chunk_size=chunk_size)
+    actions = plan_removals(pages, objects, advance)
+    index_io.write_at_rate(client, actions, tally, index_io.CHANGED_STATUSES, rate=rate)
 
 
 def plan_removals(
@@ -164,21 +162,22 @@ def remove_from_index(
     tally = remove_vectors(client, index, objects, advance, options)
     counts = (index, objects, tally.written, tally.failed, len(tally.retry_ids), tuple(tally.failures))
     try:
-        scripts, other_indices = _list_stored_scripts(client), _list_other_indices(client, description.name)
+        scripts = _list_stored_scripts(client)
+        other_indices = _list_other_indices(client, description.name)
         if other_indices or not scripts:
             reason = f"{', '.join(other_indices)} may use them" if scripts else ""
-            return Removal(*counts, kept=scripts, users=reason)
+            return Removal(*counts, kept=scripts, reason_kept=reason)
         for name in scripts:
             client.delete_script(id=name, ignore=404)
     except AuthorizationException as error:
-        return Removal(*counts, users=f"the cluster forbids listing or deleting them: {error.error}")
+        return Removal(*counts, reason_kept=f"the cluster forbids listing or deleting them: {error.error}")
     return Removal(*counts, scripts=scripts)
 
 
 def _list_stored_scripts(client: OpenSearch) -> tuple[str, ...]:
     state = client.cluster.state(metric="metadata", params={"filter_path": "metadata.stored_scripts"})
     names = state.get("metadata", {}).get("stored_scripts", {})
-    return tuple(sorted(name for name in names if name.startswith(SCRIPT_NAME_PREFIX)))
+    return tuple(sorted(name for name in names if name.startswith(SCRIPT_ID_PREFIX)))
 
 
 def _list_other_indices(client: OpenSearch, index: str) -> list[str]:

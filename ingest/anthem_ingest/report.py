@@ -159,7 +159,7 @@ class IngestTally:
 
 @dataclass(frozen=True, slots=True)
 class IndexSurvey:
-    """What there is to do in an index, and what it will cost.
+    """How many products of an index need a vector, and what that will cost.
 
     Attributes:
         index: Name of the index.

@@ -28,11 +28,11 @@ SLICES_PER_PROCESS = 4  # so that the progress bar moves and no process waits lo
 
 @dataclass(frozen=True, slots=True)
 class SliceTask:
-    """What a process needs to ingest slices; can be pickled.
+    """Everything a process needs to ingest slices; can be pickled.
 
     Attributes:
         index: Name of the index, which already has the vector fields.
-        bundle: Folder or name of the bundle.
+        bundle_name: Folder or name of the bundle.
         text_fields: Fields of the product text.
         vector_fields: Where the index holds the vectors.
         dead_letters: File that failures are appended to.
@@ -41,7 +41,7 @@ class SliceTask:
     """
 
     index: str
-    bundle: str
+    bundle_name: str
     text_fields: tuple[str, ...]
     vector_fields: VectorFields
     dead_letters: Path
@@ -50,7 +50,7 @@ class SliceTask:
 
 
 def ingest_in_slices(task: SliceTask, processes: int, advance: Callable[[int], object]) -> IngestReport:
-    """Give the products of an index their vectors, with several processes.
+    """Add vectors to the products of an index, with several processes.
 
     `advance` is called with the number of products of each slice.
 
@@ -75,7 +75,7 @@ def ingest_in_slices(task: SliceTask, processes: int, advance: Callable[[int], o
 @cluster_errors()
 def ingest_slice(task: SliceTask, number: int, slices: int) -> IngestReport:
     """Give the products of one of `slices` slices their vectors."""
-    builder = VectorBuilder(_load_encoder(task.bundle), task.text_fields, task.vector_fields)
+    builder = VectorBuilder(_load_encoder(task.bundle_name), task.text_fields, task.vector_fields)
     with (
         closing(DeadLetters(task.dead_letters, append=True)) as dead_letters,
         connect(task.url, credentials=True) as client,
@@ -88,5 +88,5 @@ def ingest_slice(task: SliceTask, number: int, slices: int) -> IngestReport:
 
 
 @lru_cache(maxsize=1)  # a process loads the encoder once, for all its slices
-def _load_encoder(bundle: str) -> Encoder:
-    return Encoder(load_bundle(bundle))
+def _load_encoder(bundle_name: str) -> Encoder:
+    return Encoder(load_bundle(bundle_name))

@@ -10,8 +10,8 @@ from torch import Tensor
 from anthem_core.encoding.tokenizer import pad_ids, split_words
 from anthem_model.geometry.containment import excess, hyperboloid_distance, outside_part, query_distance, union_distance
 from anthem_model.geometry.lorentz import norm
+from anthem_model.losses import boundary_loss, listwise_loss
 from anthem_model.ranker import TrainableRanker
-from anthem_model.trainer.losses import boundary_loss, listwise_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 UNKNOWN_GAIN = -1.0  # marks a pair whose relevance is unknown
 TRIGRAM_DROPOUT = 0.1  # probability that a trigram is masked in training
-LEARNING_RATE_FACTOR = 2 / 3  # of the schedule's learning rate
+# Of the schedule's learning rate; tuned on validation queries (docs/lab-notebook.md).
+LEARNING_RATE_FACTOR = 2 / 3
 ENTITY_RATE_FACTOR = 0.3  # of that again, because entities start in good places
 MIN_ENCODER_CHUNKS = 4  # that titles are encoded in
 ENCODER_CHUNK_SIZE = 128  # titles per chunk, if there are more chunks
@@ -82,7 +83,7 @@ class AnthemRanker(TrainableRanker):
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """Entities, the grid and all other parameters, three groups whose gradients are clipped separately.
 
-        Entities have a rate of their own because RiemannianAdam moves a point, not each coordinate, by the rate.
+        Entities have a separate rate, because RiemannianAdam moves a point, not each coordinate, by the rate.
         """
         entities, grid = self.network.entities.points, list(self.network.grid.parameters())
         grouped = {id(parameter) for parameter in (entities, *grid)}

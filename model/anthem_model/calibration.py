@@ -90,16 +90,22 @@ def calibrate(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> Calibratio
         return _calibrate_unjudged(ranker, shops)
     slack = max(fit_slack(pools) for pools in groups.values())
     all_pools = list(groups.values())
-    two, three = choose_fusion(all_pools, attention=False), choose_fusion(all_pools, attention=True)
-    quality = {name: validation_quality(pools, slack, two, three) for name, pools in groups.items()}
-    return Calibration(slack, scale_fusion(all_pools, two), scale_fusion(all_pools, three), quality)
+    without_attention = choose_fusion(all_pools, attention=False)
+    with_attention = choose_fusion(all_pools, attention=True)
+    quality = {
+        name: validation_quality(pools, slack, without_attention, with_attention) for name, pools in groups.items()
+    }
+    return Calibration(
+        slack, scale_fusion(all_pools, without_attention), scale_fusion(all_pools, with_attention), quality
+    )
 
 
 def _calibrate_unjudged(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> Calibration:
     scored = (list(_score_pools(ranker, _with_pseudo_queries(shop))) for shop in shops if shop.titles)
     groups = [pools for pools in scored if pools] or [[_placeholder_pool()]]
-    two, three = (scale_fusion(groups, balance_spread(groups, attention=attention)) for attention in (False, True))
-    return Calibration(max(fit_slack(pools) for pools in groups), two, three)
+    without_attention = scale_fusion(groups, balance_spread(groups, attention=False))
+    with_attention = scale_fusion(groups, balance_spread(groups, attention=True))
+    return Calibration(max(fit_slack(pools) for pools in groups), without_attention, with_attention)
 
 
 def _placeholder_pool() -> ScoredPool:
@@ -218,18 +224,18 @@ def _score_pools(ranker: AnthemRanker, shop: TrainingShop) -> Iterator[ScoredPoo
 
 
 def validation_quality(
-    pools: Sequence[ScoredPool], slack: float, two: FusionCandidate, three: FusionCandidate
+    pools: Sequence[ScoredPool], slack: float, without_attention: FusionCandidate, with_attention: FusionCandidate
 ) -> dict[str, float]:
     """Measures of a shop's validation queries: nDCG@10 of the judged pool and the window, and fractions contained.
 
-    `two` and `three` are the fusions of two signals and, with attention, of three.
+    `without_attention` and `with_attention` are the fusions of two signals and of three.
     """
     scores = {
         "lexical": [pool.lexical for pool in pools],
         "containment": [-pool.distance for pool in pools],
         "attention": [pool.attention for pool in pools],
-        "fused": [two.logit(pool) for pool in pools],
-        "fused_with_attention": [three.logit(pool) for pool in pools],
+        "fused": [without_attention.logit(pool) for pool in pools],
+        "fused_with_attention": [with_attention.logit(pool) for pool in pools],
     }
     measures = {f"pool_{name}": pool_ndcg(pools, values, "judged") for name, values in scores.items()}
     measures |= {f"window_{name}": pool_ndcg(pools, values, "window") for name, values in scores.items()}

@@ -10,6 +10,7 @@ import click
 
 from anthem_core.console import handle_errors, json_option, print_result, stderr
 from anthem_core.errors import require_extra
+from anthem_model.trainer.schedule import TrainingSchedule
 
 
 @click.command()
@@ -22,7 +23,13 @@ from anthem_core.errors import require_extra
     type=click.IntRange(0, 2**63 - 1),
     help="Random seed. The same data, seed, steps and threads give the same model.",
 )
-@click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Number of batches to train on.")
+@click.option(
+    "--steps",
+    default=TrainingSchedule.steps,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of batches to train on.",
+)
 @click.option(
     "--minutes",
     default=math.inf,
@@ -68,7 +75,8 @@ def train(  # noqa: PLR0913 (one argument per option)
 
     The model is initialised from the words that occur together in titles or, with --teacher, from the teacher's vectors
     of titles and queries. Neither needs judgments. To resume a training that was killed, run the same command again; it
-    continues after the last validation, which takes place every 250 steps.
+    continues after the last validation. There is one every 250 steps, and in a training of fewer than 1,000 steps one
+    after each quarter.
 
     \b
     Example:
@@ -80,10 +88,10 @@ def train(  # noqa: PLR0913 (one argument per option)
     optional = ("sentence_transformers",) if teacher else ()
     require_extra("train", "torch", "geoopt", "bm25s", "scipy", "Stemmer", *optional)
     from anthem_model.pipeline import train_from_folders
-    from anthem_model.trainer.loop import TrainingSchedule
     from anthem_model.trainer.training import TrainingPlan
 
-    schedule = TrainingSchedule(steps=steps, seconds=60 * minutes, validation_interval=max(1, min(250, steps // 4)))
+    interval = max(1, min(TrainingSchedule.validation_interval, steps // 4))
+    schedule = TrainingSchedule(steps=steps, seconds=60 * minutes, validation_interval=interval)
     plan = TrainingPlan(seed=seed, schedule=schedule, threads=threads, shares=shares)
     quality = train_from_folders(data, output, plan, teacher)
     stderr.print(f"Next: anthem export {output} BUNDLE")

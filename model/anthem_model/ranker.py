@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from anthem_model.trainer.losses import listwise_loss
+from anthem_model.losses import listwise_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import cache
 from math import isfinite
 from shlex import quote
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,7 +13,7 @@ import click
 from anthem_core.console import handle_errors, json_option, print_result, printable
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
-from anthem_core.encoding.query_operators import split_phrases, unite_queries
+from anthem_core.encoding.query_operators import encode_phrases, split_query_text
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors, connect
 from anthem_plugin.client import AnthemClient
@@ -110,7 +111,7 @@ def search(  # noqa: PLR0913 (one argument per option)
     result: dict[str, Any] = {"index": index, "query": query, **after["anthem"], **remarks}
     result["hits"] = hit_rows(before, after, field)
     if explaining:
-        _add_explanations(result, after, split_phrases(query) if operators else [query], encoder, profile)
+        _add_explanations(result, after, split_query_text(query, operators=operators), encoder, profile)
     print_result(result, format_result(result), as_json=as_json)
 
 
@@ -188,14 +189,19 @@ def _hit_key(hit: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _add_explanations(
-    result: dict[str, Any], after: Response, texts: Sequence[str], encoder: Encoder, profile: IndexProfile
+    result: dict[str, Any], after: Response, phrases: Sequence[str], encoder: Encoder, profile: IndexProfile
 ) -> None:
-    queries = {text: query for text in texts if (query := encoder.encode_query(text)) is not None}
-    region = unite_queries(queries.values())
+    encode_query, vocabulary = cache(encoder.encode_query), encoder.bundle.vocabulary
+    distinct_phrases = list(dict.fromkeys(phrases))
+    region = encode_phrases(encode_query, distinct_phrases)
     if region is None:
         return
-    vocabulary = encoder.bundle.vocabulary
-    weights = [pair for text, query in queries.items() for pair in strongest_attention(query, text, vocabulary)]
+    weights = [
+        pair
+        for phrase in distinct_phrases
+        if (query := encode_query(phrase)) is not None
+        for pair in strongest_attention(query, phrase, vocabulary)
+    ]
     result["attention"] = sorted(weights, key=lambda pair: -pair[1])[:_SHOWN_ATTENTION_WEIGHTS]
     for row, hit in zip(result["hits"], after["hits"]["hits"], strict=True):
         explanation = explain_hit(hit, region, profile.scoring)

@@ -55,12 +55,34 @@ class _Client:
         return cls(client, Encoder(load_bundle(bundle)), options)
 
     def stats(self) -> dict[str, Any]:
-        """Counts of searches, the query cache, the circuit breaker, script support, and what was found per index."""
+        """Counts of searches, the query cache, the circuit breaker, script support, and what was found per index.
+
+        `skipped` counts all searches that were not reranked, those that failed and those of mode `none` included.
+        """
         return self._flow.stats()
 
-    def _request(self, index: str | None, body: Mapping[str, Any], **settings: Any) -> SearchRequest:  # noqa: ANN401
+    def _build_request(
+        self,
+        index: str | None,
+        body: Mapping[str, Any],
+        *,
+        query_text: str | None = None,
+        mode: RerankMode = "cluster",
+        window: int = DEFAULT_WINDOW,
+        operators: bool = False,
+        region: Region | None = None,
+        **options: object,
+    ) -> SearchRequest:
+        """Build the request of one search; the arguments are those of `search`.
+
+        Raises:
+            ValueError: The mode does not exist, or the window is below 1.
+        """
+        resolved_mode = resolve_mode(mode)
+        if window < 1:
+            raise ValueError(f"window is {window}; expected 1 or more")
         timeout = self._client.transport.kwargs.get("timeout", DEFAULT_TIMEOUT_SECONDS)
-        return SearchRequest(index, body, settings.pop("options", {}), timeout, **settings)
+        return SearchRequest(index, body, options, timeout, query_text, resolved_mode, window, operators, region)
 
 
 class AnthemClient(_Client):
@@ -106,9 +128,17 @@ class AnthemClient(_Client):
             ValueError: The mode does not exist, or the window is below 1.
             opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
-        mode, window = resolve_mode(mode), _check_window(window)
-        settings = {"text": query_text, "mode": mode, "window": window, "operators": operators, "region": region}
-        return self._run(self._flow.search(self._request(index, body, options=options, **settings)))
+        request = self._build_request(
+            index,
+            body,
+            query_text=query_text,
+            mode=mode,
+            window=window,
+            operators=operators,
+            region=region,
+            **options,
+        )
+        return self._run(self._flow.search(request))
 
     def profile(self, index: str) -> IndexProfile:
         """What the client discovered about an index: parameters of the scores, text fields, release.
@@ -116,7 +146,7 @@ class AnthemClient(_Client):
         Raises:
             opensearchpy.exceptions.OpenSearchException: The cluster does not answer.
         """
-        return self._run(self._flow.profiles.read(self._request(index, {})))
+        return self._run(self._flow.profiles.read(self._build_request(index, {})))
 
     def _run(self, steps: Steps[T]) -> T:
         """Execute each step, pass its result or exception back, and return the final value."""
@@ -140,7 +170,7 @@ class AnthemClient(_Client):
 
 
 class AsyncAnthemClient(_Client):
-    """The asynchronous twin of `AnthemClient`, around an `AsyncOpenSearch`; it computes in a thread.
+    """The asynchronous version of `AnthemClient`, for an `AsyncOpenSearch`; it computes in a thread.
 
     Raises BundleError if the encoder's bundle has no fusion weights.
     """
@@ -165,9 +195,17 @@ class AsyncAnthemClient(_Client):
             ValueError: The mode does not exist, or the window is below 1.
             opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
-        mode, window = resolve_mode(mode), _check_window(window)
-        settings = {"text": query_text, "mode": mode, "window": window, "operators": operators, "region": region}
-        return await self._run(self._flow.search(self._request(index, body, options=options, **settings)))
+        request = self._build_request(
+            index,
+            body,
+            query_text=query_text,
+            mode=mode,
+            window=window,
+            operators=operators,
+            region=region,
+            **options,
+        )
+        return await self._run(self._flow.search(request))
 
     async def profile(self, index: str) -> IndexProfile:
         """As `AnthemClient.profile`, awaited.
@@ -175,7 +213,7 @@ class AsyncAnthemClient(_Client):
         Raises:
             opensearchpy.exceptions.OpenSearchException: The cluster does not answer.
         """
-        return await self._run(self._flow.profiles.read(self._request(index, {})))
+        return await self._run(self._flow.profiles.read(self._build_request(index, {})))
 
     async def _run(self, steps: Steps[T]) -> T:
         """As `AnthemClient._run`, awaiting each step."""
@@ -196,9 +234,3 @@ class AsyncAnthemClient(_Client):
         if isinstance(step, ComputeStep):
             return await asyncio.to_thread(step.run)
         return await attrgetter(step.method)(self._client)(**step.arguments)
-
-
-def _check_window(window: int) -> int:
-    if window < 1:
-        raise ValueError(f"window is {window}; expected 1 or more")
-    return window

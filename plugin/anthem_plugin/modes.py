@@ -15,7 +15,6 @@ DEFAULT_WINDOW = 100  # lexical hits that are reranked; in cluster mode on every
 FILTER_MATCH_LIMIT = 50_000
 DEFAULT_NEIGHBOURS = 50
 MAX_NEIGHBOURS = 1000
-HNSW_OVERFETCH = 3  # times k: HNSW orders by the Euclidean distance of coordinates, not by the hyperbolic distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,8 @@ class Retrieve:
 
 # What a caller may pass as `mode`: a name, or the options of a mode that has some.
 RerankMode: TypeAlias = ModeName | Filter | Retrieve
-ResolvedMode: TypeAlias = Literal["cluster", "client", "none"] | Filter | Retrieve
+ScriptMode: TypeAlias = Literal["cluster"] | Filter | Retrieve  # the modes whose searches call the stored script
+ResolvedMode: TypeAlias = ScriptMode | Literal["client", "none"]
 
 
 def resolve_mode(mode: RerankMode) -> ResolvedMode:

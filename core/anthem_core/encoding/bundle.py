@@ -82,11 +82,6 @@ class Bundle:
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
-    def object_name(self) -> str:
-        """Name of the index object if this is an index's second model, `anthem_<first 8 characters of its id>`."""
-        return f"anthem_{self.model_id[:8]}"
-
-    @property
     def has_attention(self) -> bool:
         """Whether the bundle has the optional graph of the attention score."""
         return (self.path / ATTENTION_GRAPH).is_file()

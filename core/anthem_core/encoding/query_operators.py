@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from anthem_core.geometry.regions import Either, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from anthem_core.encoding.encoder import Encoder
     from anthem_core.geometry.regions import EncodedQuery
 
 _OR_OPERATOR = re.compile(r"(?<!\S)OR(?!\S)")
@@ -26,17 +25,18 @@ def split_phrases(text: str) -> list[str]:
     return [phrase for phrase in phrases if phrase] or [phrase for phrase in [text.strip()] if phrase]
 
 
-def encode_phrases(encoder: Encoder, text: str) -> Region | None:
-    """Region of a query text with OR between its phrases; for a single phrase, the encoded query itself.
+def split_query_text(text: str, *, operators: bool) -> list[str]:
+    """Phrases of a query text: split at OR if operators are enabled, otherwise the text itself."""
+    return split_phrases(text) if operators else [text]
 
-    Phrases without letters or digits are ignored. None if no phrase is left: such a search is not reranked.
+
+def encode_phrases(encode_query: Callable[[str], EncodedQuery | None], phrases: Iterable[str]) -> Region | None:
+    """Union of the regions of some phrases; for a single phrase, the encoded query itself.
+
+    `encode_query` is `Encoder.encode_query` or a cached version of it. Phrases without letters or digits are ignored.
+    None if no phrase is left: such a search is not reranked.
     """
-    return unite_queries(map(encoder.encode_query, split_phrases(text)))
-
-
-def unite_queries(queries: Iterable[EncodedQuery | None]) -> Region | None:
-    """Union of the queries that are not None: the query itself if there is only one, None if all are None."""
-    regions = [query for query in queries if query is not None]
-    if len(regions) > 1:
-        return Either(tuple(regions))
-    return regions[0] if regions else None
+    queries = [query for phrase in phrases if (query := encode_query(phrase)) is not None]
+    if len(queries) > 1:
+        return Either(tuple(queries))
+    return queries[0] if queries else None

@@ -50,6 +50,11 @@ def split_words(text: str) -> list[str]:
     return words
 
 
+def has_words(text: str) -> bool:
+    """Whether a text has letters or digits, so that it can be encoded."""
+    return bool(extract_trigrams(text, 1))
+
+
 def extract_trigrams(text: str, limit: int | None = None) -> list[str]:
     """Overlapping character trigrams of `#word#`, word by word; at most `limit` of them.
 

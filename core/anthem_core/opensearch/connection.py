@@ -20,11 +20,14 @@ from opensearchpy.exceptions import (
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.auth import NO_CREDENTIALS_HINT, RequestSigner, connection_advice, connection_options
+from anthem_core.opensearch.local_node import local_node_url
 from anthem_core.opensearch.permissions import permission_advice
-from anthem_core.opensearch.versions import serverless_error
+from anthem_core.opensearch.versions import adapt_bundle, parse_release, serverless_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from anthem_core.encoding.bundle import Bundle
 
 
 class _ExplainingConnection(Urllib3HttpConnection):
@@ -70,7 +73,7 @@ def connect(url: str | None = None, *, timeout: float = 30.0, credentials: bool 
     named = url or os.environ.get("OPENSEARCH_URL")
     signs_in = credentials if url else named is not None
     options = [
-        connection_options(address, environment=signs_in) for address in _split_addresses(named or _local_node())
+        connection_options(address, environment=signs_in) for address in _split_addresses(named or _local_node_url())
     ]
     addresses, auth_options = [address for address, _ in options], options[0][1]
     try:
@@ -94,9 +97,7 @@ def _split_addresses(named: str) -> list[str]:
     return addresses
 
 
-def _local_node() -> str:
-    from anthem_core.opensearch.local_node import local_node_url
-
+def _local_node_url() -> str:
     url = local_node_url()
     if url is None:
         raise ClusterError(
@@ -109,13 +110,24 @@ def cluster_info(client: OpenSearch) -> dict[str, Any]:
     """Response of a cluster to `GET /`.
 
     Raises:
-        ClusterError: The cluster has no such address, as OpenSearch Serverless.
+        ClusterError: The cluster answers `GET /` with 404, as OpenSearch Serverless does.
     """
     try:
         info: dict[str, Any] = client.info()
     except NotFoundError as error:
         raise serverless_error() from error
     return info
+
+
+def adapt_to_release(client: OpenSearch, bundle: Bundle) -> Bundle:
+    """The bundle with fusion weights for the lexical scores of the cluster's release; one request.
+
+    Unchanged if the cluster does not say which release it is: that alone must not make a search fail.
+    """
+    try:
+        return adapt_bundle(bundle, parse_release(cluster_info(client)))
+    except (TransportError, ClusterError):
+        return bundle
 
 
 @contextmanager
@@ -152,12 +164,22 @@ def error_reason(error: TransportError) -> str:
     body = info.get("error", info.get("message", info.get("Message", error.error)))  # AWS sends only a message
     if not isinstance(body, dict):
         return str(body)
-    causes = [body, *body.get("root_cause", []), *_iterate_causes(body)]
-    reasons = [str(cause["reason"]) for cause in causes if cause.get("reason")]
-    return reasons[-1] if reasons else str(body)
+    return innermost_reason(body) or str(body)
 
 
-def _iterate_causes(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def innermost_reason(cause: Mapping[str, Any]) -> str | None:
+    """The innermost reason in the cause of an OpenSearch error or shard failure, or None if it gives no reason."""
+    causes = [cause, *cause.get("root_cause", []), *_iterate_causes(cause)]
+    reasons = [str(inner["reason"]) for inner in causes if inner.get("reason")]
+    return reasons[-1] if reasons else None
+
+
+def is_refusal(error: TransportError) -> bool:
+    """Whether the cluster answered and refused, rather than failed: asking again would not help."""
+    return isinstance(error.status_code, int) and 400 <= error.status_code < 500
+
+
+def _iterate_causes(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for shard in body.get("failed_shards", []):
         yield from _iterate_causes({"caused_by": shard.get("reason", {})})
     cause = body.get("caused_by")

@@ -15,11 +15,11 @@ STATE_FILE = "node.json"
 
 @dataclass(frozen=True)
 class LocalNodeState:
-    """Content of a state file, written by the last start of a node. Old files have no `version`."""
+    """Content of a state file, written by the last start of a node. The file of an old version has no `release`."""
 
     pid: int
     port: int
-    version: str | None
+    release: str | None
 
     @property
     def url(self) -> str:
@@ -60,8 +60,8 @@ def read_state(home: Path) -> LocalNodeState | None:
     """Read the state file of a home; None if it is missing or unreadable."""
     try:
         state = json.loads((home / STATE_FILE).read_text())
-        pid, port, version = int(state["pid"]), int(state["port"]), state.get("release")
-        return LocalNodeState(pid, port, None if version is None else str(version))
+        release = state.get("release")
+        return LocalNodeState(int(state["pid"]), int(state["port"]), None if release is None else str(release))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

@@ -43,11 +43,6 @@ PERMISSIONS: dict[str, tuple[str, ...]] = {
     "GET /_cat/allocation": ("cluster:monitor/state", "cluster:monitor/nodes/stats"),
 }
 
-# The plugin checks these for the cluster despite their names; all other `indices:` permissions it checks per index.
-_CLUSTER_WIDE_INDEX_ACTIONS = frozenset(
-    ("indices:data/read/mget", "indices:data/read/scroll", "indices:data/read/scroll/clear", "indices:data/write/bulk")
-)
-
 
 def match_request(method: str, path: str) -> str | None:
     """Key of a request in `PERMISSIONS`; None for a request that this distribution does not send."""
@@ -56,11 +51,6 @@ def match_request(method: str, path: str) -> str | None:
     request = f"{method} /{'/'.join(['INDEX' if is_index else first, *rest])}"
     keys = [key for key in PERMISSIONS if request == key or (request.startswith(f"{key}/") and key != "GET /")]
     return max(keys, key=len, default=None)
-
-
-def is_cluster_permission(permission: str) -> bool:
-    """Whether a role lists a permission under `cluster_permissions` rather than with its indices."""
-    return permission.startswith("cluster:") or permission in _CLUSTER_WIDE_INDEX_ACTIONS
 
 
 def permission_advice(method: str, path: str) -> str:

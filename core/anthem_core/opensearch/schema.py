@@ -53,7 +53,9 @@ class VectorFields:
 
 
 DEFAULT_TEXT_FIELDS = ("title",)  # of the product text, where nothing else is named or recorded
+MATCH_ALL: dict[str, Any] = {"match_all": {}}  # query that finds every product
 CURRENT_FIELDS = VectorFields("anthem_current")  # holds only field aliases
+SCRIPT_ID_PREFIX = "anthem-containment-"  # of the stored scripts, one per version of their source
 _META_KEY = "anthem"  # in the mapping's `_meta`: one record per vector object
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from anthem_core.encoding.tokenizer import extract_trigrams
+from anthem_core.encoding.tokenizer import has_words
 from anthem_core.opensearch.schema import product_text
 from anthem_doctor.findings import DoctorTarget, Finding, count_of
 from anthem_doctor.history import loss_per_day
@@ -51,13 +51,14 @@ def _estimate_needed(target: DoctorTarget, without: int, sample: Sequence[IndexH
     if not sample:
         return without
     texts = (product_text(hit.get("_source", {}), target.text_fields) for hit in sample)
-    with_words = sum(bool(extract_trigrams(text, 1)) for text in texts)
+    with_words = sum(has_words(text) for text in texts)
     return round(without * with_words / len(sample))
 
 
-def check_loss(target: DoctorTarget, runs: Sequence[CoverageRun], file: Path) -> Iterator[Finding]:
+def check_coverage_loss(target: DoctorTarget, runs: Sequence[CoverageRun], file: Path) -> Iterator[Finding]:
     """How fast vectors are lost, from the runs in the history, of which this run is the last."""
-    lost, last = loss_per_day(runs), runs[-1]
+    lost = loss_per_day(runs)
+    last = runs[-1]
     if lost is None:
         without = count_of(last.products - last.with_vector)
         span = f"{count_of(len(runs), 'run')} in {file} within an hour" if runs[1:] else f"first run in {file}"

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.opensearch.schema import CURRENT_FIELDS, resolve_current_fields
+from anthem_core.opensearch.versions import VECTORS_WITHOUT_KNN_SETTING
 from anthem_doctor.facts import is_closed
 from anthem_doctor.findings import DoctorTarget, Finding, console_request, count_of, judge_fact
 from anthem_ingest.ingest import bytes_per_vector
@@ -65,7 +66,7 @@ def check_created_version(target: DoctorTarget, index: IndexDescription) -> Iter
     if index.takes_vectors:
         yield Finding("index", "ok", f"{index.name} accepts vectors")
     else:
-        expected = "an index created by OpenSearch 2.17 or newer, which accepts vectors"
+        expected = f"an index created by OpenSearch {VECTORS_WITHOUT_KNN_SETTING.since} or newer, which accepts vectors"
         command = _reindex_requests(target, index, {}, {})
         yield Finding("index", "fault", f"{index.name} was created by an older release", expected, command)
 
@@ -86,8 +87,8 @@ def check_blocks(index: IndexDescription) -> Iterator[Finding]:
 
 def check_source_kept(target: DoctorTarget, index: IndexDescription, fields: VectorFields) -> Iterator[Finding]:
     """Whether `_source` keeps everything that a partial update needs, vectors included, and what vectors add to it."""
-    source = index.mappings.get("_source", {})
-    if source.get("enabled") is False or source.get("includes") or source.get("excludes"):
+    if not index.keeps_whole_source:
+        source = index.mappings["_source"]
         loses_vector = _omits(source, fields.vector)
         lost = "the vector" if loses_vector else "the fields that are left out"
         found = f"{index.name} does not keep the whole _source ({json.dumps(source)}): a partial update loses {lost}"

@@ -32,7 +32,7 @@ def _check_mode(target: DoctorTarget, trial: TrialSearch, mode: str, response: F
         command = target.command("search", trial.query, "--rerank", other_mode)
         yield Finding(check, "warning", f"{query} was not reranked: {response.reason}", "reranked hits", command)
         return
-    lost = find_loss(mode, trial.plain, response)
+    lost = find_lost_hits(mode, trial.plain, response)
     if lost:
         command = target.command("search", trial.query, "--rerank", mode)
         yield Finding(check, "fault", f"{query}: {lost}", "nothing lost by reranking", command)
@@ -44,7 +44,7 @@ def _check_mode(target: DoctorTarget, trial: TrialSearch, mode: str, response: F
     yield Finding(check, "ok", f"{query}: {hits}; {took}")
 
 
-def find_loss(mode: str, plain: Mapping[str, Any], reranked: Mapping[str, Any]) -> str | None:
+def find_lost_hits(mode: str, plain: Mapping[str, Any], reranked: Mapping[str, Any]) -> str | None:
     """What a mode lost of the plain search's hits that it should have kept, or None.
 
     `filter` may match fewer products and `retrieve` more; the other modes must match the same. If more products match

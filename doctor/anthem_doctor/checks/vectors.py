@@ -26,9 +26,9 @@ MAX_COORDINATE_DIFFERENCE = 1e-3  # between a stored vector and the same text en
 def check_vectors(target: DoctorTarget, facts: VectorFacts, fields: VectorFields, encoder: Encoder) -> list[Finding]:
     """All findings about the vectors of one index."""
     name = facts.index_name
-    bare = facts.sample_without_vector if isinstance(facts.sample_without_vector, list) else []
+    without_vector = facts.sample_without_vector if isinstance(facts.sample_without_vector, list) else []
     return [
-        *judge_fact("coverage", facts.counts, lambda counts: check_coverage(target, name, counts, bare)),
+        *judge_fact("coverage", facts.counts, lambda counts: check_coverage(target, name, counts, without_vector)),
         *judge_fact("text", facts.sample, lambda sample: check_texts(target, name, sample, fields)),
         *judge_fact("points", facts.sample, lambda sample: check_points(target, name, sample, fields, encoder)),
     ]

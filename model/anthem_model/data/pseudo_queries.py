@@ -51,17 +51,17 @@ def misspell(word: str, random: Random) -> str:
     if len(word) < 4:
         return word
     at = random.randrange(1, len(word) - 1)
-    misspelt = (
+    misspelled = (
         word[:at] + word[at + 1 :],
         word[:at] + word[at] + word[at:],
         word[:at] + word[at + 1] + word[at] + word[at + 2 :],
         word[:at] + random.choice("abcdefghijklmnopqrstuvwxyz") + word[at + 1 :],
     )
-    return random.choice(misspelt)
+    return random.choice(misspelled)
 
 
 def add_typing_errors(query: list[str], random: Random) -> str:
-    """Words joined to a query: one in five queries has a misspelt word, one in ten has two words run together."""
+    """Words joined to a query: one in five queries has a misspelled word, one in ten has two words run together."""
     typed = list(query)
     if random.random() < 0.2:
         at = random.randrange(len(typed))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from anthem_core.errors import AnthemError
 from anthem_model.data.batches import BatchMixture, ListSampler
 from anthem_model.geometry.riemannian import build_optimiser
 from anthem_model.torch_settings import torch_seed
+from anthem_model.trainer.schedule import TrainingSchedule
 from anthem_model.trainer.validation import CandidatePool, build_pools, validate_ranker
 
 if TYPE_CHECKING:
@@ -30,30 +30,6 @@ if TYPE_CHECKING:
 MAX_VALIDATION_QUERIES = 300  # per shop during training; calibration uses more
 AVERAGING_WARMUP_STEPS = 10  # the average forgets faster while it contains few steps
 PROGRESS_BAR_STEPS = 1000
-
-
-@dataclass(frozen=True)
-class TrainingSchedule:
-    """Length and learning rate of a training.
-
-    It ends after `steps` batches or `seconds` of processor time, whichever comes first, and is validated every
-    `validation_interval` steps. An exponential moving average of the parameters is validated and kept.
-    """
-
-    steps: int = 4000
-    seconds: float = math.inf
-    learning_rate: float = 3e-3
-    validation_interval: int = 250
-    averaging_decay: float = 0.99
-    warmup_fraction: float = 0.05
-
-    def fraction_done(self, step: int, seconds: float) -> float:
-        """Fraction of the training that is done, in [0, 1]."""
-        return min(1.0, max(step / self.steps, seconds / self.seconds))
-
-    def rate_factor(self, fraction_done: float) -> float:
-        """Factor of the learning rate: a linear warm-up, then half a cosine to 0."""
-        return min(1.0, (fraction_done + 1e-3) / self.warmup_fraction) * (1 + math.cos(math.pi * fraction_done)) / 2
 
 
 @dataclass

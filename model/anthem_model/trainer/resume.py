@@ -1,4 +1,4 @@
-"""Resuming a killed training: its state is in a folder beside the checkpoint until the training is complete."""
+"""Resuming a killed training: its state is in a folder next to the checkpoint until the training is complete."""
 
 from __future__ import annotations
 

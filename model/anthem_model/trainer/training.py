@@ -21,8 +21,9 @@ from anthem_model.initialisation.teacher import embed_shop
 from anthem_model.nn.layers import ModelShape
 from anthem_model.nn.network import Anthem
 from anthem_model.torch_settings import torch_seed, torch_threads
-from anthem_model.trainer.loop import TrainingProgress, TrainingSchedule, run_training_loop
+from anthem_model.trainer.loop import TrainingProgress, run_training_loop
 from anthem_model.trainer.query_sizes import fit_query_sizes
+from anthem_model.trainer.schedule import TrainingSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anthem_core.geometry.regions import Region
+    from anthem_plugin.modes import ScriptMode
     from anthem_plugin.scoring.params import ScoringParams
 
 
@@ -20,15 +21,15 @@ def build_script_body(
     body: Mapping[str, Any],
     region: Region,
     scoring: ScoringParams,
-    mode: Filter | Retrieve | None = None,
+    mode: ScriptMode,
     *,
     text: str | None = None,
     window: int = DEFAULT_WINDOW,
 ) -> RewrittenBody:
-    """Build the body for `filter` or `retrieve` mode, or for `cluster` mode if `mode` is None.
+    """Build the body of a mode that calls the stored script: `cluster`, `filter` or `retrieve`.
 
-    `region` is the encoded query. `text` is the query text as the user typed it, which `retrieve` mode separates from
-    the filters of the query.
+    `region` is an encoded query, or several joined as in `a | b`. `text` is the query text as the user typed it, which
+    `retrieve` mode separates from the filters of the query.
     """
     if isinstance(mode, Filter):
         return build_filter_body(body, build_filter_script(region, scoring, mode), fields=scoring.fields)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from anthem_core.opensearch.schema import MATCH_ALL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 Clause: TypeAlias = dict[str, Any]
-
-MATCH_ALL: Clause = {"match_all": {}}
 
 _SINGLE_FIELD_QUERIES = ("match", "match_phrase", "match_phrase_prefix", "match_bool_prefix")
 _MULTI_FIELD_QUERIES = ("multi_match", "combined_fields", "query_string", "simple_query_string")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.fusion import QUERY_WEIGHT
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import MATCH_ALL, VectorFields
 from anthem_plugin.modes import DEFAULT_WINDOW
 from anthem_plugin.rewriter.source_filtering import excludes_vectors, fetch_vectors, hide_vectors
 
@@ -77,7 +77,7 @@ def build_filter_body(
     if reason is not None:
         return RewrittenBody.unchanged(body, reason)
     # In the same `bool` as the caller's query, the script runs only on products that this query finds.
-    contained = {"script_score": {"query": {"match_all": {}}, "script": dict(script), "min_score": 0.5}}
+    contained = {"script_score": {"query": MATCH_ALL, "script": dict(script), "min_score": 0.5}}
     query = {"bool": {"must": [body["query"]], "filter": [contained]}}
     return RewrittenBody({**body, **hide_vectors(body, fields), "query": query}, reranked=True)
 
@@ -87,9 +87,9 @@ def build_window_body(
     *,
     window: int = DEFAULT_WINDOW,
     fields: VectorFields = DEFAULT_FIELDS,
-    texts: Sequence[str] = (),
+    text_fields: Sequence[str] = (),
 ) -> RewrittenBody:
-    """Build the body of `client` mode: it fetches the whole window with vectors and the text fields `texts`.
+    """Build the body of `client` mode: it fetches the whole window with vectors and `text_fields`.
 
     The client reranks these hits and cuts them to the page. With `collapse` the window consists of groups, each placed
     by its best lexical hit.
@@ -100,7 +100,7 @@ def build_window_body(
         return RewrittenBody.unchanged(body, reason)
     start, size = page_bounds(body)
     window_bounds = {"from": 0, "size": max(window, start + size)}
-    return RewrittenBody({**body, **fetch_vectors(body, fields, texts), **window_bounds}, reranked=True)
+    return RewrittenBody({**body, **fetch_vectors(body, fields, text_fields), **window_bounds}, reranked=True)
 
 
 def page_bounds(body: Mapping[str, Any]) -> tuple[int, int]:

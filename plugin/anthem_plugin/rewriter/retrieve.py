@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.fusion import QUERY_WEIGHT
-from anthem_plugin.modes import DEFAULT_WINDOW, HNSW_OVERFETCH, Retrieve
+from anthem_plugin.modes import DEFAULT_WINDOW, Retrieve
 from anthem_plugin.rewriter.filter_clauses import extract_filter_clauses
 from anthem_plugin.rewriter.rescore import DEFAULT_FIELDS, MAX_RESCORE_WINDOW, RewrittenBody, rescore_refusal_reason
 from anthem_plugin.rewriter.source_filtering import hide_vectors
@@ -21,6 +21,7 @@ INSEPARABLE_FILTERS_REASON = (
 )
 OWN_RESCORE_REASON = "the body already has a `rescore`, whose window retrieved products would fill; use cluster mode"
 
+HNSW_OVERFETCH = 3  # times k: HNSW orders by the Euclidean distance of coordinates, not by the hyperbolic distance
 # The first pass ranks neighbours above every lexical score, so that all of them are in the window. Multiplied by the
 # weight of the first pass this boost stays below 1, the lowest score of the second pass, and `score_mode: max` then
 # keeps the second score alone.

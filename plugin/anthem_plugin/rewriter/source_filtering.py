@@ -72,34 +72,34 @@ def hide_vectors(body: Mapping[str, Any], fields: VectorFields) -> dict[str, Any
     return {"_source": _source_object(source.includes, excludes)}
 
 
-def fetch_vectors(body: Mapping[str, Any], fields: VectorFields, texts: Sequence[str] = ()) -> dict[str, Any]:
-    """`_source` setting that returns vector, model id and `texts` in addition to what the caller requested."""
+def fetch_vectors(body: Mapping[str, Any], fields: VectorFields, text_fields: Sequence[str] = ()) -> dict[str, Any]:
+    """`_source` setting that returns vector, model id and `text_fields` in addition to what the caller requested."""
     source = SourceFilter.from_body(body)
     required = (fields.vector, fields.model)
     if not source.returned:
-        return {"_source": [*required, *texts]}
-    missing_texts = [text for text in texts if not source.includes_path(text)]
-    includes = (*source.includes, *required, *missing_texts) if source.includes else ()
-    excludes = _foreign_excludes(source, fields, texts)
+        return {"_source": [*required, *text_fields]}
+    missing_fields = [field for field in text_fields if not source.includes_path(field)]
+    includes = (*source.includes, *required, *missing_fields) if source.includes else ()
+    excludes = _foreign_excludes(source, fields, text_fields)
     return {"_source": _source_object(includes, [*excludes, *_other_model_patterns(fields)])}
 
 
-def fetchable_texts(body: Mapping[str, Any], fields: VectorFields, texts: Sequence[str]) -> Sequence[str]:
+def fetchable_text_fields(body: Mapping[str, Any], fields: VectorFields, text_fields: Sequence[str]) -> Sequence[str]:
     """All text fields if all of them can be fetched; none if the caller excludes one of them with a wider pattern."""
-    excludes = _foreign_excludes(SourceFilter.from_body(body), fields, texts)
-    return () if any(_any_covers(excludes, text) for text in texts) else texts
+    excludes = _foreign_excludes(SourceFilter.from_body(body), fields, text_fields)
+    return () if any(_any_covers(excludes, field) for field in text_fields) else text_fields
 
 
 def restore_source(
-    hit: Mapping[str, Any], body: Mapping[str, Any], fields: VectorFields, texts: Sequence[str] = ()
+    hit: Mapping[str, Any], body: Mapping[str, Any], fields: VectorFields, text_fields: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A hit that was fetched with its vector and `texts`, reduced to the source that the caller's body requests."""
+    """A hit that was fetched with its vector and text fields, reduced to the source that the caller's body requests."""
     requested = SourceFilter.from_body(body)
     restored = {key: value for key, value in hit.items() if key != "_source"}
     if not requested.returned or "_source" not in hit:
         return restored
     source = {key: value for key, value in hit["_source"].items() if not _is_own(key, fields)}
-    if not all(requested.returns(text) for text in texts):
+    if not all(requested.returns(field) for field in text_fields):
         source = filter_source(source, requested)
     if requested.names_object(fields):
         stored = read_vector_object(hit["_source"], fields)
@@ -161,9 +161,9 @@ def _filter_item(item: object, requested: SourceFilter, path: str) -> object:
     return item if requested.includes_path(path) else _REMOVED
 
 
-def _foreign_excludes(source: SourceFilter, fields: VectorFields, texts: Sequence[str] = ()) -> list[str]:
-    """Exclude patterns that name neither one of the model's fields nor one of the texts."""
-    return [pattern for pattern in source.excludes if not _is_own(pattern, fields) and pattern not in texts]
+def _foreign_excludes(source: SourceFilter, fields: VectorFields, text_fields: Sequence[str] = ()) -> list[str]:
+    """Exclude patterns that name neither one of the model's fields nor one of the text fields."""
+    return [pattern for pattern in source.excludes if not _is_own(pattern, fields) and pattern not in text_fields]
 
 
 def _can_match_prefix(pattern: str, prefix: str) -> bool:

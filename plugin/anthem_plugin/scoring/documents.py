@@ -53,7 +53,7 @@ class DocumentScorer:
             vectors = [parse_vector(document, scoring.dimension) for document in documents]
             titles = ["" if vector is not None else text for vector, text in zip(vectors, documents, strict=True)]
             distance = point_distances(self._add_title_points(vectors, titles), region, scoring)
-            attention = score_attention(self._attention, query, titles) if self._attention else None
+            attention = score_attention(self._attention, [query], titles) if self._attention else None
         return fuse(np.full(len(documents), fusion.half_saturation), distance, fusion, attention)
 
     def _add_title_points(self, vectors: Sequence[Array | None], titles: Sequence[str]) -> list[Array | None]:

@@ -1,8 +1,8 @@
 """The stored Painless script that scores and filters products in the cluster.
 
-It computes the containment formula of `anthem_core.geometry` and the fusion of `anthem_core.fusion`; tests hold both
-implementations equal. Its variables are typed and numbers are cast, because the same script with `def` was four to
-eight times slower.
+It computes the containment formula of `anthem_core.geometry` and the fusion of `anthem_core.fusion`; tests check that
+both agree. Its variables are typed and numbers are cast, because the same script with `def` was four to eight times
+slower.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anthem_core.opensearch.schema import SCRIPT_ID_PREFIX
 from anthem_plugin.modes import Filter
 from anthem_plugin.scoring.params import ScoringParams, to_float64
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from anthem_core.geometry.regions import EncodedQuery, Region
 
-SCRIPT_ID_PREFIX = "anthem-containment-"
 SCRIPT_CONTEXT = "score"
 MAX_HYPERBOLOIDS = 8  # in one call of the script
 
@@ -159,10 +159,13 @@ return fused >= 0.0 ? 1.0 + fused + tiebreak : 1.0 + tiebreak;
 
 
 def script_source() -> str:
-    """Source of the stored script, `1 + σ(b + w_l·s/(s+h) − w_c·d)`, never below 1 and never NaN.
+    """Source of the stored script, which scores or filters products.
 
-    A product without a vector of this model and dimension gets the median distance. If the parameters contain `slack`,
-    the script returns 1 for a product with every `|z_i| ≤ l_i + slack`, 0 for others, and `unknown` without a vector.
+    To rerank, it returns `1 + σ(b + w_l·s/(s+h) − w_c·d)`, plus `lexical_weight·s` if that parameter is given: at least
+    1 and never NaN. A product without a vector of this model and dimension gets the median distance.
+
+    To filter, which the parameter `slack` selects, it returns 1 for a product with every `|z_i| ≤ l_i + slack`, 0 for
+    others, and the parameter `unknown` for a product without a vector.
     """
     return CONTAINMENT_SOURCE + _SCORE_SOURCE
 
@@ -199,7 +202,7 @@ def _region_params(region: Region, queries: Sequence[EncodedQuery]) -> dict[str,
     return {"counts": counts, "alternatives": [list(alternative) for alternative in region.alternatives()]}
 
 
-def hyperboloid_limit_reason(region: Region) -> str | None:
+def too_many_hyperboloids_reason(region: Region) -> str | None:
     """Why a region has too many hyperboloids for the script, or None if it does not."""
     count = sum(len(query.weights) for query in to_float64(region).queries())
     if count <= MAX_HYPERBOLOIDS:
@@ -212,9 +215,9 @@ def build_score_script(region: Region, scoring: ScoringParams) -> dict[str, Any]
     return {"id": script_id(), "params": script_params(region, scoring)}
 
 
-def build_filter_script(region: Region, scoring: ScoringParams, options: Filter | None = None) -> dict[str, Any]:
+def build_filter_script(region: Region, scoring: ScoringParams, mode: Filter | None = None) -> dict[str, Any]:
     """Build the reference to the stored script for a filter: 1 within limits and slack, 0 outside."""
-    options = options or Filter()
-    slack = scoring.slack if options.slack is None else options.slack
-    params = {**script_params(region, scoring), "slack": slack, "unknown": float(options.unknown)}
+    mode = mode or Filter()
+    slack = scoring.slack if mode.slack is None else mode.slack
+    params = {**script_params(region, scoring), "slack": slack, "unknown": float(mode.unknown)}
     return {"id": script_id(), "params": params}

@@ -61,7 +61,8 @@ class ScoringParams:
 def to_float64(region: Region) -> Region:
     """Convert every query of a region to float64, lift its centres onto the hyperboloid, drop zero-weight hyperboloids.
 
-    A float32 centre is off the hyperboloid by about 1e-7. From the float64 numbers Painless and numpy compute the same.
+    Entities and intersections stay as they are. A float32 centre is off the hyperboloid by about 1e-7; from the float64
+    numbers Painless and numpy compute the same.
     """
     return region.map_queries(_query_to_float64)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anthem_core.fusion import fuse, window_score
+from anthem_core.fusion import fuse, rescore_window_score
 from anthem_core.geometry.lorentz import Array, lift
 from anthem_plugin.scoring.params import ScoringParams, to_float64
 
@@ -25,7 +25,7 @@ def score_window(lexical: Array, distance: Array, scoring: ScoringParams, attent
     fusion = scoring.fusion if attention is None or scoring.attention_fusion is None else scoring.attention_fusion
     fused = fuse(lexical, distance, fusion, attention)
     # A fused score that is NaN counts as 0, as in the script.
-    return window_score(lexical, np.where(fused >= 0, fused, 0.0))
+    return rescore_window_score(lexical, np.where(fused >= 0, fused, 0.0))
 
 
 def rank_descending(values: Array) -> Sequence[int]:
@@ -34,9 +34,14 @@ def rank_descending(values: Array) -> Sequence[int]:
     return order
 
 
-def score_attention(attention: AttentionScorer, query: str, texts: Sequence[str]) -> Array | None:
-    """Attention scores of product texts, `(N,)`, NaN for a text without words; None if no text has words."""
-    scores = attention.score_titles(query, texts)
+def score_attention(attention: AttentionScorer, phrases: Sequence[str], titles: Sequence[str]) -> Array:
+    """Highest attention score of each title over the phrases of a query, `(N,)`; NaN if no phrase has one."""
+    best: Array = np.fmax.reduce([attention.score_titles(phrase, titles) for phrase in phrases])
+    return best
+
+
+def none_if_unknown(scores: Array) -> Array | None:
+    """The scores, or None if every one of them is NaN, so that the signal is left out."""
     return scores if np.isfinite(scores).any() else None
 
 

@@ -1,4 +1,4 @@
-"""Two limits on the cost of reranking: a circuit breaker for all searches, and a time budget for each."""
+"""The circuit breaker: it skips reranking for a while after repeated failures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import logging
 import time
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -63,32 +61,3 @@ class CircuitBreaker:
                 _log.warning(
                     "Reranking failed %d times in a row; it is paused for %g s", self._failures_in_a_row, self.pause
                 )
-
-
-@dataclass(slots=True)
-class TimeBudget:
-    """Seconds that this process may spend on one search, and has spent; `seconds` is None if there is no limit."""
-
-    seconds: float | None
-    used: float = 0.0
-
-    @classmethod
-    def of_milliseconds(cls, milliseconds: float | None) -> TimeBudget:
-        """A budget in milliseconds."""
-        return cls(None if milliseconds is None else milliseconds / 1000)
-
-    @property
-    def exceeded(self) -> bool:
-        """Whether more time was spent than the budget allows."""
-        return self.seconds is not None and self.used > self.seconds
-
-    def spend(self, work: Callable[[], T]) -> T:
-        """Run some work and count its time."""
-        started = time.perf_counter()
-        try:
-            return work()
-        finally:
-            self.used += time.perf_counter() - started
-
-    def __str__(self) -> str:
-        return f"encoding and scoring took {self.used * 1000:.1f} ms; the budget is {(self.seconds or 0) * 1000:g} ms"

@@ -19,10 +19,10 @@ from anthem_plugin.search.request import (
     RerankSkipped,
     ScriptForbiddenError,
     SendStep,
-    check_shards,
     no_vectors_reason,
     rewritten_body,
 )
+from anthem_plugin.search.response import check_shards
 from anthem_plugin.search.vector_presence import (
     build_any_vector_body,
     build_hit_count_body,
@@ -37,11 +37,13 @@ from anthem_plugin.search.vector_presence import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anthem_plugin.search.request import EncodedRequest, Response, SearchRequest, Steps
+    from anthem_plugin.modes import ScriptMode
+    from anthem_plugin.search.request import PreparedSearch, Response, SearchRequest, Steps
 
 TOO_MANY_MATCHES = (
     "the query matches more than {:,} products, and each costs a script run: narrow it or raise the limit"
 )
+PAGE_AFTER_LAST_HIT = "{} products pass the filter, and the page starts after the last of them"
 NOTHING_CONTAINED = "the query contains no matching product with slack {:.3g}; these are the matches without the filter"
 _SCRIPT_NOT_FOUND = "unable to find script"
 _NO_HNSW_GRAPH = "is not built for ANN search"
@@ -49,7 +51,7 @@ _NO_HNSW_GRAPH = "is not built for ANN search"
 _log = logging.getLogger(__name__)
 
 
-def rank_in_cluster(request: SearchRequest, encoded: EncodedRequest) -> Steps[RankedResponse]:
+def rank_in_cluster(request: SearchRequest, prepared: PreparedSearch) -> Steps[RankedResponse]:
     """Steps of a search that the script ranks or filters.
 
     Raises:
@@ -57,74 +59,82 @@ def rank_in_cluster(request: SearchRequest, encoded: EncodedRequest) -> Steps[Ra
         RerankSkipped: There is nothing to rank by, or the mode cannot be applied.
     """
     if isinstance(request.mode, Filter):
-        return (yield from _filter(request, encoded, request.mode))
+        return (yield from _filter(request, prepared, request.mode))
     if isinstance(request.mode, Retrieve):
-        return (yield from _retrieve(request, encoded, request.mode))
-    return RankedResponse((yield from _rescore(request, encoded, _build_body(request, encoded))), "cluster")
+        return (yield from _retrieve(request, prepared, request.mode))
+    response = yield from _rescore(request, prepared, _build_body(request, prepared, "cluster"))
+    return RankedResponse(response, "cluster")
 
 
-def _build_body(
-    request: SearchRequest, encoded: EncodedRequest, options: Filter | Retrieve | None = None
-) -> dict[str, Any]:
-    scoring = encoded.profile.scoring
+def _build_body(request: SearchRequest, prepared: PreparedSearch, mode: ScriptMode) -> dict[str, Any]:
+    scoring = prepared.profile.scoring
     rewritten = build_script_body(
-        request.body, encoded.region, scoring, options, text=encoded.text, window=request.window
+        request.body, prepared.region, scoring, mode, text=prepared.text, window=request.window
     )
     return rewritten_body(rewritten)
 
 
-def _retrieve(request: SearchRequest, encoded: EncodedRequest, options: Retrieve) -> Steps[RankedResponse]:
-    body = _build_body(request, encoded, options)
+def _retrieve(request: SearchRequest, prepared: PreparedSearch, mode: Retrieve) -> Steps[RankedResponse]:
+    body = _build_body(request, prepared, mode)
     try:
-        return RankedResponse((yield from _rescore(request, encoded, body)), "retrieve")
+        response = yield from _rescore(request, prepared, body)
     except (TransportError, RerankSkipped) as error:
         if _NO_HNSW_GRAPH not in str(getattr(error, "info", error)):
             raise
         raise RerankSkipped(_no_graph_reason(request.index), getattr(error, "response", None)) from error
+    return RankedResponse(response, "retrieve")
 
 
-def _filter(request: SearchRequest, encoded: EncodedRequest, options: Filter) -> Steps[RankedResponse]:
-    body = _build_body(request, encoded, options)
-    yield from _check_affordable(request, encoded, options)
+def _filter(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> Steps[RankedResponse]:
+    body = _build_body(request, prepared, mode)
+    yield from _check_affordable(request, prepared, mode)
     response = yield from _send(request, body)
     hits = response.get("hits", {}).get("hits")
-    note = None if hits else (yield from _explain_empty_page(request, encoded, options, body))
-    is_page_requested = hits == [] and page_bounds(request.body)[1]
-    return RankedResponse(response, "filter", ("containment",), note if is_page_requested else None)
+    if hits:
+        return RankedResponse(response, "filter", ("containment",))
+    count = yield from _count_filtered(request, prepared, mode, body)
+    is_page_requested = hits == [] and page_bounds(request.body)[1] > 0
+    note = PAGE_AFTER_LAST_HIT.format(count) if is_page_requested else None
+    return RankedResponse(response, "filter", ("containment",), note)
 
 
-def _check_affordable(request: SearchRequest, encoded: EncodedRequest, options: Filter) -> Steps[None]:
+def _check_affordable(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> Steps[None]:
     """Skip a search that matches no products, too many, or none with a vector of this model."""
-    counts = yield request.count_step(build_vector_count_body(request.body, encoded.profile.scoring, options.limit))
+    counts = yield request.count_step(build_vector_count_body(request.body, prepared.profile.scoring, mode.limit))
     if not hit_count(counts):
         raise RerankSkipped(NO_HITS_REASON)
-    if hit_count(counts) > options.limit:
-        raise RerankSkipped(TOO_MANY_MATCHES.format(options.limit))
+    if hit_count(counts) > mode.limit:
+        raise RerankSkipped(TOO_MANY_MATCHES.format(mode.limit))
     if not vector_count(counts):
         raise RerankSkipped(no_vectors_reason(request.index))
 
 
-def _explain_empty_page(
-    request: SearchRequest, encoded: EncodedRequest, options: Filter, body: Mapping[str, Any]
-) -> Steps[str]:
-    """Note on an empty page that starts after the last filtered hit.
+def _count_filtered(
+    request: SearchRequest, prepared: PreparedSearch, mode: Filter, body: Mapping[str, Any]
+) -> Steps[int]:
+    """Number of products that pass the filter, for a response without hits.
 
     Raises:
         RerankSkipped: The filter removes every hit.
     """
-    count = hit_count((yield request.count_step(build_hit_count_body(body))))
+    response = yield request.count_step(build_hit_count_body(body))
+    count = hit_count(response)
     if not count:
-        slack = encoded.profile.scoring.slack if options.slack is None else options.slack
+        slack = prepared.profile.scoring.slack if mode.slack is None else mode.slack
         raise RerankSkipped(NOTHING_CONTAINED.format(slack))
-    return f"{count} products pass the filter, and the page starts after the last of them"
+    return count
 
 
-def _rescore(request: SearchRequest, encoded: EncodedRequest, body: Mapping[str, Any]) -> Steps[Response]:
-    """Response to a body that rescores, if the hits have vectors to rescore by."""
+def _rescore(request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any]) -> Steps[Response]:
+    """Response to a body that rescores, if the hits have vectors to rescore by.
+
+    What is sent is the body that the rewriter built, with the model field added to `docvalue_fields`: it shows which
+    hits have a vector of this model, and is removed from the response.
+    """
     if "filter_path" in request.options:
         return (yield from _send(request, body))  # the response would not contain the field that is checked
-    response = yield from _send(request, request_model_field(body, encoded.profile.scoring))
-    return (yield from _check_vectors(request, encoded, body, response))
+    response = yield from _send(request, request_model_field(body, prepared.profile.scoring))
+    return (yield from _check_vectors(request, prepared, body, response))
 
 
 def _send(request: SearchRequest, body: Mapping[str, Any]) -> Steps[Response]:
@@ -140,10 +150,10 @@ def _send(request: SearchRequest, body: Mapping[str, Any]) -> Steps[Response]:
 
 
 def _check_vectors(
-    request: SearchRequest, encoded: EncodedRequest, body: Mapping[str, Any], response: Response
+    request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any], response: Response
 ) -> Steps[Response]:
     """The response without the model field, unless no hit has a vector of this model."""
-    scoring, hits = encoded.profile.scoring, response["hits"]["hits"]
+    scoring, hits = prepared.profile.scoring, response["hits"]["hits"]
     stripped = [remove_model_field(hit, request.body, scoring) for hit in hits]
     response = {**response, "hits": {**response["hits"], "hits": stripped}}
     if not hits:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opensearchpy.exceptions import TransportError
 
 from anthem_core.errors import ClusterError
-from anthem_core.opensearch.connection import cluster_info
+from anthem_core.opensearch.connection import is_refusal
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, find_vector_fields, ingested_fields
 from anthem_core.opensearch.versions import adapt_bundle, parse_release
 from anthem_plugin.scoring.params import ScoringParams
@@ -17,8 +17,6 @@ from anthem_plugin.search.request import RERANK_TIME_SHARE, IndexProfile, SendSt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from opensearchpy import OpenSearch
 
     from anthem_core.encoding.bundle import Bundle
     from anthem_core.opensearch.versions import Release
@@ -104,19 +102,3 @@ def _read_release(request: SearchRequest) -> Steps[Release | None]:
         if not is_refusal(error):
             raise
         return None
-
-
-def is_refusal(error: TransportError) -> bool:
-    """Whether the cluster answered and refused, rather than failed: asking again would not help."""
-    return isinstance(error.status_code, int) and 400 <= error.status_code < 500
-
-
-def adapt_to_release(client: OpenSearch, bundle: Bundle) -> Bundle:
-    """The bundle with fusion weights for the lexical scores of the cluster's release; one request.
-
-    Unchanged if the cluster does not say which release it is: that alone must not make a search fail.
-    """
-    try:
-        return adapt_bundle(bundle, parse_release(cluster_info(client)))
-    except (TransportError, ClusterError):
-        return bundle

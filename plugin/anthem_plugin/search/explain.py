@@ -71,8 +71,8 @@ def strongest_attention(
 def _deciding_margins(region: Region, point: Array) -> Array:
     """Margins in the query that decides whether the region contains the point: `max` over alternatives of `min`."""
     margins = [_best_hyperboloid_margins(query, point) for query in region.queries()]
-    alternatives = [min((margins[number] for number in both), key=np.min) for both in region.alternatives()]
-    return max(alternatives, key=np.min)
+    tightest = [min((margins[number] for number in alternative), key=np.min) for alternative in region.alternatives()]
+    return max(tightest, key=np.min)
 
 
 def _best_hyperboloid_margins(query: EncodedQuery, point: Array) -> Array:

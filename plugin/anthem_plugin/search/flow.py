@@ -8,33 +8,33 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import TransportError
 
 from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.encoding.query_operators import split_phrases, unite_queries
-from anthem_core.opensearch.connection import error_reason
+from anthem_core.encoding.query_operators import encode_phrases, split_query_text
+from anthem_core.opensearch.connection import error_reason, is_refusal
 from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON, NO_WORDS_REASON, find_query_text
-from anthem_plugin.scoring.painless import hyperboloid_limit_reason
+from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
 from anthem_plugin.scoring.params import ScoringParams
-from anthem_plugin.search.circuit_breaker import CircuitBreaker, TimeBudget
+from anthem_plugin.search.circuit_breaker import CircuitBreaker
 from anthem_plugin.search.client_mode import rank_in_client
 from anthem_plugin.search.cluster_mode import rank_in_cluster
-from anthem_plugin.search.discovery import IndexProfiles, is_refusal
+from anthem_plugin.search.discovery import IndexProfiles
 from anthem_plugin.search.request import (
     ComputeStep,
-    EncodedRequest,
+    PreparedSearch,
     RankedResponse,
     RerankSkipped,
     ScriptForbiddenError,
 )
+from anthem_plugin.search.time_budget import TimeBudget
 
 if TYPE_CHECKING:
     from anthem_core.encoding.encoder import Encoder
-    from anthem_core.geometry.regions import Region
     from anthem_plugin.options import ClientOptions
     from anthem_plugin.search.request import Response, SearchRequest, Steps
 
@@ -75,7 +75,10 @@ class SearchFlow:
         return time.monotonic() < self._scripts_forbidden_until
 
     def stats(self) -> dict[str, Any]:
-        """Counts, cache, circuit breaker, script support, and what was found out about each index."""
+        """Counts, cache, circuit breaker, script support, and what was found out about each index.
+
+        `skipped` counts all searches that were not reranked, those that failed and those of mode `none` included.
+        """
         cache = self.encode_query.cache_info()
         return {
             **self.counts,
@@ -96,10 +99,11 @@ class SearchFlow:
             ranked = RankedResponse(skipped.response or (yield request.search_step()), "none", ())
             if skipped.failed:
                 self._record_failure()
+                _log_failure(reason)
         except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
             reason = error_reason(error) if isinstance(error, TransportError) else f"{type(error).__name__}: {error}"
             ranked = RankedResponse((yield from self._search_plainly(request)), "none", ())
-            _log.warning("The search was not reranked: %s", reason)
+            _log_failure(reason)
         self.counts["skipped" if reason else "reranked"] += 1
         return _with_report(ranked, reason, request)
 
@@ -122,21 +126,28 @@ class SearchFlow:
 
     def _rank(self, request: SearchRequest) -> Steps[RankedResponse]:
         """Rank with the script in the cluster, or in the client if the mode is `client` or no script can be used."""
-        encoded = yield from self._encode(request)
-        limit_reason = None if request.mode == "client" else hyperboloid_limit_reason(encoded.region)
-        if request.mode != "client" and limit_reason is None and not self.scripts_forbidden:
+        prepared = yield from self._prepare(request)
+        if request.mode == "client":
+            return (yield from rank_in_client(request, prepared, self._attention))
+        limit_reason = too_many_hyperboloids_reason(prepared.region)
+        if limit_reason is None and not self.scripts_forbidden:
             try:
-                return (yield from rank_in_cluster(request, encoded))
+                return (yield from rank_in_cluster(request, prepared))
             except ScriptForbiddenError:
                 self._scripts_forbidden_until = time.monotonic() + SCRIPT_RETRY_SECONDS
         if isinstance(request.mode, Filter | Retrieve):
             raise RerankSkipped(
                 limit_reason or f"the cluster does not accept the script that {mode_name(request.mode)} mode needs"
             )
-        ranked = yield from rank_in_client(request, encoded, self._attention)
+        ranked = yield from rank_in_client(request, prepared, self._attention)
         return replace(ranked, note=limit_reason)
 
-    def _encode(self, request: SearchRequest) -> Steps[EncodedRequest]:
+    def _prepare(self, request: SearchRequest) -> Steps[PreparedSearch]:
+        """Find and encode the query text, and read the index's profile.
+
+        Raises:
+            RerankSkipped: The search must not or cannot be reranked.
+        """
         if request.mode == "none":
             raise RerankSkipped("reranking was not requested")
         _check_options(request)
@@ -146,17 +157,17 @@ class SearchFlow:
         if reason := self.circuit_breaker.refusal():
             raise RerankSkipped(reason)
         budget = TimeBudget.of_milliseconds(self._options.budget_ms)
-        phrases = _split_text(text, operators=request.operators)
-        region = request.region or (yield ComputeStep(lambda: budget.spend(lambda: self._encode_phrases(phrases))))
+        phrases = [] if text is None else split_query_text(text, operators=request.operators)
+        region = request.region
+        if region is None:
+            encode = partial(encode_phrases, self.encode_query, phrases)
+            region = yield ComputeStep(partial(budget.spend, encode))
         if region is None:
             raise RerankSkipped(NO_WORDS_REASON)
         if budget.exceeded:
             raise RerankSkipped(str(budget))
         profile = yield from self.profiles.read(request)
-        return EncodedRequest(text, phrases, region, profile, budget)
-
-    def _encode_phrases(self, phrases: list[str]) -> Region | None:
-        return unite_queries(map(self.encode_query, phrases))
+        return PreparedSearch(text, phrases, region, profile, budget)
 
 
 def _check_options(request: SearchRequest) -> None:
@@ -173,10 +184,8 @@ def _check_options(request: SearchRequest) -> None:
         raise RerankSkipped(f"`{hidden[0]}` was passed in `params`; pass it as an argument, or put it into the body")
 
 
-def _split_text(text: str | None, *, operators: bool) -> list[str]:
-    if text is None:
-        return []
-    return split_phrases(text) if operators else [text]
+def _log_failure(reason: str) -> None:
+    _log.warning("The search was not reranked: %s", reason)
 
 
 def _with_report(ranked: RankedResponse, reason: str | None, request: SearchRequest) -> Response:

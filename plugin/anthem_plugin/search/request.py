@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anthem_plugin.modes import ModeName, ResolvedMode
     from anthem_plugin.rewriter.rescore import RewrittenBody
     from anthem_plugin.scoring.params import ScoringParams
-    from anthem_plugin.search.circuit_breaker import TimeBudget
+    from anthem_plugin.search.time_budget import TimeBudget
 
 T = TypeVar("T")
 Response: TypeAlias = dict[str, Any]
@@ -121,8 +121,8 @@ class IndexProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedRequest:
-    """What a search asks for, encoded: its text and phrases, its region, the index's profile, the time budget."""
+class PreparedSearch:
+    """What ranks one search: its text and phrases, their region, the index's profile and the time budget."""
 
     text: str | None
     phrases: Sequence[str]
@@ -155,23 +155,3 @@ def rewritten_body(rewritten: RewrittenBody) -> dict[str, Any]:
     if rewritten.reason is not None:
         raise RerankSkipped(rewritten.reason)
     return rewritten.body
-
-
-def check_shards(request: SearchRequest, response: Response) -> Steps[Response]:
-    """The response, unless reranking failed on shards on which the plain search succeeds.
-
-    Raises:
-        RerankSkipped: It did, with the plain response; or the response does not contain `_shards`.
-    """
-    shards = response.get("_shards", {})
-    if "failed" not in shards:
-        raise RerankSkipped("`filter_path` removes `_shards`, which shows failed shards; add `_shards` to it")
-    if not shards["failed"]:
-        return response
-    plain = yield request.search_step()
-    if plain["_shards"]["failed"] >= shards["failed"]:
-        return response
-    cause = shards.get("failures", [{}])[0].get("reason", {})
-    cause = cause.get("caused_by", cause)
-    reason = f"{shards['failed']} of {shards['total']} shards failed while reranking: {cause.get('reason')}"
-    raise RerankSkipped(reason, plain, failed=True)

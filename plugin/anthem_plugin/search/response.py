@@ -1,4 +1,4 @@
-"""Reranks the hits of a response in numpy and shapes them into the response that the caller expects."""
+"""Checks a response for failed shards, reranks its hits in numpy, and cuts them to what the caller expects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from anthem_core.fusion import QUERY_WEIGHT
+from anthem_core.opensearch.connection import innermost_reason
 from anthem_plugin.modes import DEFAULT_WINDOW
 from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.rewriter.source_filtering import read_vector_object, restore_source
 from anthem_plugin.scoring.window import lift_point, point_distances, rank_descending, score_window
+from anthem_plugin.search.request import RerankSkipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +20,29 @@ if TYPE_CHECKING:
     from anthem_core.geometry.lorentz import Array
     from anthem_core.geometry.regions import Region
     from anthem_plugin.scoring.params import ScoringParams
+    from anthem_plugin.search.request import Response, SearchRequest, Steps
 
 Hit: TypeAlias = dict[str, Any]
+
+
+def check_shards(request: SearchRequest, response: Response) -> Steps[Response]:
+    """The response, unless reranking failed on shards on which the plain search succeeds.
+
+    Raises:
+        RerankSkipped: Reranking failed on such a shard, with the plain response; or the response has no `_shards`.
+    """
+    shards = response.get("_shards", {})
+    if "failed" not in shards:
+        raise RerankSkipped("`filter_path` removes `_shards`, which shows failed shards; add `_shards` to it")
+    if not shards["failed"]:
+        return response
+    plain = yield request.search_step()
+    if plain["_shards"]["failed"] >= shards["failed"]:
+        return response
+    causes = [failure["reason"] for failure in shards.get("failures", []) if failure.get("reason")]
+    cause = (innermost_reason(causes[0]) if causes else None) or "OpenSearch gives no reason"
+    failed_shards = f"{shards['failed']} of {shards['total']} shards"
+    raise RerankSkipped(f"{failed_shards} failed while reranking: {cause}", plain, failed=True)
 
 
 def rerank_hits(
@@ -53,11 +76,11 @@ def narrow_to_page(
     body: Mapping[str, Any],
     ranked: Sequence[Hit],
     scoring: ScoringParams,
-    texts: Sequence[str] = (),
+    text_fields: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Cut the response of a window body to the page and the sources that the caller's `body` requests."""
     start, size = page_bounds(body)
-    page = [restore_source(hit, body, scoring.fields, texts) for hit in ranked[start : start + size]]
+    page = [restore_source(hit, body, scoring.fields, text_fields) for hit in ranked[start : start + size]]
     best = ranked[0]["_score"] if ranked else None
     return {**response, "hits": {**response["hits"], "max_score": best, "hits": page}}
 

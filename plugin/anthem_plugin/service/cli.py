@@ -179,9 +179,8 @@ def _prepare_cluster(bundle: Bundle) -> Bundle:
 
     If the cluster cannot be reached or refuses, a warning is printed, and the service starts anyway.
     """
-    from anthem_core.opensearch.connection import cluster_errors, connect
+    from anthem_core.opensearch.connection import adapt_to_release, cluster_errors, connect
     from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
-    from anthem_plugin.search.discovery import adapt_to_release
 
     try:
         with closing(connect(timeout=5)) as cluster, cluster_errors():

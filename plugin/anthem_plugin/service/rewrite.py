@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from anthem_core.encoding.query_operators import split_phrases, unite_queries
-from anthem_plugin.modes import DEFAULT_NEIGHBOURS, DEFAULT_WINDOW, MAX_NEIGHBOURS, Filter, Retrieve
+from anthem_core.encoding.query_operators import encode_phrases, split_query_text
+from anthem_plugin.modes import DEFAULT_NEIGHBOURS, DEFAULT_WINDOW, MAX_NEIGHBOURS, Filter, Retrieve, ScriptMode
 from anthem_plugin.rewriter.body import build_script_body
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON, NO_WORDS_REASON, find_query_text
 from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, RewrittenBody
-from anthem_plugin.scoring.painless import hyperboloid_limit_reason
+from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.service.context import ServiceContext, log_texts
 from anthem_plugin.service.models import INTEGRAL_FLOAT_AS_INT, RequestModel, StrictText
@@ -140,22 +140,22 @@ def rewrite_body(request: RewriteRequest, context: ServiceContext, scoring: Scor
     if len(text) > limit:
         return _unchanged(request, f"the query has {len(text)} characters; at most {limit} are allowed")
     log_texts(text)
-    query = unite_queries(map(context.encode_query, split_phrases(text) if request.operators else [text]))
-    if query is None:
+    region = encode_phrases(context.encode_query, split_query_text(text, operators=request.operators))
+    if region is None:
         return _unchanged(request, NO_WORDS_REASON)
-    reason = hyperboloid_limit_reason(query)
+    reason = too_many_hyperboloids_reason(region)
     if reason is not None:
         return _unchanged(request, reason)
-    return build_script_body(request.body, query, scoring, _script_mode(request), text=text, window=request.window)
+    return build_script_body(request.body, region, scoring, _script_mode(request), text=text, window=request.window)
 
 
-def _script_mode(request: RewriteRequest) -> Filter | Retrieve | None:
+def _script_mode(request: RewriteRequest) -> ScriptMode:
     match request.mode:
         case "filter":
             return Filter(request.slack, request.unknown)
         case "retrieve":
             return Retrieve(request.k, request.filter)
-    return None
+    return "cluster"
 
 
 def _unchanged(request: RewriteRequest, reason: str) -> RewrittenBody:

@@ -81,7 +81,7 @@ def get_node_status(home: Path | None = None, release: NodeRelease = DEFAULT_REL
     state = read_state(home)
     if state is None:
         return NodeStatus(False, None, None, release.version, home)
-    version = state.version or DEFAULT_RELEASE.version
+    version = state.release or DEFAULT_RELEASE.version
     if _is_running(home, state.pid):
         return NodeStatus(True, state.url, state.pid, version, home)
     return NodeStatus(False, None, None, version, home, f"it ended without being stopped: {_report_crash(home)}")

@@ -21,9 +21,8 @@ from opensearchpy.exceptions import TransportError
 
 from anthem_core.errors import ClusterError, ExtraError, NodeError
 from anthem_core.opensearch import connection
-from anthem_core.opensearch.connection import cluster_errors, connect, error_reason
+from anthem_core.opensearch.connection import adapt_to_release, cluster_errors, connect, error_reason
 from anthem_core.opensearch.permissions import PERMISSIONS, match_request, permission_advice
-from anthem_plugin.search.discovery import adapt_to_release
 
 
 @contextmanager
@@ -255,7 +254,7 @@ def test_the_local_node_gets_no_credentials(monkeypatch, credentials):
     monkeypatch.setenv("OPENSEARCH_PASSWORD", "secret")
     monkeypatch.setenv("OPENSEARCH_CA", "/no/such/file.pem")
     with fixed_response(200, {}) as (url, headers):
-        monkeypatch.setattr(connection, "_local_node", lambda: url)
+        monkeypatch.setattr(connection, "_local_node_url", lambda: url)
         with connect(credentials=credentials) as client:
             client.info()
     assert "authorization" not in headers[0]
