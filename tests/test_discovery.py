@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 import small_index
@@ -14,10 +14,18 @@ from small_index import match
 from anthem_core.opensearch.schema import VectorFields, fields_of_model
 from anthem_core.opensearch.versions import LEGACY_BM25_FACTOR, Release
 from anthem_ingest.cli import ingest
+from anthem_plugin.cli import search
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.options import ClientOptions
-from anthem_plugin.search.discovery import PROFILE_LIFETIME_SECONDS, IndexProfiles
-from anthem_plugin.search.request import SearchRequest
+from anthem_plugin.scoring.params import ScoringParams
+from anthem_plugin.search.discovery import (
+    DISCOVERY_TIME_SHARE,
+    MAX_PROFILES,
+    PROFILE_LIFETIME_SECONDS,
+    RETRY_SECONDS,
+    IndexProfiles,
+)
+from anthem_plugin.search.request import ComputeStep, RerankSkipped, SearchRequest
 
 index = small_index.index
 REFUSED = AuthorizationException(403, "security_exception", {})
@@ -26,18 +34,23 @@ BROKEN = TransportError(503, "unavailable", {})
 INFO = {"version": {"number": "3.6.0", "distribution": "opensearch"}}
 
 
-def discover(profiles, name, info=INFO, mappings=None):
-    """The profile of an index, and the requests that were sent; `info` and `mappings` are responses or exceptions."""
-    responses, sent = {"info": info, "indices.get_mapping": mappings or {}}, []
-    steps = profiles.read(SearchRequest(name, {}, {}, 10))
+def discover(profiles, name, info=INFO, mappings=None, **options):
+    """The profile of an index, and the steps that were sent; `info` and `mappings` are responses or exceptions."""
+    responses, sent = {"info": info, "indices.get_mapping": {} if mappings is None else mappings}, []
+    steps = profiles.read(SearchRequest(name, {}, options, 10))
     try:
         step = next(steps)
         while True:
-            sent.append(step.method)
+            sent.append(step)
             response = responses[step.method]
             step = steps.throw(response) if isinstance(response, Exception) else steps.send(response)
     except StopIteration as end:
         return end.value, sent
+
+
+def methods(sent):
+    """Methods of the steps that were sent."""
+    return [step.method for step in sent]
 
 
 def mapping(*names, fields=None):
@@ -56,7 +69,7 @@ def test_the_recorded_fields_are_found(bundle):
     assert profile.scoring.fields == VectorFields(own)
     assert profile.text_fields == ("brand", "title")
     assert profile.release == Release(3, 6)
-    assert sent == ["info", "indices.get_mapping"]
+    assert methods(sent) == ["info", "indices.get_mapping"]
 
 
 def test_an_index_that_was_never_ingested_has_the_defaults(bundle):
@@ -70,23 +83,79 @@ def test_configured_fields_are_not_discovered(bundle):
     """Fields that the caller names need no request for the mapping; nor does a search without an index name."""
     options = ClientOptions(fields=VectorFields("mine"), text_fields=("name",))
     profile, sent = discover(IndexProfiles(bundle, options), "shop")
-    assert (profile.scoring.fields, profile.text_fields, sent) == (VectorFields("mine"), ("name",), ["info"])
-    assert discover(IndexProfiles(bundle, ClientOptions()), None)[1] == ["info"]
+    assert (profile.scoring.fields, profile.text_fields) == (VectorFields("mine"), ("name",))
+    assert methods(sent) == ["info"]
+    assert methods(discover(IndexProfiles(bundle, ClientOptions()), None)[1]) == ["info"]
 
 
-@pytest.mark.parametrize("refusal", [REFUSED, ABSENT])
-def test_a_refusal_means_the_defaults(bundle, refusal):
-    """If the cluster forbids both requests or does not have the index, the defaults are used."""
-    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", refusal, refusal)
+def test_a_cluster_that_forbids_both_requests_has_the_defaults(bundle):
+    """Without permission for either request the defaults are used, for as long as any other profile."""
+    now = [0.0]
+    profiles = IndexProfiles(bundle, ClientOptions(), clock=lambda: now[0])
+    profile, _ = discover(profiles, "shop", REFUSED, REFUSED)
     assert (profile.scoring.fields, profile.text_fields, profile.release) == (VectorFields(), ("title",), None)
+    now[0] = PROFILE_LIFETIME_SECONDS - 1
+    assert discover(profiles, "shop")[1] == []
 
 
-def test_a_failure_is_not_cached(bundle):
-    """After a failure the next search sends the requests again."""
+FAILURES = [BROKEN, ABSENT, TransportError(429, "busy", {}), RerankSkipped("late"), "text", [], {"a": "text"}]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+def test_a_failed_discovery_costs_no_reranking(bundle, failure):
+    """Whatever the request for the mapping gives, the last profile or the defaults are used; it is sent again soon."""
+    now = [0.0]
+    profiles = IndexProfiles(bundle, ClientOptions(), clock=lambda: now[0])
+    failed, _ = discover(profiles, "shop", mappings=failure)
+    assert (failed.scoring.fields, failed.text_fields) == (VectorFields(), ("title",))
+    assert discover(profiles, "shop")[1] == []
+    now[0] += RETRY_SECONDS
+    known, sent = discover(profiles, "shop", mappings={"shop": mapping("anthem", fields=["name"])})
+    assert methods(sent) == ["info", "indices.get_mapping"]
+    now[0] += PROFILE_LIFETIME_SECONDS
+    assert discover(profiles, "shop", mappings=failure)[0] == known
+    assert known.text_fields == ("name",)
+
+
+@pytest.mark.parametrize("info", [BROKEN, "text", [], None, {"version": 3}], ids=repr)
+def test_an_odd_answer_about_the_release_costs_no_reranking(bundle, info):
+    """A cluster that fails to say which release it is gets the bundle's own weights."""
+    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", info)
+    assert (profile.release, profile.scoring) == (None, ScoringParams.from_bundle(bundle))
+
+
+def test_discovery_takes_a_tenth_of_the_time(bundle):
+    """Each request of a discovery ends within a tenth of the time-out, so that the search keeps its time."""
+    _, sent = discover(IndexProfiles(bundle, ClientOptions()), "shop", request_timeout=2)
+    assert len(sent) == 2
+    assert all(0 < step.arguments["request_timeout"] <= DISCOVERY_TIME_SHARE * 2 for step in sent)
+
+
+def test_discovery_uses_the_options_of_the_search(bundle):
+    """Headers and the options that resolve index names go with the discovery, from `params` too; others do not."""
+    options = {"headers": {"Authorization": "x"}, "params": {"ignore_unavailable": True}, "preference": "a"}
+    _, (info, get_mapping) = discover(IndexProfiles(bundle, ClientOptions()), "a,b", **options)
+    assert info.arguments.keys() == {"headers", "request_timeout"}
+    assert get_mapping.arguments.keys() == {"index", "filter_path", "headers", "ignore_unavailable", "request_timeout"}
+
+
+def test_a_search_without_vectors_shortens_the_life_of_a_profile(bundle):
+    """If no hit has a vector, the vectors may have moved: the profile is read again after half a minute."""
+    now = [0.0]
+    profiles = IndexProfiles(bundle, ClientOptions(), clock=lambda: now[0])
+    discover(profiles, "shop")
+    profiles.expire_soon(SearchRequest("shop", {}, {}, 10))
+    assert discover(profiles, "shop")[1] == []
+    now[0] = RETRY_SECONDS
+    assert discover(profiles, "shop")[1] != []
+
+
+def test_profiles_are_bounded(bundle):
+    """An application that searches ever new names keeps no more than the last profiles."""
     profiles = IndexProfiles(bundle, ClientOptions())
-    with pytest.raises(TransportError):
-        discover(profiles, "shop", BROKEN)
-    assert discover(profiles, "shop")[1] == ["info", "indices.get_mapping"]
+    for number in range(MAX_PROFILES + 10):
+        discover(profiles, f"shop-{number}")
+    assert list(profiles.to_dict()) == [f"shop-{number}" for number in range(10, MAX_PROFILES + 10)]
 
 
 def test_a_profile_is_read_once_in_five_minutes(bundle):
@@ -98,7 +167,7 @@ def test_a_profile_is_read_once_in_five_minutes(bundle):
     assert discover(profiles, "other")[1] != []
     now[0] = PROFILE_LIFETIME_SECONDS
     later, sent = discover(profiles, "shop", mappings={"shop": mapping("anthem", fields=["name"])})
-    assert (later.text_fields, sent) == (("name",), ["info", "indices.get_mapping"])
+    assert (later.text_fields, methods(sent)) == (("name",), ["info", "indices.get_mapping"])
     assert profiles.to_dict()["shop"] == {"vector": "anthem.vector", "text_fields": ["name"], "release": "3.6"}
 
 
@@ -142,19 +211,48 @@ def test_clients_rank_by_the_ingested_field(client, cluster, bundle, index, tmp_
     assert anthem.profile(name).text_fields == ("name",)
     body = {"query": {"match": {"name": "fire tv"}}}
     assert anthem.search(name, body)["anthem"]["reranked"]
-    report = anthem.search(name, body, mode="client")["anthem"]
+    assert "attention" in anthem.search(name, body, mode="client")["anthem"]["signals"]
+    common = [name, "--bundle", str(bundle.path), "--url", cluster, "--json"]
+    again = CliRunner().invoke(ingest, common)
+    shown = CliRunner().invoke(search, [common[0], "fire tv", *common[1:]])
     client.indices.delete(index=name)
-    assert report["reranked"]
-    assert json.loads(done.stdout)["failed"] == 0
+    assert json.loads(done.stdout)["written"] == 4
+    assert json.loads(again.stdout)["written"] == 0, "the recorded field is the default of the next ingest"
+    assert {hit["title"] for hit in json.loads(shown.stdout)["hits"]} >= {"red fire tv", "fire tv stick"}
 
 
 @pytest.mark.node
 def test_a_plain_search_reads_no_profile(client, encoder, index):
     """A search that is not reranked sends no requests except the search itself."""
-    with closing(OpenSearch(hosts=["http://127.0.0.1:9"], max_retries=0)) as unreachable:
-        unused = AnthemClient(unreachable, encoder)
-        assert unused.stats()["indices"] == {}
     anthem = AnthemClient(client, encoder)
-    anthem.search(index, match("fire tv"), mode="none")
-    anthem.search(index, match("!?"))
+    for settings in ({"query_text": "fire tv", "mode": "none"}, {"query_text": "!?"}):
+        steps = anthem._flow.search(anthem._build_request(index, match("fire tv"), **settings))
+        sent = []
+        with suppress(StopIteration):
+            step = next(steps)
+            while True:
+                sent += [] if isinstance(step, ComputeStep) else [step.method]
+                step = steps.send(anthem._execute(step))
+        assert sent == ["search"]
     assert anthem.stats()["indices"] == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"text_fields": "title"}, {"fields": "anthem"}, {"circuit_breaker": 5}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_options_of_the_wrong_type_are_refused(wrong):
+    """A string in place of several fields, or of an object, is refused when the options are made."""
+    with pytest.raises(TypeError, match=next(iter(wrong))):
+        ClientOptions(**wrong)
+
+
+def test_a_client_of_the_wrong_kind_is_refused(encoder):
+    """A URL, or an asynchronous client where a synchronous one is expected, is refused when the client is made."""
+    asynchronous = AsyncOpenSearch(hosts=["http://127.0.0.1:9"])
+    for wrong in ("http://127.0.0.1:9", asynchronous):
+        with pytest.raises(TypeError, match="expected an OpenSearch"):
+            AnthemClient(wrong, encoder)
+    with closing(OpenSearch(hosts=["http://127.0.0.1:9"])) as synchronous, pytest.raises(TypeError, match="AsyncOpen"):
+        AsyncAnthemClient(synchronous, encoder)

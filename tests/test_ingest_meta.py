@@ -110,13 +110,15 @@ def test_ingest_records_beside_the_users_meta(client, index, encoder, bundle):
 
 
 @pytest.mark.node
-def test_a_second_run_changes_no_mapping(client, index, encoder):
-    """If the record is up to date, neither ingest nor a load writes the mapping."""
+def test_a_second_run_changes_no_mapping(client, index, encoder, monkeypatch):
+    """If the record is up to date, neither ingest nor a load sends a mapping, not even the same one."""
     create_index(client, index, USER_META)
     ingest_index(client, index, encoder)
-    version = read_mapping_version(client, index)
+    version, sent = read_mapping_version(client, index), []
+    monkeypatch.setattr(index_io, "put_mapping", lambda *arguments: sent.append(arguments))
     ingest_index(client, index, encoder)
     load_documents(client, index, [ProductDocument("2", {"title": "boot"})], encoder)
+    assert sent == []
     assert read_mapping_version(client, index) == version
 
 

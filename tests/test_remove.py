@@ -40,7 +40,7 @@ def test_remove_undoes_ingest(client, cluster, index, encoder):
     assert read_sources(client, index) == before
     again = CliRunner().invoke(remove, [index, "--url", cluster], input="y\n")
     assert "0 products rewritten" in again.stdout
-    assert "stay in the mapping" in again.stdout
+    assert "will stay in the mapping until you reindex" in again.stdout
     assert ingest_index(client, index, encoder).written == 5
 
 

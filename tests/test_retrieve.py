@@ -295,10 +295,10 @@ def test_invalid_retrieve_options_are_an_error(wrong):
         Retrieve(**wrong)
 
 
-def test_an_unknown_mode_is_refused(encoder):
+def test_an_unknown_mode_is_refused():
     """A mode is a known name, or the options of a mode that has some; a name means the default options."""
     with pytest.raises(ValueError, match="nearby"):
-        AnthemClient(None, encoder).search("products", {}, mode="nearby")
+        resolve_mode("nearby")
     assert resolve_mode("filter") == Filter(None, unknown=True, limit=50_000)
     assert resolve_mode("retrieve") == Retrieve(50, None)
     for mode in (Filter(slack=0.5), Retrieve(k=3)):

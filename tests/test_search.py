@@ -2,7 +2,9 @@
 
 import itertools
 import logging
+import time
 import uuid
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.scoring import painless
-from anthem_plugin.search import client_mode
+from anthem_plugin.search import client_mode, flow
+from anthem_plugin.search.flow import SCRIPT_RETRY_SECONDS
 
 pytestmark = pytest.mark.node
 
@@ -212,8 +215,8 @@ def test_a_missing_script_is_stored(anthem, client, index):
     assert client.get_script(id=painless.script_id())["script"]["source"] == painless.script_source()
 
 
-def test_without_scripts_the_client_reranks(anthem, client, index, caplog):
-    """If the script cannot be stored, the client reranks instead, and logs one warning."""
+def test_without_scripts_the_client_reranks(anthem, client, index, caplog, monkeypatch):
+    """If the script cannot be stored, the client reranks instead and logs one warning; it tries again after a pause."""
     client.delete_script(id=painless.script_id(), ignore=[404])
     expected = ids(anthem.search(index, match("fire tv"), mode="client"))
     client.cluster.put_settings(body={"transient": {"cluster.blocks.read_only": True}})
@@ -224,6 +227,11 @@ def test_without_scripts_the_client_reranks(anthem, client, index, caplog):
         client.cluster.put_settings(body={"transient": {"cluster.blocks.read_only": None}})
     assert [(response["anthem"]["mode"], ids(response)) for response in responses] == [("client", expected)] * 2
     assert sum("does not accept the script" in message for message in caplog.messages) == 1
+    assert anthem.stats()["scripts"] == "forbidden"
+    later = time.monotonic() + SCRIPT_RETRY_SECONDS
+    monkeypatch.setattr(flow, "time", SimpleNamespace(monotonic=lambda: later))
+    assert anthem.search(index, match("fire tv"))["anthem"]["mode"] == "cluster"
+    assert anthem.stats()["scripts"] == "allowed"
 
 
 @pytest.mark.parametrize(

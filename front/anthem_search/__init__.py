@@ -23,9 +23,11 @@ from anthem_core.errors import (
     ParityError,
     PartialError,
 )
+from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.modes import Filter, Retrieve
 from anthem_plugin.options import ClientOptions
+from anthem_plugin.search.circuit_breaker import CircuitBreaker
 
 __version__ = version("anthem-search")
 
@@ -35,6 +37,7 @@ __all__ = [
     "AsyncAnthemClient",
     "Bundle",
     "BundleError",
+    "CircuitBreaker",
     "ClientOptions",
     "ClusterError",
     "DataError",
@@ -45,6 +48,7 @@ __all__ = [
     "ParityError",
     "PartialError",
     "Retrieve",
+    "VectorFields",
     "__version__",
     "load_bundle",
 ]

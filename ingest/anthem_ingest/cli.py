@@ -12,7 +12,6 @@ import click
 
 from anthem_core.console import handle_errors, json_option, print_result, progress
 from anthem_core.errors import PartialError
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
 
 if TYPE_CHECKING:
     from anthem_ingest.report import IngestReport
@@ -79,9 +78,7 @@ class IngestArguments:
     "--field",
     "text_fields",
     multiple=True,
-    default=DEFAULT_TEXT_FIELDS,
-    show_default=True,
-    help="Field of the product text; repeatable.",
+    help="Field of the product text; repeatable. Defaults to the fields that the last ingest recorded, then to title.",
 )
 @_rate_option
 @click.option("--follow", is_flag=True, help="Keep running, and add vectors to new and changed products.")
@@ -145,7 +142,7 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
     from anthem_core.opensearch.connection import connect
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.job import IngestJob, IngestSteps, run_job
-    from anthem_ingest.multi_model import choose_vector_fields
+    from anthem_ingest.multi_model import choose_text_fields, choose_vector_fields
     from anthem_ingest.product_files import locate_product_file
     from anthem_ingest.report import DeadLetters
 
@@ -157,6 +154,7 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
     encoder = Encoder(load_bundle(arguments.bundle_name), threads=os.cpu_count() or 1)
     model_id = encoder.bundle.model_id
     vector_fields = choose_vector_fields(client, index, model_id, beside=arguments.beside)
+    text_fields = arguments.text_fields or choose_text_fields(client, index, vector_fields)
     steps = IngestSteps(
         file,
         arguments.slices,
@@ -167,7 +165,7 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
     )
     with closing(DeadLetters(arguments.dead_letter_path)) as dead_letters:
         options = IngestOptions(vector_fields, arguments.rate, dead_letters, accept_outages=_accepts_outages())
-        job = IngestJob(client, index, encoder, arguments.text_fields, options, arguments.bundle_name, arguments.url)
+        job = IngestJob(client, index, encoder, text_fields, options, arguments.bundle_name, arguments.url)
         report, bad_lines = run_job(job, steps)
     result = {"index": index, "model": model_id, "object": vector_fields.name}
     return report, result | report.to_dict() | {"bad_lines": bad_lines}
@@ -202,7 +200,8 @@ def remove(
 
     client = connect(url, credentials=True)
     objects, products = preview_removal(client, index)
-    click.echo(f"{index}: {products} products; {', '.join(objects) or 'no vectors'} will be removed", err=True)
+    fields = f"the vectors in {', '.join(objects)}" if objects else "no vectors"
+    click.echo(f"Index '{index}': {products} products, {fields} will be removed", err=True)
     if not yes:
         click.confirm("Rewrite these products?", abort=True, err=True)
     with closing(DeadLetters(dead_letter or _default_dead_letter_path(index))) as dead_letters:

@@ -21,7 +21,7 @@ from tenacity import (
 )
 
 from anthem_core.errors import ClusterError
-from anthem_core.opensearch.connection import cluster_info
+from anthem_core.opensearch.connection import cluster_info, error_reason
 from anthem_core.opensearch.schema import MATCH_ALL
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, SHARD_DOC_SORT, Release, parse_release
 from anthem_ingest.actions import PRODUCTS_PER_PAGE, BulkAction, IndexHit, build_read_body
@@ -100,6 +100,8 @@ def replace_meta(
         put_mapping(client, index.name, {"_meta": meta})
     except AuthorizationException:
         _log.warning(warning, index.name, "the cluster forbids changing the mapping (indices:admin/mapping/put)")
+    except TransportError as error:  # the record is not worth an ingest that is otherwise complete
+        _log.warning(warning, index.name, error_reason(error))
 
 
 def count_products(client: OpenSearch, index: str, query: Mapping[str, Any]) -> int:

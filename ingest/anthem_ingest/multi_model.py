@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
-from anthem_core.opensearch.schema import CURRENT_FIELDS, VectorFields, fields_of_model, resolve_current_fields
+from anthem_core.opensearch.schema import (
+    CURRENT_FIELDS,
+    DEFAULT_TEXT_FIELDS,
+    VectorFields,
+    fields_of_model,
+    ingested_fields,
+    resolve_current_fields,
+)
 from anthem_ingest import index_io
 from anthem_ingest.mapping import parse_single_index, vector_objects
 
@@ -38,6 +45,18 @@ def choose_vector_fields(client: OpenSearch, index: str, model_id: str, *, besid
         }
     }
     return own_fields if index_io.count_products(client, index, is_of_other_model) else _FIRST_MODEL_FIELDS
+
+
+@cluster_errors()
+def choose_text_fields(client: OpenSearch, index: str, vector_fields: VectorFields) -> tuple[str, ...]:
+    """Text fields to ingest if none is named: those recorded for these vectors, for the current ones, or `title`."""
+    for body in (index_io.describe_index(client, index) or {}).values():
+        mappings = body["mappings"]
+        for fields in (vector_fields, resolve_current_fields(mappings)):
+            recorded = ingested_fields(mappings, fields.name)
+            if recorded:
+                return recorded
+    return DEFAULT_TEXT_FIELDS
 
 
 @cluster_errors()

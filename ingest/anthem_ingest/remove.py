@@ -73,8 +73,8 @@ class Removal:
         lines += [f"scripts kept: {', '.join(self.kept)} ({self.reason_kept})"] if self.kept or self.reason_kept else []
         if self.objects:
             lines.append(
-                f"{', '.join(self.objects)} stay in the mapping, empty, until you reindex (POST _reindex): OpenSearch "
-                "cannot remove a field from a mapping. The disk space is freed when segments merge."
+                f"Without values, {', '.join(self.objects)} will stay in the mapping until you reindex, because "
+                "OpenSearch cannot remove a field from a mapping. The disk space is freed when segments merge."
             )
         return "\n".join(lines)
 
@@ -165,7 +165,8 @@ def remove_from_index(
         scripts = _list_stored_scripts(client)
         other_indices = _list_other_indices(client, description.name)
         if other_indices or not scripts:
-            reason = f"{', '.join(other_indices)} may use them" if scripts else ""
+            names = ", ".join(f"'{name}'" for name in other_indices)
+            reason = f"other indices with vector fields may use them: {names}" if scripts else ""
             return Removal(*counts, kept=scripts, reason_kept=reason)
         for name in scripts:
             client.delete_script(id=name, ignore=404)

@@ -216,7 +216,7 @@ def format_result(result: Mapping[str, Any]) -> str:
         if result["reranked"]
         else f"not reranked: {result['reason']}"
     )
-    lines = [printable(f"{result['query']} in {result['index']}, {result['took_ms']:.1f} ms, {ranked}")]
+    lines = [printable(f"'{result['query']}' in {result['index']}, {result['took_ms']:.1f} ms, {ranked}")]
     if not result["hits"]:
         return f"{lines[0]}\nNo product matches."
     if result["note"]:

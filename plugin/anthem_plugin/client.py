@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
@@ -31,12 +32,15 @@ T = TypeVar("T")
 class _Client:
     """What both clients share: construction, and the counts of their searches."""
 
+    _is_async: ClassVar[bool]
+
     def __init__(
         self,
         client: Any,  # noqa: ANN401 (each subclass narrows it)
         encoder: Encoder,
         options: ClientOptions | None = None,
     ) -> None:
+        _check_client(client, is_async=self._is_async)
         self._client = client
         self._flow = SearchFlow(encoder, options or ClientOptions())
 
@@ -91,10 +95,11 @@ class AnthemClient(_Client):
     At the first search of an index the client reads which fields hold the bundle's vectors, which text fields were
     ingested, and which release the cluster runs; `profile` and `stats` show what it found.
 
-    Raises BundleError if the encoder's bundle has no fusion weights.
+    Raises BundleError if the encoder's bundle has no fusion weights, and TypeError if the client is of another kind.
     """
 
     _client: OpenSearch
+    _is_async = False
 
     def search(
         self,
@@ -172,10 +177,11 @@ class AnthemClient(_Client):
 class AsyncAnthemClient(_Client):
     """The asynchronous version of `AnthemClient`, for an `AsyncOpenSearch`; it computes in a thread.
 
-    Raises BundleError if the encoder's bundle has no fusion weights.
+    Raises BundleError if the encoder's bundle has no fusion weights, and TypeError if the client is of another kind.
     """
 
     _client: AsyncOpenSearch
+    _is_async = True
 
     async def search(
         self,
@@ -234,3 +240,15 @@ class AsyncAnthemClient(_Client):
         if isinstance(step, ComputeStep):
             return await asyncio.to_thread(step.run)
         return await attrgetter(step.method)(self._client)(**step.arguments)
+
+
+def _check_client(client: object, *, is_async: bool) -> None:
+    """Check that a client of opensearch-py is of the right kind.
+
+    Raises:
+        TypeError: It is not.
+    """
+    search = getattr(client, "search", None)
+    if search is None or inspect.iscoroutinefunction(inspect.unwrap(search)) != is_async:
+        expected = "an AsyncOpenSearch" if is_async else "an OpenSearch"
+        raise TypeError(f"client is a {type(client).__name__}; expected {expected} of opensearch-py")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from anthem_core.opensearch.schema import VectorFields
-    from anthem_plugin.search.circuit_breaker import CircuitBreaker
+from anthem_core.opensearch.schema import VectorFields
+from anthem_plugin.search.circuit_breaker import CircuitBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +25,7 @@ class ClientOptions:
             five failures and pauses for 30 seconds; clients that are given the same breaker share its state.
 
     Raises:
+        TypeError: `text_fields`, `fields` or `circuit_breaker` has another type.
         ValueError: The budget is not positive, or the cache size is negative.
     """
 
@@ -38,7 +37,15 @@ class ClientOptions:
     circuit_breaker: CircuitBreaker | None = None
 
     def __post_init__(self) -> None:
+        _check_type("text_fields", self.text_fields, tuple)
+        _check_type("fields", self.fields, VectorFields)
+        _check_type("circuit_breaker", self.circuit_breaker, CircuitBreaker)
         if self.budget_ms is not None and not self.budget_ms > 0:
             raise ValueError(f"budget_ms is {self.budget_ms}; expected a positive number, or None for no limit")
         if self.cache_size < 0:
             raise ValueError(f"cache_size is {self.cache_size}; expected 0 or more")
+
+
+def _check_type(name: str, value: object, expected: type) -> None:
+    if value is not None and not isinstance(value, expected):
+        raise TypeError(f"{name} is {value!r}; expected a {expected.__name__}, or None")

@@ -94,6 +94,11 @@ def _split_addresses(named: str) -> list[str]:
             "Several addresses contain a user, or mix http and https; expected addresses without a user, all http or "
             "all https, and the user in OPENSEARCH_USER. Write a comma in a password as %2C."
         )
+    unknown_schemes = {address.partition("://")[0] for address in addresses if "://" in address} - {"http", "https"}
+    if unknown_schemes:
+        raise ClusterError(
+            f"The address starts with {', '.join(sorted(unknown_schemes))}://; expected one like http://host:9200."
+        )
     return addresses
 
 
@@ -126,7 +131,7 @@ def adapt_to_release(client: OpenSearch, bundle: Bundle) -> Bundle:
     """
     try:
         return adapt_bundle(bundle, parse_release(cluster_info(client)))
-    except (TransportError, ClusterError):
+    except (OpenSearchException, ClusterError):
         return bundle
 
 

@@ -62,7 +62,7 @@ def read_state(home: Path) -> LocalNodeState | None:
         state = json.loads((home / STATE_FILE).read_text())
         release = state.get("release")
         return LocalNodeState(int(state["pid"]), int(state["port"]), None if release is None else str(release))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (AttributeError, FileNotFoundError, KeyError, TypeError, ValueError):
         return None
 
 

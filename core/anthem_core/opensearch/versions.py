@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,6 +102,8 @@ def parse_release(info: Mapping[str, Any]) -> Release:
     Raises:
         UnsupportedClusterError: It is not OpenSearch, is older than 2.19, or its version cannot be read.
     """
+    if not isinstance(info, dict):
+        raise UnsupportedClusterError(f"not OpenSearch: it answers GET / with {reprlib.repr(info)}")
     version = info.get("version")
     version = version if isinstance(version, dict) else {}
     number, distribution = str(version.get("number", "")), version.get("distribution")

@@ -11,7 +11,7 @@ import numpy as np
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.fusion import fuse
 from anthem_plugin.scoring.params import ScoringParams
-from anthem_plugin.scoring.window import lift_point, point_distances, score_attention
+from anthem_plugin.scoring.window import lift_point, none_if_unknown, point_distances, score_attention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +53,8 @@ class DocumentScorer:
             vectors = [parse_vector(document, scoring.dimension) for document in documents]
             titles = ["" if vector is not None else text for vector, text in zip(vectors, documents, strict=True)]
             distance = point_distances(self._add_title_points(vectors, titles), region, scoring)
-            attention = score_attention(self._attention, [query], titles) if self._attention else None
+            if self._attention:
+                attention = none_if_unknown(score_attention(self._attention, [query], titles))
         return fuse(np.full(len(documents), fusion.half_saturation), distance, fusion, attention)
 
     def _add_title_points(self, vectors: Sequence[Array | None], titles: Sequence[str]) -> list[Array | None]:

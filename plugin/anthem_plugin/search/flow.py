@@ -30,6 +30,7 @@ from anthem_plugin.search.request import (
     RankedResponse,
     RerankSkipped,
     ScriptForbiddenError,
+    no_vectors_reason,
 )
 from anthem_plugin.search.time_budget import TimeBudget
 
@@ -96,15 +97,18 @@ class SearchFlow:
             self.circuit_breaker.record_success()
         except RerankSkipped as skipped:
             reason = str(skipped)
+            if reason == no_vectors_reason(request.index):
+                self.profiles.expire_soon(request)
             ranked = RankedResponse(skipped.response or (yield request.search_step()), "none", ())
             if skipped.failed:
                 self._record_failure()
                 _log_failure(reason)
         except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
-            reason = error_reason(error) if isinstance(error, TransportError) else f"{type(error).__name__}: {error}"
+            name = type(error).__name__
+            reason = (error_reason(error) or name) if isinstance(error, TransportError) else f"{name}: {error}"
             ranked = RankedResponse((yield from self._search_plainly(request)), "none", ())
             _log_failure(reason)
-        self.counts["skipped" if reason else "reranked"] += 1
+        self.counts["reranked" if reason is None else "skipped"] += 1
         return _with_report(ranked, reason, request)
 
     def _search_plainly(self, request: SearchRequest) -> Steps[Response]:

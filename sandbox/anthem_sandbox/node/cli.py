@@ -76,7 +76,8 @@ def start(port: int | None, heap: str, fresh: bool, home: Path | None, release: 
       anthem node start --fresh
       anthem node start --release 2.19.1
     """
-    stderr.print(f"OpenSearch {release} may take up to a minute to start")
+    if not get_node_status(home, find_node_release(release)).running:
+        stderr.print(f"Starting OpenSearch {release}: one or two minutes, and a download of 90 MB the first time")
     node_status = start_node(home, http_port=port, heap=heap, fresh=fresh, release=find_node_release(release))
     if port is not None and node_status.url != f"http://127.0.0.1:{port}":
         raise NodeError(
