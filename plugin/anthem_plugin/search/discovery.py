@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import AuthorizationException, NotFoundError
+from opensearchpy.exceptions import ConnectionError as NoConnection
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, find_vector_fields, ingested_fields
@@ -64,9 +65,9 @@ class IndexProfiles:
         except Exception as error:  # noqa: BLE001 (nothing about discovery may break reranking)
             profile = known or self._default
             self._store(key, profile, RETRY_SECONDS)
-            _log.warning(
-                "Index %s: its mapping or the release could not be read (%s): %s", key, error, profile.to_dict()
-            )
+            # If the cluster does not answer, the search fails too and says so itself.
+            level = logging.INFO if isinstance(error, NoConnection) else logging.WARNING
+            _log.log(level, "Index %s: mapping or release not read (%s); using %s", key, error, profile.to_dict())
         else:
             self._store(key, profile, PROFILE_LIFETIME_SECONDS)
             _log.info("Index %s: %s", key, profile.to_dict())
