@@ -1,6 +1,7 @@
 """Following an index, a second model, slices, and a copy with graphs, on a real node."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -165,6 +166,19 @@ def test_slices_cover_an_index(client, cluster, index, tmp_path, bundle, shards)
     report = ingest_in_slices(task, 2, advanced.append)
     assert (report.written, report.skipped, report.failed, sum(advanced)) == (40, 0, 0, 40)
     assert count_vectors(client, index) == 40
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_slices_remove_no_device(client, cluster, index, tmp_path, bundle, kind):
+    """The dead letters of an earlier run are removed if they are a file; a pipe or a device stays."""
+    create_index(client, index, 4)
+    path = tmp_path / "dead"
+    path.write_text("old") if kind == "file" else os.mkfifo(path)
+    options = ["--slices", "2", "--dead-letter", str(path), "--bundle", str(bundle.path), "--url", cluster]
+    done = CliRunner().invoke(ingest, [index, *options, "--json"])
+    assert json.loads(done.stdout)["written"] == 4
+    assert path.is_fifo() == (kind == "pipe")
+    assert not path.is_file()
 
 
 def test_a_copy_with_graphs_gets_the_aliases(client, index, encoder):

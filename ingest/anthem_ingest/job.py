@@ -143,7 +143,8 @@ def _ingest_in_slices(job: IngestJob, processes: int) -> IngestReport:
     products = _announce_cost(job)
     prepare_index(job.client, job.index, job.encoder.bundle, text_fields=job.text_fields, options=options)
     dead_letters = options.dead_letters.path if options.dead_letters else Path(os.devnull)
-    dead_letters.unlink(missing_ok=True)  # each process appends
+    if dead_letters.is_file():  # each process appends; a device such as /dev/null is never removed
+        dead_letters.unlink()
     rate = options.rate / processes if options.rate else None
     task = SliceTask(job.index, job.bundle_name, job.text_fields, options.vector_fields, dead_letters, job.url, rate)
     with progress("Encoding", products) as advance:
