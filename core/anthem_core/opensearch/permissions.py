@@ -6,7 +6,7 @@ name.
 
 from __future__ import annotations
 
-# By method and path: INDEX stands for the name of an index, and anything after the path is omitted.
+# By method and path; INDEX is the name of an index, and anything after the path is omitted.
 PERMISSIONS: dict[str, tuple[str, ...]] = {
     "GET /": ("cluster:monitor/main",),
     "GET /INDEX": ("indices:admin/get",),

@@ -65,7 +65,7 @@ class IndexProfiles:
         except Exception as error:  # noqa: BLE001 (nothing about discovery may break reranking)
             profile = known or self._default
             self._store(key, profile, RETRY_SECONDS)
-            # If the cluster does not answer, the search fails too and says so itself.
+            # If the cluster does not answer, the search fails too, with an error of its own.
             level = logging.INFO if isinstance(error, NoConnection) else logging.WARNING
             _log.log(level, "Index %s: mapping or release not read (%s); using %s", key, error, profile.to_dict())
         else:
