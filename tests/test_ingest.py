@@ -215,7 +215,7 @@ def test_loading_reads_ahead_no_further_than_a_page(encoder):
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 429, 503, "TIMEOUT"])
 @pytest.mark.parametrize("retry_statuses", [CHANGED_STATUSES | BUSY_STATUSES, CHANGED_STATUSES, frozenset()])
 def test_a_refused_product_is_retried_or_counted(status, retry_statuses):
-    """A product that the cluster refuses is kept for a retry if its status says so, and counted as failed otherwise."""
+    """A product that the cluster refuses is kept for a retry if its status allows one, else counted as failed."""
     tally = IngestTally()
     item = {"_id": "1", "status": status, "error": {"type": "any", "reason": "because"}}
     _count_refusal(item, tally, retry_statuses)
@@ -233,7 +233,7 @@ def test_a_cluster_that_is_gone_ends_the_run(status):
 
 
 def test_a_cluster_that_does_not_answer_is_an_error_in_words(encoder):
-    """If the cluster does not answer, the error says so."""
+    """A cluster that does not answer is named as the cause in the error."""
     with pytest.raises(ClusterError, match="does not answer"), connect("http://127.0.0.1:9") as client:
         survey_index(client, "products", encoder.bundle)
 

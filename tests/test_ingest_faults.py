@@ -117,7 +117,7 @@ def test_a_cluster_that_stays_busy_is_not_retried_forever(client, cluster, index
 
 @pytest.mark.usefixtures("short_waits")
 def test_a_cluster_that_is_gone_ends_the_run(client, index, encoder, monkeypatch):
-    """If the cluster no longer answers, the run ends with an error that says so, after all attempts."""
+    """If the cluster stops answering, the run ends after all attempts with an error that names the cause."""
     create_index(client, index, 3)
     monkeypatch.setattr(index_io, "MAX_ATTEMPTS", 2)
     with connect("http://127.0.0.1:9") as gone:

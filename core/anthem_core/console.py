@@ -24,6 +24,13 @@ MAX_PRINTED_SKIPS = 10
 # Results go to standard output, everything else to standard error: `--json | jq` must work.
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
+bundle_option = click.option(
+    "--bundle",
+    "bundle_name",
+    default="general",
+    show_default=True,
+    help="Folder of a bundle, or name of a shipped one.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 

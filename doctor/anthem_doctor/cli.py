@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anthem_core.console import handle_errors, json_option, print_result, progress, stderr
+from anthem_core.console import bundle_option, handle_errors, json_option, print_result, progress, stderr
 from anthem_doctor.facts import DEFAULT_SAMPLE_SIZE
 
 if TYPE_CHECKING:
@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("index")
-@click.option(
-    "--bundle",
-    "bundle_name",
-    default="general",
-    show_default=True,
-    help="Folder of a bundle, or name of a shipped one.",
-)
+@bundle_option
 @click.option(
     "--field",
     "fields",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import handle_errors, json_option, print_result, print_skipped, progress, stderr
+from anthem_core.console import bundle_option, handle_errors, json_option, print_result, print_skipped, progress, stderr
 from anthem_core.errors import DataError, require_extra
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
 
@@ -25,13 +25,7 @@ _FILE_PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), help="A BEIR folder of your own with qrels/dev.tsv.")
-@click.option(
-    "--bundle",
-    "bundle_name",
-    default="general",
-    show_default=True,
-    help="Folder of a bundle, or name of a shipped one.",
-)
+@bundle_option
 @click.option(
     "--rerank",
     "mode",
@@ -73,13 +67,7 @@ def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_j
 
 
 @click.command()
-@click.option(
-    "--bundle",
-    "bundle_name",
-    default="general",
-    show_default=True,
-    help="Folder of a bundle, or name of a shipped one.",
-)
+@bundle_option
 @click.option("--corpus", required=True, type=_FILE_PATH, help="Products: corpus.jsonl[.gz] or its folder.")
 @click.option("--queries", required=True, type=_FILE_PATH, help="Query texts: queries.jsonl[.gz].")
 @click.option("--run", "before", required=True, type=_FILE_PATH, help="TREC run of a lexical engine, with its scores.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import handle_errors, json_option, print_result, progress
+from anthem_core.console import bundle_option, handle_errors, json_option, print_result, progress
 from anthem_core.errors import PartialError
 
 if TYPE_CHECKING:
@@ -55,13 +55,7 @@ class IngestArguments:
 
 @click.command()
 @click.argument("index")
-@click.option(
-    "--bundle",
-    "bundle_name",
-    default="general",
-    show_default=True,
-    help="Folder of a bundle, or name of a shipped one.",
-)
+@bundle_option
 @click.option(
     "--corpus",
     type=click.Path(exists=True, allow_dash=True, path_type=Path),

@@ -50,13 +50,9 @@ def choose_vector_fields(client: OpenSearch, index: str, model_id: str, *, besid
 @cluster_errors()
 def choose_text_fields(client: OpenSearch, index: str, vector_fields: VectorFields) -> tuple[str, ...]:
     """Text fields to ingest if none is named: those recorded for these vectors, for the current ones, or `title`."""
-    for body in (index_io.describe_index(client, index) or {}).values():
-        mappings = body["mappings"]
-        for fields in (vector_fields, resolve_current_fields(mappings)):
-            recorded = ingested_fields(mappings, fields.name)
-            if recorded:
-                return recorded
-    return DEFAULT_TEXT_FIELDS
+    mappings = _read_mappings(client, index)
+    recorded = (ingested_fields(mappings, fields.name) for fields in (vector_fields, resolve_current_fields(mappings)))
+    return next(filter(None, recorded), DEFAULT_TEXT_FIELDS)
 
 
 @cluster_errors()
