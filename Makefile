@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ESCI ?= ../shared/data/esci
+BENCHMARKS := $(addprefix bench/,quality.py load.py attention.py service.py document_signals.py search_latency.py index_size.py modes.py)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -25,7 +26,7 @@ lint: .venv/installed-dev ## run ruff, mypy and import-linter
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/mypy bench/quality.py bench/load.py bench/attention.py
+	$(BIN)/mypy $(BENCHMARKS)
 	$(BIN)/lint-imports
 
 bundle: .venv/installed-dev ## train and export bundles/general again from its two sources

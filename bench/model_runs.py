@@ -11,7 +11,7 @@ from scipy.stats import zscore
 
 from anthem_core.encoding.bundle import load_bundle
 from anthem_evaluation.metrics import informative_queries, measure_per_query, measures_for, relevant_grade
-from anthem_evaluation.offline import OfflineReranker, RunProducts, encode_product_texts
+from anthem_evaluation.offline import OfflineReranker
 from anthem_evaluation.runs import rank_scores
 from candidates import RANKING_TASKS, lexical_run
 from fusion_fit import fused_logits
@@ -101,7 +101,7 @@ def shipped_bundle_runs(
     runs: dict[tuple[str, str], Run] = {}
     for way, signals in BUNDLE_SIGNALS.items():
         reranker = OfflineReranker.from_bundle(bundle, signals.split(","))
-        products = RunProducts(texts, encode_product_texts(texts, reranker.encoder))
+        products = reranker.encode_products(texts)
         for task in RANKING_TASKS:
             pools = lexical_run(dev, task)
             orders = {query: reranker.order(dev.queries[query], pool, products) for query, pool in pools.items()}

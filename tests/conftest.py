@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, settings
 from anthem_core.encoding.bundle import (
     ALL_SIGNALS,
     ATTENTION_GRAPH,
+    ATTENTION_TABLE_GRAPH,
+    LEXICAL_ATTENTION,
     LEXICAL_CONTAINMENT,
     REQUIRED_FILES,
     compute_model_id,
@@ -88,14 +90,21 @@ def encoder(bundle):
 
 @pytest.fixture(scope="session")
 def add_attention():
-    """Function that copies a bundle to a folder, with the given attention graph and fusion weights for it."""
+    """Function that copies a bundle to a folder, with the golden attention graphs and fusion weights for them."""
+    golden = Path(__file__).parent / "golden"
 
-    def copy_with_attention(bundle, folder, graph=Path(__file__).parent / "golden" / ATTENTION_GRAPH):
+    def copy_with_attention(bundle, folder, table_graph=golden / ATTENTION_TABLE_GRAPH):
         for name in REQUIRED_FILES:
             shutil.copy(bundle.path / name, folder / name)
-        shutil.copy(graph, folder / ATTENTION_GRAPH)
-        weights = FusionWeights(bias=0.5, lexical=4.0, containment=2.0, half_saturation=3.0, median_distance=0.7)
-        fusion = {LEXICAL_CONTAINMENT: weights, ALL_SIGNALS: replace(weights, attention=6.0, median_attention=0.6)}
+        shutil.copy(golden / ATTENTION_GRAPH, folder)
+        shutil.copy(table_graph, folder / ATTENTION_TABLE_GRAPH)
+        containment = {"containment": 2.0, "median_distance": 0.7}
+        attention = {"attention": 6.0, "median_attention": 0.8}
+        fusion = {
+            LEXICAL_CONTAINMENT: FusionWeights(1.0, **containment),
+            LEXICAL_ATTENTION: FusionWeights(1.0, **attention),
+            ALL_SIGNALS: FusionWeights(1.0, **containment, **attention),
+        }
         model_id = compute_model_id(folder, bundle.vocabulary.rules())
         save_manifest(replace(bundle, path=folder, model_id=model_id, fusion=fusion))
         return load_bundle(folder)
@@ -105,7 +114,7 @@ def add_attention():
 
 @pytest.fixture(scope="session")
 def attention_encoder(bundle, add_attention, tmp_path_factory):
-    """Encoder of a bundle with a small attention graph of random weights (tests/golden/attention.py)."""
+    """Encoder of a bundle with small attention graphs of random weights (tests/golden/attention.py)."""
     return Encoder(add_attention(bundle, tmp_path_factory.mktemp("attention_encoder")))
 
 

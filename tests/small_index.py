@@ -9,7 +9,8 @@ from threading import Event, Thread
 
 import pytest
 
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.opensearch.schema import ModelFields
 
 BRANDS = ["acme", "globex", "initech", "umbrella", "stark"]
 TRAITS = ["red", "blue", "wireless", "mini", "pro"]
@@ -24,14 +25,23 @@ def match(query):
     return {"query": {"match": {"title": {"query": query}}}}
 
 
+def model_documents(encoder, titles, model_id=None):
+    """What ingest stores for each title: the values of the encoder's model, labelled with it or another."""
+    points, bundle = encoder.encode_products(titles), encoder.bundle
+    trigrams = AttentionScorer(bundle).encode_titles(titles).pack() if bundle.has_attention else [None] * len(titles)
+    return [
+        ModelFields().document(point, model_id or bundle.model_id, title, packed)
+        for point, title, packed in zip(points, titles, trigrams, strict=True)
+    ]
+
+
 @contextmanager
 def small_index(client, encoder, model_id=None, titles=TITLES):
-    """Create an index of titles with vectors from the encoder, labelled with its model or another; yield its name."""
+    """Create an index of titles with the encoder's values, labelled with its model or another; yield its name."""
     name = f"test-client-{uuid.uuid4().hex}"
-    mappings = VectorFields().mapping(encoder.bundle.dimension)
+    mappings = ModelFields().mapping(encoder.bundle.dimension)
     client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": mappings})
-    for number, (title, point) in enumerate(zip(titles, encoder.encode_products(titles), strict=True)):
-        document = VectorFields().document(point, model_id or encoder.bundle.model_id, "")
+    for number, (title, document) in enumerate(zip(titles, model_documents(encoder, titles, model_id), strict=True)):
         client.index(index=name, id=str(number), body={"title": title, **document})
     client.indices.refresh(index=name)
     yield name
@@ -40,23 +50,23 @@ def small_index(client, encoder, model_id=None, titles=TITLES):
 
 @pytest.fixture(scope="module")
 def index(client, encoder):
-    """A small index on one shard, with vectors."""
+    """A small index on one shard, ingested."""
     with small_index(client, encoder) as name:
         yield name
 
 
 @pytest.fixture(scope="module")
 def foreign_index(client, encoder):
-    """The same index, with vectors labelled as those of another model."""
+    """The same index, with values labelled as those of another model."""
     with small_index(client, encoder, "other") as name:
         yield name
 
 
 @contextmanager
 def large_index(client, encoder, *, graph=True, shards=1):
-    """Create an index of 150 products, nine tenths with a vector, with or without an HNSW graph; yield its name."""
+    """Create an index of 150 products, nine tenths ingested, with or without an HNSW graph; yield its name."""
     name = f"test-modes-{uuid.uuid4().hex}"
-    mappings = VectorFields().mapping(encoder.bundle.dimension)
+    mappings = ModelFields().mapping(encoder.bundle.dimension)
     field_types = {"title": "text", "brand": "keyword", "price": "integer"}
     mappings["properties"] |= {field: {"type": field_type} for field, field_type in field_types.items()}
     if graph:
@@ -64,10 +74,9 @@ def large_index(client, encoder, *, graph=True, shards=1):
     settings = {"number_of_shards": shards} | ({"index.knn": True} if graph else {})
     client.indices.create(index=name, body={"settings": settings, "mappings": mappings})
     lines = []
-    for number, (title, point) in enumerate(zip(PRODUCTS, encoder.encode_products(PRODUCTS), strict=True)):
-        vector = VectorFields().document(point, encoder.bundle.model_id, title) if number % 10 else {}
+    for number, (title, document) in enumerate(zip(PRODUCTS, model_documents(encoder, PRODUCTS), strict=True)):
         product = {"title": title, "brand": title.split()[0], "price": number}
-        lines += [{"index": {"_id": str(number)}}, product | vector]
+        lines += [{"index": {"_id": str(number)}}, product | (document if number % 10 else {})]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
     yield name
     client.indices.delete(index=name)

@@ -3,21 +3,22 @@
 docs/search-bodies.md contains the tables that `python tests/test_bodies.py` prints.
 """
 
-import itertools
 import json
 import re
-import uuid
 from pathlib import Path
 
+import bodies_index
 import numpy as np
 import pytest
+from bodies_index import TITLES
 
+from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.geometry.lorentz import lift
-from anthem_core.opensearch.schema import VectorFields
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import Filter
+from anthem_plugin.rewriter.own_scores import INDICES_BOOST_REASON, OWN_RESCORE_REASON
 from anthem_plugin.rewriter.rescore import build_rescore_body
-from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON, OWN_RESCORE_REASON
+from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON
 from anthem_plugin.scoring.painless import build_score_script
 from anthem_plugin.scoring.params import ScoringParams, to_float64
 
@@ -25,15 +26,15 @@ pytestmark = pytest.mark.node
 
 PIPELINE = Path(__file__).parents[1] / "docs" / "opensearch-pipeline.md"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "search-bodies.md"
-BRANDS, TRAITS, NOUNS = ["acme", "globex", "stark"], ["red"], ["fire tv", "tv", "mini fire pit"]
-TITLES = [" ".join(words) for words in itertools.product(BRANDS, TRAITS, NOUNS)]
+names = bodies_index.names
 MATCH = {"match": {"title": "fire tv"}}
 PLAIN = {"query": MATCH}
 NO_RESCORE_WITH = "OpenSearch does not allow `{}` together with a rescore"
 NOT_BY_SCORE = "the body does not sort by `_score` alone"
 OWN_RANKING = "a `{}` query defines its own ranking"
 PASSED_AS_OPTION = "`{}` was passed as an option; put it into the body"
-NO_VECTORS = "no product among the hits has a vector of this model; run: anthem ingest {index}-bare"
+NO_VALUES = "no product among the hits has values of this model; run: anthem ingest {index}-bare"
+NO_VECTORS = "{} mode needs vectors, and {{index}}-trigrams has none; run: anthem ingest {{index}}-trigrams"
 NO_GRAPH = (
     "{index}-flat has no HNSW graph of its vectors, which retrieve mode needs: "
     "search {index}-flat-ann, the copy that `anthem ingest {index}-flat --ann` creates"
@@ -101,7 +102,8 @@ KEYS = {
         PLAIN | {"_source": {"excludes": ["*.vector"]}},
         client="a wildcard in `_source.excludes` hides `anthem.vector` from the client"),
     "`stored_fields: _none_`": case(
-        PLAIN | {"stored_fields": "_none_"}, client="`stored_fields: _none_` hides the vectors from the client"),
+        PLAIN | {"stored_fields": "_none_"},
+        client="`stored_fields: _none_` hides the model's values from the client"),
     "`docvalue_fields`, `fields`, `script_fields`": case(
         PLAIN | {"docvalue_fields": ["brand"], "fields": ["title"], "script_fields": {"one": {"script": "1"}}}),
     "`sort` by `_score`": case(PLAIN | {"sort": ["_score"]}),
@@ -118,8 +120,9 @@ KEYS = {
     "`profile`": case(PLAIN | {"profile": True}),
     "`rescore`": case(
         PLAIN | {"rescore": {"window_size": 5, "query": {"rescore_query": {"match": {"title": "red"}}}}},
-        client="the body already has a `rescore`, which changes the scores that client mode ranks by; use cluster mode",
-        retrieve=OWN_RESCORE_REASON),
+        **in_rescoring_modes(OWN_RESCORE_REASON)),
+    "`indices_boost`": case(
+        PLAIN | {"indices_boost": [{"*": 2.0}]}, **in_rescoring_modes(INDICES_BOOST_REASON) | {"client": YES}),
     "`suggest`": case(PLAIN | {"suggest": {"one": {"text": "fier", "term": {"field": "title"}}}}),
     "`track_total_hits: false`": case(PLAIN | {"track_total_hits": False}),
     "`terminate_after`": case(PLAIN | {"terminate_after": 100}),
@@ -128,8 +131,12 @@ KEYS = {
 }  # fmt: skip
 REQUESTS = {
     "alias": case(PLAIN, index="{index}-alias"),
-    "index pattern that includes an index without vectors": case(PLAIN | {"size": 50}, index="{index},{index}-b*"),
-    "index without vectors": case(PLAIN, NO_VECTORS, YES, NO_VECTORS, NO_VECTORS, index="{index}-bare"),
+    "index pattern that includes an index that was not ingested": case(
+        PLAIN | {"size": 50}, index="{index},{index}-b*"),
+    "index that was not ingested": case(PLAIN, NO_VALUES, YES, NO_VALUES, NO_VALUES, index="{index}-bare"),
+    "index with vectors, but without trigrams": case(PLAIN, index="{index}-vectors"),
+    "index with trigrams, but without vectors": case(
+        PLAIN, filter_=NO_VECTORS.format("filter"), retrieve=NO_VECTORS.format("retrieve"), index="{index}-trigrams"),
     "index without an HNSW graph": case(PLAIN, retrieve=NO_GRAPH, index="{index}-flat"),
     "`preference`, `routing`": case(PLAIN, preference="_local", routing="x"),
     "`filter_path` with `_shards`": case(
@@ -158,38 +165,6 @@ def cell(mode, reason):
         return APPLIED[mode]
     text = re.sub(r"\{index\}(-\w+)?", "INDEX", reason).replace("{kept}", "12")
     return f"{APPLIED[mode]}; {text}" if isinstance(reason, Note) else f"unchanged: {text}"
-
-
-@pytest.fixture(scope="module")
-def names(client, encoder):
-    """An index with an HNSW graph, its alias and point in time, one without a graph, and one without vectors."""
-    name = f"test-bodies-{uuid.uuid4().hex}"
-    graph = {"name": "hnsw", "engine": "lucene", "space_type": "l2"}
-    properties = {"title": {"type": "text"}, "text": {"type": "text"}, "brand": {"type": "keyword"}}
-    plain = properties | {"price": {"type": "integer"}, "v": {"type": "knn_vector", "dimension": 2, "method": graph}}
-    flat = {field: kind for field, kind in plain.items() if field != "v"}
-    vectors = VectorFields().mapping(encoder.bundle.dimension)["properties"]
-    flat |= json.loads(json.dumps(vectors))
-    vectors["anthem"]["properties"]["vector"]["method"] = graph
-    for index, fields, has_graph in (
-        (name, plain | vectors, True),
-        (f"{name}-bare", plain, True),
-        (f"{name}-flat", flat, False),
-    ):
-        settings = {"number_of_shards": 1} | ({"index.knn": True} if has_graph else {})
-        client.indices.create(index=index, body={"settings": settings, "mappings": {"properties": fields}})
-    for number, (title, point) in enumerate(zip(TITLES, encoder.encode_products(TITLES), strict=True)):
-        product = {"title": title, "text": f"a {title}", "brand": title.split()[0], "price": number}
-        client.index(index=f"{name}-bare", body=product)
-        product |= VectorFields().document(point, encoder.bundle.model_id, title)
-        client.index(index=f"{name}-flat", body=product)
-        client.index(index=name, id=str(number), body=product | {"v": [number, 1]}, routing="x")
-    client.indices.put_alias(index=name, name=f"{name}-alias")
-    client.indices.refresh(index=f"{name}*")
-    pit = client.create_pit(index=name, params={"keep_alive": "5m"})["pit_id"]
-    yield {"index": name, "pit": pit}
-    client.delete_pit(body={"pit_id": [pit]})
-    client.indices.delete(index=f"{name},{name}-bare,{name}-flat")
 
 
 @pytest.fixture(scope="module")
@@ -275,12 +250,13 @@ def check_retrieved(response, plain, body):
 
 @pytest.mark.parametrize("name", ["`match`", "`bool` with `filter`, `should`, `must_not`", "`function_score`", "alias"])
 def test_reranked_searches_have_new_scores(client, encoder, names, name):
-    """A reranked search has scores between 1 and 2 in descending order."""
+    """A reranked search has other scores than the plain one, in descending order."""
     body, options = fill_in([CASES[name][0], {"index": "{index}"} | CASES[name][1]], names)
     response = AnthemClient(client, encoder).search(body=body, query_text="fire tv", **options)
     scores = [hit["_score"] for hit in response["hits"]["hits"]]
-    assert all(1 <= score <= 2.01 for score in scores)
     assert scores == sorted(scores, reverse=True)
+    plain = client.search(body=body, **options)["hits"]["hits"]
+    assert not {hit["_score"] for hit in plain} & set(scores)
 
 
 def test_a_rendered_template_is_reranked(client, encoder, names):
@@ -316,13 +292,16 @@ def test_the_rewriter_serves_msearch(client, encoder, names):
 def test_a_script_without_a_model_keeps_the_lexical_order(client, encoder, names):
     """A rewritten body with an empty `model`, as a pipeline sends it if the service fails, keeps the lexical order."""
     body = {"query": {"match": {"title": "acme red pit"}}}
-    script = build_score_script(encoder.encode_query("fire tv"), ScoringParams.from_bundle(encoder.bundle))
+    scoring = ScoringParams.from_bundle(encoder.bundle)
+    tables = [AttentionScorer(encoder.bundle).encode_query("fire tv")]
+    script = build_score_script(encoder.encode_query("fire tv"), scoring, tables)
     script["params"]["model"] = ""
     plain, response = (
         client.search(index=names["index"], body=sent) for sent in (body, build_rescore_body(body, script).body)
     )
     assert ids(response) == ids(plain)
-    assert response["hits"]["hits"][0]["_score"] > 1
+    offset = scoring.fusion_for(scoring.signals).lexical_offset
+    assert response["hits"]["max_score"] == pytest.approx(plain["hits"]["max_score"] + offset)
 
 
 def test_the_documented_pipeline_calls_are_valid():

@@ -6,14 +6,20 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.attention_grid import GridExplainer
 from anthem_core.encoding.bundle import (
+    ATTENTION_GRAPH,
+    ATTENTION_TABLE_GRAPH,
     BUNDLE_FORMAT,
     LEXICAL_CONTAINMENT,
     MANIFEST_FILE,
+    OPTIONAL_FILES,
     PRODUCT_GRAPH,
     QUERY_GRAPH,
     REQUIRED_FILES,
@@ -29,6 +35,8 @@ from anthem_core.encoding.encoder import Encoder, open_session
 from anthem_core.encoding.tokenizer import build_vocabulary
 from anthem_core.errors import BundleError
 from anthem_core.fusion import FusionWeights
+
+ALL_FILES = (*REQUIRED_FILES, *OPTIONAL_FILES)
 
 
 @pytest.fixture
@@ -57,16 +65,30 @@ def truncate(path):
     path.write_bytes(content[: len(content) // 2])
 
 
-def write_literal(folder, name, value):
-    """Write a number of the manifest in a form that Python's json does not write."""
-    text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
-    (folder / MANIFEST_FILE).write_text(re.sub(rf'"{name}": [^,]*', f'"{name}": {value}', text), encoding="utf-8")
+def write_manifest(folder, text):
+    """Replace the manifest by another text."""
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def literal(name, value):
+    """Damage that writes a number of the manifest in a form that Python's json does not write."""
+
+    def write(folder):
+        text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
+        write_manifest(folder, re.sub(rf'"{name}": [^,]*', f'"{name}": {value}', text))
+
+    return write
 
 
 def change_rules(folder, **changes):
     """Change tokenizer rules in the manifest."""
     rules = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["text"]
     change_manifest(folder, text=rules | changes)
+
+
+def rules(**changes):
+    """Damage that changes tokenizer rules in the manifest."""
+    return lambda folder: change_rules(folder, **changes)
 
 
 def swap_graph(folder):
@@ -76,113 +98,53 @@ def swap_graph(folder):
     save_manifest(bundle)
 
 
-# By kind of damage: the function that causes it, a pattern for what the message says, and what it says to do.
+# By kind of damage: the function that causes it, or other entries of the manifest; a pattern for what the message says;
+# and what it says to do.
 RECOVERY = "anthem export"
 DAMAGE = {
     "no manifest": (lambda folder: (folder / MANIFEST_FILE).unlink(), "has no manifest.json", RECOVERY),
     "manifest truncated": (lambda folder: truncate(folder / MANIFEST_FILE), "is not JSON", RECOVERY),
     "manifest not text": (lambda folder: (folder / MANIFEST_FILE).write_bytes(b"\xff\xfe{"), "is not JSON", RECOVERY),
-    "manifest not an object": (
-        lambda folder: (folder / MANIFEST_FILE).write_text("[]"),
-        "has format None",
-        "Is this an ANTHEM",
-    ),
-    "foreign manifest": (
-        lambda folder: change_manifest(folder, format="keras"),
-        "has format 'keras'; expected format 1",
-        "Is this an",
+    "manifest not an object": (lambda folder: write_manifest(folder, "[]"), "has format None", "Is this an ANTHEM"),
+    "nested deeply": (lambda folder: write_manifest(folder, "[" * 200_000 + "]" * 200_000), "is not JSON", RECOVERY),
+    "foreign": ({"format": "keras"}, f"has format 'keras'; expected format {BUNDLE_FORMAT}", "Is this an ANTHEM"),
+    "format true": ({"format": True}, f"has format True; expected format {BUNDLE_FORMAT}", "Is this an ANTHEM"),
+    "format 0": ({"format": 0}, f"has format 0; expected format {BUNDLE_FORMAT}", "Is this an ANTHEM"),
+    "older": (
+        {"format": 1, "fusion": {LEXICAL_CONTAINMENT: {"bias": 0.0}}},
+        "format 1, of an earlier version; this version reads format 2, in which attention is a table",
+        "anthem train DATA --output CHECKPOINT, anthem export CHECKPOINT BUNDLE. Then run `anthem ingest` again",
     ),
     "newer": (
-        lambda folder: change_manifest(folder, format=BUNDLE_FORMAT + 1),
-        f"format {BUNDLE_FORMAT + 1}; .* up to {BUNDLE_FORMAT}",
+        {"format": BUNDLE_FORMAT + 1},
+        f"format {BUNDLE_FORMAT + 1}; this version reads format {BUNDLE_FORMAT}",
         "Upgrade",
     ),
-    "no checksums": (
-        lambda folder: change_manifest(folder, sha256=None),
-        "SHA-256 .* the manifest says None",
-        RECOVERY,
-    ),
-    "another model": (
-        lambda folder: change_manifest(folder, model="0" * 16),
-        "have model id .* the manifest says 0000",
-        RECOVERY,
-    ),
+    "no checksums": ({"sha256": None}, "SHA-256 .* the manifest says None", RECOVERY),
+    "another model": ({"model": "0" * 16}, "have model id .* the manifest says 0000", RECOVERY),
     "swapped graph": (swap_graph, "have model id .*, the manifest says", RECOVERY),
-    "other tokenizer rules": (
-        lambda folder: change_rules(folder, gram=4),
-        r"other tokenizer rules \(\{'gram': 4\}\)",
-        "Export again",
-    ),
-    "other hash": (lambda folder: change_rules(folder, bucket_hash="md5"), "'bucket_hash': 'md5'", "Export again"),
-    "other buckets": (lambda folder: change_rules(folder, buckets=7), "have model id .*, the manifest says", RECOVERY),
-    "other limit": (
-        lambda folder: change_rules(folder, query_limit=7),
-        "have model id .*, the manifest says",
-        RECOVERY,
-    ),
-    "no radius": (
-        lambda folder: change_manifest(folder, radius=None),
-        "'radius'.*; expected a complete manifest",
-        RECOVERY,
-    ),
-    "no text": (lambda folder: change_manifest(folder, text=None), "'text'.*; expected a complete manifest", RECOVERY),
-    "not a number": (
-        lambda folder: change_manifest(folder, gamma="much"),
-        "gamma 'much'; expected a number between 0 and 1",
-        RECOVERY,
-    ),
-    "format true": (
-        lambda folder: change_manifest(folder, format=True),
-        "has format True; expected format 1",
-        "Is this an ANTHEM",
-    ),
-    "nested deeply": (
-        lambda folder: (folder / MANIFEST_FILE).write_text("[" * 200_000 + "]" * 200_000),
-        "is not JSON",
-        RECOVERY,
-    ),
-    "NaN": (lambda folder: write_literal(folder, "slack", "NaN"), "is not JSON .*NaN", RECOVERY),
-    "Infinity": (lambda folder: write_literal(folder, "radius", "Infinity"), "is not JSON .*Infinity", RECOVERY),
-    "too large for a float": (
-        lambda folder: write_literal(folder, "radius", "1e999"),
-        "radius inf; expected .*at most 10",
-        RECOVERY,
-    ),
-    "a huge dimension": (
-        lambda folder: write_literal(folder, "dimension", "1e999"),
-        "dimension inf; expected a whole number",
-        RECOVERY,
-    ),
-    "a huge whole number": (
-        lambda folder: write_literal(folder, "radius", "1" + "0" * 400),
-        "radius 1000.*at most 10",
-        RECOVERY,
-    ),
+    "other tokenizer rules": (rules(gram=4), r"other tokenizer rules \(\{'gram': 4\}\)", "Export again"),
+    "other hash": (rules(bucket_hash="md5"), "'bucket_hash': 'md5'", "Export again"),
+    "other buckets": (rules(buckets=7), "have model id .*, the manifest says", RECOVERY),
+    "other limit": (rules(query_limit=7), "have model id .*, the manifest", RECOVERY),
+    "no radius": ({"radius": None}, "'radius'.*; expected a complete manifest", RECOVERY),
+    "no text": ({"text": None}, "'text'.*; expected a complete manifest", RECOVERY),
+    "not a number": ({"gamma": "much"}, "gamma 'much'; expected a number between 0 and 1", RECOVERY),
+    "NaN": (literal("slack", "NaN"), "is not JSON .*NaN", RECOVERY),
+    "Infinity": (literal("radius", "Infinity"), "is not JSON .*Infinity", RECOVERY),
+    "too large for a float": (literal("radius", "1e999"), "radius inf; expected .*at most 10", RECOVERY),
+    "a huge dimension": (literal("dimension", "1e999"), "dimension inf; expected a whole number", RECOVERY),
+    "a huge whole number": (literal("radius", "1" + "0" * 400), "radius 1000.*at most 10", RECOVERY),
     "foreign fusion": (
-        lambda folder: change_manifest(folder, fusion={LEXICAL_CONTAINMENT: {"magic": 1}}),
+        {"fusion": {LEXICAL_CONTAINMENT: {"magic": 1}}},
         "magic.*; expected a complete manifest",
         RECOVERY,
     ),
-    **{
-        f"no {name}": (lambda folder, name=name: (folder / name).unlink(), f"{name} is missing", RECOVERY)
-        for name in REQUIRED_FILES
-    },
-    **{
-        f"{name} with a flipped bit": (
-            lambda folder, name=name: flip_bit(folder / name),
-            f"{name} has SHA-256 .*, the manifest says",
-            RECOVERY,
-        )
-        for name in REQUIRED_FILES
-    },
-    **{
-        f"{name} truncated": (
-            lambda folder, name=name: truncate(folder / name),
-            f"{name} has SHA-256 .*, the manifest says",
-            RECOVERY,
-        )
-        for name in REQUIRED_FILES
-    },
+}
+DAMAGE_OF_A_FILE = {
+    "is missing": (Path.unlink, "{name} is missing"),
+    "has a flipped bit": (flip_bit, "{name} has SHA-256 .*, the manifest says"),
+    "is truncated": (truncate, "{name} has SHA-256 .*, the manifest says"),
 }
 
 
@@ -190,13 +152,47 @@ DAMAGE = {
 def test_damage_is_reported(folder, kind):
     """A damaged, foreign or newer bundle is refused: the message says where, what was found, what to do."""
     damage, pattern, advice = DAMAGE[kind]
-    damage(folder)
+    change_manifest(folder, **damage) if isinstance(damage, dict) else damage(folder)
     with pytest.raises(BundleError) as caught:
         load_bundle(folder)
     message = str(caught.value)
     assert re.search(pattern, message)
     assert advice in message
     assert str(folder) in message
+
+
+@pytest.mark.parametrize("name", ALL_FILES)
+@pytest.mark.parametrize("kind", DAMAGE_OF_A_FILE)
+def test_damage_of_a_file_is_reported(folder, name, kind):
+    """If a graph or the vocabulary is missing or changed, the message names the file and says what to do."""
+    damage, pattern = DAMAGE_OF_A_FILE[kind]
+    damage(folder / name)
+    with pytest.raises(BundleError, match=rf"{pattern.format(name=name)}.*{RECOVERY}"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("missing", "use", "message"),
+    [
+        (ATTENTION_TABLE_GRAPH, AttentionScorer, "has no attention_table.onnx, which the attention score needs"),
+        (
+            ATTENTION_GRAPH,
+            lambda bundle: GridExplainer(bundle).explain_title("tv", "tv"),
+            r"attention\.onnx: ONNX Runtime .* cannot read this graph",
+        ),
+    ],
+)
+def test_a_bundle_with_one_of_the_two_attention_graphs(folder, missing, use, message):
+    """The table alone scores, the grid alone does not; what needs the other graph says which one is missing."""
+    bundle = load_bundle(folder)
+    (folder / missing).unlink()
+    save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.vocabulary.rules())))
+    partial = load_bundle(folder)
+    assert partial.has_attention == (missing == ATTENTION_GRAPH)
+    if partial.has_attention:
+        assert np.isfinite(AttentionScorer(partial).score_titles("tv", ["tv"])).all()
+    with pytest.raises(BundleError, match=message):
+        use(partial)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +225,11 @@ def test_a_number_out_of_range_is_refused(folder, name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("half_saturation", 0),
-        *((name, -1) for name in ("lexical", "containment", "half_saturation", "median_distance", "attention")),
+        ("lexical_offset", 0),
+        *((name, -1) for name in ("lexical_offset", "containment", "median_distance", "attention")),
         *(
             (name, value)
-            for name in ("bias", "lexical", "median_distance", "median_attention")
+            for name in ("lexical_offset", "containment", "median_distance", "median_attention")
             for value in (1e300, 10**400, None, False)
         ),
     ],
@@ -301,7 +297,7 @@ def test_fusion_does_not_change_the_model_id(folder):
     assert load_bundle(folder).fusion != bundle.fusion
 
 
-@pytest.mark.parametrize("name", REQUIRED_FILES)
+@pytest.mark.parametrize("name", ALL_FILES)
 def test_graphs_and_vocabulary_determine_the_model_id(folder, name):
     """Any change to a graph or the vocabulary changes the model id."""
     bundle = load_bundle(folder)
@@ -329,8 +325,8 @@ def test_numbers_of_the_shipped_bundle_are_plausible(bundle):
     assert bundle.radius > 0
     assert 0 < bundle.gamma < 1
     assert 1 <= bundle.hyperboloids <= 8
-    fusion = bundle.fusion[LEXICAL_CONTAINMENT]
-    assert min(fusion.lexical, fusion.containment, fusion.half_saturation, fusion.median_distance) >= 0
+    for fusion in bundle.fusion.values():
+        assert min(fusion.lexical_offset, fusion.containment, fusion.median_distance, fusion.attention) >= 0
     assert bundle.size_bytes == sum((bundle.path / name).stat().st_size for name in list_bundle_files(bundle.path))
 
 

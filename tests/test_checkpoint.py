@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from anthem_core.encoding.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT
 from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import DataError
 from anthem_core.fusion import FusionWeights
@@ -19,6 +20,7 @@ from anthem_model.nn.network import Anthem
 torch.set_num_threads(1)  # for tiny tensors, more threads are slower
 
 IDS = 50
+CALIBRATION = Calibration(0.0, {LEXICAL_CONTAINMENT: FusionWeights(1.0)})
 
 
 @pytest.fixture(scope="module", params=["lorentz", "euclid"])
@@ -31,9 +33,8 @@ def model(request):
 def test_a_loaded_checkpoint_equals_the_saved_one(model, tmp_path):
     """Loading gives the saved weights, vocabulary, calibration and notes, and a model in inference mode."""
     path = tmp_path / "model.pt"
-    calibration = Calibration(
-        0.25, FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0), FusionWeights(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -7.0)
-    )
+    fusion = {LEXICAL_CONTAINMENT: FusionWeights(1.0, 2.0, 3.0), ALL_SIGNALS: FusionWeights(1.0, 2.0, 3.0, 4.0, -5.0)}
+    calibration = Calibration(0.25, fusion)
     vocabulary = Vocabulary(("#re", "red", "आपक"), IDS - 4, query_limit=9, title_limit=17)
     checkpoint = Checkpoint(model, vocabulary, calibration, ["shop"], {"ndcg": 0.5})
     save_checkpoint(checkpoint, path)
@@ -48,12 +49,11 @@ def test_a_loaded_checkpoint_equals_the_saved_one(model, tmp_path):
 
 def test_the_keys_of_a_checkpoint(model, tmp_path):
     """The keys of the file are its format: they change only together with the format number."""
-    fusion = FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0)
-    save_checkpoint(Checkpoint(model, Vocabulary(("#re",), IDS - 2), Calibration(0.0, fusion, fusion)), tmp_path / "x")
+    save_checkpoint(Checkpoint(model, Vocabulary(("#re",), IDS - 2), CALIBRATION), tmp_path / "x")
     values = torch.load(tmp_path / "x", weights_only=True)
-    assert values["anthem_checkpoint"] == 3
-    keys = "anthem_checkpoint shape state trigrams text slack fusion attentive trained_on quality"
-    shape_keys = "ids dimension hyperboloids context grid places radius gamma geometry"
+    assert values["anthem_checkpoint"] == 4
+    keys = "anthem_checkpoint shape state trigrams text slack fusion trained_on quality"
+    shape_keys = "ids dimension hyperboloids context grid places neighbours radius gamma geometry"
     assert list(values) == keys.split()
     assert list(values["shape"]) == shape_keys.split()
 
@@ -73,18 +73,18 @@ def truncate(path):
         lambda path: torch.save([1, 2], path),
         lambda path: torch.save(torch.load(path, weights_only=True) | {"anthem_checkpoint": 99}, path),
         lambda path: torch.save(torch.load(path, weights_only=True) | {"shape": {"ids": 7}}, path),
-        lambda path: torch.save(torch.load(path, weights_only=True) | {"fusion": {}}, path),
-        lambda path: torch.save(torch.load(path, weights_only=True) | {"attentive": {"bias": 0.0}}, path),
+        lambda path: torch.save(torch.load(path, weights_only=True) | {"fusion": None}, path),
+        lambda path: torch.save(torch.load(path, weights_only=True) | {"fusion": {ALL_SIGNALS: {"bias": 0.0}}}, path),
+        lambda path: torch.save(torch.load(path, weights_only=True) | {"anthem_checkpoint": 3}, path),
     ],
-    ids=["truncated", "empty", "text", "foreign", "list", "newer", "shape", "fusion", "attentive"],
+    ids=["truncated", "empty", "text", "foreign", "list", "newer", "shape", "fusion", "weights", "older"],
 )
 def test_a_damaged_checkpoint_is_refused(model, tmp_path, damage):
     """A file that is not a complete checkpoint of this format is a DataError with the path and the remedy."""
     path = tmp_path / "model.pt"
-    fusion = FusionWeights(0.0, 1.0, 1.0, 1.0, 1.0)
-    save_checkpoint(Checkpoint(model, Vocabulary(("#re",), IDS - 2), Calibration(0.0, fusion, fusion)), path)
+    save_checkpoint(Checkpoint(model, Vocabulary(("#re",), IDS - 2), CALIBRATION), path)
     damage(path)
-    with pytest.raises(DataError, match=r"(?s)model\.pt is not a complete checkpoint of format 3 .*anthem train"):
+    with pytest.raises(DataError, match=r"(?s)model\.pt is not a complete checkpoint of format 4 .*anthem train"):
         load_checkpoint(path)
 
 

@@ -1,4 +1,4 @@
-"""The clients if a search cannot be reranked: options that hide parts of the response, no vectors, no hits."""
+"""The clients if a search cannot be reranked: options that hide parts of the response, no values, no hits."""
 
 import pytest
 import small_index
@@ -6,7 +6,7 @@ from small_index import match
 
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
-from anthem_plugin.search.request import NO_HITS_REASON
+from anthem_plugin.search.request import NO_HITS_REASON, no_values_reason
 
 pytestmark = pytest.mark.node
 
@@ -36,39 +36,18 @@ def test_a_response_filter_that_keeps_the_shards_is_reranked(client, encoder, in
 
 
 @pytest.mark.parametrize("mode", ["cluster", "client"])
-def test_a_body_with_its_own_rescore(client, encoder, index, mode):
-    """Cluster mode keeps an existing rescore and adds its own; client mode does not rerank the search, and says why."""
-    rescore = {"window_size": 5, "query": {"rescore_query": {"match": {"title": "table"}}, "rescore_query_weight": 9}}
-    body = match("tv") | {"rescore": rescore}
-    response = AnthemClient(client, encoder).search(index, body, mode=mode)
-    assert response["anthem"]["reranked"] == (mode == "cluster")
-    if mode == "client":
-        assert "`rescore`" in response["anthem"]["reason"]
-        assert response["hits"] == client.search(index=index, body=body)["hits"]
-
-
-def test_without_vectors_client_mode_returns_the_plain_search(client, encoder, foreign_index):
-    """If no hit has a vector of this model or a text, client mode returns the plain page; the reason names the fix."""
+def test_without_values_the_search_is_plain(client, encoder, foreign_index, mode):
+    """If no hit has values of this model, and no text is read, the page is the plain one; the reason names the fix."""
     body = match("fire tv") | {"from": 1, "size": 3, "_source": ["title"]}
-    response = AnthemClient(client, encoder, ClientOptions(text_fields=())).search(foreign_index, body, mode="client")
+    response = AnthemClient(client, encoder, ClientOptions(text_fields=())).search(foreign_index, body, mode=mode)
     assert response["hits"] == client.search(index=foreign_index, body=body)["hits"]
     assert not response["anthem"]["reranked"]
-    assert (
-        f"no product among the hits has a vector of this model; run: anthem ingest {foreign_index}"
-        in response["anthem"]["reason"]
-    )
-
-
-def test_without_vectors_cluster_mode_returns_the_plain_search(client, encoder, foreign_index):
-    """If no match has a vector of this model, cluster mode returns the plain search; the reason names the fix."""
-    response = AnthemClient(client, encoder).search(foreign_index, match("fire tv"))
-    assert response["hits"] == client.search(index=foreign_index, body=match("fire tv"))["hits"]
-    assert not response["anthem"]["reranked"]
+    assert response["anthem"]["reason"] == no_values_reason(foreign_index)
     assert f"anthem ingest {foreign_index}" in response["anthem"]["reason"]
 
 
-def test_a_page_without_vectors_is_reranked_if_other_matches_have_vectors(client, encoder, index):
-    """A search counts as reranked even if no hit of this page has a vector, as long as other matches have one."""
+def test_a_page_without_values_is_reranked_if_others_have_some(client, encoder, index):
+    """A search counts as reranked even if no hit of this page has values, as long as others in the window have some."""
     body = {"query": {"match": {"title": "tv lonely"}}, "size": 1}
     client.index(index=index, id="lonely", body={"title": "lonely tv tv lonely"}, refresh=True)
     pages = [AnthemClient(client, encoder).search(index, body | {"from": start}, window=9) for start in range(5)]
@@ -98,12 +77,13 @@ def test_no_hits_are_not_reranked(client, encoder, index, mode, extra):
         {"docvalue_fields": [{"field": "anthem.mo*"}]},
         {"fields": ["title"]},
         {"fields": ["anthem.model", "title"]},
+        {"docvalue_fields": ["anthem.text_hash"], "fields": ["anthem.*"]},
         {"stored_fields": "_none_", "docvalue_fields": ["title.raw"]},
         {"stored_fields": ["_id"]},
     ],
 )
 def test_a_hit_has_the_fields_that_the_caller_requested(client, encoder, index, requested):
-    """The model id, which shows that a hit has a vector, is removed from it unless the caller requested it."""
+    """Model id and text hash, which show what the model knows, are removed from a hit unless the caller wants them."""
     body = match("fire tv") | requested
     plain, reranked = client.search(index=index, body=body), AnthemClient(client, encoder).search(index, body)
     assert reranked["anthem"]["reranked"]

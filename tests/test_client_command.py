@@ -1,4 +1,4 @@
-"""`anthem search` on indices without vectors, and with titles that contain control characters."""
+"""`anthem search` on indices without values of the model, and with titles that contain control characters."""
 
 import json
 import urllib.request
@@ -26,20 +26,20 @@ def run(cluster, encoder):
 
 
 @pytest.mark.parametrize("explaining", [[], ["--explain"]])
-def test_missing_vectors_are_reported(run, index, foreign_index, explaining):
-    """If no hit has a vector, `anthem search` shows the plain search and the command that adds vectors."""
+def test_missing_values_are_reported(run, index, foreign_index, explaining):
+    """If no hit has values, `anthem search` shows the plain search and the command that adds them."""
     text, reranked = (run(name, "fire tv", *explaining).stdout for name in (foreign_index, index))
-    reason = f"no product among the hits has a vector of this model; run: anthem ingest {foreign_index}"
+    reason = f"no product among the hits has values of this model; run: anthem ingest {foreign_index}"
     assert f"not reranked: {reason}" in text
     assert "reranked (cluster)" in reranked
     assert "Note" not in text + reranked
 
 
 def test_reranking_by_attention_alone_is_noted(run, attention_encoder, foreign_index):
-    """A search reranked by attention alone counts as reranked, and a note says that vectors are missing."""
+    """A search reranked by attention alone counts as reranked, and a note says that nothing is stored."""
     text = run(foreign_index, "fire tv", "--rerank", "client", "--bundle", str(attention_encoder.bundle.path)).stdout
     assert "reranked (client)" in text
-    assert "Note: reranked by attention alone: no product among the hits has a vector" in text
+    assert "Note: reranked by attention alone: no product among the hits has values of this model" in text
 
 
 def test_control_characters_in_titles_are_removed(run, cluster, client, index):

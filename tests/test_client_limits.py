@@ -62,8 +62,8 @@ def test_the_second_request_stays_within_the_time_out(cluster, encoder, index, i
 def test_several_slow_requests_leave_time_for_the_plain_search(cluster, encoder, index, mode):
     """All requests of a mode together leave enough time for a plain search that takes as long as each of them."""
     with (
-        slow_proxy(b"query", cluster, 0.5) as url,
-        closing(OpenSearch(hosts=[url], timeout=1.5, max_retries=0)) as impatient,
+        slow_proxy(b"query", cluster, 0.95) as url,
+        closing(OpenSearch(hosts=[url], timeout=3, max_retries=0)) as impatient,
     ):
         anthem = AnthemClient(impatient, encoder, ClientOptions(text_fields=()))
         response = anthem.search(index, match("fire tv"), mode=mode)
@@ -85,7 +85,7 @@ def test_all_requests_that_rerank_share_one_part_of_the_time_out(timeout, used):
 def test_a_query_is_encoded_once(client, encoder, index):
     """The cache keeps the last queries up to its size, and `stats` shows its hits and misses."""
     anthem = AnthemClient(client, encoder, ClientOptions(cache_size=2))
-    for query in ("fire", "fire", "tv", "red", "fire"):
+    for query in ("fire", "fire", "tv", "red tv", "fire"):
         anthem.search(index, match(query))
     assert anthem.stats()["cache"] == {"hits": 1, "misses": 4, "size": 2}
     assert anthem.stats()["reranked"] == 5
@@ -101,12 +101,22 @@ def test_a_budget_that_encoding_exceeds_gives_the_plain_search(client, encoder, 
 def test_attention_is_left_out_if_it_takes_too_long(client, attention_encoder, foreign_index):
     """Over budget the client ranks without attention; if no hit has a vector either, the search is plain."""
     anthem = AnthemClient(client, attention_encoder, ClientOptions(budget_ms=1000))
-    score_titles = anthem._flow._attention.score_titles
-    anthem._flow._attention.score_titles = lambda *arguments: (time.sleep(1.1), score_titles(*arguments))[1]
+    encode_titles = anthem._flow._attention.encode_titles
+    anthem._flow._attention.encode_titles = lambda titles: (time.sleep(1.1), encode_titles(titles))[1]
     response = anthem.search(foreign_index, match("fire tv"), mode="client")
-    assert response["hits"]["hits"] == client.search(index=foreign_index, body=match("fire tv") | {"_source": {
-        "excludes": "anthem"}})["hits"]["hits"]  # fmt: skip
+    assert response["hits"] == client.search(index=foreign_index, body=match("fire tv"))["hits"]
     assert "the budget is 1000 ms" in response["anthem"]["reason"]
+
+
+@pytest.mark.parametrize("mode", ["cluster", "client"])
+def test_a_table_that_takes_too_long_is_left_out(client, encoder, index, mode):
+    """If encoding the query for attention exceeds the budget, the search is ranked by the other signals."""
+    anthem = AnthemClient(client, encoder, ClientOptions(budget_ms=1000))
+    assert anthem.search(index, match("fire tv"), mode=mode)["anthem"]["signals"][2:] == ["attention"]
+    encode_table = anthem._flow._encode_table
+    anthem._flow._encode_table = lambda text: (time.sleep(1.1), encode_table(text))[1]
+    response = anthem.search(index, match("tv"), mode=mode)
+    assert (response["anthem"]["reranked"], response["anthem"]["signals"]) == (True, ["lexical", "containment"])
 
 
 def test_a_sufficient_budget_changes_nothing(client, attention_encoder, index):

@@ -4,7 +4,6 @@ import json
 import os
 from base64 import b64encode
 from contextlib import contextmanager
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -21,7 +20,7 @@ from opensearchpy.exceptions import TransportError
 
 from anthem_core.errors import ClusterError, ExtraError, NodeError
 from anthem_core.opensearch import connection
-from anthem_core.opensearch.connection import adapt_to_release, cluster_errors, connect, error_reason
+from anthem_core.opensearch.connection import cluster_errors, connect, error_reason
 from anthem_core.opensearch.permissions import PERMISSIONS, match_request, permission_advice
 
 
@@ -122,19 +121,6 @@ def test_inconsistent_addresses_are_refused(url):
     with pytest.raises(ClusterError, match=r"expected (one|addresses)") as refused:
         connect(url, credentials=True)
     assert "s3cr3t" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("status", "number", "factor"),
-    [(200, "3.6.0", 1.0), (200, "2.19.1", 2.2), (200, "1.3.0", 1.0), (403, "2.19.1", 1.0)],
-)
-def test_a_bundle_is_adapted_to_the_release(bundle, status, number, factor):
-    """Before 3.0 half-saturations are 2.2 times as large; an unknown release changes nothing."""
-    info = {"version": {"number": number, "distribution": "opensearch"}}
-    with fixed_response(status, info) as (url, _), connect(url) as client:
-        adapted = adapt_to_release(client, bundle)
-    for signals, fusion in bundle.fusion.items():
-        assert adapted.fusion[signals] == replace(fusion, half_saturation=fusion.half_saturation * factor)
 
 
 BASIC_AUTH = {"USER": "shop", "PASSWORD": "s3cr3t"}

@@ -53,16 +53,18 @@ def demo_result(store, cluster, client, tmp_path_factory):
 
 @pytest.mark.node
 @pytest.mark.usefixtures("demo_result")
-def test_every_product_is_indexed_with_its_vector(store, client, bundle):
-    """After the demo the index has every product, each with a vector of the bundle's model."""
+def test_every_product_is_indexed_with_its_values(store, client, bundle):
+    """After the demo the index has every product, each with the vector and the trigrams of the bundle's model."""
     total = client.count(index=INDEX)["count"]
-    current = client.count(index=INDEX, body={"query": {"term": {"anthem.model": bundle.model_id}}})["count"]
+    values = [{"exists": {"field": field}} for field in ("anthem.vector", "anthem.trigrams")]
+    current = [{"term": {"anthem.model": bundle.model_id}}, *values]
+    current = client.count(index=INDEX, body={"query": {"bool": {"filter": current}}})["count"]
     assert total == current == len(store[1].products)
 
 
 @pytest.mark.node
 def test_the_counts_of_the_report(demo_result, store):
-    """The report has the counts of the dataset, five examples, both latencies, and a page."""
+    """The report has the counts of the dataset, five examples, both latencies, the signals that ranked, and a page."""
     value, page = demo_result
     dataset = store[1]
     assert value["dataset"]["products"] == len(dataset.products)
@@ -70,12 +72,16 @@ def test_the_counts_of_the_report(demo_result, store):
     assert value["dataset"]["judgments"] == sum(map(len, dataset.qrels["dev"].values()))
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert len(value["examples"]) == 5
-    assert {latency["name"] for latency in value["latencies"]} == {"lexical", "reranked (client)"}
+    assert {latency["name"] for latency in value["latencies"]} == {"lexical", "reranked (cluster)"}
+    ((signals, reranked),) = value["signals"].items()
+    assert signals == "lexical,containment,attention"
+    assert value["limits"][0].startswith(f"{40 - reranked} of 40 searches were not reranked")
+    assert all(hit["attention"] is not None for example in value["examples"] for hit in example["after"])
 
 
 @pytest.mark.node
 def test_a_second_evaluation_gives_the_same_figures(demo_result, store, client, encoder):
-    """Evaluating the same index again gives the figures of the report."""
+    """Evaluating the same index again, in the client instead of the cluster, gives the figures of the report."""
     setup = SearchSetup(AnthemClient(client, encoder), INDEX, mode="client")
     report = evaluate_reranking(EvaluationSet("store", store[1], "dev"), setup, encoder, "again")
     printed = {measure["name"]: measure for measure in demo_result[0]["comparison"]["measures"]}

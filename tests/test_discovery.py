@@ -1,8 +1,8 @@
-"""Discovery: which vector fields, text fields and release a client finds for an index, and when it reads them."""
+"""Discovery: which fields, signals and text fields a client finds for an index, and when it reads them."""
 
 import asyncio
 import json
-from contextlib import closing, suppress
+from contextlib import closing
 
 import pytest
 import small_index
@@ -11,13 +11,12 @@ from opensearchpy import AsyncOpenSearch, OpenSearch
 from opensearchpy.exceptions import AuthorizationException, NotFoundError, TransportError
 from small_index import match
 
-from anthem_core.opensearch.schema import VectorFields, fields_of_model
-from anthem_core.opensearch.versions import LEGACY_BM25_FACTOR, Release
+from anthem_core.encoding.bundle import load_bundle
+from anthem_core.opensearch.schema import CURRENT_FIELDS, ModelFields, fields_of_model
 from anthem_ingest.cli import ingest
 from anthem_plugin.cli import search
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.options import ClientOptions
-from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.discovery import (
     DISCOVERY_TIME_SHARE,
     MAX_PROFILES,
@@ -25,24 +24,24 @@ from anthem_plugin.search.discovery import (
     RETRY_SECONDS,
     IndexProfiles,
 )
-from anthem_plugin.search.request import ComputeStep, RerankSkipped, SearchRequest
+from anthem_plugin.search.request import RerankSkipped, SearchRequest, SendStep
 
 index = small_index.index
 REFUSED = AuthorizationException(403, "security_exception", {})
 ABSENT = NotFoundError(404, "index_not_found_exception", {})
 BROKEN = TransportError(503, "unavailable", {})
-INFO = {"version": {"number": "3.6.0", "distribution": "opensearch"}}
+DIMENSION = load_bundle("general").dimension
+BOTH = frozenset({"containment", "attention"})
 
 
-def discover(profiles, name, info=INFO, mappings=None, **options):
-    """The profile of an index, and the steps that were sent; `info` and `mappings` are responses or exceptions."""
-    responses, sent = {"info": info, "indices.get_mapping": {} if mappings is None else mappings}, []
+def discover(profiles, name, mappings=None, **options):
+    """The profile of an index, and the steps that were sent; `mappings` is a response or an exception."""
+    response, sent = {} if mappings is None else mappings, []
     steps = profiles.read(SearchRequest(name, {}, options, 10))
     try:
         step = next(steps)
         while True:
             sent.append(step)
-            response = responses[step.method]
             step = steps.throw(response) if isinstance(response, Exception) else steps.send(response)
     except StopIteration as end:
         return end.value, sent
@@ -54,10 +53,11 @@ def methods(sent):
 
 
 def mapping(*names, fields=None):
-    """A mapping with vector objects of these names, for each of which the ingested fields are recorded."""
+    """A mapping with model objects of these names, for each of which the ingested fields are recorded."""
     meta = {"_meta": {"anthem": {name: {"model": "m", "fields": fields} for name in names}}} if fields else {}
     return {
-        "mappings": {"properties": {name: VectorFields(name).mapping(3)["properties"][name] for name in names}} | meta
+        "mappings": {"properties": {name: ModelFields(name).mapping(DIMENSION)["properties"][name] for name in names}}
+        | meta
     }
 
 
@@ -66,36 +66,92 @@ def test_the_recorded_fields_are_found(bundle):
     own = fields_of_model(bundle.model_id).name
     mappings = {"a": mapping("anthem", fields=["name"]), "b": mapping("anthem", own, fields=["brand", "title"])}
     profile, sent = discover(IndexProfiles(bundle, ClientOptions()), "shop", mappings=mappings)
-    assert profile.scoring.fields == VectorFields(own)
+    assert profile.scoring.fields == ModelFields(own)
     assert profile.text_fields == ("brand", "title")
-    assert profile.release == Release(3, 6)
-    assert methods(sent) == ["info", "indices.get_mapping"]
+    assert profile.signals == BOTH
+    assert methods(sent) == ["indices.get_mapping"]
 
 
 def test_an_index_that_was_never_ingested_has_the_defaults(bundle):
-    """Without vectors and records, the vector object is `anthem` and the text field `title`."""
-    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", mappings={"shop": {"mappings": {}}})
-    assert profile.scoring.fields == VectorFields()
-    assert profile.text_fields == ("title",)
+    """Without values and records, the model's object is `anthem`, it has no signals, and the text field is `title`."""
+    for mappings in ({"shop": {"mappings": {}}}, {}):
+        profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", mappings=mappings)
+        assert profile.scoring.fields == ModelFields()
+        assert (profile.text_fields, profile.signals, profile.faults) == (("title",), frozenset(), ())
 
 
-def test_configured_fields_are_not_discovered(bundle):
-    """Fields that the caller names need no request for the mapping; nor does a search without an index name."""
-    options = ClientOptions(fields=VectorFields("mine"), text_fields=("name",))
-    profile, sent = discover(IndexProfiles(bundle, options), "shop")
-    assert (profile.scoring.fields, profile.text_fields) == (VectorFields("mine"), ("name",))
-    assert methods(sent) == ["info"]
-    assert methods(discover(IndexProfiles(bundle, ClientOptions()), None)[1]) == ["info"]
+def test_configured_fields_are_used(bundle):
+    """Fields that the caller names are not looked for; their signals are read. No index name, no request."""
+    options = ClientOptions(fields=ModelFields("mine"), text_fields=("name",))
+    profile, (step,) = discover(IndexProfiles(bundle, options), "shop", {"shop": mapping("anthem", "mine")})
+    assert (profile.scoring.fields, profile.text_fields) == (ModelFields("mine"), ("name",))
+    assert profile.signals == BOTH
+    assert "*.mappings.properties.mine.properties.vector" in step.arguments["filter_path"].split(",")
+    assert discover(IndexProfiles(bundle, options), "shop", {"shop": mapping("anthem")})[0].signals == frozenset()
+    profile, sent = discover(IndexProfiles(bundle, ClientOptions()), None)
+    assert (profile.signals, sent) == (BOTH, [])
 
 
-def test_a_cluster_that_forbids_both_requests_has_the_defaults(bundle):
-    """Without permission for either request the defaults are used, for as long as any other profile."""
+def test_a_cluster_that_forbids_the_request_has_the_defaults(bundle):
+    """Without permission to read mappings the defaults and all signals are used, as long as any other profile."""
     now = [0.0]
     profiles = IndexProfiles(bundle, ClientOptions(), clock=lambda: now[0])
-    profile, _ = discover(profiles, "shop", REFUSED, REFUSED)
-    assert (profile.scoring.fields, profile.text_fields, profile.release) == (VectorFields(), ("title",), None)
+    profile, _ = discover(profiles, "shop", REFUSED)
+    assert (profile.scoring.fields, profile.text_fields, profile.signals) == (ModelFields(), ("title",), BOTH)
     now[0] = PROFILE_LIFETIME_SECONDS - 1
     assert discover(profiles, "shop")[1] == []
+
+
+ALIASES = {name: {"type": "alias", "path": f"anthem_x.{name}"} for name in ("vector", "trigrams", "model")}
+VECTOR, TRIGRAMS = {"type": "knn_vector", "dimension": DIMENSION + 1}, {"type": "binary", "doc_values": True}
+
+
+@pytest.mark.parametrize(
+    ("properties", "signals", "fault"),
+    [
+        ({"vector": VECTOR, "trigrams": TRIGRAMS}, BOTH, None),
+        ({"vector": VECTOR}, {"containment"}, None),
+        ({"vector": VECTOR | {"method": {"name": "hnsw"}}}, {"containment"}, None),
+        ({"trigrams": TRIGRAMS}, {"attention"}, None),
+        ({"vector": {"type": "float"}, "trigrams": TRIGRAMS}, {"attention"}, "as float, not as knn_vector with dim"),
+        ({"vector": VECTOR | {"dimension": 33}}, set(), "with dimension 33, not as knn_vector with dimension 65"),
+        ({"vector": VECTOR | {"data_type": "byte"}}, set(), "dimension 65 of type byte, not as"),
+        ({"vector": VECTOR | {"doc_values": False}}, set(), "dimension 65 without doc values, not as"),
+        ({"vector": {"properties": {"x": {"type": "float"}}}}, set(), "as object, not as"),
+        ({"vector": VECTOR, "trigrams": {"type": "binary"}}, {"containment"}, "as binary without doc values, not as"),
+        ({"vector": VECTOR, "trigrams": {"type": "text"}}, {"containment"}, "as text, not as binary with doc values"),
+        ({}, set(), None),
+    ],
+)
+def test_the_mapping_tells_which_signals_an_index_has(bundle, properties, signals, fault):
+    """A signal needs a field of the right type; a field of another type is a fault that says what to do."""
+    mappings = {"shop": {"mappings": {"properties": {"anthem": {"properties": properties}}}}}
+    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", mappings)
+    assert profile.signals == signals
+    if fault is None:
+        assert profile.note is None
+        return
+    assert fault in profile.note
+    is_of_another_model = "knn_vector with dimension" in fault.partition("not as")[0] or "dimension 33" in fault
+    assert ("run: anthem ingest shop --beside" in profile.note) == (is_of_another_model or "dimension 65 " in fault)
+
+
+def test_aliases_have_the_signals_of_their_targets(bundle):
+    """The fields `anthem_current` have the signals of the fields that they point at."""
+    properties = {"anthem_x": {"properties": {"vector": VECTOR, "trigrams": {"type": "binary"}}}}
+    properties |= {"anthem_current": {"properties": ALIASES}}
+    options = ClientOptions(fields=CURRENT_FIELDS)
+    profile, _ = discover(IndexProfiles(bundle, options), "shop", {"shop": {"mappings": {"properties": properties}}})
+    assert profile.signals == {"containment"}
+    assert profile.faults[0].startswith("`anthem_current.trigrams` is mapped as binary without doc values")
+
+
+def test_a_pattern_has_the_signals_of_all_its_indices(bundle):
+    """One index with the right type is enough: the script checks each product."""
+    wrong = {"mappings": {"properties": {"anthem": {"properties": {"vector": {"type": "float"}}}}}}
+    mappings = {"bare": {"mappings": {}}, "copy": wrong, "shop": mapping("anthem")}
+    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "*", mappings)
+    assert (profile.signals, profile.faults) == (BOTH, ())
 
 
 FAILURES = [BROKEN, ABSENT, TransportError(429, "busy", {}), RerankSkipped("late"), "text", [], {"a": "text"}]
@@ -107,40 +163,31 @@ def test_a_failed_discovery_costs_no_reranking(bundle, failure):
     now = [0.0]
     profiles = IndexProfiles(bundle, ClientOptions(), clock=lambda: now[0])
     failed, _ = discover(profiles, "shop", mappings=failure)
-    assert (failed.scoring.fields, failed.text_fields) == (VectorFields(), ("title",))
+    assert (failed.scoring.fields, failed.text_fields, failed.signals) == (ModelFields(), ("title",), BOTH)
     assert discover(profiles, "shop")[1] == []
     now[0] += RETRY_SECONDS
     known, sent = discover(profiles, "shop", mappings={"shop": mapping("anthem", fields=["name"])})
-    assert methods(sent) == ["info", "indices.get_mapping"]
+    assert methods(sent) == ["indices.get_mapping"]
     now[0] += PROFILE_LIFETIME_SECONDS
     assert discover(profiles, "shop", mappings=failure)[0] == known
     assert known.text_fields == ("name",)
 
 
-@pytest.mark.parametrize("info", [BROKEN, "text", [], None, {"version": 3}], ids=repr)
-def test_an_odd_answer_about_the_release_costs_no_reranking(bundle, info):
-    """A cluster that fails to say which release it is gets the bundle's own weights."""
-    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", info)
-    assert (profile.release, profile.scoring) == (None, ScoringParams.from_bundle(bundle))
-
-
 def test_discovery_takes_a_tenth_of_the_time(bundle):
-    """Each request of a discovery ends within a tenth of the time-out, so that the search keeps its time."""
-    _, sent = discover(IndexProfiles(bundle, ClientOptions()), "shop", request_timeout=2)
-    assert len(sent) == 2
-    assert all(0 < step.arguments["request_timeout"] <= DISCOVERY_TIME_SHARE * 2 for step in sent)
+    """Discovery ends within a tenth of the time-out, so that the search keeps its time."""
+    _, (step,) = discover(IndexProfiles(bundle, ClientOptions()), "shop", request_timeout=2)
+    assert 0 < step.arguments["request_timeout"] <= DISCOVERY_TIME_SHARE * 2
 
 
 def test_discovery_uses_the_options_of_the_search(bundle):
     """Headers and the options that resolve index names go with the discovery, from `params` too; others do not."""
     options = {"headers": {"Authorization": "x"}, "params": {"ignore_unavailable": True}, "preference": "a"}
-    _, (info, get_mapping) = discover(IndexProfiles(bundle, ClientOptions()), "a,b", **options)
-    assert info.arguments.keys() == {"headers", "request_timeout"}
-    assert get_mapping.arguments.keys() == {"index", "filter_path", "headers", "ignore_unavailable", "request_timeout"}
+    _, (step,) = discover(IndexProfiles(bundle, ClientOptions()), "a,b", **options)
+    assert step.arguments.keys() == {"index", "filter_path", "headers", "ignore_unavailable", "request_timeout"}
 
 
-def test_a_search_without_vectors_shortens_the_life_of_a_profile(bundle):
-    """If no hit has a vector, the vectors may have moved: the profile is read again after half a minute."""
+def test_a_search_without_values_shortens_the_life_of_a_profile(bundle):
+    """If no hit has values of the model, they may have moved: the profile is read again after half a minute."""
     now = [0.0]
     profiles = IndexProfiles(bundle, ClientOptions(), clock=lambda: now[0])
     discover(profiles, "shop")
@@ -167,20 +214,15 @@ def test_a_profile_is_read_once_in_five_minutes(bundle):
     assert discover(profiles, "other")[1] != []
     now[0] = PROFILE_LIFETIME_SECONDS
     later, sent = discover(profiles, "shop", mappings={"shop": mapping("anthem", fields=["name"])})
-    assert (later.text_fields, methods(sent)) == (("name",), ["info", "indices.get_mapping"])
-    assert profiles.to_dict()["shop"] == {"vector": "anthem.vector", "text_fields": ["name"], "release": "3.6"}
-
-
-def test_weights_are_adapted_to_the_release(bundle):
-    """Before 3.0 lexical scores are 2.2 times as large, and so is the half-saturation."""
-    old = {"version": {"number": "2.19.1", "distribution": "opensearch"}}
-    new, before = (discover(IndexProfiles(bundle, ClientOptions()), "shop", info)[0].scoring for info in (INFO, old))
-    assert before.fusion.half_saturation == pytest.approx(LEGACY_BM25_FACTOR * new.fusion.half_saturation)
+    assert (later.text_fields, methods(sent)) == (("name",), ["indices.get_mapping"])
+    signals = ["lexical", "containment", "attention"]
+    expected = {"object": "anthem", "signals": signals, "text_fields": ["name"], "faults": []}
+    assert profiles.to_dict()["shop"] == expected
 
 
 @pytest.mark.node
 def test_stats_show_the_profiles(client, cluster, encoder, index):
-    """After a search, `stats` of both clients has the vector field, the text fields and the release of each index."""
+    """After a search, `stats` of both clients has what was found about each index."""
     anthem = AnthemClient(client, encoder)
     assert anthem.stats()["indices"] == {}
     anthem.search(index, match("fire tv"))
@@ -193,7 +235,7 @@ def test_stats_show_the_profiles(client, cluster, encoder, index):
 
     indices, profile = asyncio.run(search_async())
     assert anthem.stats()["indices"] == indices == {index: profile.to_dict()}
-    assert indices[index]["vector"] == "anthem.vector"
+    assert indices[index]["object"] == "anthem"
 
 
 @pytest.mark.node
@@ -222,18 +264,15 @@ def test_clients_rank_by_the_ingested_field(client, cluster, bundle, index, tmp_
 
 
 @pytest.mark.node
-def test_a_plain_search_reads_no_profile(client, encoder, index):
+def test_a_plain_search_reads_no_profile(client, encoder, index, monkeypatch):
     """A search that is not reranked sends no requests except the search itself."""
-    anthem = AnthemClient(client, encoder)
+    anthem, steps = AnthemClient(client, encoder), []
+    execute = anthem._execute
+    monkeypatch.setattr(anthem, "_execute", lambda step: (steps.append(step), execute(step))[1])
     for settings in ({"query_text": "fire tv", "mode": "none"}, {"query_text": "!?"}):
-        steps = anthem._flow.search(anthem._build_request(index, match("fire tv"), **settings))
-        sent = []
-        with suppress(StopIteration):
-            step = next(steps)
-            while True:
-                sent += [] if isinstance(step, ComputeStep) else [step.method]
-                step = steps.send(anthem._execute(step))
-        assert sent == ["search"]
+        steps.clear()
+        anthem.search(index, match("fire tv"), **settings)
+        assert [step.method for step in steps if isinstance(step, SendStep)] == ["search"]
     assert anthem.stats()["indices"] == {}
 
 

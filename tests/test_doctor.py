@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.opensearch.schema import VectorFields, fields_of_model
+from anthem_core.opensearch.schema import (
+    MODEL_SIGNALS,
+    ModelFields,
+    build_ingest_record,
+    fields_of_model,
+    with_ingest_meta,
+)
 from anthem_doctor.checks import cluster as cluster_checks
 from anthem_doctor.checks import index as index_checks
 from anthem_doctor.facts import ClusterFacts, IndexFacts, UnavailableFact
@@ -38,12 +44,18 @@ def describe_index(mappings=None, **settings):
     return IndexDescription("products", mappings or {}, {**SETTINGS, **settings})
 
 
-def mappings_with_vectors(bundle, **vector):
-    """Mappings of an index that accepts vectors, with additional settings of the vector field."""
-    mappings = VectorFields().mapping(bundle.dimension)
+def mappings_with_values(bundle, signals=MODEL_SIGNALS, **vector):
+    """Mappings of an index with the values of these signals, with additional settings of the vector field."""
+    mappings = ModelFields().mapping(bundle.dimension, signals)
     mappings["properties"]["title"] = {"type": "text"}
-    mappings["properties"]["anthem"]["properties"]["vector"] |= vector
+    if vector:
+        mappings["properties"]["anthem"]["properties"]["vector"] |= vector
     return mappings
+
+
+def meta_of(bundle, signals):
+    """`_meta` as an ingest of these signals records it."""
+    return {"_meta": with_ingest_meta({}, "anthem", build_ingest_record(bundle.model_id, ["title"], signals, {}))}
 
 
 def worst_level(findings):
@@ -91,13 +103,8 @@ def test_text_lists_the_worst_findings_first(bundle, levels):
 def test_the_json_keys_of_a_finding():
     """Programs rely on these keys."""
     finding = Finding("disk", "fault", "full", "free space", "GET /_cat/allocation?v")
-    assert finding.to_dict() == {
-        "check": "disk",
-        "level": "fault",
-        "found": "full",
-        "wanted": "free space",
-        "command": "GET /_cat/allocation?v",
-    }
+    expected = {"check": "disk", "level": "fault", "found": "full", "wanted": "free space"}
+    assert finding.to_dict() == expected | {"command": "GET /_cat/allocation?v"}
 
 
 def test_every_check_is_explained():
@@ -183,9 +190,9 @@ def test_the_fullest_disk_decides(high, flood, used):
 
 def test_a_healthy_index(target, bundle):
     """An index as ingest creates it has only ok findings, also with strict mapping."""
-    index = describe_index(mappings_with_vectors(bundle) | {"dynamic": "strict"})
+    index = describe_index(mappings_with_values(bundle) | {"dynamic": "strict"})
     facts = IndexFacts(index, {"status": "yellow"}, {"count": 9, "deleted": 1})
-    findings = index_checks.check_index(target, facts, VectorFields())
+    findings = index_checks.check_index(target, facts, ModelFields())
     unhealthy = [finding for finding in findings if finding.level != "ok" or finding.expected or finding.command]
     assert unhealthy == []
     assert "strict" in next(finding.found for finding in findings if finding.check == "mapping")
@@ -194,7 +201,7 @@ def test_a_healthy_index(target, bundle):
 def test_a_closed_index_has_one_finding(target):
     """A closed index is a fault with the request that opens it, and nothing else is checked."""
     index = describe_index(verified_before_close="true")
-    (finding,) = index_checks.check_index(target, IndexFacts(index, {}, {}), VectorFields())
+    (finding,) = index_checks.check_index(target, IndexFacts(index, {}, {}), ModelFields())
     assert (finding.level, finding.command) == ("fault", "POST /products/_open")
 
 
@@ -205,13 +212,55 @@ def test_a_closed_index_has_one_finding(target):
 )  # fmt: skip
 def test_mapping_faults_and_their_fixes(target, bundle, vector, command, found):
     """A wrong type needs a new index, another dimension a second object, a missing field a run of ingest."""
-    mappings = mappings_with_vectors(bundle, **(vector or {}))
+    mappings = mappings_with_values(bundle, **(vector or {}))
     if vector is None:
         del mappings["properties"]["anthem"]["properties"]["model"]
-    (finding,) = index_checks.check_mapping(target, describe_index(mappings), VectorFields())
+    (finding,) = index_checks.check_mapping(target, describe_index(mappings), ModelFields())
     assert finding.level == ("fault" if command else "ok")
     assert (command or "") in finding.command
     assert found in finding.found
+
+
+@pytest.mark.parametrize("field", [{"type": "text"}, {"type": "binary"}, {"type": "binary", "doc_values": False}])
+def test_trigrams_of_another_type_are_a_fault(target, bundle, field):
+    """Trigrams that a script cannot read need a new index, unless ingest was told to leave them out."""
+    mappings = mappings_with_values(bundle)
+    mappings["properties"]["anthem"]["properties"]["trigrams"] = field
+    (finding,) = index_checks.check_mapping(target, describe_index(mappings), ModelFields())
+    assert (finding.level, "anthem.trigrams" in finding.found) == ("fault", True)
+    assert '"trigrams": {"type": "binary", "doc_values": true}' in finding.command
+    vectors_only = replace(target, signals=("containment",))
+    assert worst_level(index_checks.check_mapping(vectors_only, describe_index(mappings), ModelFields())) == "ok"
+    (signals,) = index_checks.check_signals(target, describe_index(mappings), ModelFields())
+    assert "by the lexical score and containment, not by attention" in signals.found
+
+
+@pytest.mark.parametrize("signal", MODEL_SIGNALS)
+def test_an_index_with_one_value(target, bundle, signal):
+    """One value of two is a warning with the command that adds the other, and no fault if ingest was told so."""
+    mappings = mappings_with_values(bundle, [signal])
+    (other,) = {*MODEL_SIGNALS} - {signal}
+    for record, level in (
+        ({}, "warning"),
+        (meta_of(bundle, MODEL_SIGNALS), "warning"),
+        (meta_of(bundle, [signal]), "ok"),
+    ):
+        index = describe_index(mappings | record)
+        expected = target.for_ingested(index, ModelFields())
+        (mapping,) = index_checks.check_mapping(expected, index, ModelFields())
+        (signals,) = index_checks.check_signals(expected, index, ModelFields())
+        assert mapping.level == level
+        assert mapping.command == ("anthem ingest products --bundle general" if level == "warning" else "")
+        assert f"by the lexical score and {signal}, not by {other}" in signals.found
+        assert ("ingest was told so" in signals.found) == (level == "ok")
+        assert expected.command("ingest").endswith(f" --signals {signal}") == (level == "ok")
+
+
+def test_signals_of_a_whole_index(target, bundle):
+    """The finding names every signal that searches rank by; an index without values has no such finding."""
+    (finding,) = index_checks.check_signals(target, describe_index(mappings_with_values(bundle)), ModelFields())
+    assert finding.found == "searches rank products by the lexical score, containment and attention"
+    assert list(index_checks.check_signals(target, describe_index(), ModelFields())) == []
 
 
 @pytest.mark.parametrize(
@@ -223,20 +272,20 @@ def test_mapping_faults_and_their_fixes(target, bundle, vector, command, found):
 )  # fmt: skip
 def test_engines_that_change_vectors(target, bundle, vector, knn, expected):
     """Cosine and bytes lose the length of a point; Faiss, the default, needs native libraries."""
-    index = describe_index(mappings_with_vectors(bundle, **vector), knn=knn)
-    assert worst_level(index_checks.check_engine(target, index, VectorFields())) == expected
+    index = describe_index(mappings_with_values(bundle, **vector), knn=knn)
+    assert worst_level(index_checks.check_engine(target, index, ModelFields())) == expected
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
     [({}, "ok"), ({"enabled": True}, "ok"), ({"enabled": False}, "fault"), ({"excludes": ["anthem"]}, "fault"),
-     ({"excludes": ["anthem.vec*"]}, "fault"), ({"excludes": ["text"]}, "warning"), ({"includes": ["title"]}, "fault"),
-     ({"includes": ["*"]}, "warning")],
+     ({"excludes": ["anthem.vec*"]}, "fault"), ({"excludes": ["*.trigrams"]}, "fault"),
+     ({"excludes": ["text"]}, "warning"), ({"includes": ["title"]}, "fault"), ({"includes": ["*"]}, "warning")],
 )  # fmt: skip
-def test_a_source_that_loses_the_vector(target, source, expected):
-    """It is a fault if `_source` omits the vector, and a warning if it omits or may omit other fields."""
+def test_a_source_that_loses_a_value(target, source, expected):
+    """It is a fault if `_source` omits a value, and a warning if it omits or may omit other fields."""
     index = describe_index({"_source": source})
-    assert worst_level(index_checks.check_source_kept(target, index, VectorFields())) == expected
+    assert worst_level(index_checks.check_source_kept(target, index, ModelFields())) == expected
 
 
 @pytest.mark.parametrize(
@@ -254,7 +303,7 @@ def test_blocks(blocks, expected):
 
 def test_unknown_text_fields(target, bundle):
     """A field that is not mapped is a fault that names the mapped fields."""
-    index = describe_index(mappings_with_vectors(bundle))
+    index = describe_index(mappings_with_values(bundle))
     assert worst_level(index_checks.check_fields_mapped(target, index)) == "ok"
     (finding,) = index_checks.check_fields_mapped(replace(target, text_fields=("title", "name")), index)
     assert finding.level == "fault"
@@ -267,13 +316,15 @@ def test_an_old_index_accepts_no_vectors(target):
     old = {"version": {"created": str(2160099 ^ 0x08000000)}}
     assert worst_level(index_checks.check_created_version(target, describe_index(**old))) == "fault"
     assert worst_level(index_checks.check_created_version(target, describe_index(**old, knn="true"))) == "ok"
+    trigrams_only = replace(target, signals=("attention",))
+    assert worst_level(index_checks.check_created_version(trigrams_only, describe_index(**old))) == "ok"
 
 
 def test_aliases_of_another_model(target, bundle):
-    """`anthem_current` with another model's vectors is a warning; an index without the aliases has no finding."""
+    """`anthem_current` with another model's values is a warning; an index without the aliases has no finding."""
     other_fields, path = fields_of_model(bundle.model_id), {"type": "alias", "path": "anthem.vector"}
     index = describe_index({"properties": {"anthem_current": {"properties": {"vector": path}}}})
-    assert worst_level(index_checks.check_aliases(target, index, VectorFields())) == "ok"
+    assert worst_level(index_checks.check_aliases(target, index, ModelFields())) == "ok"
     (finding,) = index_checks.check_aliases(target, index, other_fields)
     assert (finding.level, "--beside" in finding.command) == ("warning", True)
     assert list(index_checks.check_aliases(target, describe_index(), other_fields)) == []

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner
 
+from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.opensearch.connection import connect
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import ModelFields
 from anthem_doctor.cli import doctor
 from anthem_doctor.examination import Examination
 from anthem_doctor.findings import DoctorTarget
@@ -32,7 +33,7 @@ COMMANDS = {"ingest": ingest, "search": search, "remove": remove, "doctor": doct
 
 
 def create_index(client, index, **settings):
-    """Create an index of the titles, without vectors."""
+    """Create an index of the titles, without values."""
     mappings = {"dynamic": "strict", "properties": {"title": {"type": "text"}}}
     settings = {"number_of_shards": 1, "number_of_replicas": 0} | settings
     client.indices.create(index=index, body={"settings": settings, "mappings": mappings})
@@ -59,7 +60,7 @@ def examine(client, cluster, bundle, encoder, tmp_path, monkeypatch):
     def run(index, *, model=encoder, everything=False):
         target = DoctorTarget(index, model.bundle, str(bundle.path), url=cluster)
         findings = Examination(
-            client, target, model, read_profile(client, model, index).scoring, tmp_path / "history.jsonl"
+            client, target, model, read_profile(client, model, index), tmp_path / "history.jsonl"
         ).run()
         return [
             finding
@@ -107,21 +108,26 @@ def test_a_healthy_index(client, cluster, healthy_index, tmp_path):
     assert {finding["check"] for finding in value["findings"] if finding["level"] == "warning"} <= UNSTABLE_CHECKS
     checks = {finding["check"]: finding["found"] for finding in value["findings"]}
     assert "5 of 6 products" in checks["coverage"]
+    assert "containment and attention" in checks["signals"]
     assert {"search cluster", "search client", "search filter", "search retrieve", "loss"} <= checks.keys()
     assert read_state(client, healthy_index) == before
     (line,) = (tmp_path / "history").read_text().splitlines()
     assert json.loads(line).items() >= {"index": healthy_index, "products": 6, "with_vector": 5}.items()
 
 
-def remove_vectors_and_script(client, index):
-    """Replace the index by one without vectors, and delete the stored script."""
+def remove_values(client, index):
+    """Replace the index by one without values."""
     client.indices.delete(index=index)
-    client.delete_script(id=script_id())
     create_index(client, index)
 
 
+def delete_the_script(client, _):
+    """Delete the stored script."""
+    client.delete_script(id=script_id())
+
+
 def write_whole_documents(client, index):
-    """Write whole documents, as a feed does, which erases their vectors."""
+    """Write whole documents, as a feed does, which erases their values."""
     for number in range(2):
         client.index(index=index, id=str(number), body={"title": TITLES[number]}, refresh=True)
 
@@ -149,6 +155,26 @@ def swap_a_vector(client, index):
     client.update(index=index, id="1", body={"doc": {"anthem": {"vector": vector}}}, refresh=True)
 
 
+def swap_trigrams(client, index):
+    """Give a product the trigrams of another one, under the same model id."""
+    trigrams = client.get(index=index, id="0")["_source"]["anthem"]["trigrams"]
+    client.update(index=index, id="1", body={"doc": {"anthem": {"trigrams": trigrams}}}, refresh=True)
+
+
+def remove_trigrams(client, index):
+    """Remove the trigrams of a product, as they are missing after an ingest of an earlier version."""
+    client.update(index=index, id="1", body={"doc": {"anthem": {"trigrams": None}}}, refresh=True)
+
+
+def ingest_vectors_only(client, index):
+    """Replace the index by one that an earlier version ingested: with vectors, without a record of the signals."""
+    client.indices.delete(index=index)
+    create_index(client, index)
+    bundle = load_bundle("general")
+    ingest_index(client, index, Encoder(bundle), options=IngestOptions(signals=("containment",)))
+    client.indices.put_mapping(index=index, body={"_meta": {}})
+
+
 def close_the_index(client, index):
     """Close the index."""
     client.indices.close(index=index)
@@ -156,9 +182,10 @@ def close_the_index(client, index):
 
 @pytest.mark.parametrize(
     ("damage", "checks"),
-    [(remove_vectors_and_script, {"mapping", "coverage", "script", "search cluster", "search filter"}),
+    [(remove_values, {"mapping", "coverage"}), (delete_the_script, {"script", "search cluster", "search filter"}),
      (write_whole_documents, {"coverage"}), (change_a_title, {"text"}), (block_writes, {"blocks"}),
-     (change_the_script, {"script"}), (swap_a_vector, {"points"}), (close_the_index, {"index"})],
+     (change_the_script, {"script"}), (swap_a_vector, {"points"}), (swap_trigrams, {"trigrams"}),
+     (remove_trigrams, {"coverage"}), (ingest_vectors_only, {"mapping", "coverage"}), (close_the_index, {"index"})],
 )  # fmt: skip
 def test_the_command_of_each_fault_fixes_it(client, healthy_index, examine, damage, checks):
     """Damage is found by its check, and after the printed commands have run there is no finding left."""
@@ -195,11 +222,11 @@ def test_aliases_and_patterns(client, healthy_index, examine):
 
 
 def test_another_model(client, healthy_index, encoder, examine):
-    """Vectors of another model do not count; the command adds this model's, and aliases decide which is current."""
+    """Values of another model do not count; the command adds this model's, and aliases decide which is current."""
     other = Encoder(replace(encoder.bundle, model_id="0123abcd" + encoder.bundle.model_id[8:]))
     (coverage,) = [finding for finding in examine(healthy_index, model=other) if finding.check == "coverage"]
     assert (coverage.level, "--beside" in coverage.command) == ("fault", True)
-    fields = VectorFields("anthem_0123abcd")
+    fields = ModelFields("anthem_0123abcd")
     client.indices.put_mapping(index=healthy_index, body=fields.mapping(encoder.bundle.dimension))
     ingest_index(client, healthy_index, other, options=IngestOptions(fields))
     client.indices.put_mapping(index=healthy_index, body=build_alias_mapping(fields))
@@ -224,22 +251,36 @@ def test_graphs_and_shards(client, index, encoder, examine):
     assert "100 × 3" in checks["shards"]
 
 
+@pytest.mark.parametrize("signal", ["containment", "attention"])
+def test_an_index_with_one_value(client, index, encoder, examine, signal):
+    """An index that ingest was told to give one value to is healthy, and the findings say what it is ranked by."""
+    create_index(client, index)
+    ingest_index(client, index, encoder, options=IngestOptions(signals=(signal,)))
+    client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
+    findings = examine(index, everything=True)
+    assert {finding.check for finding in findings if finding.level != "ok"} <= UNSTABLE_CHECKS
+    checks = {finding.check: finding.found for finding in findings}
+    assert f"by the lexical score and {signal}, not by" in checks["signals"]
+    assert ("points" in checks, "trigrams" in checks) == (signal == "containment", signal == "attention")
+    assert ("needs vectors" in checks["search filter"]) == (signal == "attention")
+
+
 def test_the_loss_per_day(client, healthy_index, bundle, examine, tmp_path):
-    """If the history has an earlier run, the vectors lost since are reported as a share of the products per day."""
+    """If the history has an earlier run, the values lost since are reported as a share of the products per day."""
     key = {"cluster": client.info()["cluster_uuid"], "index": healthy_index, "model": bundle.model_id}
     append_run(tmp_path / "history.jsonl", key, CoverageRun(datetime.now(UTC) - timedelta(days=2), 6, 5))
     write_whole_documents(client, healthy_index)
     coverage, loss = examine(healthy_index)
     fix(client, [coverage])
     assert loss.level == "warning"
-    assert "16.67% of the products lose their vector per day (2 runs in 2.0 days" in loss.found
+    assert "16.67% of the products lose their values per day (2 runs in 2.0 days" in loss.found
 
 
 def test_a_cluster_that_does_not_answer(bundle, encoder, tmp_path):
     """The only finding is that the cluster does not answer, and the history gets no line."""
     with connect("http://127.0.0.1:9") as unreachable:
-        target, scoring = DoctorTarget("products", bundle), read_profile(unreachable, encoder, "products").scoring
-        (finding,) = Examination(unreachable, target, encoder, scoring, tmp_path / "history").run()
+        target, profile = DoctorTarget("products", bundle), read_profile(unreachable, encoder, "products")
+        (finding,) = Examination(unreachable, target, encoder, profile, tmp_path / "history").run()
     assert (finding.check, finding.level) == ("cluster", "fault")
     assert not (tmp_path / "history").exists()
 

@@ -1,5 +1,6 @@
-"""Checks of `anthem doctor` on vectors, histories and trial searches, without a cluster."""
+"""Checks of `anthem doctor` on values, histories and trial searches, without a cluster."""
 
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -9,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anthem_core.encoding.title_entities import STORED_ENTITY
 from anthem_core.geometry.lorentz import expmap0
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import MODEL_SIGNALS, ModelFields
 from anthem_doctor.checks.coverage import check_coverage, check_coverage_loss
 from anthem_doctor.checks.searches import check_searches, find_lost_hits
-from anthem_doctor.checks.vectors import check_points, check_texts
-from anthem_doctor.facts import TrialSearch, UnavailableFact, VectorCounts
+from anthem_doctor.checks.values import check_points, check_texts, check_trigrams
+from anthem_doctor.facts import TrialSearch, UnavailableFact, ValueCounts
 from anthem_doctor.findings import DoctorTarget
 from anthem_doctor.history import CoverageRun, append_run, default_history_file, loss_per_day, read_runs
 from anthem_doctor.probe import find_skipped_modes
+from anthem_ingest.encode import ValueBuilder
 from anthem_plugin.modes import FILTER_MATCH_LIMIT
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -40,26 +43,40 @@ def hits(*titles):
     return [{"_id": str(number), "_source": {"title": title}} for number, title in enumerate(titles)]
 
 
-@given(st.lists(st.integers(0, 50), min_size=3, max_size=3).map(sorted), st.booleans())
-def test_coverage(bundle, numbers, wordless):
-    """All is ok if every product with words has a vector of this model; if none has, that is a fault."""
-    of_model, with_vector, products = numbers
-    sample = hits("?!" if wordless else "tv") if with_vector < products else []
-    counts = VectorCounts(products, with_vector, of_model)
+@given(st.lists(st.integers(0, 50), min_size=4, max_size=4).map(sorted), st.booleans(), st.sampled_from(MODEL_SIGNALS))
+def test_coverage(bundle, numbers, wordless, signal):
+    """All is ok if every product with words has all values of this model; if none has any, that is a fault."""
+    without_signal, of_model, with_values, products = numbers
+    sample = hits("?!" if wordless else "tv") if with_values < products else []
+    counts = ValueCounts(products, with_values, of_model, {signal: without_signal})
     (finding,) = check_coverage(DoctorTarget("products", bundle), "products", counts, sample)
-    lacking = with_vector > of_model or (with_vector < products and not wordless)
-    assert finding.level == ("ok" if not lacking else "warning" if of_model else "fault")
-    keeps_other_vectors = "--beside" in finding.command
-    assert keeps_other_vectors == (lacking and with_vector > 0 and not of_model)
+    lacking = with_values > of_model or (with_values < products and not wordless)
+    assert finding.level == ("ok" if not (lacking or without_signal) else "warning" if of_model else "fault")
+    keeps_other_values = "--beside" in finding.command
+    assert keeps_other_values == (lacking and with_values > 0 and not of_model)
+    noun = {"containment": "a vector", "attention": "trigrams"}[signal]
+    assert (f"{without_signal} of these lack {noun}" in finding.found) == bool(without_signal)
+
+
+def test_counts_of_indices_add_up():
+    """Counts of several indices are added, also those that only one of them has."""
+    total = ValueCounts(5, 4, 3, {"attention": 2}) + ValueCounts(1, 1, 1, {"containment": 1, "attention": 1})
+    assert total == ValueCounts(6, 5, 4, {"containment": 1, "attention": 3})
 
 
 @pytest.fixture(scope="module")
-def sample(encoder):
-    """Products with the vectors that ingest gives them."""
+def builder(encoder):
+    """The builder that ingest uses."""
+    return ValueBuilder(encoder, MODEL_SIGNALS)
+
+
+@pytest.fixture(scope="module")
+def sample(builder):
+    """Products with the values that ingest gives them."""
     products = hits("red fire tv", "blue lamp", "shoe")
-    points = encoder.encode_products([hit["_source"]["title"] for hit in products])
-    for hit, point in zip(products, points, strict=True):
-        hit["_source"] |= VectorFields().document(point, encoder.bundle.model_id, hit["_source"]["title"])
+    for hit, values in zip(products, builder.build([hit["_source"]["title"] for hit in products]), strict=True):
+        hit["_source"] |= values
+        hit["matched_queries"] = ["anthem.vector", "anthem.trigrams"]
     return products
 
 
@@ -70,14 +87,14 @@ def with_change(sample, number, **stored):
     return [*sample[:number], changed, *sample[number + 1 :]]
 
 
-def test_a_point_beyond_the_radius_is_found(target, encoder, sample):
+def test_a_point_beyond_the_radius_is_found(target, builder, sample):
     """A vector on the hyperboloid but outside the bundle's radius is a fault, although its text has changed."""
     tangent = np.zeros(target.bundle.dimension)
     tangent[0] = target.bundle.radius
     samples = [
         with_change(sample, 0, vector=expmap0(tangent * factor).tolist(), text_hash="x") for factor in (1.0, 1.02)
     ]
-    findings = [list(check_points(target, "products", hits, VectorFields(), encoder)) for hits in samples]
+    findings = [list(check_points(target, "products", hits, builder)) for hits in samples]
     assert [finding.level for (finding,) in findings] == ["ok", "fault"]
 
 
@@ -89,30 +106,74 @@ def test_a_point_beyond_the_radius_is_found(target, encoder, sample):
     ids=["normalised", "another point", "too far out", "missing"],
 )  # fmt: skip
 @pytest.mark.parametrize("number", [0, 2])
-def test_one_bad_vector_is_found(target, encoder, sample, spoil, number):
+def test_one_bad_vector_is_found(target, builder, sample, spoil, number):
     """Valid points are ok; a vector that is normalised, of another text, too far out or missing is a fault."""
-    vector = spoil(sample[number]["_source"]["anthem"]["vector"], encoder.bundle.dimension)
+    vector = spoil(sample[number]["_source"]["anthem"]["vector"], target.bundle.dimension)
     bad = with_change(sample, number, vector=vector)
-    assert worst_level(check_points(target, "products", sample, VectorFields(), encoder)) == "ok"
-    assert worst_level(check_points(target, "products", bad, VectorFields(), encoder)) == "fault"
+    assert worst_level(check_points(target, "products", sample, builder)) == "ok"
+    assert worst_level(check_points(target, "products", bad, builder)) == "fault"
+
+
+def pack(*entities):
+    """Trigrams of a product as `_source` holds them, from ids and weights."""
+    return b64encode(b"".join(number.to_bytes(2, "little") + bytes([weight]) for number, weight in entities)).decode()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda _: "not base64!", lambda _: "", lambda _: None, lambda stored: stored[:-4],
+     lambda stored: stored + pack((7, 9)), lambda stored: pack((1, 2)) + stored[4:]],
+    ids=["no base64", "empty", "missing", "too short", "too long", "another trigram"],
+)  # fmt: skip
+@pytest.mark.parametrize("number", [0, 2])
+def test_one_bad_trigram_is_found(target, builder, sample, spoil, number):
+    """The trigrams that this bundle computes are ok; any other bytes are a fault that names a product."""
+    (healthy,) = check_trigrams(target, "products", sample, builder)
+    assert (healthy.level, "3 have trigrams" in healthy.found) == ("ok", True)
+    bad = with_change(sample, number, trigrams=spoil(sample[number]["_source"]["anthem"]["trigrams"]))
+    findings = list(check_trigrams(target, "products", bad, builder))
+    assert worst_level(findings) == "fault"
+    assert any(f"such as {number}" in finding.found for finding in findings)
+
+
+@pytest.mark.parametrize(("change", "level"), [(0, "ok"), (1, "ok"), (2, "fault")])
+def test_a_weight_may_be_rounded_differently(target, builder, sample, change, level):
+    """A weight that differs by 1 is the same weight on another processor; one that differs by more is a fault."""
+    stored = np.frombuffer(b64decode(sample[0]["_source"]["anthem"]["trigrams"]), STORED_ENTITY).copy()
+    heaviest = stored["weight"].argmax()
+    stored["weight"][heaviest] -= change
+    changed = with_change(sample, 0, trigrams=b64encode(stored.tobytes()).decode())
+    (finding,) = check_trigrams(target, "products", changed, builder)
+    assert finding.level == level
+
+
+def test_trigrams_of_a_changed_text_are_not_compared(target, builder, sample):
+    """Products whose text changed, or that have no trigrams in the index, say nothing about the trigrams of others."""
+    changed = with_change(sample, 0, trigrams=pack((1, 2)), text_hash="x")
+    (finding,) = check_trigrams(target, "products", changed, builder)
+    assert (finding.level, "2 have trigrams of their present text" in finding.found) == ("ok", True)
+    vectors = [hit | {"matched_queries": ["anthem.vector"]} for hit in sample]
+    assert list(check_trigrams(target, "products", vectors, builder)) == []
+    trigrams = [hit | {"matched_queries": ["anthem.trigrams"]} for hit in sample]
+    assert list(check_points(target, "products", trigrams, builder)) == []
 
 
 def test_a_changed_text_is_found(target, sample):
     """A changed text is a warning that names a product; if all changed, the warning asks for the fields."""
-    assert worst_level(check_texts(target, "products", sample, VectorFields())) == "ok"
-    (finding,) = check_texts(target, "products", with_change(sample, 1, text_hash="0" * 16), VectorFields())
+    assert worst_level(check_texts(target, "products", sample, ModelFields())) == "ok"
+    (finding,) = check_texts(target, "products", with_change(sample, 1, text_hash="0" * 16), ModelFields())
     assert (finding.level, "such as 1" in finding.found, "--field" in finding.expected) == ("warning", True, False)
     two_fields = replace(target, text_fields=("title", "text"))
-    (finding,) = check_texts(two_fields, "products", with_change(sample, 1), VectorFields())
+    (finding,) = check_texts(two_fields, "products", with_change(sample, 1), ModelFields())
     assert finding.level == "ok", "a field without text adds nothing"
-    (finding,) = check_texts(replace(target, text_fields=("name",)), "products", sample, VectorFields())
+    (finding,) = check_texts(replace(target, text_fields=("name",)), "products", sample, ModelFields())
     assert "--field" in finding.expected
 
 
 coverage_runs = st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 100), st.integers(0, 100)), max_size=8).map(
     lambda rows: [
-        CoverageRun(NOON + timedelta(seconds=seconds), products, min(products, with_vector))
-        for seconds, products, with_vector in sorted(rows)
+        CoverageRun(NOON + timedelta(seconds=seconds), products, min(products, with_values))
+        for seconds, products, with_values in sorted(rows)
     ]
 )
 
@@ -154,9 +215,9 @@ def test_a_loss_is_a_warning(target, tmp_path):
     (first,) = check_coverage_loss(target, [latest], tmp_path)
     assert (first.level, "10 products" in first.found) == ("ok", True)
     (fallen,) = check_coverage_loss(target, [earlier, latest], tmp_path)
-    assert (fallen.level, "5.00% of the products lose their vector per day" in fallen.found) == ("warning", True)
+    assert (fallen.level, "5.00% of the products lose their values per day" in fallen.found) == ("warning", True)
     assert fallen.command == "anthem ingest products --follow --bundle general"
-    (risen,) = check_coverage_loss(target, [replace(earlier, with_vector=80), latest], tmp_path)
+    (risen,) = check_coverage_loss(target, [replace(earlier, with_values=80), latest], tmp_path)
     assert risen.level == "ok"
 
 
@@ -201,15 +262,25 @@ def test_pages_of_several_shards_may_differ():
     assert find_lost_hits("cluster", response("abc", 9), response("dbc", 9))
 
 
+def test_a_single_hit_need_not_be_reranked():
+    """A search with one hit is not reranked, which loses nothing; with two hits it is a loss."""
+    status = {"anthem": {"reranked": False, "reason": "one hit"}}
+    assert find_lost_hits("client", response("a"), response("a", **status)) is None
+    assert find_lost_hits("client", response("ab"), response("ab", **status)) == "not reranked: one hit"
+
+
 @pytest.mark.parametrize(
     ("matches", "has_graphs", "skipped"),
     [(3, True, []), (3, False, ["retrieve"]), (FILTER_MATCH_LIMIT, True, []),
      (FILTER_MATCH_LIMIT + 1, False, ["retrieve", "filter"])],
 )  # fmt: skip
 def test_skipped_modes(matches, has_graphs, skipped):
-    """`retrieve` is skipped without graphs, and `filter` if its script would run on too many products."""
-    assert list(find_skipped_modes(response("abc", matches), has_graphs=has_graphs)) == skipped
-    assert "filter" not in find_skipped_modes(UnavailableFact("", ""), has_graphs=has_graphs)
+    """`retrieve` is skipped without graphs, `filter` if it would run on too many products, both without vectors."""
+    assert list(find_skipped_modes(response("abc", matches), MODEL_SIGNALS, has_graphs=has_graphs)) == skipped
+    unknown = UnavailableFact("", "")
+    assert "filter" not in find_skipped_modes(unknown, MODEL_SIGNALS, has_graphs=has_graphs)
+    assert list(find_skipped_modes(unknown, ["attention"], has_graphs=has_graphs)) == ["filter", "retrieve"]
+    assert list(find_skipped_modes(unknown, [], has_graphs=has_graphs)) == ["cluster", "filter", "retrieve"]
 
 
 def test_a_search_that_fails(target):

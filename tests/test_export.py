@@ -14,7 +14,17 @@ from click.testing import CliRunner
 from anthem_core.beir import Dataset, Product, write_dataset
 from anthem_core.cli import main
 from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.encoding.bundle import ATTENTION_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH, REQUIRED_FILES, load_bundle
+from anthem_core.encoding.bundle import (
+    ALL_SIGNALS,
+    ATTENTION_GRAPH,
+    ATTENTION_TABLE_GRAPH,
+    LEXICAL_CONTAINMENT,
+    OPTIONAL_FILES,
+    PRODUCT_GRAPH,
+    QUERY_GRAPH,
+    REQUIRED_FILES,
+    load_bundle,
+)
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import BundleError, ParityError
@@ -45,8 +55,8 @@ def build_checkpoint(seed=0):
     torch.manual_seed(seed)
     model = Anthem(ModelShape(ids=len(VOCABULARY), dimension=8, hyperboloids=2, places=VOCABULARY.title_limit)).eval()
     model.round_tables()
-    fusions = (FusionWeights(0.0, 4.0, 3.0, 10.0, 1.0), FusionWeights(0.0, 4.0, 3.0, 10.0, 1.0, 2.0, -0.5))
-    return Checkpoint(model, VOCABULARY, Calibration(0.25, *fusions), ["tiny"], {"ndcg": 0.5})
+    fusion = {LEXICAL_CONTAINMENT: FusionWeights(4.0, 3.0, 1.0), ALL_SIGNALS: FusionWeights(4.0, 3.0, 1.0, 2.0, -0.5)}
+    return Checkpoint(model, VOCABULARY, Calibration(0.25, fusion), ["tiny"], {"ndcg": 0.5})
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +81,12 @@ def test_parity_on_a_thousand_texts(exported):
     _, report = exported
     assert report.passed
     assert report.batches == PARITY_BATCH_SIZES == (1, 7, 64)
-    assert [graph.graph for graph in report.graphs] == [QUERY_GRAPH, PRODUCT_GRAPH, ATTENTION_GRAPH]
+    assert [graph.graph for graph in report.graphs] == [
+        QUERY_GRAPH,
+        PRODUCT_GRAPH,
+        ATTENTION_GRAPH,
+        ATTENTION_TABLE_GRAPH,
+    ]
     for graph in report.graphs:
         assert graph.texts >= 1000
         assert graph.faults == []
@@ -87,12 +102,12 @@ def test_a_bundle_contains_the_values_of_the_checkpoint(exported):
     assert (bundle.radius, bundle.gamma) == (checkpoint.model.shape.radius, checkpoint.model.shape.gamma)
     assert bundle.vocabulary == checkpoint.vocabulary
     assert (bundle.slack, bundle.trained_on, bundle.quality) == (0.25, ["tiny"], {"ndcg": 0.5})
-    calibration = checkpoint.calibration
-    assert list(bundle.fusion.values()) == [calibration.fusion, calibration.attention_fusion]
+    assert bundle.fusion == checkpoint.calibration.fusion
     assert {"torch", "onnxruntime", "anthem-search"} <= bundle.versions.keys()
     card = (bundle.path / "README.md").read_text(encoding="utf-8")
     assert bundle.model_id in card
     assert str(report) in card
+    assert "| lexical+containment+attention | 4.0000 | 3.0000 | 1.0000 | 2.0000 | -0.5000 |" in card
 
 
 def test_the_encoder_computes_the_points_of_the_model(exported):
@@ -103,7 +118,7 @@ def test_the_encoder_computes_the_points_of_the_model(exported):
 
 
 def test_the_attention_scorer_computes_the_attention_of_the_model(exported):
-    """From texts, ONNX Runtime computes the attention scores that torch computes."""
+    """From texts, ONNX Runtime computes the attention scores that torch computes, but for rounding to five digits."""
     bundle, _ = exported
     ranker = AnthemRanker(VOCABULARY, build_checkpoint().model).eval()
     expected = ranker.compute_signals("red kettle", FEW_TEXTS, ranker.encode_titles(FEW_TEXTS)).attention.numpy()
@@ -119,7 +134,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(exported, tmp_path):
     (folder / QUERY_GRAPH).write_bytes(b"old")
     again, _ = export_bundle(build_checkpoint(), folder, FEW_TEXTS)
     assert again.model_id == bundle.model_id
-    for name in (*REQUIRED_FILES, "manifest.json"):
+    for name in (*REQUIRED_FILES, *OPTIONAL_FILES, "manifest.json"):
         assert (folder / name).read_bytes() == (bundle.path / name).read_bytes(), name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
@@ -141,11 +156,11 @@ def test_a_bundle_contains_nothing_of_the_machine(exported):
             assert trace.encode() not in content, f"{trace} in {name}"
 
 
-@pytest.mark.parametrize("file", [QUERY_GRAPH, PRODUCT_GRAPH, ATTENTION_GRAPH])
+@pytest.mark.parametrize("file", [QUERY_GRAPH, PRODUCT_GRAPH, ATTENTION_GRAPH, ATTENTION_TABLE_GRAPH])
 def test_parity_fails_with_a_changed_weight(bundle_copy, file):
     """If a weight changes after the export, the report names the output and the difference."""
     model = build_checkpoint().model
-    part = {QUERY_GRAPH: model.query, PRODUCT_GRAPH: model.product, ATTENTION_GRAPH: model.grid}[file]
+    part = {QUERY_GRAPH: model.query, PRODUCT_GRAPH: model.product}.get(file, model.grid)
     with torch.no_grad():
         part.context.mix.bias.add_(0.1)
     with pytest.raises(ParityError, match=rf"(?s){re.escape(file)}.*FAULT \w+ differs by .*, allowed 1e-05") as caught:
@@ -221,6 +236,16 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     ):
         export_bundle(build_checkpoint(), tmp_path, FEW_TEXTS)
     assert read_files(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_a_vocabulary_that_no_index_can_store_is_refused(tmp_path):
+    """A model with more than 65,536 ids is refused before the export, and the message says what to do."""
+    vocabulary = Vocabulary(("#re",), buckets=2**16)
+    model = Anthem(ModelShape(ids=len(vocabulary), dimension=2, grid=2))
+    checkpoint = Checkpoint(model, vocabulary, Calibration(0.0, {}))
+    with pytest.raises(BundleError, match=r"has 65538 ids; .*up to 65535\. Train with a smaller vocabulary"):
+        export_bundle(checkpoint, tmp_path / "bundle", FEW_TEXTS)
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.fixture(scope="module")

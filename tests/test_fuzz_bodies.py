@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
+from small_index import model_documents
 
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.circuit_breaker import CircuitBreaker
@@ -83,7 +84,7 @@ KEY_STRATEGIES = {
     "seq_no_primary_term": st.booleans(),
     "terminate_after": st.integers(50, 100),
     "timeout": st.just("5s"),
-    "rescore": st.just(rescore) | st.just([rescore]),
+    "rescore": st.just(rescore) | st.just([rescore]) | st.just([]),
     "collapse": st.just({"field": "brand"}),
     "search_after": st.just([3]),
     "stored_fields": st.sampled_from(["_none_", ["title"], "*"]),
@@ -91,7 +92,8 @@ KEY_STRATEGIES = {
     "fields": st.just(["title", "anthem.*"]),
     "script_fields": st.just({"one": {"script": "1"}, "price": {"script": "doc['price'].value"}}),
     "suggest": st.just({"one": {"text": "fier", "term": {"field": "title"}}}),
-    "indices_boost": st.just([{"*": 2.0}]),
+    "indices_boost": st.just([{"*": 2.0}]) | st.just({}),
+    "search_pipeline": st.just({}) | st.just({"response_processors": []}),
     "ext": st.just({}),
     "stats": st.just(["one"]),
 }
@@ -121,17 +123,17 @@ def mutated(draw):
 
 @pytest.fixture(scope="module")
 def index_name(client, encoder):
-    """An index on one shard; one product has no vector, one has a vector of another model."""
+    """An index on one shard; one product was not ingested, one with another model."""
     name = f"test-fuzz-{uuid.uuid4().hex}"
     properties = {"title": {"type": "text"}, "text": {"type": "text"}, "brand": {"type": "keyword"}}
-    properties |= {"price": {"type": "integer"}} | VectorFields().mapping(encoder.bundle.dimension)["properties"]
+    properties |= {"price": {"type": "integer"}} | ModelFields().mapping(encoder.bundle.dimension)["properties"]
     settings = {"number_of_shards": 1, "number_of_replicas": 0}
     client.indices.create(index=name, body={"settings": settings, "mappings": {"properties": properties}})
     lines = []
-    for number, (title, point) in enumerate(zip(TITLES, encoder.encode_products(TITLES), strict=True)):
+    for number, (title, values) in enumerate(zip(TITLES, model_documents(encoder, TITLES), strict=True)):
         product = {"title": title, "text": f"a {title}", "brand": title.split()[0], "price": number}
-        model = "other" if number == 5 else encoder.bundle.model_id
-        product |= VectorFields().document(point, model, title) if number != 3 else {}
+        values["anthem"] |= {"model": "other"} if number == 5 else {}
+        product |= values if number != 3 else {}
         lines += [{"index": {"_id": str(number)}}, product]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
     yield name

@@ -12,7 +12,7 @@ from opensearchpy.exceptions import TransportError
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.query_operators import encode_phrases, split_phrases
 from anthem_core.encoding.tokenizer import split_words
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import ModelFields
 from anthem_ingest.ingest import ingest_index
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
@@ -101,7 +101,7 @@ def test_any_title_is_ingested(client, encoder, titles):
         0,
     )
     assert (second.written, second.skipped) == (0, sum(has_words))
-    with_vector = client.count(index=index, body={"query": {"exists": {"field": VectorFields().vector}}})
+    with_vector = client.count(index=index, body={"query": {"exists": {"field": ModelFields().vector}}})
     assert with_vector["count"] == sum(has_words)
     client.indices.delete(index=index)
 

@@ -2,6 +2,8 @@
 
 import itertools
 import signal
+from base64 import b64decode
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -10,9 +12,9 @@ from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
 
 from anthem_core.beir import Product
-from anthem_core.errors import ClusterError, DataError
+from anthem_core.errors import BundleError, ClusterError, DataError
 from anthem_core.opensearch.connection import connect
-from anthem_core.opensearch.schema import MATCH_ALL, VectorFields, product_text
+from anthem_core.opensearch.schema import MATCH_ALL, MODEL_SIGNALS, VALUE_OF_SIGNAL, ModelFields, product_text
 from anthem_ingest.actions import (
     ProductDocument,
     build_index_action,
@@ -20,18 +22,20 @@ from anthem_ingest.actions import (
     build_read_body,
     build_update_action,
     check_beir_fields,
-    has_vector_data,
+    has_model_data,
     invalid_id_reason,
     is_current,
+    is_unchanged,
+    outdated_values,
 )
 from anthem_ingest.cli import ingest
-from anthem_ingest.encode import LoadTarget, VectorBuilder, plan_loads, plan_updates
+from anthem_ingest.encode import LoadTarget, ValueBuilder, choose_signals, plan_loads, plan_updates
 from anthem_ingest.index_io import BUSY_STATUSES, CHANGED_STATUSES, _count_refusal
 from anthem_ingest.ingest import load_products, survey_index
 from anthem_ingest.job import _sigterm_as_interrupt
 from anthem_ingest.report import MAX_LISTED_FAILURES, IndexSurvey, IngestFailure, IngestReport, IngestTally
 
-FIELDS = VectorFields()
+FIELDS = ModelFields()
 EMPTY_INDEX = LoadTarget("products", lambda _: {})
 
 texts = st.text(max_size=20)
@@ -46,9 +50,9 @@ def make_hit(product_id, source, **rest):
     return {"_index": "products", "_id": product_id, "_seq_no": 3, "_primary_term": 1, "_source": source, **rest}
 
 
-def make_hit_with_vector(source, product_id="1"):
-    """A hit for which the cluster reports a vector."""
-    return make_hit(product_id, source, matched_queries=["anthem.vector"])
+def make_hit_with_values(source, product_id="1", signals=MODEL_SIGNALS):
+    """A hit for which the cluster reports the values of these signals."""
+    return make_hit(product_id, source, matched_queries=[FIELDS.value(signal) for signal in signals])
 
 
 @given(texts)
@@ -79,27 +83,41 @@ def test_only_strings_and_numbers_are_text():
 
 
 @given(st.lists(keys, max_size=3))
-def test_products_are_read_without_their_vectors(text_fields):
-    """A page contains the text fields, model id, text hash and sequence number of each product, and no vector."""
+def test_products_are_read_without_their_values(text_fields):
+    """A page contains the text fields, model id, text hash and sequence number of each product, and no value."""
     body = build_read_body(text_fields, FIELDS, MATCH_ALL)
     assert body["_source"] == [*text_fields, "anthem.model", "anthem.text_hash"]
     assert body["seq_no_primary_term"] is True
 
 
-@given(texts, texts, texts, texts)
-def test_a_vector_is_current_only_for_its_text_and_model(text, other_text, model, other_model):
-    """What `VectorFields.document` writes is current for the same text and the same model, and for no other."""
-    hit = make_hit_with_vector({"title": text, **FIELDS.document([1.0, 0.0], model, text)})
-    assert is_current(hit, FIELDS, model, text)
-    assert is_current(hit, FIELDS, other_model, other_text) == ((other_model, other_text) == (model, text))
-    assert not is_current(make_hit("1", hit["_source"]), FIELDS, model, text), "its vector is gone"
+signal_sets = st.sets(st.sampled_from(MODEL_SIGNALS))
+
+
+@given(texts, texts, texts, texts, signal_sets, signal_sets)
+def test_a_product_is_current_only_for_its_text_model_and_values(text, other_text, model, other_model, has, needs):
+    """What `ModelFields.document` writes is current for the same text and model, if every requested value is there."""
+    hit = make_hit_with_values({"title": text, **FIELDS.document([1.0, 0.0], model, text, b"abc")}, signals=has)
+    assert is_current(hit, FIELDS, model, text, needs) == (needs <= has)
+    is_same = (other_model, other_text) == (model, text)
+    assert is_current(hit, FIELDS, other_model, other_text, needs) == (is_same and needs <= has)
+    outdated = outdated_values(hit, FIELDS, other_model, other_text, needs)
+    assert outdated == ({} if is_same else {VALUE_OF_SIGNAL[signal]: None for signal in has - needs})
 
 
 @pytest.mark.parametrize("source", [{}, {"anthem": None}, {"anthem": {}}, {"anthem": "foreign"}])
-def test_a_product_without_a_vector_is_never_current(source):
-    """A product whose vector is missing or was removed is not current."""
-    assert not has_vector_data(make_hit("1", source), FIELDS)
-    assert not is_current(make_hit_with_vector(source), FIELDS, "", "")
+def test_a_product_without_values_is_never_current(source):
+    """A product whose values are missing or were removed is not current."""
+    assert not has_model_data(make_hit("1", source), FIELDS)
+    assert not is_current(make_hit_with_values(source), FIELDS, "", "", MODEL_SIGNALS)
+
+
+@given(st.none() | st.just([1.0, 0.5]), st.none() | st.binary(min_size=1))
+def test_a_document_has_the_values_that_are_given(point, trigrams):
+    """A partial document has a vector, trigrams in base64, or both, beside model id and text hash."""
+    values = FIELDS.document(point, "model", "tv", trigrams)["anthem"]
+    assert values.pop("vector", None) == point
+    assert values.get("trigrams") is None if trigrams is None else b64decode(values["trigrams"]) == trigrams
+    assert values.keys() - {"trigrams"} == {"model", "text_hash"}
 
 
 @given(st.text(min_size=1), st.none() | st.text(min_size=1), st.integers(0), st.integers(1))
@@ -138,26 +156,29 @@ def test_a_report_names_every_count():
     text = str(IngestReport(11, 12, 13, 14, 15, 2.0))
     for part in ("11 written", "12 skipped", "14 failed", "13 have no letter", "15 changed during ingest"):
         assert part in text
-    assert str(IndexSurvey("products", 2000, 0, 0, 845)) == "products: 2000 products, 0 without a vector.", "no cost"
+    assert str(IndexSurvey("products", 9, 0, {"attention": 0}, {})) == "products: 9 products, 0 without trigrams."
     assert "changed" not in str(IngestReport(1, 0, 0, 0, 0, 0.0))
     assert IngestReport(1, 2, 3, 4, 5, 0.0).products == 15
 
 
 def test_a_survey_names_the_cost():
-    """Before it writes, ingest prints how many vectors are missing or stale and what they will take."""
-    text = str(IndexSurvey("products", 2000, 500, 1000, 845))
-    for part in ("2000 products", "1000 without", "500 with a vector of another model", "845 bytes", "0.8 MB"):
+    """Before it writes, ingest prints how many values are missing or stale and what they will take."""
+    sizes = {"containment": 845, "attention": 580}
+    text = str(IndexSurvey("products", 2000, 500, {"containment": 1000, "attention": 2000}, sizes))
+    parts = ["2000 products", "1000 without a vector", "2000 without trigrams", "500 with values of another model"]
+    for part in [*parts, "845 bytes", "580 bytes", "2.0 MB"]:
         assert part in text
+    assert "vector" not in str(IndexSurvey("products", 2000, 0, {"attention": 2000}, sizes))
 
 
 @given(st.lists(st.sampled_from(["red shoe", "", "!?", "sofa", "Schuh"]), max_size=20), st.data())
 def test_every_product_is_skipped_updated_or_empty(encoder, titles, data):
     """Each product of a page is skipped, updated or empty, and exactly those that are not current are updated."""
-    builder, tally, advanced = VectorBuilder(encoder), IngestTally(), []
+    builder, tally, advanced = ValueBuilder(encoder, MODEL_SIGNALS), IngestTally(), []
     current = data.draw(st.lists(st.booleans(), min_size=len(titles), max_size=len(titles)))
     documents = [builder.build([title])[0] if has else {} for title, has in zip(titles, current, strict=True)]
     hits = [
-        make_hit(str(number), {"title": title, **document}, matched_queries=["anthem.vector"] if document else [])
+        make_hit_with_values({"title": title, **document}, str(number), MODEL_SIGNALS if document else ())
         for number, (title, document) in enumerate(zip(titles, documents, strict=True))
     ]
     actions = list(plan_updates([hits], builder, tally, advanced.append))
@@ -166,17 +187,52 @@ def test_every_product_is_skipped_updated_or_empty(encoder, titles, data):
     assert {action["_id"] for action in actions} == with_words - {str(n) for n, has in enumerate(current) if has}
 
 
-def test_a_product_that_lost_its_text_loses_its_vector(encoder):
-    """A product that lost its text loses its vector, once."""
-    builder, tally = VectorBuilder(encoder), IngestTally()
-    hit = make_hit_with_vector({"title": "!", **builder.build(["red shoe"])[0]})
+def test_a_product_that_lost_its_text_loses_its_values(encoder):
+    """A product that lost its text loses its values, once."""
+    builder, tally = ValueBuilder(encoder, MODEL_SIGNALS), IngestTally()
+    hit = make_hit_with_values({"title": "!", **builder.build(["red shoe"])[0]})
     (action,) = plan_updates([[hit]], builder, tally, lambda _: None)
-    assert action["_source"] == {"doc": {"anthem": None}}
+    assert action["_source"]["doc"] == {"anthem": None}
     assert tally.empty == 0, "it is counted when it has been written"
     tally.count_written("1")
     assert (tally.written, tally.empty) == (0, 1)
     assert not list(plan_updates([[make_hit("1", {"title": "!", "anthem": None})]], builder, tally, lambda _: None))
     assert tally.empty == 2
+
+
+@pytest.mark.parametrize("kept", MODEL_SIGNALS)
+def test_a_value_that_is_not_written_never_stays_behind(encoder, kept):
+    """A product whose text changed loses the value that this run does not write; an unchanged one keeps it."""
+    builder = ValueBuilder(encoder, (kept,))
+    both = ValueBuilder(encoder, MODEL_SIGNALS).build(["red shoe"])[0]
+    (other,) = {*VALUE_OF_SIGNAL.values()} - {VALUE_OF_SIGNAL[kept]}
+
+    def plan(title, signals):
+        hit = make_hit_with_values({"title": title, **both}, signals=signals)
+        actions = plan_updates([[hit]], builder, IngestTally(), lambda _: None)
+        return [action["_source"]["doc"]["anthem"] for action in actions]
+
+    assert plan("red shoe", MODEL_SIGNALS) == []
+    (changed,) = plan("blue shoe", MODEL_SIGNALS)
+    assert (changed.keys(), changed[other]) == ({"vector", "trigrams", "model", "text_hash"}, None)
+    (completed,) = plan("red shoe", {*MODEL_SIGNALS} - {kept})
+    assert other not in completed
+
+
+def test_only_the_values_that_a_bundle_computes_are_chosen(bundle):
+    """All signals of the bundle are the default; attention without its graph is refused, with what to do instead."""
+    assert choose_signals(bundle) == MODEL_SIGNALS == choose_signals(bundle, ["attention", "containment"])
+    assert choose_signals(bundle, ["attention"]) == ("attention",)
+    without = SimpleNamespace(has_attention=False, path="bundles/plain")
+    assert choose_signals(without) == ("containment",)
+    with pytest.raises(BundleError, match=r"bundles/plain.*attention.*--signals containment"):
+        choose_signals(without, ["attention", "containment"])
+
+
+def test_graphs_need_vectors():
+    """`--ann` with trigrams alone is refused before anything is sent."""
+    result = CliRunner().invoke(ingest, ["products", "--ann", "--signals", "attention", "--url", "http://127.0.0.1:9"])
+    assert (result.exit_code, "--signals attention" in result.output) == (2, True)
 
 
 @given(st.integers(0, 2000), st.sampled_from("aü€𝄞"))
@@ -192,14 +248,16 @@ def test_a_failure_is_printed_on_one_harmless_line():
 
 @given(st.lists(st.sampled_from(["red shoe", "?!", "sofa"]), max_size=20))
 def test_every_loaded_product_is_written(encoder, titles):
-    """Loading writes every product in order, those with words with a current vector and the others without one."""
-    builder, tally = VectorBuilder(encoder), IngestTally()
+    """Loading writes every product in order, those with words with current values and the others without any."""
+    builder, tally = ValueBuilder(encoder, MODEL_SIGNALS), IngestTally()
     products = [ProductDocument(str(number), {"title": title}) for number, title in enumerate(titles)]
     actions = list(plan_loads(products, builder, tally, EMPTY_INDEX, lambda _: None))
     assert [action["_id"] for action in actions] == [product.id for product in products]
     for action, title in zip(actions, titles, strict=True):
-        hit = make_hit_with_vector(action["_source"])
-        assert is_current(hit, FIELDS, encoder.bundle.model_id, title) == (title != "?!")
+        hit = make_hit_with_values(action["_source"])
+        assert builder.is_current(hit, title) == (title != "?!")
+        document = ProductDocument(action["_id"], {"title": title})
+        assert is_unchanged(hit, document, FIELDS, builder.model_id, title, MODEL_SIGNALS)
         tally.count_written(action["_id"])
     assert (tally.empty, tally.written + tally.empty) == (titles.count("?!"), len(titles))
 
@@ -208,7 +266,7 @@ def test_loading_reads_ahead_no_further_than_a_page(encoder):
     """Products are read as they are written: memory does not grow with the file."""
     read = []
     endless = (read.append(number) or ProductDocument(str(number), {"title": "sofa"}) for number in itertools.count())
-    next(plan_loads(endless, VectorBuilder(encoder), IngestTally(), EMPTY_INDEX, lambda _: None))
+    next(plan_loads(endless, ValueBuilder(encoder, MODEL_SIGNALS), IngestTally(), EMPTY_INDEX, lambda _: None))
     assert len(read) == 500
 
 
@@ -239,7 +297,7 @@ def test_a_cluster_that_does_not_answer_is_an_error_in_words(encoder):
 
 
 def test_a_field_that_no_corpus_has_is_refused(encoder):
-    """A misspelled field of a corpus is refused before anything is sent, rather than loaded without vectors."""
+    """A misspelled field of a corpus is refused before anything is sent, rather than loaded without values."""
     with pytest.raises(DataError, match="titel"), connect("http://127.0.0.1:9") as client:
         load_products(client, "products", [], encoder, text_fields=["title", "titel"])
     check_beir_fields(["title", "text", "metadata.brand.name"])

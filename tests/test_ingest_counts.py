@@ -1,18 +1,21 @@
 """Each product is counted once, and one that invalidates its bulk request fails alone, on a real node."""
 
+from base64 import b64decode
+
 import numpy as np
 import pytest
 
 from anthem_core.beir import Product
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.opensearch.schema import MODEL_SIGNALS, VALUE_OF_SIGNAL, ModelFields
 from anthem_ingest import index_io
-from anthem_ingest.encode import VectorBuilder, plan_updates
+from anthem_ingest.encode import ValueBuilder, plan_updates
 from anthem_ingest.ingest import _retry_changed, ingest_index, load_products, prepare_index, survey_index
 from anthem_ingest.report import IngestTally
 
 pytestmark = pytest.mark.node
 
-FIELDS = VectorFields()
+FIELDS = ModelFields()
 TITLES = ["red running shoe", "blue shoe", "leather sofa, red", "Laufschuhe rot", "fire tv stick"]
 MAPPING = {"properties": {"title": {"type": "text"}}}
 
@@ -35,10 +38,11 @@ def read_source(client, index, product_id):
     return client.get(index=index, id=product_id)["_source"]
 
 
-def assert_vectors(client, index, encoder, texts):
-    """Check that each product has the vector of its text; the batch it was encoded in may change the last bits."""
+def assert_values(client, index, encoder, texts):
+    """Check that each product has the values of its text; its batch may change the last bits of a vector."""
     for product_id, text in texts.items():
         found = read_source(client, index, product_id)["anthem"]
+        assert [b64decode(found["trigrams"])] == AttentionScorer(encoder.bundle).encode_titles([text]).pack()
         np.testing.assert_allclose(found["vector"], encoder.encode_products([text])[0], rtol=0, atol=1e-5)
 
 
@@ -50,7 +54,7 @@ def test_every_product_counts_once(client, index, encoder):
     client.update(index=index, id="1", body={"doc": {"title": "???"}}, refresh=True)
     report = ingest_index(client, index, encoder)
     assert (report.written, report.skipped, report.empty, report.failed, report.conflicts) == (1, 1, 2, 0, 0)
-    assert "vector" not in (read_source(client, index, "1")["anthem"] or {})
+    assert read_source(client, index, "1")["anthem"] is None
 
 
 def test_a_product_read_twice_counts_once(client, index, encoder):
@@ -58,7 +62,7 @@ def test_a_product_read_twice_counts_once(client, index, encoder):
     create_index(client, index, make_products(["red shoe", "sofa"]))
     ingest_index(client, index, encoder)
     client.update(index=index, id="1", body={"doc": {"title": "???"}}, refresh=True)
-    builder, tally = VectorBuilder(encoder), IngestTally()
+    builder, tally = ValueBuilder(encoder, MODEL_SIGNALS), IngestTally()
     actions = list(
         plan_updates(index_io.read_product_pages(client, index, ("title",), FIELDS), builder, tally, lambda _: None)
     )
@@ -69,15 +73,16 @@ def test_a_product_read_twice_counts_once(client, index, encoder):
     assert (report.written, report.skipped, report.empty, report.failed, report.conflicts) == (0, 1, 1, 0, 0)
 
 
-def test_a_lost_vector_is_computed_again(client, index, encoder):
-    """A product that has a model id and text hash but no vector counts as missing, and gets its vector back."""
+@pytest.mark.parametrize("signal", MODEL_SIGNALS)
+def test_a_lost_value_is_computed_again(client, index, encoder, signal):
+    """A product that has a model id and text hash but lacks a value counts as missing, and gets its value back."""
     create_index(client, index, make_products())
     ingest_index(client, index, encoder)
-    client.update(index=index, id="1", body={"doc": {"anthem": {"vector": None}}}, refresh=True)
-    assert survey_index(client, index, encoder.bundle).missing == 1
+    client.update(index=index, id="1", body={"doc": {"anthem": {VALUE_OF_SIGNAL[signal]: None}}}, refresh=True)
+    assert survey_index(client, index, encoder.bundle).missing == dict.fromkeys(MODEL_SIGNALS, 0) | {signal: 1}
     report = ingest_index(client, index, encoder)
     assert (report.written, report.skipped) == (1, len(TITLES) - 1)
-    assert_vectors(client, index, encoder, {"1": TITLES[1]})
+    assert_values(client, index, encoder, {"1": TITLES[1]})
 
 
 def test_an_id_that_is_too_long_fails_alone(client, index, encoder):
@@ -102,9 +107,9 @@ def test_one_invalid_product_does_not_fail_its_request(client, index, bad):
 
 
 def test_an_update_that_is_sent_again_is_the_same(client, index, encoder):
-    """An update from a rejected request is sent again with the same condition and the same vector."""
+    """An update from a rejected request is sent again with the same condition and the same values."""
     create_index(client, index, make_products())
-    builder, tally = VectorBuilder(encoder), IngestTally()
+    builder, tally = ValueBuilder(encoder, MODEL_SIGNALS), IngestTally()
     prepare_index(client, index, encoder.bundle)
     actions = list(
         plan_updates(index_io.read_product_pages(client, index, ("title",), FIELDS), builder, tally, lambda _: None)
@@ -113,4 +118,4 @@ def test_an_update_that_is_sent_again_is_the_same(client, index, encoder):
     index_io.write_actions(client, [*actions, invalid], tally, index_io.CHANGED_STATUSES)
     assert (tally.written, tally.failed, tally.retry_ids) == (len(TITLES), 1, [])
     client.indices.refresh(index=index)
-    assert_vectors(client, index, encoder, dict(zip(map(str, range(len(TITLES))), TITLES, strict=True)))
+    assert_values(client, index, encoder, dict(zip(map(str, range(len(TITLES))), TITLES, strict=True)))

@@ -13,19 +13,20 @@ from click.testing import CliRunner
 
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.errors import ClusterError
-from anthem_core.opensearch.schema import VectorFields, resolve_current_fields
+from anthem_core.opensearch.schema import MODEL_SIGNALS, ModelFields, resolve_current_fields
 from anthem_ingest import ann
+from anthem_ingest.actions import has_all_values
 from anthem_ingest.ann import create_ann_copy
 from anthem_ingest.cli import ingest
 from anthem_ingest.follow import catch_up, read_checkpoints
 from anthem_ingest.ingest import DEFAULT_OPTIONS, IngestOptions, ingest_index
-from anthem_ingest.multi_model import choose_vector_fields, list_stale_objects, switch_aliases
+from anthem_ingest.multi_model import choose_model_fields, list_stale_objects, switch_aliases
 from anthem_ingest.slices import SliceTask, ingest_in_slices
 
 pytestmark = pytest.mark.node
 
 TEXT_FIELDS = ("title",)
-FIRST_MODEL_FIELDS = VectorFields()
+FIRST_MODEL_FIELDS = ModelFields()
 
 
 def create_index(client, index, number=20, shards=2):
@@ -38,10 +39,10 @@ def create_index(client, index, number=20, shards=2):
     client.bulk(index=index, body=lines, refresh=True)
 
 
-def count_vectors(client, index, vector_fields=FIRST_MODEL_FIELDS):
-    """Number of products with a vector."""
+def count_complete(client, index, model_fields=FIRST_MODEL_FIELDS):
+    """Number of products with both values."""
     client.indices.refresh(index=index)
-    return client.count(index=index, body={"query": {"exists": {"field": vector_fields.vector}}})["count"]
+    return client.count(index=index, body={"query": has_all_values(model_fields, MODEL_SIGNALS)})["count"]
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def other_encoder(encoder):
 
 
 def test_a_pass_finds_what_was_written_since(client, index, encoder):
-    """New products, changed titles and vectors that a feed erased are found, and nothing else is read or written."""
+    """New products, changed titles and values that a feed erased are found, and nothing else is read or written."""
     create_index(client, index)
     ingest_index(client, index, encoder)
     last = read_checkpoints(client, index)
@@ -70,11 +71,11 @@ def test_a_pass_finds_what_was_written_since(client, index, encoder):
     assert run_pass() == (3, 1)
     assert run_pass() == (0, 3)
     assert run_pass() == (0, 0)
-    assert count_vectors(client, index) == 20
+    assert count_complete(client, index) == 20
 
 
 def test_a_recreated_index_is_prepared_and_read_again(client, index, encoder):
-    """If another index has been created with the name, it gets the vector fields and every product is read."""
+    """If another index has been created with the name, it gets the fields and every product is read."""
     create_index(client, index)
     last = read_checkpoints(client, index)
     client.indices.delete(index=index)
@@ -86,26 +87,19 @@ def test_a_recreated_index_is_prepared_and_read_again(client, index, encoder):
 
 
 def test_the_command_follows_until_it_is_interrupted(client, cluster, index, tmp_path):
-    """`--follow` gives new products their vectors as they arrive; on SIGTERM it prints its counts and exits with 0."""
+    """`--follow` gives new products their values as they arrive; on SIGTERM it prints its counts and exits with 0."""
     create_index(client, index)
-    command = [
-        sys.executable,
-        "-c",
-        "from anthem_ingest.cli import ingest; ingest()",
-        index,
-        "--url",
-        cluster,
-        "--json",
-    ]
+    code = "from anthem_ingest.cli import ingest; ingest()"
+    command = [sys.executable, "-c", code, index, "--url", cluster, "--json"]
     command += ["--follow", "--interval", "0.2", "--dead-letter", str(tmp_path / "dead")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         for number in (20, 21, 22):
             if number > 20:
                 client.index(index=index, id=str(number), body={"title": f"boot {number}"})
             end = time.monotonic() + 30
-            while count_vectors(client, index) < number and time.monotonic() < end:
+            while count_complete(client, index) < number and time.monotonic() < end:
                 time.sleep(0.1)
-            assert count_vectors(client, index) == number
+            assert count_complete(client, index) == number
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         counts = json.loads(process.communicate(timeout=20)[0])
@@ -114,38 +108,38 @@ def test_the_command_follows_until_it_is_interrupted(client, cluster, index, tmp
 
 
 def test_a_second_model_lives_beside_the_first_until_the_switch(client, index, encoder, other_encoder):
-    """Vectors of a new model do not change the old ones; the switch moves the aliases; pruning removes the old ones."""
+    """Values of a new model do not change the old ones; the switch moves the aliases; pruning removes the old ones."""
     create_index(client, index)
     ingest_index(client, index, encoder)
-    assert choose_vector_fields(client, index, encoder.bundle.model_id, beside=True) == VectorFields("anthem")
-    assert choose_vector_fields(client, index, other_encoder.bundle.model_id) == VectorFields("anthem"), (
+    assert choose_model_fields(client, index, encoder.bundle.model_id, beside=True) == ModelFields("anthem")
+    assert choose_model_fields(client, index, other_encoder.bundle.model_id) == ModelFields("anthem"), (
         "without --beside it replaces"
     )
-    new = choose_vector_fields(client, index, other_encoder.bundle.model_id, beside=True)
-    assert new == VectorFields("anthem_0123abcd")
+    new = choose_model_fields(client, index, other_encoder.bundle.model_id, beside=True)
+    assert new == ModelFields("anthem_0123abcd")
     client.indices.put_mapping(index=index, body=new.mapping(encoder.bundle.dimension))
     with pytest.raises(ClusterError, match="20 products"):
-        switch_aliases(client, index, new)
+        switch_aliases(client, index, new, MODEL_SIGNALS)
     assert ingest_index(client, index, other_encoder, options=IngestOptions(new)).written == 20
-    assert choose_vector_fields(client, index, other_encoder.bundle.model_id) == new
-    assert count_vectors(client, index) == count_vectors(client, index, new) == 20
+    assert choose_model_fields(client, index, other_encoder.bundle.model_id) == new
+    assert count_complete(client, index) == count_complete(client, index, new) == 20
     with pytest.raises(ClusterError, match="switch to this one first"):
         list_stale_objects(client, index, new)
-    for vector_fields in (VectorFields("anthem"), new):
-        switch_aliases(client, index, vector_fields)
-        assert resolve_current_fields(client.indices.get_mapping(index=index)[index]["mappings"]) == vector_fields
+    for model_fields in (ModelFields("anthem"), new):
+        switch_aliases(client, index, model_fields, MODEL_SIGNALS)
+        assert resolve_current_fields(client.indices.get_mapping(index=index)[index]["mappings"]) == model_fields
         model = client.search(
             index=index, body={"size": 1, "script_fields": {"m": {"script": "doc['anthem_current.model'].value"}}}
         )["hits"]["hits"][0]["fields"]["m"]
-        assert model == [encoder.bundle.model_id if vector_fields.name == "anthem" else other_encoder.bundle.model_id]
+        assert model == [encoder.bundle.model_id if model_fields.name == "anthem" else other_encoder.bundle.model_id]
     assert list_stale_objects(client, index, new) == ("anthem",)
 
 
 def test_the_command_switches_and_prunes(client, cluster, index, tmp_path, bundle):
-    """`--beside --prune` leaves the vectors of one model, which the aliases name; a second run writes nothing."""
+    """`--beside --prune` leaves the values of one model, which the aliases name; a second run writes nothing."""
     create_index(client, index)
-    client.indices.put_mapping(index=index, body=VectorFields().mapping(bundle.dimension))
-    foreign = VectorFields().document([1.0] + [0.0] * bundle.dimension, "another", "red sofa")
+    client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
+    foreign = ModelFields().document([1.0] + [0.0] * bundle.dimension, "another", "red sofa")
     client.update(index=index, id="1", body={"doc": foreign}, refresh=True)
     command = [index, "--url", cluster, "--beside", "--prune", "--json", "--dead-letter", str(tmp_path / "dead")]
     counts = [json.loads(CliRunner().invoke(ingest, command).stdout) for _ in range(2)]
@@ -153,19 +147,19 @@ def test_the_command_switches_and_prunes(client, cluster, index, tmp_path, bundl
     assert counts[0]["object"] == f"anthem_{bundle.model_id[:8]}"
     client.indices.refresh(index=index)
     assert "anthem" not in client.get(index=index, id="1")["_source"]
-    assert count_vectors(client, index, VectorFields(counts[0]["object"])) == 20
+    assert count_complete(client, index, ModelFields(counts[0]["object"])) == 20
 
 
 @pytest.mark.parametrize("shards", [1, 3])
 def test_slices_cover_an_index(client, cluster, index, tmp_path, bundle, shards):
-    """Two processes give every product its vector, once."""
+    """Two processes give every product its values, once."""
     create_index(client, index, 40, shards)
-    client.indices.put_mapping(index=index, body=VectorFields().mapping(bundle.dimension))
-    task = SliceTask(index, str(bundle.path), TEXT_FIELDS, VectorFields(), tmp_path / "dead", cluster)
+    client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
+    task = SliceTask(index, str(bundle.path), TEXT_FIELDS, ModelFields(), MODEL_SIGNALS, tmp_path / "dead", cluster)
     advanced = []
     report = ingest_in_slices(task, 2, advanced.append)
     assert (report.written, report.skipped, report.failed, sum(advanced)) == (40, 0, 0, 40)
-    assert count_vectors(client, index) == 40
+    assert count_complete(client, index) == 40
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe"])
@@ -188,7 +182,7 @@ def test_a_copy_with_graphs_gets_the_aliases(client, index, encoder):
     alias, red = f"{index}-alias", f"{index}-red"
     client.indices.put_alias(index=index, name=alias)
     client.indices.put_alias(index=index, name=red, body={"filter": {"match": {"title": "red"}}})
-    copy = create_ann_copy(client, alias, VectorFields())
+    copy = create_ann_copy(client, alias, ModelFields())
     assert (copy.products, copy.aliases) == (20, (alias, red))
     assert list(client.indices.get(index=alias)) == [f"{index}-ann"]
     assert client.indices.get_alias(index=f"{index}-ann")[f"{index}-ann"]["aliases"][red]["filter"]
@@ -197,18 +191,18 @@ def test_a_copy_with_graphs_gets_the_aliases(client, index, encoder):
     assert "7" in [hit["_id"] for hit in found["hits"]["hits"]]
     assert client.count(index=index)["count"] == 20
     with pytest.raises(ClusterError, match="already"):
-        create_ann_copy(client, alias, VectorFields())
+        create_ann_copy(client, alias, ModelFields())
 
 
 def test_a_copy_is_resumed(client, index, encoder):
     """An earlier copy is updated with the products that were changed, added and deleted since."""
     create_index(client, index)
     ingest_index(client, index, encoder)
-    create_ann_copy(client, index, VectorFields())
+    create_ann_copy(client, index, ModelFields())
     client.update(index=index, id="1", body={"doc": {"title": "green sofa"}})
     client.index(index=index, id="new", body={"title": "boot"})
     client.delete(index=index, id="2")
-    assert create_ann_copy(client, index, VectorFields()).products == 20
+    assert create_ann_copy(client, index, ModelFields()).products == 20
     found = {
         hit["_id"]: hit["_source"]["title"]
         for hit in client.search(index=f"{index}-ann", body={"size": 99})["hits"]["hits"]
@@ -229,5 +223,5 @@ def test_a_copy_that_differs_gets_no_alias(client, index, encoder, monkeypatch):
 
     monkeypatch.setattr(ann, "_copy_until_unchanged", copy_and_delete_one)
     with pytest.raises(ClusterError, match="differs from"):
-        create_ann_copy(client, f"{index}-alias", VectorFields())
+        create_ann_copy(client, f"{index}-alias", ModelFields())
     assert list(client.indices.get(index=f"{index}-alias")) == [index]

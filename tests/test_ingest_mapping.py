@@ -1,11 +1,11 @@
-"""What an index must be like to take vectors, and the mappings that ingest adds."""
+"""What an index must be like to take a model's values, and the mappings that ingest adds."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.errors import ClusterError
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import MODEL_SIGNALS, VALUE_OF_SIGNAL, ModelFields
 from anthem_core.opensearch.versions import Release
 from anthem_ingest.mapping import (
     IndexDescription,
@@ -15,10 +15,13 @@ from anthem_ingest.mapping import (
     check_index_writable,
     check_mapping_changes,
     check_source,
+    check_takes_vectors,
     check_text_fields,
+    model_objects,
+    vector_objects,
 )
 
-FIELDS = VectorFields()
+FIELDS = ModelFields()
 OPENSEARCH_3_6 = "137277827"
 OPENSEARCH_2_11 = str(2110099 ^ 0x08000000)
 ANCESTOR_7_10 = "7100299"
@@ -61,8 +64,22 @@ def test_a_blocked_index_is_refused(block):
 def test_an_old_index_takes_vectors_only_with_knn():
     """An index created before 2.17 is refused unless it has `index.knn`."""
     with pytest.raises(ClusterError, match="Reindex"):
-        check_index_writable(describe(created=OPENSEARCH_2_11))
-    check_index_writable(describe(created=OPENSEARCH_2_11, knn="true"))
+        check_takes_vectors(describe(created=OPENSEARCH_2_11))
+    check_takes_vectors(describe(created=OPENSEARCH_2_11, knn="true"))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["anthem", "anthem_0123abcd", "anthem_x"]), st.sets(st.sampled_from(MODEL_SIGNALS)))
+    )
+)
+def test_objects_of_models_are_found_by_any_value(objects):
+    """An object with one of the values is a model's, whichever it is; one with another name, or with none, is not."""
+    properties = {name: FIELDS.mapping(3, signals)["properties"]["anthem"] for name, signals in objects}
+    has = {name: signals for name, signals in dict(objects).items() if name != "anthem_x"}
+    assert set(model_objects({"properties": properties})) == {name for name, signals in has.items() if signals}
+    assert set(vector_objects({"properties": properties})) == {name for name in has if "containment" in has[name]}
+    assert model_objects({"properties": {"anthem": {"properties": {"trigrams": {"type": "binary"}}}}}) == ()
 
 
 @pytest.mark.parametrize("source", [{"enabled": False}, {"excludes": ["price"]}, {"includes": ["title"]}])
@@ -97,19 +114,26 @@ def test_fields_that_cannot_hold_values_are_refused(field):
         check_text_fields(describe({"properties": properties}), [field])
 
 
-@given(st.sets(st.sampled_from(["vector", "model", "text_hash"])), st.integers(1, 512), st.booleans())
-def test_only_the_missing_fields_are_added(there, dimension, knn):
-    """Only missing fields are added, and after that none is missing."""
-    whole = FIELDS.mapping(dimension)["properties"]["anthem"]["properties"]
-    present = {name: whole[name] for name in there}
+@given(
+    st.sets(st.sampled_from(["vector", "trigrams", "model", "text_hash"])),
+    st.integers(1, 512),
+    st.booleans(),
+    st.sets(st.sampled_from(MODEL_SIGNALS), min_size=1),
+)
+def test_only_the_missing_fields_are_added(there, dimension, knn, signals):
+    """Only missing fields of the signals are added, and after that none is missing."""
+    every = FIELDS.mapping(dimension)["properties"]["anthem"]["properties"]
+    whole = FIELDS.mapping(dimension, signals)["properties"]["anthem"]["properties"]
+    assert set(whole) == {"model", "text_hash"} | {VALUE_OF_SIGNAL[signal] for signal in signals}
+    present = {name: every[name] for name in there}
     settings = {"knn": "true"} if knn else {}
     index = describe({"properties": {"anthem": {"properties": present}}}, **settings)
-    body = build_missing_mapping(index, FIELDS, dimension)
+    body = build_missing_mapping(index, FIELDS, dimension, signals)
     added = body["properties"]["anthem"]["properties"] if body else {}
     assert set(added) == set(whole) - there
-    assert ("method" in added.get("vector", {})) == (knn and "vector" not in there)
+    assert ("method" in added.get("vector", {})) == (knn and "vector" in set(whole) - there)
     full = describe({"properties": {"anthem": {"properties": present | added}}}, **settings)
-    assert build_missing_mapping(full, FIELDS, dimension) is None
+    assert build_missing_mapping(full, FIELDS, dimension, signals) is None
 
 
 @pytest.mark.parametrize(
@@ -119,16 +143,24 @@ def test_only_the_missing_fields_are_added(there, dimension, knn):
         {"properties": {"vector": {"type": "knn_vector", "dimension": 33}}},
         {"properties": {"vector": {"type": "float"}}},
         {"properties": {"model": {"type": "text"}}},
+        {"properties": {"trigrams": {"type": "text"}}},
+        {"properties": {"trigrams": {"type": "binary"}}},
+        {"properties": {"trigrams": {"type": "binary", "doc_values": False}}},
     ],
 )
 def test_conflicting_fields_are_refused(field):
-    """A field of the same name with another type or dimension is refused, and the message says what to do."""
+    """A field of the same name with another type or dimension, or without doc values, is refused with what to do."""
+    index = describe({"properties": {"anthem": field}})
     with pytest.raises(ClusterError, match="_reindex"):
-        build_missing_mapping(describe({"properties": {"anthem": field}}), FIELDS, 64)
+        build_missing_mapping(index, FIELDS, 64)
+    values = {"vector", "trigrams"} & field.get("properties", {}).keys()
+    for signal, value in VALUE_OF_SIGNAL.items():
+        if values and value not in values:
+            assert build_missing_mapping(index, FIELDS, 64, [signal]), "the other value does not need the field"
 
 
 def test_a_new_index_is_complete():
-    """A new index has all vector fields, and keeps its whole `_source`."""
+    """A new index has all fields of a model, and keeps its whole `_source`."""
     index = describe(build_new_index_body(FIELDS, 64)["mappings"])
     assert build_missing_mapping(index, FIELDS, 64) is None
     check_text_fields(index, ["title", "text"])
@@ -136,11 +168,12 @@ def test_a_new_index_is_complete():
 
 
 def test_a_new_index_with_graphs_is_complete():
-    """A new index with graphs names their engine, and has all vector fields too."""
+    """A new index with graphs names their engine, and has all fields of a model too; without vectors it has none."""
     body = build_new_index_body(FIELDS, 64, knn=True)
     assert body["settings"]["index.knn"] is True
     assert body["mappings"]["properties"]["anthem"]["properties"]["vector"]["method"]["engine"] == "lucene"
     assert build_missing_mapping(describe(body["mappings"], knn="true"), FIELDS, 64) is None
+    assert "index.knn" not in build_new_index_body(FIELDS, 64, ["attention"], knn=True)["settings"]
 
 
 DYNAMIC_MAPPING = {"properties": {"title": {"type": "text"}}}
@@ -154,6 +187,8 @@ def test_an_index_that_would_lose_shards_is_refused(release):
         check_mapping_changes(describe(DYNAMIC_MAPPING), release)
     with pytest.raises(ClusterError, match=message):
         check_mapping_changes(describe({**DYNAMIC_MAPPING, "dynamic": "true"}), release)
+    with pytest.raises(ClusterError, match=message):
+        check_mapping_changes(describe(FIELDS.mapping(64, ["attention"])), release)
 
 
 @pytest.mark.parametrize(

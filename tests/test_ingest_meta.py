@@ -11,14 +11,22 @@ from secured_proxy import secured
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import connect
-from anthem_core.opensearch.schema import VectorFields, ingested_fields, with_ingest_meta, without_ingest_meta
+from anthem_core.opensearch.schema import (
+    MODEL_SIGNALS,
+    ModelFields,
+    build_ingest_record,
+    ingested_fields,
+    ingested_signals,
+    with_ingest_meta,
+    without_ingest_meta,
+)
 from anthem_core.opensearch.versions import Release
 from anthem_ingest import index_io
 from anthem_ingest.actions import ProductDocument
 from anthem_ingest.ann import create_ann_copy
 from anthem_ingest.ingest import IngestOptions, ingest_index, load_documents, no_progress
-from anthem_ingest.multi_model import choose_vector_fields
-from anthem_ingest.remove import remove_from_index, remove_vectors
+from anthem_ingest.multi_model import choose_model_fields
+from anthem_ingest.remove import remove_from_index, remove_objects
 
 authority, settings = secured_proxy.authority, secured_proxy.settings
 
@@ -31,14 +39,21 @@ field_lists = st.lists(st.text(min_size=1), min_size=1, max_size=3)
 metas = st.dictionaries(st.text(max_size=4).filter(lambda key: key != "anthem"), st.integers(), max_size=3)
 
 
-@given(metas, st.dictionaries(names, field_lists), names, field_lists)
-def test_a_record_is_read_back_and_keeps_everything_else(user_meta, others, name, fields):
-    """A recorded object reads back its fields in order; the user's entries and other objects are kept."""
+def record_of(fields, signals=MODEL_SIGNALS):
+    """A record of an ingest."""
+    return build_ingest_record("model", fields, signals, {"gram": 3})
+
+
+@given(metas, st.dictionaries(names, field_lists), names, field_lists, st.permutations(MODEL_SIGNALS))
+def test_a_record_is_read_back_and_keeps_everything_else(user_meta, others, name, fields, signals):
+    """A record reads back its fields in order and its signals; the user's entries and other objects are kept."""
     meta = user_meta
     for other, other_fields in others.items():
-        meta = with_ingest_meta(meta, other, "model", other_fields, {})
-    meta = with_ingest_meta(meta, name, "model", fields, {"gram": 3})
-    assert meta["anthem"][name] == {"model": "model", "fields": fields, "text_rules": {"gram": 3}}
+        meta = with_ingest_meta(meta, other, record_of(other_fields))
+    meta = with_ingest_meta(meta, name, record_of(fields, signals))
+    expected_record = {"model": "model", "fields": fields, "signals": signals, "text_rules": {"gram": 3}}
+    assert meta["anthem"][name] == expected_record
+    assert ingested_signals({"_meta": meta}, name) == tuple(signals)
     expected = {other: tuple(other_fields) for other, other_fields in (others | {name: fields}).items()}
     assert {other: ingested_fields({"_meta": meta}, other) for other in meta["anthem"]} == expected
     assert {key: value for key, value in meta.items() if key != "anthem"} == user_meta
@@ -49,7 +64,7 @@ def test_removing_a_record_keeps_everything_else(user_meta, objects, name):
     """Without its record an object reads None; removing all records gives back the user's `_meta`."""
     meta = user_meta
     for other, fields in objects.items():
-        meta = with_ingest_meta(meta, other, "model", fields, {})
+        meta = with_ingest_meta(meta, other, record_of(fields))
     rest = without_ingest_meta(meta, name)
     assert ingested_fields({"_meta": rest}, name) is None
     assert rest.get("anthem", {}).keys() == objects.keys() - {name}
@@ -60,17 +75,19 @@ def test_removing_a_record_keeps_everything_else(user_meta, objects, name):
 
 @pytest.mark.parametrize(
     "meta", [None, {}, {"anthem": "x"}, {"anthem": {"anthem": 1}}, {"anthem": {"anthem": {"fields": "title"}}},
-             {"anthem": {"anthem": {"fields": [1]}}}, {"anthem": {"anthem": {"fields": []}}}]
+             {"anthem": {"anthem": {"fields": [1]}}}, {"anthem": {"anthem": {"fields": [], "signals": {}}}}]
 )  # fmt: skip
 def test_a_missing_or_malformed_record_reads_as_none(meta):
-    """What is not a record of text fields is not mistaken for one."""
-    assert ingested_fields({} if meta is None else {"_meta": meta}, "anthem") is None
+    """What is not a record of text fields or signals is not mistaken for one."""
+    mappings = {} if meta is None else {"_meta": meta}
+    assert ingested_fields(mappings, "anthem") is None
+    assert ingested_signals(mappings, "anthem") is None
 
 
 def test_an_entry_of_the_user_with_our_key_is_kept():
     """If the user's `_meta` has an `anthem` entry that is not an object, nothing is recorded and nothing lost."""
     meta = {"anthem": "ours since 2019", "owner": "search team"}
-    assert with_ingest_meta(meta, "anthem", "model", ["title"], {}) == meta
+    assert with_ingest_meta(meta, "anthem", record_of(["title"])) == meta
     assert without_ingest_meta(meta, "anthem") == meta
 
 
@@ -95,13 +112,13 @@ def read_mapping_version(client, index):
 
 
 def make_record(bundle, *fields):
-    """The record of an object that this bundle's vectors were written to."""
-    return {"model": bundle.model_id, "fields": list(fields), "text_rules": bundle.vocabulary.rules()}
+    """The record of an object that this bundle's values were written to."""
+    return build_ingest_record(bundle.model_id, fields, MODEL_SIGNALS, bundle.vocabulary.rules())
 
 
 @pytest.mark.node
 def test_ingest_records_beside_the_users_meta(client, index, encoder, bundle):
-    """Fields, model and text rules are recorded, and the user's own `_meta` is kept."""
+    """Fields, model, signals and text rules are recorded, and the user's own `_meta` is kept."""
     create_index(client, index, USER_META)
     ingest_index(client, index, encoder, text_fields=["brand", "title"], options=ACCEPT_OUTAGES)
     assert read_meta(client, index) == USER_META | {"anthem": {"anthem": make_record(bundle, "brand", "title")}}
@@ -124,9 +141,9 @@ def test_a_second_run_changes_no_mapping(client, index, encoder, monkeypatch):
 
 @pytest.mark.node
 def test_an_index_ingested_before_gets_its_record(client, index, encoder, bundle):
-    """An index whose vector fields exist but whose record is missing gets the record."""
+    """An index whose fields exist but whose record is missing gets the record."""
     create_index(client, index, USER_META)
-    client.indices.put_mapping(index=index, body=VectorFields().mapping(bundle.dimension))
+    client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
     ingest_index(client, index, encoder, options=ACCEPT_OUTAGES)
     assert read_meta(client, index) == USER_META | {"anthem": {"anthem": make_record(bundle, "title")}}
 
@@ -140,29 +157,30 @@ def test_a_new_index_has_the_record(client, index, encoder, bundle):
 
 @pytest.mark.node
 def test_two_models_have_a_record_each(client, index, encoder, bundle):
-    """A second model has a separate record, and removing its vectors deletes only this record."""
+    """A second model has a separate record, and removing its values deletes only this record."""
     create_index(client, index, USER_META)
     ingest_index(client, index, encoder)
     other_bundle = replace(bundle, model_id="0123abcd" + bundle.model_id[8:])
-    fields = choose_vector_fields(client, index, other_bundle.model_id, beside=True)
+    fields = choose_model_fields(client, index, other_bundle.model_id, beside=True)
     ingest_index(client, index, Encoder(other_bundle), text_fields=["brand"], options=IngestOptions(fields))
     first = {"anthem": make_record(bundle, "title")}
     both = first | {"anthem_0123abcd": make_record(other_bundle, "brand")}
     assert read_meta(client, index) == USER_META | {"anthem": both}
-    remove_vectors(client, index, [fields.name], no_progress, ACCEPT_OUTAGES)
+    remove_objects(client, index, [fields.name], no_progress, ACCEPT_OUTAGES)
     assert read_meta(client, index) == USER_META | {"anthem": first}
     remove_from_index(client, index, no_progress, ACCEPT_OUTAGES)
     assert read_meta(client, index) == USER_META
 
 
 @pytest.mark.node
-def test_the_record_stays_while_a_product_has_a_vector(client, index, encoder, bundle):
-    """A removal through a filtered alias leaves vectors, and so the record."""
+def test_the_record_stays_while_a_product_has_a_value(client, index, encoder, bundle):
+    """A removal through a filtered alias leaves values, and so the record."""
     create_index(client, index)
-    ingest_index(client, index, encoder)
+    ingest_index(client, index, encoder, options=IngestOptions(signals=("attention",)))
     client.indices.put_alias(index=index, name=f"{index}-one", body={"filter": {"ids": {"values": ["1"]}}})
     remove_from_index(client, f"{index}-one", no_progress, ACCEPT_OUTAGES)
-    assert read_meta(client, index) == {"anthem": {"anthem": make_record(bundle, "title")}}
+    record = make_record(bundle, "title") | {"signals": ["attention"]}
+    assert read_meta(client, index) == {"anthem": {"anthem": record}}
 
 
 @pytest.mark.node
@@ -170,12 +188,12 @@ def test_a_copy_with_graphs_has_the_record(client, index, encoder, bundle):
     """A copy has the record of the original; a resumed copy has the new record, and keeps what is only in its own."""
     create_index(client, index, USER_META)
     ingest_index(client, index, encoder)
-    create_ann_copy(client, index, VectorFields())
+    create_ann_copy(client, index, ModelFields())
     copy = f"{index}-ann"
     assert read_meta(client, copy) == read_meta(client, index)
     client.indices.put_mapping(index=copy, body={"_meta": {"copied": True}})
     ingest_index(client, index, encoder, text_fields=["brand"], options=ACCEPT_OUTAGES)
-    create_ann_copy(client, index, VectorFields())
+    create_ann_copy(client, index, ModelFields())
     record = {"anthem": {"anthem": make_record(bundle, "brand")}}
     assert read_meta(client, copy) == {"copied": True} | USER_META | record
 
@@ -196,9 +214,9 @@ def ingest_warnings(caplog):
 
 @pytest.mark.node
 def test_a_forbidden_record_fails_no_ingest(client, restricted, index, encoder, bundle, caplog):
-    """If the vector fields are mapped and mapping changes forbidden, ingest succeeds with a warning."""
+    """If the fields are mapped and mapping changes forbidden, ingest succeeds with a warning."""
     create_index(client, index, USER_META)
-    client.indices.put_mapping(index=index, body=VectorFields().mapping(bundle.dimension))
+    client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
     restricted_client, requests = restricted
     assert ingest_index(restricted_client, index, encoder, options=ACCEPT_OUTAGES).written == 2
     assert requests.count(PUT_MAPPING) == 1
@@ -209,8 +227,8 @@ def test_a_forbidden_record_fails_no_ingest(client, restricted, index, encoder, 
 
 
 @pytest.mark.node
-def test_forbidden_vector_fields_are_an_error(client, restricted, index, encoder, caplog):
-    """If the vector fields are missing and mapping changes forbidden, ingest fails, naming the permission."""
+def test_forbidden_fields_are_an_error(client, restricted, index, encoder, caplog):
+    """If the fields are missing and mapping changes forbidden, ingest fails, naming the permission."""
     create_index(client, index)
     with pytest.raises(ClusterError, match=r"403.*indices:admin/mapping/put"):
         ingest_index(restricted[0], index, encoder)
@@ -219,7 +237,7 @@ def test_forbidden_vector_fields_are_an_error(client, restricted, index, encoder
 
 @pytest.mark.node
 def test_a_forbidden_record_fails_no_removal(client, restricted, index, encoder, bundle, caplog):
-    """If mapping changes are forbidden, the vectors are removed, and the record stays with a warning."""
+    """If mapping changes are forbidden, the values are removed, and the record stays with a warning."""
     create_index(client, index)
     ingest_index(client, index, encoder)
     assert remove_from_index(restricted[0], index, no_progress, ACCEPT_OUTAGES).written == 2
@@ -232,7 +250,7 @@ def test_a_forbidden_record_fails_no_removal(client, restricted, index, encoder,
 def test_the_record_is_not_worth_an_outage(client, index, encoder, bundle, monkeypatch, caplog):
     """On a release where a mapping change makes shards fail, the record is only written if outages are accepted."""
     create_index(client, index)
-    client.indices.put_mapping(index=index, body=VectorFields().mapping(bundle.dimension))
+    client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
     monkeypatch.setattr(index_io, "read_release", lambda _: Release(2, 19, 1))
     assert ingest_index(client, index, encoder).written == 2
     assert read_meta(client, index) == {}

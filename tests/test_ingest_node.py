@@ -2,34 +2,30 @@
 
 import gzip
 import json
+from base64 import b64decode
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from anthem_core.beir import Product
+from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import ClusterError
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import MODEL_SIGNALS, ModelFields
 from anthem_core.opensearch.versions import Release
 from anthem_ingest import index_io
 from anthem_ingest.cli import ingest
-from anthem_ingest.encode import VectorBuilder, plan_updates
-from anthem_ingest.ingest import ingest_index, load_products, prepare_index, survey_index
+from anthem_ingest.encode import ValueBuilder, plan_updates
+from anthem_ingest.ingest import ingest_index, load_products, prepare_index
 from anthem_ingest.mapping import check_mapping_changes
 from anthem_ingest.report import IngestTally
 
 pytestmark = pytest.mark.node
 
-FIELDS = VectorFields()
+FIELDS = ModelFields()
 TITLES = [
-    "red running shoe",
-    "blue shoe",
-    "leather sofa, red",
-    "Laufschuhe rot",
-    "लाल जूता",
-    "fire tv stick",
-    "usb cable 2 m",
-]
+    "red running shoe", "blue shoe", "leather sofa, red", "Laufschuhe rot", "लाल जूता", "fire tv stick", "usb cable 2 m",
+]  # fmt: skip
 ONE_SHARD = {"number_of_shards": 1, "number_of_replicas": 0}
 TITLE_ONLY = {"properties": {"title": {"type": "text"}}}
 ODD_ID = "ü /#?&%\"'"
@@ -66,11 +62,17 @@ def merge(client, index):
     client.indices.refresh(index=index)
 
 
-def assert_vectors(client, index, encoder, texts):
-    """Check that each product has the vector of its text; the batch it was encoded in may change the last bits."""
+def pack_trigrams(encoder, texts):
+    """Trigrams of texts as an index stores them."""
+    return AttentionScorer(encoder.bundle).encode_titles(texts).pack()
+
+
+def assert_values(client, index, encoder, texts):
+    """Check that each product has the values of its text; its batch may change the last bits of a vector."""
     for product_id, text in texts.items():
         found = read_source(client, index, product_id)["anthem"]
         assert found["model"] == encoder.bundle.model_id
+        assert [b64decode(found["trigrams"])] == pack_trigrams(encoder, [text])
         np.testing.assert_allclose(found["vector"], encoder.encode_products([text])[0], rtol=0, atol=1e-5)
 
 
@@ -80,15 +82,18 @@ def lexical(client, index, query):
     return sorted((-hit["_score"], hit["_id"]) for hit in hits)
 
 
-def test_every_product_gets_its_vector(client, index, encoder):
-    """The products of an index get the encoder's vectors, exact to float32, and nothing else in them changes."""
+def test_every_product_gets_its_values(client, index, encoder):
+    """The products of an index get vectors, exact to float32, and trigrams, and nothing else in them changes."""
     documents = make_products() | {ODD_ID: {"title": "red sofa", "price": 7}}
     create_index(client, index, documents)
     report = ingest_index(client, index, encoder)
     assert (report.written, report.skipped, report.empty, report.failed, report.conflicts) == (8, 0, 0, 0, 0)
     found = {product_id: read_source(client, index, product_id) for product_id in documents}
-    points = encoder.encode_products([document["title"] for document in documents.values()])
-    np.testing.assert_array_equal(np.float32([source.pop("anthem")["vector"] for source in found.values()]), points)
+    titles = [document["title"] for document in documents.values()]
+    values = [source.pop("anthem") for source in found.values()]
+    points = encoder.encode_products(titles)
+    np.testing.assert_array_equal(np.float32([stored["vector"] for stored in values]), points)
+    assert [b64decode(stored["trigrams"]) for stored in values] == pack_trigrams(encoder, titles)
     assert found == documents
 
 
@@ -113,41 +118,29 @@ def test_a_second_run_writes_nothing(client, index, encoder):
 
 
 def test_only_a_changed_title_is_encoded_again(client, index, encoder):
-    """A product whose text has changed gets a new vector, and no other product is written."""
+    """A product whose text has changed gets new values, and no other product is written."""
     create_index(client, index, make_products())
     ingest_index(client, index, encoder)
     client.update(index=index, id="2", body={"doc": {"title": "green sofa"}}, refresh=True)
     report = ingest_index(client, index, encoder)
     assert (report.written, report.skipped) == (1, len(TITLES) - 1)
-    assert_vectors(client, index, encoder, {"2": "green sofa"})
+    assert_values(client, index, encoder, {"2": "green sofa"})
 
 
-def test_vectors_of_another_model_are_replaced(client, index, encoder):
-    """Vectors of another model are announced and replaced: an index never mixes models in one object."""
-    create_index(client, index, make_products())
-    ingest_index(client, index, encoder)
-    foreign = FIELDS.document(encoder.encode_products(["sofa"])[0], "another model", TITLES[0])
-    client.update(index=index, id="0", body={"doc": foreign}, refresh=True)
-    found = survey_index(client, index, encoder.bundle)
-    assert (found.products, found.stale, found.missing) == (len(TITLES), 1, 0)
-    assert ingest_index(client, index, encoder).written == 1
-    assert_vectors(client, index, encoder, {"0": TITLES[0]})
-
-
-def test_a_product_that_loses_its_text_loses_its_vector(client, index, encoder):
-    """A product that loses its text loses its vector, and can get one again."""
+def test_a_product_that_loses_its_text_loses_its_values(client, index, encoder):
+    """A product that loses its text loses its values, and can get new ones."""
     create_index(client, index, make_products())
     ingest_index(client, index, encoder)
     for title, counts in (("...", (0, 1)), ("...", (0, 1)), ("new sofa", (1, 0))):
         client.update(index=index, id="0", body={"doc": {"title": title}}, refresh=True)
         report = ingest_index(client, index, encoder)
         assert (report.written, report.empty) == counts
-    assert_vectors(client, index, encoder, {"0": "new sofa"})
+    assert_values(client, index, encoder, {"0": "new sofa"})
 
 
 @pytest.mark.parametrize("dynamic", ["strict", "false", "true"])
-def test_any_dynamic_setting_takes_vectors(client, index, encoder, dynamic):
-    """The fields are mapped before the first vector is written, so `dynamic: strict` works too."""
+def test_any_dynamic_setting_takes_values(client, index, encoder, dynamic):
+    """The fields are mapped before the first value is written, so `dynamic: strict` works too."""
     create_index(client, index, make_products(), {"dynamic": dynamic, **TITLE_ONLY})
     assert ingest_index(client, index, encoder).written == len(TITLES)
     vector = client.indices.get_mapping(index=index)[index]["mappings"]["properties"]["anthem"]["properties"]["vector"]
@@ -165,7 +158,7 @@ def test_an_index_with_knn_gets_the_lucene_engine(client, index, encoder):
 
 
 def test_a_concurrent_change_is_never_overwritten(client, index, encoder):
-    """A product that changes between read and write keeps the change and gets the vector of its new text."""
+    """A product that changes between read and write keeps the change and gets the values of its new text."""
     create_index(client, index, make_products())
 
     def live(_):
@@ -175,14 +168,14 @@ def test_a_concurrent_change_is_never_overwritten(client, index, encoder):
     report = ingest_index(client, index, encoder, advance=live)
     assert (report.written, report.failed, report.conflicts) == (len(TITLES) - 1, 0, 0)
     assert read_source(client, index, "1")["price"] == 9
-    assert_vectors(client, index, encoder, {"1": "green boot"})
+    assert_values(client, index, encoder, {"1": "green boot"})
     assert not client.exists(index=index, id="2")
 
 
 def test_an_outdated_update_is_refused_and_kept_for_a_retry(client, index, encoder):
     """An update computed from an old state is refused and its id kept; the product stays as it was changed."""
     create_index(client, index, make_products())
-    builder, tally = VectorBuilder(encoder), IngestTally()
+    builder, tally = ValueBuilder(encoder, MODEL_SIGNALS), IngestTally()
     prepare_index(client, index, encoder.bundle)
     actions = list(
         plan_updates(index_io.read_product_pages(client, index, ("title",), FIELDS), builder, tally, lambda _: None)
@@ -245,7 +238,7 @@ def test_several_fields_make_one_text(client, index, encoder):
     mappings = {"properties": {"title": {"type": "text"}, "brand": {"properties": {"name": {"type": "keyword"}}}}}
     create_index(client, index, {"1": {"title": ["sofa", "red"], "brand": {"name": "Acme"}}}, mappings)
     ingest_index(client, index, encoder, text_fields=["brand.name", "title"])
-    assert_vectors(client, index, encoder, {"1": "Acme sofa red"})
+    assert_values(client, index, encoder, {"1": "Acme sofa red"})
 
 
 def test_a_block_stops_ingest_before_it_begins(client, index, encoder):
@@ -261,14 +254,14 @@ def test_a_block_stops_ingest_before_it_begins(client, index, encoder):
 
 
 def test_loaded_products_need_no_second_pass(client, index, encoder):
-    """Products and vectors are loaded together into a new index; ingesting that index then writes nothing."""
+    """Products and values are loaded together into a new index; ingesting that index then writes nothing."""
     products = [Product(str(number), title, "words", {"price": number}) for number, title in enumerate(TITLES)]
     odd = [Product(ODD_ID, "sofa", metadata={"price": "n/a", "sizes": ["s", "m"]}), Product("mute", "?!")]
     report = load_products(client, index, [*products, *odd], encoder)
     assert (report.written, report.empty, report.failed) == (len(TITLES) + 1, 1, 0)
     again = ingest_index(client, index, encoder)
     assert (again.written, again.skipped, again.empty) == (0, len(TITLES) + 1, 1)
-    assert_vectors(client, index, encoder, dict(zip(map(str, range(len(TITLES))), TITLES, strict=True)))
+    assert_values(client, index, encoder, dict(zip(map(str, range(len(TITLES))), TITLES, strict=True)))
     assert {product_id for _, product_id in lexical(client, index, "shoes")} == {"0", "1"}
 
 
@@ -282,7 +275,7 @@ def test_uneven_metadata_loses_no_product(client, index, encoder):
 
 
 def test_a_filtered_alias_covers_only_its_products(client, index, encoder):
-    """Through an alias with a filter, only the products it shows get vectors."""
+    """Through an alias with a filter, only the products it shows get values."""
     create_index(client, index, make_products(["sofa", "shoe"]))
     body = {"filter": {"match": {"title": "shoe"}}}
     client.indices.put_alias(index=index, name=f"{index}-shoes", body=body)
@@ -295,7 +288,7 @@ def test_loading_twice_replaces(client, index, encoder):
     load_products(client, index, [Product("1", "sofa", "old")], encoder)
     load_products(client, index, [Product("1", "boot")], encoder)
     assert client.count(index=index)["count"] == 1
-    assert_vectors(client, index, encoder, {"1": "boot"})
+    assert_values(client, index, encoder, {"1": "boot"})
 
 
 def test_the_command_loads_and_ends_with_its_counts(cluster, index, tmp_path):
@@ -303,16 +296,15 @@ def test_the_command_loads_and_ends_with_its_counts(cluster, index, tmp_path):
     lines = [json.dumps({"_id": str(number), "title": f"sofa {number}"}) for number in range(300)]
     corpus = tmp_path / "corpus.jsonl.gz"
     corpus.write_bytes(gzip.compress("\n".join([*lines, "{broken"]).encode()))
-    result = CliRunner().invoke(
-        ingest, [index, "--corpus", str(tmp_path), "--url", cluster, "--json", "--dead-letter", str(tmp_path / "dead")]
-    )
+    options = ["--corpus", str(tmp_path), "--url", cluster, "--json", "--dead-letter", str(tmp_path / "dead")]
+    result = CliRunner().invoke(ingest, [index, *options])
     assert result.exit_code == 8
     counts = json.loads(result.stdout)
     assert (counts["written"], counts["failed"], counts["bad_lines"]) == (300, 0, 1)
     assert "corpus.jsonl.gz:301" in result.stderr
     again = CliRunner().invoke(ingest, [index, "--url", cluster])
     assert "0 written, 300 skipped, 0 failed" in again.stdout
-    assert "0 without a vector" in again.stderr
+    assert "0 without a vector, 0 without trigrams" in again.stderr
 
 
 def test_the_command_ends_in_8_when_a_product_failed(client, cluster, index, tmp_path):

@@ -160,11 +160,12 @@ def test_rounding_twice_equals_rounding_once(model):
 
 
 def test_training_logits_are_scaled_signals(model):
-    """The logits of training are the signals of serving times their scales: both, or the only one selected."""
+    """Logits of training are the grid's scores and the served distances times their scales: both, or one of them."""
     ranker = AnthemRanker(VOCABULARY, model).eval()
     signals = ranker.compute_signals("red kettle", TITLES, ranker.encode_titles(TITLES))
     assert [len(values) for values in signals] == [len(TITLES)] * 3
-    attention = (model.grid.log_scale.exp() * signals.attention).detach()
+    scores, _ = model.grid(*ranker.query_ids(["red kettle"]), *ranker.title_ids(TITLES))
+    attention = (model.grid.log_scale.exp() * scores).detach()
     containment = -(model.log_scale.exp() * signals.distance).detach()
     both = attention + model.share.detach() * containment
     for only_signal, expected in ((None, both), ("attention", attention), ("containment", containment)):

@@ -12,16 +12,15 @@ import pytest
 import secured_proxy
 from secured_proxy import SECRET, TITLES, command_result, require_password, secured
 
-from anthem_core.encoding.bundle import load_bundle
 from anthem_core.opensearch.connection import connect
 from anthem_core.opensearch.permissions import PERMISSIONS
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import MODEL_SIGNALS, ModelFields
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, SHARD_DOC_SORT, parse_release
 from anthem_ingest.ann import _delete_removed
 from anthem_ingest.remove import _list_other_indices
 from anthem_ingest.slices import SliceTask, ingest_slice
 from anthem_plugin.scoring.painless import build_put_script_body, script_id
-from anthem_plugin.service.cli import _prepare_cluster
+from anthem_plugin.service.cli import _store_script
 
 pytestmark = pytest.mark.node
 
@@ -49,7 +48,7 @@ COPY = (
     "HEAD /INDEX", "PUT /INDEX", "POST /_bulk index", "POST /_bulk delete", "POST /INDEX/_mget", "POST /INDEX/_search",
     "GET /INDEX/_alias", "POST /_aliases",
 )  # fmt: skip
-SEARCH = ("GET /", "POST /INDEX/_search", "GET /INDEX/_mapping", "GET /INDEX/_mapping/field")
+SEARCH = ("POST /INDEX/_search", "GET /INDEX/_mapping", "GET /INDEX/_mapping/field")
 DOCTOR = (
     "GET /", "GET /INDEX", "GET /INDEX/_mapping", "GET /INDEX/_stats", "POST /INDEX/_search", "GET /_scripts",
     "GET /_cluster/settings", "GET /_cluster/health", "GET /_nodes/plugins", "GET /_nodes/stats",
@@ -64,7 +63,7 @@ REQUESTS_BY_COMMAND = {
     "remove": (*REMOVE, "GET /_cluster/state", "GET /INDEX/_mapping/field", "DELETE /_scripts"),
     "search": (*SEARCH, "PUT /_scripts"),
     "search --rerank client": SEARCH,
-    "serve": ("GET /", "PUT /_scripts"),
+    "serve": ("PUT /_scripts",),
     "doctor": DOCTOR,
 }
 # Before OpenSearch 3.3 an index is read by scrolling.
@@ -81,19 +80,19 @@ ROLES = {
 
 
 def run_ingest(shop):
-    """All products get their vectors; then one of several processes ingests its slice."""
+    """All products get their values; then one of several processes ingests its slice."""
     command_result("ingest", shop.index)
-    ingest_slice(SliceTask(shop.index, "general", ("title",), VectorFields(), Path("dead")), 0, 2)
+    ingest_slice(SliceTask(shop.index, "general", ("title",), ModelFields(), MODEL_SIGNALS, Path("dead")), 0, 2)
 
 
 def run_prune(shop):
-    """A second model's vectors are added, become the current ones, and the first model's are removed."""
+    """A second model's values are added, become the current ones, and the first model's are removed."""
     shop.ingest()
     command_result("ingest", shop.index, "--bundle", shop.other, "--beside", "--prune")
 
 
 def run_corpus(shop):
-    """Products are loaded from a file, into a new index and into one without vectors."""
+    """Products are loaded from a file, into a new index and into one without values."""
     Path("shop.jsonl").write_text('{"_id": "1", "title": "fire tv"}', encoding="utf-8")
     command_result("ingest", f"{shop.index}-new", "--corpus", "shop.jsonl")
     command_result("ingest", shop.index, "--corpus", "shop.jsonl")
@@ -121,7 +120,7 @@ def run_ann(shop):
 
 
 def run_remove(shop):
-    """The vectors are removed, and the scripts if no other index needs them."""
+    """The values are removed, and the scripts if no other index needs them."""
     shop.ingest()
     shop.client.put_script(id=script_id(), body=build_put_script_body())
     assert command_result("remove", shop.index, "--yes")["written"] == len(TITLES)
@@ -150,7 +149,7 @@ SCENARIOS = {
     "remove": run_remove,
     "search": run_search,
     "search --rerank client": partial(run_search, mode=("--rerank", "client")),
-    "serve": lambda _: _prepare_cluster(load_bundle("general")),
+    "serve": lambda _: _store_script(),
     "doctor": run_doctor,
 }
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_index import model_documents
 
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.rewriter.query_text import find_query_text, value_at_path
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 from anthem_plugin.scoring.params import ScoringParams
@@ -76,10 +77,9 @@ def put_value(body, path, value):
 def test_the_search_ranks_with_the_values_that_the_processor_fills_in(client, index, encoder, run_service):
     """The unfilled search has the lexical order; filled with the service's response it ranks as /rewrite does."""
     client.indices.create(index=index, body={"settings": {"number_of_shards": 1}})
-    client.indices.put_mapping(index=index, body=VectorFields().mapping(encoder.bundle.dimension))
-    for number, (title, point) in enumerate(zip(TITLES, encoder.encode_products(TITLES), strict=True)):
-        document = {"title": title, **VectorFields().document(point, encoder.bundle.model_id, title)}
-        client.index(index=index, id=str(number), body=document)
+    client.indices.put_mapping(index=index, body=ModelFields().mapping(encoder.bundle.dimension))
+    for number, (title, values) in enumerate(zip(TITLES, model_documents(encoder, TITLES), strict=True)):
+        client.index(index=index, id=str(number), body={"title": title, **values})
     client.indices.refresh(index=index)
     client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
     target = PipelineTarget(index=index)

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from anthem_ingest.cli import remove
-from anthem_ingest.ingest import DEFAULT_OPTIONS, ingest_index
-from anthem_ingest.remove import _list_other_indices, remove_from_index, remove_vectors
+from anthem_ingest.ingest import DEFAULT_OPTIONS, IngestOptions, ingest_index
+from anthem_ingest.remove import _list_other_indices, remove_from_index, remove_objects
 
 pytestmark = pytest.mark.node
 
@@ -45,27 +45,27 @@ def test_remove_undoes_ingest(client, cluster, index, encoder):
 
 
 def test_a_concurrent_change_is_kept(client, index, encoder):
-    """A product that changes during the removal is read again: the change is kept and the vector removed."""
+    """A product that changes during the removal is read again: the change is kept and the values removed."""
     create_index(client, index)
     ingest_index(client, index, encoder)
 
     def change_price(_):
         client.update(index=index, id="1", body={"doc": {"Price": 9}})
 
-    tally = remove_vectors(client, index, ["anthem"], change_price, DEFAULT_OPTIONS)
+    tally = remove_objects(client, index, ["anthem"], change_price, DEFAULT_OPTIONS)
     assert (tally.written, tally.failed, tally.retry_ids) == (5, 0, [])
     assert read_sources(client, index)["1"] == {"title": "sofa 1", "Price": 9, "n": [{"a": None}]}
 
 
 def test_scripts_are_removed_with_the_last_index(client, index, encoder):
-    """Stored scripts are kept, with the reason, while another index has vectors; they go with the last one.
+    """Stored scripts are kept, with the reason, while another index has values, of any kind; they go with the last one.
 
     Scripts of the user stay, whatever their names begin with.
     """
     other = f"{index}-other"
-    for name in (index, other):
+    for name, signals in ((index, None), (other, ("attention",))):
         create_index(client, name)
-        ingest_index(client, name, encoder)
+        ingest_index(client, name, encoder, options=IngestOptions(signals=signals))
     body = {"script": {"lang": "painless", "source": "1"}}
     for name in (SCRIPT_NAME, *USER_SCRIPT_NAMES):
         client.put_script(id=name, body=body)

@@ -81,6 +81,7 @@ def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b"
         cluster=words,
         bundle=BundleSummary(words, words, 4_200_000),
         comparison=compare_runs(before, after, qrels),
+        signals={"lexical,containment,attention": 2, "lexical,attention": 1},
         queries=dict.fromkeys(qrels, words),
         timings=(StepTiming(words, 3.25),),
         latencies=(SearchLatency(words, 1.26, 4.5),),
@@ -152,6 +153,17 @@ def test_the_json_value():
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     measure = sample().comparison[HEADLINE_MEASURE]
     assert next(m for m in value["comparison"]["measures"] if m["name"] == HEADLINE_MEASURE)["p"] == measure.p
+
+
+def test_all_forms_name_the_signals_that_ranked():
+    """Every form says which signals ranked the searches, and how many if not all by the same."""
+    report = sample()
+    several = "lexical, containment, attention (2); lexical, attention (1)"
+    for used, words in ((report.signals, several), ({"lexical,attention": 3}, "lexical, attention"), ({}, "none")):
+        shown = replace(report, signals=used)
+        assert f"signals  {words}\n" in render_text(shown)
+        assert f"<dd>{words}</dd>" in render_html(shown)
+        assert report_to_json(shown)["signals"] == used
 
 
 def test_all_forms_show_the_generality():

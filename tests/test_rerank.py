@@ -1,5 +1,6 @@
 """Reranking in numpy: the window is reordered by the fused score and stays above all other hits."""
 
+from base64 import b64encode
 from dataclasses import replace
 
 import numpy as np
@@ -10,19 +11,27 @@ from hypothesis import strategies as st
 from anthem_core.encoding.bundle import Bundle
 from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import BundleError
-from anthem_core.fusion import FusionWeights, fuse
+from anthem_core.fusion import MAX_FACTOR_RATIO, FusionWeights, fuse, model_shift
 from anthem_core.geometry import lorentz
 from anthem_core.geometry.regions import EncodedQuery
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.cli import hit_rows
-from anthem_plugin.scoring.params import ScoringParams, to_float64
-from anthem_plugin.search.explain import explain_hit, strongest_attention
+from anthem_plugin.scoring.params import ATTENTION, BOTH, CONTAINMENT, ScoringParams, to_float64
+from anthem_plugin.search.explain import explain_region, strongest_attention
 from anthem_plugin.search.request import RerankSkipped, SearchRequest
-from anthem_plugin.search.response import check_shards, hit_distances, narrow_to_page, read_point, rerank_hits
+from anthem_plugin.search.response import (
+    check_shards,
+    has_model,
+    hit_distances,
+    narrow_to_page,
+    read_point,
+    read_trigrams,
+    rerank_hits,
+)
 
 D = 4
-FUSION = FusionWeights(bias=0.0, lexical=1.0, containment=2.0, half_saturation=5.0, median_distance=1.0)
-SCORING = ScoringParams(model_id="m", dimension=D, gamma=0.2, slack=0.01, fusion=FUSION)
+FUSION = FusionWeights(lexical_offset=0.5, containment=2.0, median_distance=1.0, attention=1.5, median_attention=-0.5)
+SCORING = ScoringParams("m", D, 0.2, 0.01, dict.fromkeys((CONTAINMENT, ATTENTION, BOTH), FUSION), BOTH)
 ORIGIN = EncodedQuery(
     centres=np.array([[1, 0, 0, 0, 0]], np.float32),
     limits=np.array([[0.5, 0.4, 0.3, 0.2]], np.float32),
@@ -41,6 +50,7 @@ stored = st.one_of(
     st.just("not an object"),
 )
 windows = st.integers(1, 30)
+attentions = st.none() | st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).normal(size=20))
 
 
 @st.composite
@@ -57,51 +67,76 @@ def hits(draw):
 def hit(tangent, score=1.0, model="m"):
     """A hit with the point that `expmap0` maps a tangent vector to."""
     point = lorentz.expmap0(np.array(tangent, float))
-    return {"_id": "1", "_score": score, "_source": VectorFields().document(point, model, "x")}
+    return {"_id": "1", "_score": score, "_source": ModelFields().document(point, model, "x")}
 
 
-@given(hits(), windows)
-def test_reranking_is_a_permutation(lexical_hits, window):
+def rerank(lexical_hits, window=100, attention=None):
+    """Hits reranked by their distances to the query, and by attention scores if there are any."""
+    distance = hit_distances(lexical_hits[:window], ORIGIN, SCORING)
+    attention = attention if attention is None else attention[: len(distance)]
+    return rerank_hits(lexical_hits, SCORING, window=window, distance=distance, attention=attention)
+
+
+@given(hits(), windows, attentions)
+def test_reranking_is_a_permutation(lexical_hits, window, attention):
     """No hit is lost or duplicated, and only scores change."""
-    ranked = rerank_hits(lexical_hits, ORIGIN, SCORING, window=window)
+    ranked = rerank(lexical_hits, window, attention)
     by_id = {item["_id"]: item for item in lexical_hits}
     assert sorted(item["_id"] for item in ranked) == sorted(by_id)
     assert all({**item, "_score": by_id[item["_id"]]["_score"]} == by_id[item["_id"]] for item in ranked)
 
 
-@given(hits(), windows)
-def test_the_window_is_first_and_the_rest_keeps_its_order(lexical_hits, window):
-    """Scores descend; those of the window are in [1, 2.001], the others are below 0.001 and in lexical order."""
-    ranked = rerank_hits(lexical_hits, ORIGIN, SCORING, window=window)
+@given(hits(), windows, attentions)
+def test_the_window_is_first_and_the_rest_keeps_its_order(lexical_hits, window, attention):
+    """Scores descend; those of the window are far above those of the other hits, which are in lexical order."""
+    ranked = rerank(lexical_hits, window, attention)
     scores = [item["_score"] for item in ranked]
     assert scores == sorted(scores, reverse=True)
-    assert all(1 <= score <= 2.001 for score in scores[:window])
-    assert all(score < 0.001 for score in scores[window:])
+    lowest = FUSION.lexical_offset / MAX_FACTOR_RATIO**0.5
+    assert all(score >= 0.999 * lowest for score in scores[:window])
+    assert all(score < 1e-6 * lowest for score in scores[window:])
     assert [item["_id"] for item in ranked[window:]] == [item["_id"] for item in lexical_hits[window:]]
+
+
+@given(hits(), attentions, st.integers(0, 19))
+def test_a_boost_by_more_than_the_factor_stays_first(lexical_hits, attention, position):
+    """A hit whose lexical score is far above all others stays first, whatever the model says."""
+    if lexical_hits:
+        boosted = lexical_hits[position % len(lexical_hits)] | {"_score": 1.01 * MAX_FACTOR_RATIO * (50.0 + 0.5)}
+        others = [item for item in lexical_hits if item["_id"] != boosted["_id"]]
+        assert rerank([boosted, *others], attention=attention)[0]["_id"] == boosted["_id"]
 
 
 def test_ties_keep_lexical_order():
     """Hits that are equal in every signal keep their order, however many there are."""
     equal_hits = [{"_id": str(number), "_score": float(number % 2)} for number in range(200)]
     expected = [str(number) for number in (*range(1, 200, 2), *range(0, 200, 2))]
-    assert [item["_id"] for item in rerank_hits(equal_hits, ORIGIN, SCORING, window=200)] == expected
+    assert [item["_id"] for item in rerank(equal_hits, 200)] == expected
 
 
 def test_each_signal_orders_by_itself():
-    """If one signal is equal for all hits, the other decides the order."""
+    """If all signals but one are equal for all hits, this one decides the order."""
     near, far = hit([0.1, 0, 0, 0]), hit([2, 0, 0, 0])
-    assert rerank_hits([far, near], ORIGIN, SCORING)[0]["_source"] == near["_source"]
+    assert rerank([far, near])[0]["_source"] == near["_source"]
     weak, strong = hit([1, 0, 0, 0], 1.0), hit([1, 0, 0, 0], 9.0)
-    assert rerank_hits([weak, strong], ORIGIN, SCORING)[0]["_source"] == strong["_source"]
+    assert rerank([weak, strong])[0]["_source"] == strong["_source"]
+    first, second = hit([1, 0, 0, 0]), hit([1, 0, 0, 0]) | {"_id": "2"}
+    assert rerank([first, second], attention=np.array([-1.0, 2.0]))[0]["_id"] == "2"
 
 
-def test_scores_are_one_plus_fused():
-    """The score is `1 + fuse(lexical, distance)` plus a millionth of the lexical score, in float32."""
-    items = [hit([0.5, 1, 0, 0], 7.0), hit([0, 0, 0, 2], 3.0)]
-    ranked = rerank_hits(items, ORIGIN, SCORING)
-    fused = fuse(np.array([7.0, 3.0]), hit_distances(items, ORIGIN, SCORING), FUSION)
-    expected = 1 + fused + 1e-6 * np.array([7.0, 3.0])
-    np.testing.assert_allclose([item["_score"] for item in ranked], expected, atol=2e-7)
+@given(hits(), attentions)
+def test_scores_fuse_the_given_signals(lexical_hits, attention):
+    """The score is that of `fuse`, in float32; a signal that is left out changes nothing."""
+    distance = hit_distances(lexical_hits, ORIGIN, SCORING)
+    attention = None if attention is None else attention[: len(lexical_hits)]
+    lexical = np.array([item["_score"] for item in lexical_hits])
+    for signals in ((distance, attention), (None, attention)):
+        expected = fuse(lexical, model_shift(*signals, FUSION), FUSION)
+        if signals[0] is None and signals[1] is None:
+            expected = lexical
+        ranked = rerank_hits(lexical_hits, SCORING, distance=signals[0], attention=signals[1])
+        by_id = {item["_id"]: item["_score"] for item in ranked}
+        np.testing.assert_allclose([by_id[item["_id"]] for item in lexical_hits], expected, rtol=2e-7)
 
 
 @pytest.mark.parametrize(
@@ -116,20 +151,39 @@ def test_scores_are_one_plus_fused():
 )
 def test_a_product_without_a_usable_vector_gets_the_median_distance(unusable):
     """Its distance is NaN, its score is that of a product at the median distance, and it has no explanation."""
-    (ranked,) = rerank_hits([unusable], ORIGIN, SCORING)
-    median = 1 + fuse(np.ones(1), np.array([FUSION.median_distance]), FUSION)[0] + 1e-6
+    (ranked,) = rerank([unusable])
+    median = fuse(np.ones(1), model_shift(np.array([FUSION.median_distance]), None, FUSION), FUSION)[0]
     assert np.isnan(hit_distances([unusable], ORIGIN, SCORING)).all()
-    assert ranked["_score"] == pytest.approx(median, abs=2e-7)
-    assert explain_hit(unusable, ORIGIN, SCORING) is None
+    assert ranked["_score"] == pytest.approx(median, rel=2e-7)
+    assert explain_region(unusable, ORIGIN, SCORING) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ({"model": "m", "trigrams": b64encode(b"\1\0\377").decode()}, b"\1\0\377"),
+        ({"model": "m", "trigrams": ""}, b""),
+        ({"model": "m", "trigrams": b64encode(b"\1\0").decode()}, None),
+        ({"model": "m", "trigrams": "not base64"}, None),
+        ({"model": "m", "trigrams": 5}, None),
+        ({"model": "m"}, None),
+        ({"model": "other", "trigrams": ""}, None),
+        ({}, None),
+    ],
+)
+def test_stored_trigrams_are_read_or_missing(stored, expected):
+    """Trigrams of this model are read as they were packed; anything else counts as missing."""
+    hit = {"_source": {"anthem": stored}}
+    assert read_trigrams(hit, SCORING) == expected
+    assert has_model(hit, SCORING) == (stored.get("model") == "m")
 
 
 def test_no_score_is_ever_nan():
-    """NaN weights give the fused score 0, as in the script; a hit without a finite score raises an error."""
-    broken = replace(SCORING, fusion=replace(FUSION, bias=float("nan")))
-    (ranked,) = rerank_hits([hit([1, 0, 0, 0])], ORIGIN, broken)
-    assert ranked["_score"] == pytest.approx(1, abs=2e-6)
-    with pytest.raises(ValueError, match="not a finite number"):
-        rerank_hits([hit([1, 0, 0, 0], None)], ORIGIN, SCORING)
+    """NaN weights, or a hit without a finite score, raise an error, so that the search is plain."""
+    broken = replace(SCORING, fusions={CONTAINMENT: replace(FUSION, lexical_offset=float("nan"))})
+    for scoring, score in ((broken, 1.0), (SCORING, None)):
+        with pytest.raises(ValueError, match="not a finite number"):
+            rerank_hits([hit([1, 0, 0, 0], score)], scoring, distance=np.ones(1))
 
 
 def test_time_is_recomputed_from_space():
@@ -208,15 +262,15 @@ def test_the_reason_of_a_failed_shard_is_the_innermost(failures, cause):
 
 def test_margins_are_limits_less_coordinates_tightest_first():
     """A product is contained if its tightest margin is not below minus the slack."""
-    inside = explain_hit(hit([0.1, 0.3, 0.1, 0]), ORIGIN, SCORING)
+    inside = explain_region(hit([0.1, 0.3, 0.1, 0]), ORIGIN, SCORING)
     assert inside.contained
     assert [margin.dimension for margin in inside.margins] == [1, 3, 2]
     np.testing.assert_allclose([margin.value for margin in inside.margins], [0.1, 0.2, 0.2], atol=1e-6)
-    outside = explain_hit(hit([0, 0, 0, 0.5]), ORIGIN, SCORING)
+    outside = explain_region(hit([0, 0, 0, 0.5]), ORIGIN, SCORING)
     assert not outside.contained
     assert outside.margins[0].dimension == 3
     assert outside.margins[0].value == pytest.approx(-0.3, abs=1e-6)
-    assert explain_hit(hit([0, 0, 0, 0.205]), ORIGIN, SCORING).contained, "a margin within the slack is inside"
+    assert explain_region(hit([0, 0, 0, 0.205]), ORIGIN, SCORING).contained, "a margin within the slack is inside"
 
 
 def test_attention_names_entities_and_intersections():

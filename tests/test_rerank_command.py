@@ -1,7 +1,8 @@
 """`anthem rerank`: ranking a run by three signals without a node, in the same order as the client on a real one."""
 
 import json
-from dataclasses import replace
+import math
+from itertools import pairwise
 
 import attention_index
 import numpy as np
@@ -14,15 +15,17 @@ from small_index import match
 
 from anthem_core.beir import Dataset, Product, write_dataset
 from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.encoder import Encoder
+from anthem_core.encoding.title_entities import TitleEntities
+from anthem_core.encoding.tokenizer import has_words
 from anthem_core.errors import DataError
-from anthem_core.opensearch.schema import VectorFields
-from anthem_evaluation.cli import rerank
-from anthem_evaluation.offline import OfflineReranker, RunProducts, encode_product_texts, read_query_texts, rerank_run
+from anthem_core.fusion import MAX_FACTOR_RATIO
+from anthem_core.opensearch.schema import ModelFields
+from anthem_evaluation.cli import SIGNAL_CHOICES, rerank
+from anthem_evaluation.offline import OfflineReranker, RunProducts, read_query_texts, rerank_run, select_titles
 from anthem_evaluation.runs import ranked_ids, read_run, write_run
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
-from anthem_plugin.scoring.params import ScoringParams
-from anthem_plugin.search.response import hit_distances
 
 encoder_without_attention = attention_index.encoder_without_attention
 
@@ -51,17 +54,21 @@ def command(files, attention_encoder):
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("signals", ["lexical,containment,attention", "lexical,containment"])
+@pytest.mark.parametrize("signals", SIGNAL_CHOICES)
 @pytest.mark.parametrize("window", [10, 100])
 def test_client_and_command_rank_alike(client, attention_encoder, command, files, signals, window):
     """From the same lexical scores both give the same order, except for ties within float32 precision."""
-    bundle, points = attention_encoder.bundle, encode_product_texts(TITLES, attention_encoder)
+    bundle, scorer = attention_encoder.bundle, AttentionScorer(attention_encoder.bundle)
     documents = {number: {"title": title} for number, title in TITLES.items()}
-    for number, point in points.items():
-        documents[number] |= VectorFields().document(point, bundle.model_id, "")
-    index = create_index(client, VectorFields().mapping(bundle.dimension), documents)
-    options = ClientOptions(text_fields=("title",) if "attention" in signals else ())
-    anthem = AnthemClient(client, attention_encoder, options)
+    trigrams = dict(zip(TITLES, scorer.encode_titles([*TITLES.values()]).pack(), strict=True))
+    kept = [signal for signal in ("containment", "attention") if signal in signals]
+    for number, title in TITLES.items():
+        if has_words(title):
+            point = attention_encoder.encode_products([title])[0] if "containment" in kept else None
+            values = trigrams[number] if "attention" in kept else None
+            documents[number] |= ModelFields().document(point, bundle.model_id, title, values)
+    index = create_index(client, ModelFields().mapping(bundle.dimension, kept), documents)
+    anthem = AnthemClient(client, Encoder(bundle), ClientOptions(text_fields=()))
     bodies = {query: match(text) | {"size": 200, "_source": False} for query, text in QUERIES.items()}
     plain = {query: client.search(index=index, body=body) for query, body in bodies.items()}
     lexical = {query: {hit["_id"]: hit["_score"] for hit in hits(response)} for query, response in plain.items()}
@@ -71,7 +78,8 @@ def test_client_and_command_rank_alike(client, attention_encoder, command, files
     for query, scores in read_run(files / "out.trec").items():
         online_scores = {hit["_id"]: hit["_score"] for hit in hits(online[query])}
         assert online[query]["anthem"]["signals"] == signals.split(",")
-        assert np.diff([online_scores[product] for product in ranked_ids(scores)]).max() <= 3e-6
+        for better, worse in pairwise(online_scores[product] for product in ranked_ids(scores)):
+            assert worse <= better * (1 + 1e-6)
         assert ranked_ids(scores) != ranked_ids(lexical[query])
 
 
@@ -125,7 +133,7 @@ runs = st.dictionaries(
 @settings(max_examples=40)
 def test_no_product_is_lost(reranker, run, window):
     """Each query keeps its products, and those below the window keep their ranks."""
-    products = RunProducts(TITLES, encode_product_texts(dict(list(TITLES.items())[:12]), reranker.encoder))
+    products = reranker.encode_products(dict(list(TITLES.items())[:12]))
     result = rerank_run(run, QUERIES | {"mute": "?!"}, products, reranker, window=window)
     assert result.run.keys() == run.keys()
     assert result.not_reranked.keys() == run.keys() & {"mute", "unknown"}
@@ -138,25 +146,65 @@ def test_no_product_is_lost(reranker, run, window):
 def test_indistinguishable_products_keep_their_order(reranker):
     """Products with equal scores, of which nothing else is known, keep their order."""
     run = {"q1": {str(number): 3.0 for number in range(150)}}
-    result = rerank_run(run, QUERIES, RunProducts({}, {}), reranker)
+    result = rerank_run(run, QUERIES, reranker.encode_products({}), reranker)
     assert ranked_ids(result.run["q1"]) == list(run["q1"])
 
 
-@pytest.mark.parametrize("signals", ["lexical,attention", "lexical,containment"])
-def test_a_signal_that_is_left_out_does_not_count(attention_encoder, command, files, signals):
-    """If all lexical scores are equal, the order is that of the only other signal."""
-    run = {"q1": dict.fromkeys(list(TITLES)[:40], 5.0)}
-    assert command(run, "--signals", signals).exit_code == 0
-    written = ranked_ids(read_run(files / "out.trec")["q1"])
-    titles = [TITLES[product] for product in written]
-    if "attention" in signals:
-        signal = AttentionScorer(attention_encoder.bundle).score_titles("fire tv", titles)
-    else:
-        points = attention_encoder.encode_products(titles)
-        stored = [{"_source": VectorFields().document(point, "m", "")} for point in points]
-        scoring = replace(ScoringParams.from_bundle(attention_encoder.bundle), model_id="m")
-        signal = -hit_distances(stored, attention_encoder.encode_query("fire tv"), scoring)
-    assert np.diff(signal).max() <= 2e-5
+def independent_scores(encoder, signals, query, lexical):
+    """Score of each product, by the formula of the fusion: one product and one signal after the other."""
+    bundle, texts = encoder.bundle, [TITLES.get(product, "") for product in lexical]
+    weights = bundle.fusion[signals.replace(",", "+")]
+    bound = math.log(MAX_FACTOR_RATIO) / 2
+    attention = AttentionScorer(bundle).score_titles(query, texts)
+    scores = {}
+    for (product, score), text, attended in zip(lexical.items(), texts, attention, strict=True):
+        shift = 0.0
+        if has_words(text):
+            point = encoder.encode_products([text]).astype(float)
+            point[:, 0] = np.sqrt(1 + np.sum(point[:, 1:] ** 2, axis=1))
+            distance = encoder.encode_query(query).distance(point, bundle.gamma)[0]
+            shift -= weights.containment * (distance - weights.median_distance) if "containment" in signals else 0.0
+            shift += weights.attention * (attended - weights.median_attention) if "attention" in signals else 0.0
+        scores[product] = (score + weights.lexical_offset) * math.exp(bound * math.tanh(shift / bound))
+    return scores
+
+
+@pytest.mark.parametrize("shipped", [True, False])
+@pytest.mark.parametrize("signals", SIGNAL_CHOICES)
+def test_each_set_of_signals_ranks_by_the_formula(encoder, attention_encoder, command, files, signals, shipped):
+    """The order is that of scores computed product by product with the weights of exactly these signals."""
+    used = encoder if shipped else attention_encoder
+    lexical = {product: float(number % 7) for number, product in enumerate([*TITLES, "gone"])}
+    run = {query: dict(sorted(lexical.items(), key=lambda item: -item[1])) for query in QUERIES}
+    result = command(run, "--signals", signals, "--json", bundle=used.bundle)
+    assert json.loads(result.stdout)["signals"] == signals.split(",")
+    for query, scores in read_run(files / "out.trec").items():
+        expected = independent_scores(used, signals, QUERIES[query], run[query])
+        ranked = [expected[product] for product in ranked_ids(scores)]
+        assert ranked != [expected[product] for product in run[query]]
+        for better, worse in pairwise(ranked[:100]):
+            assert worse <= better * (1 + 1e-6)
+
+
+@given(st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=9), st.data())
+def test_selected_titles_are_those_titles(titles, data):
+    """Any titles, in any order and repeated, keep their entities."""
+    lengths = np.array([len(title) for title in titles])
+    ids = np.array([number for title in titles for number in title], np.int64)
+    entities = TitleEntities(ids, (ids % 7).astype(np.uint8), lengths)
+    rows = data.draw(st.lists(st.integers(0, len(titles) - 1)))
+    selected = select_titles(entities, np.array(rows, np.int64)).pack()
+    assert selected == [entities.pack()[row] for row in rows]
+
+
+def test_every_product_is_encoded_once(reranker):
+    """A run's products have one row each, and one more stands for those that are missing."""
+    products = reranker.encode_products({"a": "fire tv", "b": "?!", "c": "tv"})
+    assert isinstance(products, RunProducts)
+    assert products.points.shape == (4, reranker.scoring.dimension + 1)
+    assert np.isfinite(products.points).all(axis=1).tolist() == [True, False, True, False]
+    assert products.titles.lengths.tolist() == [6, 0, 2, 0]
+    assert products.find(["c", "gone", "a"]).tolist() == [2, 3, 0]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +234,7 @@ def test_attention_needs_its_graph(command, encoder_without_attention):
     assert value["signals"] == ["lexical", "containment"]
     result = command(run, "--signals", "lexical,attention", bundle=bundle)
     assert result.exit_code == 3
-    assert "has no attention.onnx" in result.stderr
+    assert "has no attention_table.onnx" in result.stderr
 
 
 @pytest.mark.parametrize(

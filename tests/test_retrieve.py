@@ -9,32 +9,37 @@ import pytest
 from opensearchpy import AsyncOpenSearch
 from small_index import PRODUCTS, large_index, match, small_index
 
+from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.encoder import Encoder
-from anthem_core.fusion import fuse, rescore_window_score
 from anthem_core.geometry.lorentz import lift
+from anthem_core.geometry.regions import EncodedQuery
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.modes import Filter, ModeName, Retrieve, mode_name, resolve_mode
 from anthem_plugin.options import ClientOptions
-from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON, OWN_RESCORE_REASON, build_retrieve_body
-from anthem_plugin.scoring.params import to_float64
-from anthem_plugin.search.request import NO_HITS_REASON
+from anthem_plugin.rewriter.own_scores import OWN_RESCORE_REASON
+from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON, build_retrieve_body
+from anthem_plugin.scoring.params import BOTH, ScoringParams, to_float64
+from anthem_plugin.scoring.window import score_window
+from anthem_plugin.search.request import NO_HITS_REASON, no_values_reason
 
 KINDLE = {"match": {"title": "kindle"}}
 KINDLE_BODY = {"query": KINDLE, "size": 150}
-PARAMS = {"centres": [[1.0, 0.0], [2.0, 1.0]], "vector": "anthem.vector", "model_field": "anthem.model", "model": "m"}
-SCRIPT = {"id": "anthem-containment-0", "params": PARAMS}
+CENTRES = [[1.0, 0.0], [2.0**0.5, 1.0]]
+QUERY = EncodedQuery(np.array(CENTRES), np.ones((2, 1)), np.full(2, 0.5), np.ones(1), np.ones((1, 1)))
+SCORING = ScoringParams("m", 1, 0.2, 0.0, {}, BOTH)
+SCRIPT = {"id": "anthem-containment-0", "params": {}}
 
 
 @pytest.fixture(scope="module")
 def index(client, encoder):
-    """150 products with an HNSW graph, every tenth without a vector."""
+    """150 products with an HNSW graph, every tenth without values of the model."""
     with large_index(client, encoder) as name:
         yield name
 
 
 @pytest.fixture(scope="module")
 def anthem(client, encoder):
-    """A client without attention."""
+    """A client that reads no texts."""
     return AnthemClient(client, encoder, ClientOptions(text_fields=()))
 
 
@@ -52,20 +57,22 @@ def test_neighbours_of_every_centre_are_added_to_the_query():
     """Each centre requests three times k products of this model that match the filters; the rescore ranks all hits."""
     brand = {"term": {"brand": "acme"}}
     query = {"bool": {"must": [KINDLE], "filter": [brand]}}
-    body = build_retrieve_body({"query": query, "size": 5}, SCRIPT, "kindle", Retrieve(k=7), window=20).body
+    body = build_retrieve_body(
+        {"query": query, "size": 5}, SCRIPT, QUERY, SCORING, "kindle", Retrieve(k=7), window=20
+    ).body
     lexical, near = body["query"]["bool"]["should"]
     assert lexical == query
     neighbours = near["constant_score"]["filter"]["bool"]
     assert neighbours["filter"] == [{"term": {"anthem.model": "m"}}]
     assert [clause["knn"]["anthem.vector"] for clause in neighbours["should"]] == [
         {"vector": centre, "k": 21, "ignore_unmapped": True, "filter": {"bool": {"filter": [brand]}}}
-        for centre in PARAMS["centres"]
+        for centre in CENTRES
     ]
     (rescore,) = body["rescore"]
     assert rescore["window_size"] == 20 + 2 * 21
     inner = rescore["query"]["rescore_query"]["script_score"]["query"]
     assert inner == {"bool": {"should": [query, {"match_all": {"boost": 0}}]}}
-    assert (body["size"], body["_source"]) == (5, {"excludes": ["anthem", "anthem_*.vector"]})
+    assert (body["size"], body["_source"]) == (5, {"excludes": ["anthem", "anthem_*.vector", "anthem_*.trigrams"]})
 
 
 @pytest.mark.parametrize(
@@ -86,21 +93,21 @@ def test_neighbours_of_every_centre_are_added_to_the_query():
 )
 def test_unsupported_bodies_are_returned_unchanged(body, text, reason):
     """A body whose filters cannot be separated from its text, or that cannot be rescored, is returned unchanged."""
-    result = build_retrieve_body(body, SCRIPT, text)
+    result = build_retrieve_body(body, SCRIPT, QUERY, SCORING, text)
     assert (result.body, result.reranked, result.reason) == (body, False, reason)
 
 
 def test_an_explicit_filter_replaces_the_extracted_clauses():
     """With `filter` any query is supported, and near products must match this clause only."""
     clause = {"term": {"stock": True}}
-    body = build_retrieve_body({"query": KINDLE}, SCRIPT, "fire", Retrieve(filter=clause)).body
+    body = build_retrieve_body({"query": KINDLE}, SCRIPT, QUERY, SCORING, "fire", Retrieve(filter=clause)).body
     near = body["query"]["bool"]["should"][1]["constant_score"]["filter"]["bool"]["should"]
     assert all(knn["knn"]["anthem.vector"]["filter"] == {"bool": {"filter": [clause]}} for knn in near)
 
 
 def test_the_window_is_limited_to_opensearchs_maximum():
     """The rescore window never exceeds what an index allows by default."""
-    body = build_retrieve_body({"query": KINDLE}, SCRIPT, "kindle", Retrieve(k=1000), window=9000).body
+    body = build_retrieve_body({"query": KINDLE}, SCRIPT, QUERY, SCORING, "kindle", Retrieve(k=1000), window=9000).body
     assert body["rescore"][0]["window_size"] == 10_000
 
 
@@ -114,10 +121,11 @@ def test_lexical_and_near_products_are_ranked_by_the_fusion(anthem, client, enco
     assert lexical.keys() <= response.keys()
     points = lift(encoder.encode_products(PRODUCTS)[:, 1:].astype(np.float64))
     distance = to_float64(encoder.encode_query(text)).distance(points, encoder.bundle.gamma)
-    distance[::10] = np.nan
+    attention = AttentionScorer(encoder.bundle).score_titles(text, PRODUCTS)
+    distance[::10] = attention[::10] = np.nan
     known = np.array([lexical.get(str(number), 0.0) for number in range(len(PRODUCTS))])
-    expected = rescore_window_score(known, fuse(known, distance, anthem.profile(index).scoring.fusion))
-    np.testing.assert_allclose([*response.values()], [expected[int(product)] for product in response], rtol=3e-7)
+    expected = score_window(known, anthem.profile(index).scoring, distance=distance, attention=attention)
+    np.testing.assert_allclose([*response.values()], [expected[int(product)] for product in response], rtol=1e-6)
     assert [*response.values()] == sorted(response.values(), reverse=True)
 
 
@@ -141,6 +149,21 @@ def test_the_nearest_products_are_found(anthem, encoder, index, k):
         product = points[:, 0] * centre[0] - points[:, 1:] @ centre[1:]
         product[::10] = np.inf
         assert {str(number) for number in np.argsort(product)[:k]} <= set(ids(response))
+
+
+@pytest.mark.node
+def test_high_lexical_scores_displace_no_neighbour(anthem, index):
+    """However high the caller's scores are, the same products are ranked, and boosted lexical hits stay first."""
+    boosted = {"query": {"match": {"title": {"query": "kindle", "boost": 1e7}}}, "size": 150}
+    options = {"query_text": "kindle", "mode": Retrieve(k=10), "window": 1}
+    plain, response = (anthem.search(index, body, **options) for body in (KINDLE_BODY, boosted))
+    lexical = {product for product in ids(plain) if "kindle" in PRODUCTS[int(product)]}
+    assert set(ids(plain)) == set(ids(response)) > lexical
+    ranked = [product for product, score in scores(response).items() if score > 1e-3]
+    assert len(ranked) > len(lexical)
+    assert {product for product in ranked if product not in lexical} == {
+        product for product, score in scores(plain).items() if score > 1e-3 and product not in lexical
+    }
 
 
 @pytest.mark.node
@@ -207,7 +230,7 @@ def test_vectors_of_another_model_are_ignored(client, encoder, index):
     stale = replace(encoder.bundle, model_id="0" * 16)
     other = AnthemClient(client, Encoder(stale), ClientOptions(text_fields=()))
     response = other.search(index, KINDLE_BODY, mode="retrieve")
-    assert "no product among the hits has a vector of this model" in response["anthem"]["reason"]
+    assert response["anthem"]["reason"] == no_values_reason(index)
     assert response["hits"] == client.search(index=index, body=KINDLE_BODY)["hits"]
 
 

@@ -2,23 +2,28 @@
 
 import copy
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.fusion import QUERY_WEIGHT
+from anthem_core.geometry.regions import EncodedQuery
+from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.modes import Retrieve
 from anthem_plugin.rewriter.query_text import find_query_text, value_at_path
 from anthem_plugin.rewriter.rescore import build_filter_body, build_rescore_body, build_window_body
 from anthem_plugin.rewriter.retrieve import build_retrieve_body
-from anthem_plugin.rewriter.source_filtering import excludes_vectors, restore_source
+from anthem_plugin.rewriter.source_filtering import excluded_value, restore_source
+from anthem_plugin.scoring.params import ScoringParams
 
 SCRIPT = {"id": "anthem-containment-0", "params": {"gamma": 0.2}}
-RETRIEVE_SCRIPT = {"id": "x", "params": {"centres": [[1.0, 0.0]], "vector": "v", "model_field": "m", "model": "0"}}
+QUERY = EncodedQuery(*(np.ones(shape) for shape in ((1, 3), (1, 2), (1,), (1,), (1, 1))))
+SCORING = ScoringParams("m", 2, 0.2, 0.0, {}, frozenset())
 MATCH = {"match": {"title": "fire tv"}}
-ANTHEM_FIELDS = VectorFields()
-EXCLUDES = ["anthem", "anthem_*.vector"]
-FETCHED = ["anthem.vector", "anthem.model"]
+ANTHEM_FIELDS = ModelFields()
+EXCLUDES = ["anthem", "anthem_*.vector", "anthem_*.trigrams"]
+FETCHED = ["anthem.vector", "anthem.trigrams", "anthem.model"]
 
 names = st.sampled_from(["title", "brand", "meta.colour", "t*", "anthem", "anthem.model", "price", "*"])
 sources = st.one_of(
@@ -86,31 +91,11 @@ def test_the_window_is_rescored_around_the_callers_query():
         "window_size": 7,
         "query": {
             "rescore_query": {"script_score": {"query": MATCH, "script": SCRIPT}},
-            "query_weight": 1e-6,
+            "query_weight": QUERY_WEIGHT,
             "rescore_query_weight": 1.0,
             "score_mode": "total",
         },
     }
-
-
-@pytest.mark.parametrize(
-    "existing", [{"window_size": 3}, [{"window_size": 3}], [{"window_size": 3}, {"window_size": 2}]]
-)
-def test_an_existing_rescore_comes_first(existing):
-    """The caller's rescorers keep their order, and ours comes last."""
-    rescore = build_rescore_body({"query": MATCH, "rescore": existing}, SCRIPT).body["rescore"]
-    assert rescore[:-1] == (existing if isinstance(existing, list) else [existing])
-    assert "script_score" in rescore[-1]["query"]["rescore_query"]
-
-
-@pytest.mark.parametrize("existing", [{"window_size": 3}, [{"window_size": 3}]])
-def test_client_mode_refuses_a_body_with_a_rescore(existing):
-    """After a rescore `_score` is not lexical, so client mode would rank differently from cluster mode; it refuses."""
-    body = {"query": MATCH, "rescore": existing}
-    refused = build_window_body(body)
-    assert (refused.body, refused.reranked) == (body, False)
-    assert "already has a `rescore`" in refused.reason
-    assert build_window_body({"query": MATCH, "rescore": []}).reranked
 
 
 @pytest.mark.parametrize(
@@ -134,7 +119,7 @@ def test_a_body_that_cannot_be_rescored_is_returned_unchanged(extra, word):
     body = {"query": MATCH, "size": 5} | extra
     for rewritten in (
         build_rescore_body(body, SCRIPT),
-        build_retrieve_body(body, RETRIEVE_SCRIPT, "fire tv"),
+        build_retrieve_body(body, SCRIPT, QUERY, SCORING, "fire tv"),
         build_window_body(body),
     )[: 2 if "collapse" in extra else 3]:
         assert (rewritten.body, rewritten.reranked) == (body, False)
@@ -167,7 +152,7 @@ def test_filter_body_changes_only_query_and_source(body):
 def test_retrieve_body_changes_only_query_rescore_and_source(body, k, window):
     """Retrieve mode changes `query`, `rescore` and `_source` only; an unsupported body is returned unchanged."""
     before = copy.deepcopy(body)
-    rewritten = build_retrieve_body(body, RETRIEVE_SCRIPT, "fire tv", Retrieve(k), window=window)
+    rewritten = build_retrieve_body(body, SCRIPT, QUERY, SCORING, "fire tv", Retrieve(k), window=window)
     assert body == before
     untouched = body.keys() - {"query", "rescore", "_source"}
     assert {key: rewritten.body[key] for key in untouched} == {key: body[key] for key in untouched}
@@ -206,23 +191,23 @@ def test_a_sort_by_score_alone_is_reranked(sort):
         ({"stored_fields": ["brand"]}, None, FETCHED),
     ],
 )  # fmt: skip
-def test_vectors_are_hidden_unless_requested(requested, cluster, client):
-    """Cluster mode hides ANTHEM's objects and client mode fetches vector and model, for every form of `_source`."""
+def test_values_are_hidden_unless_requested(requested, cluster, client):
+    """Cluster mode hides ANTHEM's objects and client mode fetches the model's values, for every form of `_source`."""
     body = {"query": MATCH, **requested}
     assert build_rescore_body(body, SCRIPT).body.get("_source") == cluster
     assert build_window_body(body).body.get("_source") == client
 
 
-def test_vectors_of_other_models_are_hidden():
-    """The vectors of every other model are hidden too."""
-    second = VectorFields("anthem_ab12cd34")
-    hidden = {"excludes": ["anthem", "anthem_ab12cd34", "anthem_*.vector"]}
+def test_values_of_other_models_are_hidden():
+    """The values of every other model are hidden too."""
+    second = ModelFields("anthem_ab12cd34")
+    hidden = {"excludes": ["anthem", "anthem_ab12cd34", *EXCLUDES[1:]]}
     assert build_rescore_body({"query": MATCH}, SCRIPT, fields=second).body["_source"] == hidden
     assert build_window_body({"query": MATCH}, fields=second).body["_source"] == {"excludes": ["anthem"]}
 
 
-def test_an_application_field_with_our_prefix_requests_no_vectors():
-    """Requesting a field of the application's own such as `anthem_singer` does not return vectors."""
+def test_an_application_field_with_our_prefix_requests_no_values():
+    """Requesting a field of the application's own such as `anthem_singer` does not return the model's values."""
     assert build_rescore_body({"query": MATCH, "_source": ["anthem_singer*"]}, SCRIPT).body["_source"] == {
         "includes": ["anthem_singer*"],
         "excludes": EXCLUDES,
@@ -250,10 +235,11 @@ def test_hits_contain_the_requested_source(requested, expected):
     assert restore_source(hit, requested, ANTHEM_FIELDS).get("_source") == expected
 
 
-def test_a_wildcard_that_hides_the_vectors_is_refused():
-    """Client mode refuses a body whose wildcard hides the vectors."""
-    assert excludes_vectors({"_source": {"excludes": ["*.vector"]}}, ANTHEM_FIELDS)
-    assert not excludes_vectors({"_source": {"excludes": ["anthem", "anthem.*", "brand*"]}}, ANTHEM_FIELDS)
+def test_a_wildcard_that_hides_the_values_is_refused():
+    """Client mode refuses a body whose wildcard hides one of the model's values, and names it."""
+    for name in ("vector", "trigrams", "model"):
+        assert excluded_value({"_source": {"excludes": [f"*.{name}"]}}, ANTHEM_FIELDS) == f"anthem.{name}"
+    assert excluded_value({"_source": {"excludes": ["anthem", "anthem.*", "brand*"]}}, ANTHEM_FIELDS) is None
     assert "anthem.vector" in build_window_body({"query": MATCH, "_source": {"excludes": "*"}}).reason
     assert "_none_" in build_window_body({"query": MATCH, "stored_fields": "_none_"}).reason
 

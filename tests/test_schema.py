@@ -1,4 +1,4 @@
-"""Which fields of an index hold a model's vectors, and searching an index with the vectors of two models."""
+"""Which fields of an index hold a model's values, and searching an index with the values of two models."""
 
 import json
 
@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from anthem_core.opensearch.schema import (
     CURRENT_FIELDS,
-    VectorFields,
+    MODEL_SIGNALS,
+    VALUE_OF_SIGNAL,
+    ModelFields,
     fields_of_model,
-    find_vector_fields,
+    find_model_fields,
+    mapped_signals,
     resolve_current_fields,
 )
 from anthem_ingest.cli import ingest
@@ -24,30 +27,59 @@ TITLES = ["acme red fire tv", "globex fire tv", "stark fire pit", "fire tv stand
 models = st.text("0123456789abcdef", min_size=16, max_size=16)
 
 
-def mappings_of(*indices):
-    """Mappings of indices that hold these vector objects."""
+def mappings_of(signals, *indices):
+    """Mappings of indices that hold these objects of models, with the values of some signals."""
     return [
-        {"properties": {name: VectorFields(name).mapping(3)["properties"][name] for name in names}} for names in indices
+        {"properties": {name: ModelFields(name).mapping(3, signals)["properties"][name] for name in names}}
+        for names in indices
     ]
 
 
-@given(models, models, st.lists(st.lists(st.sampled_from(["anthem", "mine", "other"]), unique=True), max_size=3))
-def test_vector_fields_are_found(model, other, indices):
-    """A model's vectors are in its own object if any of the indices maps it, otherwise in `anthem`."""
+signal_sets = st.lists(st.sampled_from(MODEL_SIGNALS), min_size=1, unique=True)
+
+
+@given(
+    models,
+    models,
+    signal_sets,
+    st.lists(st.lists(st.sampled_from(["anthem", "mine", "other"]), unique=True), max_size=3),
+)
+def test_the_fields_of_a_model_are_found(model, other, signals, indices):
+    """A model's values are in its own object if any of the indices maps one there, otherwise in `anthem`."""
     names = {"mine": fields_of_model(model).name, "other": fields_of_model(other).name, "anthem": "anthem"}
-    fields = find_vector_fields(mappings_of(*([names[name] for name in index] for index in indices)), model)
+    fields = find_model_fields(mappings_of(signals, *([names[name] for name in index] for index in indices)), model)
     mapped = {names[name] for index in indices for name in index}
-    assert fields == (fields_of_model(model) if fields_of_model(model).name in mapped else VectorFields())
+    assert fields == (fields_of_model(model) if fields_of_model(model).name in mapped else ModelFields())
     assert fields.name in {"anthem", f"anthem_{model[:8]}"}
 
 
-@given(st.just("anthem") | models.map(lambda model: fields_of_model(model).name))
-def test_current_fields_are_resolved_from_aliases(name):
-    """The current fields are those that the aliases point at; without aliases they are `anthem`."""
-    mappings = build_alias_mapping(VectorFields(name))
+object_names = st.just("anthem") | models.map(lambda model: fields_of_model(model).name)
+WRONG_FIELDS = {
+    "containment": [{"type": "float"}, {"type": "keyword"}, None],
+    "attention": [{"type": "text"}, {"type": "binary"}, {"type": "binary", "doc_values": False}, None],
+}
+
+
+@given(object_names, st.data())
+def test_signals_are_those_whose_values_are_mapped(name, data):
+    """An index has a signal if the field of its value has the right type, whatever else a release says of the field."""
+    mapping = ModelFields(name).mapping(3)
+    fields = mapping["properties"][name]["properties"]
+    fields["vector"] |= data.draw(st.sampled_from([{}, {"doc_values": True}, {"method": {"name": "hnsw"}}]))
+    wrong = data.draw(st.sets(st.sampled_from(MODEL_SIGNALS)))
+    for signal in wrong:
+        fields[VALUE_OF_SIGNAL[signal]] = data.draw(st.sampled_from(WRONG_FIELDS[signal]))
+    mapping["properties"][name]["properties"] = {key: field for key, field in fields.items() if field}
+    assert mapped_signals(mapping, ModelFields(name)) == tuple(s for s in MODEL_SIGNALS if s not in wrong)
+
+
+@given(object_names, signal_sets)
+def test_current_fields_are_resolved_from_aliases(name, signals):
+    """The current fields are those that the aliases point at, of any value; without aliases they are `anthem`."""
+    mappings = build_alias_mapping(ModelFields(name), signals)
     assert mappings["properties"].keys() == {CURRENT_FIELDS.name}
-    assert resolve_current_fields(mappings) == VectorFields(name)
-    assert resolve_current_fields({}) == VectorFields()
+    assert resolve_current_fields(mappings) == ModelFields(name)
+    assert resolve_current_fields({}) == ModelFields()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +90,7 @@ def other(bundle, add_attention, tmp_path_factory):
 
 @pytest.mark.node
 def test_two_models_in_one_index(client, cluster, index, bundle, other, tmp_path, monkeypatch):
-    """Each bundle reranks by its own vectors; if they are missing or pruned, the reason says what to run."""
+    """Each bundle reranks by its own values; if they are missing or pruned, the reason says what to run."""
     monkeypatch.chdir(tmp_path)
     client.indices.create(index=index, body={"mappings": {"properties": {"title": {"type": "text"}}}})
     lines = [line for n, title in enumerate(TITLES) for line in ({"index": {"_id": str(n)}}, {"title": title})]
@@ -88,7 +120,7 @@ def test_two_models_in_one_index(client, cluster, index, bundle, other, tmp_path
         assert reranks(used)
         assert reranks(used, "client")
     profiles = [AnthemClient.from_bundle(client, used.path).profile(f"{index}*") for used in (bundle, other)]
-    assert [profile.scoring.fields for profile in profiles] == [VectorFields(), fields_of_model(other.model_id)]
+    assert [profile.scoring.fields for profile in profiles] == [ModelFields(), fields_of_model(other.model_id)]
     run(ingest, "--bundle", str(other.path), "--beside", "--prune")
     assert reranks(other)
     assert advice(bundle) == f"anthem ingest {index} --bundle {bundle.path}"

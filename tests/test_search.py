@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from opensearchpy.exceptions import NotFoundError
+from small_index import model_documents
 
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.scoring import painless
@@ -51,15 +52,14 @@ def by_id(response):
 
 @pytest.fixture(scope="module")
 def index(client, encoder):
-    """320 products on one shard, every tenth without a vector."""
+    """320 products on one shard, every tenth not ingested."""
     name = f"test-search-{uuid.uuid4().hex}"
     client.indices.create(index=name, body={"settings": {"number_of_shards": 1}, "mappings": MAPPING})
-    client.indices.put_mapping(index=name, body=VectorFields().mapping(encoder.bundle.dimension))
+    client.indices.put_mapping(index=name, body=ModelFields().mapping(encoder.bundle.dimension))
     lines = []
-    for number, (title, point) in enumerate(zip(TITLES, encoder.encode_products(TITLES), strict=True)):
-        vector = VectorFields().document(point, encoder.bundle.model_id, title) if number % 10 else {}
+    for number, (title, values) in enumerate(zip(TITLES, model_documents(encoder, TITLES), strict=True)):
         product = {"title": title, "brand": title.split()[0], "price": number, "tags": [{"of": "shop"}]}
-        lines += [{"index": {"_id": str(number)}}, product | vector]
+        lines += [{"index": {"_id": str(number)}}, product | (values if number % 10 else {})]
     assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
     yield name
     client.indices.delete(index=name)
@@ -67,8 +67,8 @@ def index(client, encoder):
 
 @pytest.fixture
 def anthem(client, encoder):
-    """A new client that reranks by the two signals that both modes have."""
-    return AnthemClient(client, encoder, ClientOptions(text_fields=()))
+    """A new client."""
+    return AnthemClient(client, encoder)
 
 
 @pytest.fixture
@@ -152,9 +152,10 @@ def test_everything_except_the_order_stays(anthem, client, index, mode):
 
 
 @pytest.mark.parametrize("mode", ["cluster", "client"])
-def test_sources_contain_no_vectors_unless_requested(anthem, index, mode):
-    """A page contains no vectors, unless the caller names them in `_source`."""
+def test_sources_contain_no_values_unless_requested(anthem, index, mode):
+    """A page contains none of the model's values, unless the caller names them in `_source`."""
     plain = anthem.search(index, match("fire tv"), mode=mode)
+    assert plain["anthem"]["signals"] == ["lexical", "containment", "attention"]
     assert all(set(hit["_source"]) == {"title", "brand", "price", "tags"} for hit in plain["hits"]["hits"])
     response = anthem.search(index, match("fire tv") | {"_source": ["title", "anthem.vector"]}, mode=mode)
     objects = [hit["_source"].get("anthem", {}) for hit in response["hits"]["hits"]]
@@ -229,7 +230,7 @@ def test_without_scripts_the_client_reranks(anthem, client, index, caplog, monke
     assert sum("does not accept the script" in message for message in caplog.messages) == 1
     assert anthem.stats()["scripts"] == "forbidden"
     later = time.monotonic() + SCRIPT_RETRY_SECONDS
-    monkeypatch.setattr(flow, "time", SimpleNamespace(monotonic=lambda: later))
+    monkeypatch.setattr(flow, "time", SimpleNamespace(monotonic=lambda: later, perf_counter=time.perf_counter))
     assert anthem.search(index, match("fire tv"))["anthem"]["mode"] == "cluster"
     assert anthem.stats()["scripts"] == "allowed"
 

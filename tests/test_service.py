@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, build_rescore_body
-from anthem_plugin.scoring.painless import build_score_script
+from anthem_plugin.scoring.painless import build_score_script, table_params
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.service.rewrite import MAX_BODY_DEPTH
 from anthem_plugin.service.settings import ServiceSettings
@@ -36,6 +37,12 @@ def service(encoder, run_service):
         yield http
 
 
+@pytest.fixture(scope="module")
+def attention(encoder):
+    """Attention scorer of the same bundle."""
+    return AttentionScorer(encoder.bundle)
+
+
 def test_health_names_model_and_version(service, encoder):
     """`/health` returns the model and the version."""
     state = {"status": "ok", "model": encoder.bundle.model_id, "version": version("anthem-search")}
@@ -54,7 +61,7 @@ def test_the_description_lists_every_endpoint(service):
 
 
 @given(texts)
-def test_an_encoded_query_equals_the_encoders(service, encoder, text):
+def test_an_encoded_query_equals_the_encoders(service, encoder, attention, text):
     """A query encoded over HTTP equals the encoder's exactly, and is null with a reason if the encoder returns None."""
     answer = service.post("/encode/query", json={"text": text}).json()
     query = encoder.encode_query(text)
@@ -62,28 +69,31 @@ def test_an_encoded_query_equals_the_encoders(service, encoder, text):
     if query is not None:
         for name in ("centres", "limits", "weights", "size"):
             assert np.array_equal(answer["query"][name], getattr(query, name))
+        assert answer["query"]["tables"] == [table_params(attention.encode_query(text))]
 
 
 @given(st.lists(texts, max_size=5))
-def test_encoded_products_equal_the_encoders(service, encoder, titles):
+def test_encoded_products_equal_the_encoders(service, encoder, attention, titles):
     """Products encoded over HTTP are what `anthem ingest` stores, in the order of the request."""
     answer = service.post("/encode/products", json={"texts": titles}).json()
     points = encoder.encode_products(titles)
     expected = [
-        VectorFields().document(point, encoder.bundle.model_id, title)
-        for point, title in zip(points, titles, strict=True)
+        ModelFields().document(point, encoder.bundle.model_id, title, packed)
+        for point, title, packed in zip(points, titles, attention.encode_titles(titles).pack(), strict=True)
     ]
-    fields = zip(answer["points"], answer["text_hashes"], strict=True)
+    fields = zip(answer["points"], answer["trigrams"], answer["text_hashes"], strict=True)
     assert expected == [
-        {"anthem": {"vector": point, "model": answer["model"], "text_hash": text_hash}} for point, text_hash in fields
+        {"anthem": {"vector": point, "trigrams": trigrams, "model": answer["model"], "text_hash": text_hash}}
+        for point, trigrams, text_hash in fields
     ]
     assert np.array_equal(np.array(answer["points"], np.float32).reshape(points.shape), points)
 
 
 @pytest.mark.parametrize("options", [{}, {"query_text": "fire tv"}, {"query_path": "query.match.title"}, {"window": 7}])
-def test_a_rewritten_body_equals_the_rewriters(service, encoder, options):
+def test_a_rewritten_body_equals_the_rewriters(service, encoder, attention, options):
     """`/rewrite` returns what the rewriter builds, however the request gives the query text."""
-    script = build_score_script(encoder.encode_query("fire tv"), ScoringParams.from_bundle(encoder.bundle))
+    scoring, tables = ScoringParams.from_bundle(encoder.bundle), [attention.encode_query("fire tv")]
+    script = build_score_script(encoder.encode_query("fire tv"), scoring, tables)
     expected = build_rescore_body(MATCH, script, window=options.get("window", 100))
     answer = service.post("/rewrite", json={"body": MATCH, **options}).json()
     assert answer == {"body": expected.body, "reranked": True, "reason": None}

@@ -12,23 +12,23 @@ from anthem_plugin.service.settings import ServiceSettings
 SECRET = "xylophone"
 VALID_KEY_HEADERS = {"Authorization": f"Bearer {SECRET}"}
 RERANK_BODY = {"query": "fire tv", "documents": ["fire tv stick", "teapot"]}
+SLOW_BODY = {"texts": ["slow tv"]}
 
 
 class SlowEncoder:
-    """An encoder that waits for a gate before it encodes queries with "slow", and fails for the secret."""
+    """An encoder that waits for a gate before it encodes slow products, and fails for queries with the secret."""
 
     def __init__(self, encoder, gate):
-        self._encoder, self._gate, self.bundle, self.encode_products = (
-            encoder,
-            gate,
-            encoder.bundle,
-            encoder.encode_products,
-        )
+        self._encoder, self._gate, self.bundle = encoder, gate, encoder.bundle
+
+    def encode_products(self, texts):
+        """Wait, then encode."""
+        if "slow tv" in texts:
+            self._gate.wait(60)
+        return self._encoder.encode_products(texts)
 
     def encode_query(self, text):
-        """Wait, then encode."""
-        if "slow" in text:
-            self._gate.wait(60)
+        """Fail or encode."""
         if SECRET in text:
             raise ValueError(text)
         return self._encoder.encode_query(text)
@@ -36,15 +36,15 @@ class SlowEncoder:
 
 @pytest.fixture
 def gate():
-    """The gate that slow queries wait for; opened at the end in any case."""
+    """The gate that slow products wait for; opened at the end in any case."""
     event = threading.Event()
     yield event
     event.set()
 
 
-def send_slow_query(http, responses):
-    """Send a query that waits; the response is appended to a list."""
-    thread = threading.Thread(target=lambda: responses.append(http.post("/encode/query", json={"text": "slow tv"})))
+def send_slow_products(http, responses):
+    """Send a request that waits; the response is appended to a list."""
+    thread = threading.Thread(target=lambda: responses.append(http.post("/encode/products", json=SLOW_BODY)))
     thread.start()
     return thread
 
@@ -66,7 +66,7 @@ def test_requests_over_the_concurrency_limit_get_503(encoder, run_service, gate,
     """At the limit a request gets 503 at once; health checks and metrics still answer."""
     with run_service(SlowEncoder(encoder, gate), ServiceSettings(max_concurrency=1)) as http:
         assert http.get("/ready").json() == {"status": "ready"}
-        thread = send_slow_query(http, responses := [])
+        thread = send_slow_products(http, responses := [])
         wait_until(lambda: http.get("/ready").status_code == 503)
         refused = http.post("/v1/rerank", json=RERANK_BODY)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
@@ -83,7 +83,7 @@ def test_a_slow_request_times_out(encoder, run_service, gate, wait_until):
     """After the time-out a request gets 503; its work counts as in progress until it ends."""
     with run_service(SlowEncoder(encoder, gate), ServiceSettings(max_concurrency=1, timeout_seconds=0.3)) as http:
         started = time.monotonic()
-        late = http.post("/encode/query", json={"text": "slow tv"})
+        late = http.post("/encode/products", json=SLOW_BODY)
         assert (late.status_code, late.json()["detail"]) == (
             503, "The request was not read and answered within 0.3 s."
         )  # fmt: skip
@@ -143,17 +143,19 @@ def test_metrics_count_requests(encoder, run_service):
 
 
 def test_repeated_queries_are_encoded_once(encoder, run_service):
-    """Endpoints share a cache of encoded queries; its hits are counted, and responses stay the same."""
+    """Endpoints share caches of hyperboloids and tables; their hits are counted, and responses stay the same."""
     with run_service(encoder, ServiceSettings(query_cache_size=2)) as http:
         first, again = (http.post("/v1/rerank", json=RERANK_BODY).json()["results"] for _ in range(2))
         http.post("/encode/query", json={"text": RERANK_BODY["query"]})
         for text in ("tv", "teapot"):
             http.post("/encode/query", json={"text": text})
         http.post("/v1/rerank", json=RERANK_BODY)
+        http.post("/encode/query", json={"text": "tv"})
         metrics = http.get("/metrics").text
     assert first == again
-    assert 'anthem_query_cache_total{result="hit"} 2.0' in metrics
-    assert 'anthem_query_cache_total{result="miss"} 4.0' in metrics
+    counts = {("hyperboloids", "hit"): 1, ("hyperboloids", "miss"): 3, ("table", "hit"): 2, ("table", "miss"): 5}
+    for (encoding, result), count in counts.items():
+        assert f'anthem_query_cache_total{{encoding="{encoding}",result="{result}"}} {count}.0' in metrics
 
 
 def test_request_limits_are_settings(encoder, run_service):

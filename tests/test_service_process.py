@@ -12,11 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import trustme
 
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.encoder import Encoder
+from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.scoring.painless import script_id
+from anthem_plugin.scoring.params import ScoringParams, to_float64
+from anthem_plugin.scoring.window import lift_point, score_window
 from anthem_sandbox.node.cluster_choice import DOCKER_IMAGE
 
 REPOSITORY = Path(__file__).parents[1]
@@ -101,7 +106,7 @@ def test_the_options_set_the_limits(run_process, bundle, tmp_path, unreachable_c
     assert [response.status_code for response in refused] == [422, 422, 413]
     for limit, response in zip(("most 2", "most 3", "than 90"), refused, strict=True):
         assert limit in response.json()["detail"]
-    assert 'anthem_query_cache_total{result="miss"} 2.0' in metrics
+    assert 'anthem_query_cache_total{encoding="hyperboloids",result="miss"} 2.0' in metrics
 
 
 def test_a_process_with_keys_and_a_certificate(run_process, bundle, tmp_path, unreachable_cluster):
@@ -177,21 +182,30 @@ def test_a_port_in_use_ends_the_command(bundle, unreachable_cluster):
 
 @pytest.mark.node
 def test_a_cluster_reranks_with_what_the_service_computes(run_process, bundle, cluster, client, index, tmp_path):
-    """With the script, the vectors and the rewritten body of the service, a real cluster reranks every hit."""
+    """With the script, the values and the rewritten body of the service, a real cluster ranks by all three signals."""
     client.delete_script(id=script_id(), ignore=404)
-    client.indices.create(index=index, body={"mappings": VectorFields().mapping(bundle.dimension)})
-    titles = ["fire tv stick", "fire pit", "tv stand", "fire tv cube remote"]
+    settings = {"number_of_shards": 1}
+    client.indices.create(index=index, body={"settings": settings, "mappings": ModelFields().mapping(bundle.dimension)})
+    titles, body = ["fire tv stick", "fire pit", "tv stand", "fire tv cube remote"], {"query": {"match_all": {}}}
     with run_process(bundle, tmp_path / "log", cluster) as (_, http):
         encoded = http.post("/encode/products", json={"texts": titles}).json()
-        for title, point, text_hash in zip(titles, encoded["points"], encoded["text_hashes"], strict=True):
-            vector = {"vector": point, "model": encoded["model"], "text_hash": text_hash}
-            client.index(index=index, body={"title": title, "anthem": vector})
+        values = zip(encoded["points"], encoded["trigrams"], encoded["text_hashes"], strict=True)
+        for title, (point, trigrams, text_hash) in zip(titles, values, strict=True):
+            stored = {"vector": point, "trigrams": trigrams, "model": encoded["model"], "text_hash": text_hash}
+            client.index(index=index, body={"title": title, "anthem": stored})
         client.indices.refresh(index=index)
-        answer = http.post("/rewrite", json={"body": {"query": {"match": {"title": "fire tv"}}}}).json()
+        answer = http.post("/rewrite", json={"body": body, "query_text": "fire tv"}).json()
     response = client.search(index=index, body=answer["body"])
     assert response["_shards"]["failed"] == 0
-    assert {hit["_source"]["title"] for hit in response["hits"]["hits"]} == set(titles)
-    assert all(1 < hit["_score"] < 2.01 and "anthem" not in hit["_source"] for hit in response["hits"]["hits"])
+    found = {hit["_source"]["title"]: hit["_score"] for hit in response["hits"]["hits"]}
+    assert not any("anthem" in hit["_source"] for hit in response["hits"]["hits"])
+    distance = to_float64(Encoder(bundle).encode_query("fire tv")).distance(
+        np.array([lift_point(np.array(point, np.float32)) for point in encoded["points"]]), bundle.gamma
+    )
+    attention = AttentionScorer(bundle).score_titles("fire tv", titles)
+    scoring = ScoringParams.from_bundle(bundle)
+    expected = score_window(np.ones(len(titles)), scoring, distance=distance, attention=attention)
+    np.testing.assert_allclose([found[title] for title in titles], expected, rtol=1e-5)
 
 
 def test_compose_runs_the_tested_version_on_loopback():

@@ -4,14 +4,16 @@ import re
 
 import numpy as np
 import pytest
+from attention_index import encoder_without_attention  # noqa: F401 (a fixture)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.fusion import fuse
+from anthem_core.fusion import model_shift, relevance
 from anthem_plugin.scoring.documents import DocumentScorer, parse_vector
-from anthem_plugin.scoring.params import ScoringParams, to_float64
+from anthem_plugin.scoring.params import ATTENTION, CONTAINMENT, ScoringParams, to_float64
 from anthem_plugin.scoring.window import lift_point
+from anthem_plugin.service.context import MAX_INLINE_CHARACTERS
 from anthem_plugin.service.rerank import log_odds, round_score
 from anthem_plugin.service.settings import ServiceSettings
 
@@ -28,7 +30,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 @pytest.fixture(scope="module")
 def service(attention_encoder, run_service):
-    """HTTP client of a service with an attention graph."""
+    """HTTP client of a service with the golden attention graphs."""
     with run_service(attention_encoder) as http:
         yield http
 
@@ -85,16 +87,22 @@ def test_rounded_scores_are_accurate_and_readable_by_java(value):
     assert re.search(r"[.e]", repr(number))
 
 
-def test_scores_are_those_of_attention_and_containment(service, attention_encoder):
-    """A score fuses attention and distance with the weights of the bundle and a half saturated lexical score."""
+def test_titles_are_scored_by_attention_alone(service, attention_encoder):
+    """The score of a title is σ(m), m what attention says about it; its point would not change it."""
     titles = [title for title in TITLES if title not in ("?!", "")]
-    query, scoring = "fire tv", ScoringParams.from_bundle(attention_encoder.bundle)
-    fusion = scoring.attention_fusion
-    points = np.array([lift_point(point) for point in attention_encoder.encode_products(titles)])
-    distance = to_float64(attention_encoder.encode_query(query)).distance(points, scoring.gamma)
-    attention = AttentionScorer(attention_encoder.bundle).score_titles(query, titles)
-    expected = fuse(np.full(len(titles), fusion.half_saturation), distance, fusion, attention)
-    np.testing.assert_allclose(by_index(cohere(service, query, titles)), expected, rtol=1e-6)
+    scorer, scoring = AttentionScorer(attention_encoder.bundle), ScoringParams.from_bundle(attention_encoder.bundle)
+    shift = model_shift(None, scorer.score_titles("fire tv", titles), scoring.fusion_for(ATTENTION))
+    np.testing.assert_allclose(by_index(cohere(service, "fire tv", titles)), 1 / (1 + np.exp(-shift)), rtol=1e-6)
+
+
+def test_without_attention_titles_are_scored_by_containment(run_service, encoder_without_attention):  # noqa: F811
+    """If the bundle has no attention, a title scores like its point."""
+    titles = TITLES[:4]
+    with run_service(encoder_without_attention) as http:
+        points = http.post("/encode/products", json={"texts": titles}).json()["points"]
+        by_points = cohere(http, "fire tv", [" ".join(map(str, point)) for point in points])
+        assert cohere(http, "fire tv", titles) == by_points
+    assert len(set(by_index(by_points))) == len(titles)
 
 
 def test_scores_do_not_depend_on_the_other_documents(service):
@@ -108,16 +116,18 @@ def test_scores_do_not_depend_on_the_other_documents(service):
 @pytest.mark.parametrize("form", ["{}", "[{}]", " [ {} ] "])
 @pytest.mark.parametrize("between", [" ", ", ", ","])
 def test_a_vector_as_text_scores_like_its_point(encoder, attention_encoder, form, between):
-    """A vector in the text format of any OpenSearch version scores by containment like its title."""
+    """A vector in the text format of any OpenSearch version scores by containment, whatever stands beside it."""
     for bundle_encoder in (encoder, attention_encoder):
         points = bundle_encoder.encode_products(TITLES[:4])
         written = [form.format(between.join(str(value) for value in point)) for point in points]
-        scorer, scoring = DocumentScorer(bundle_encoder), ScoringParams.from_bundle(bundle_encoder.bundle)
+        bundle = bundle_encoder.bundle
+        scorer, scoring = DocumentScorer(bundle_encoder, AttentionScorer(bundle)), ScoringParams.from_bundle(bundle)
         exact = np.array([lift_point(point) for point in points])
         distance = to_float64(bundle_encoder.encode_query("fire tv")).distance(exact, scoring.gamma)
-        fusion = scoring.attention_fusion or scoring.fusion
-        expected = fuse(np.full(4, fusion.half_saturation), distance, fusion)
+        expected = relevance(model_shift(distance, None, scoring.fusion_for(CONTAINMENT)))
         np.testing.assert_allclose(scorer.score("fire tv", written), expected, rtol=1e-12)
+        mixed = scorer.score("fire tv", [*TITLES, *written])
+        np.testing.assert_allclose(mixed, [*scorer.score("fire tv", TITLES), *expected], rtol=1e-12)
 
 
 @pytest.mark.parametrize("text", ["1 2 3", "", "1, 2, x", "1 2 nan", "1 2 inf", "1 2 1e999", "1 2 1e300", "[[1 2 3]]",
@@ -129,12 +139,20 @@ def test_other_texts_are_not_vectors(text):
 
 
 def test_a_query_without_words_keeps_the_order(service):
-    """A query without letters gives every document the same score and keeps the order of the request."""
+    """A query without letters gives every document a score of ½ and keeps the order; so does a document without."""
     results = cohere(service, "?!", TITLES)
     assert [result["index"] for result in results] == list(range(len(TITLES)))
-    assert len({result["relevance_score"] for result in results}) == 1
+    assert {result["relevance_score"] for result in results} == {0.5}
     scores = by_index(cohere(service, "fire tv", TITLES))
-    assert scores[4] == scores[5]
+    assert scores[4] == scores[5] == 0.5
+
+
+def test_many_characters_are_scored_like_few(service):
+    """A request that is computed in a thread has the scores of requests that are computed at once."""
+    filler = ["fire " * 60] * (MAX_INLINE_CHARACTERS // 300 + 1)
+    together = by_index(cohere(service, "fire tv", [*TITLES, *filler]))
+    assert together[: len(TITLES)] == by_index(cohere(service, "fire tv", TITLES))
+    assert set(together[len(TITLES) :]) == set(by_index(cohere(service, "fire tv", filler[:1])))
 
 
 def test_the_shipped_bundle_reranks(shipped_service):

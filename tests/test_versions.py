@@ -2,19 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.errors import ClusterError
-from anthem_core.fusion import saturate
 from anthem_core.opensearch.versions import (
-    LEGACY_BM25_FACTOR,
     OLDEST_RELEASE,
     RELEASE_DIFFERENCES,
     Release,
-    adapt_bundle,
     parse_release,
     serverless_error,
 )
@@ -88,17 +84,6 @@ def test_compatibility_mode_is_recognised_by_lucene(lucene, accepted):
     else:
         with pytest.raises(ClusterError, match=rf"reports version 7\.10\.2, with Lucene {lucene}"):
             parse_release(info)
-
-
-@given(lexical=st.floats(0.01, 1000))
-def test_an_adapted_bundle_saturates_alike(bundle, lexical):
-    """A score on 2.19 saturates like the same product's smaller score on 3.x; the model id stays the same."""
-    old = adapt_bundle(bundle, OLDEST_RELEASE)
-    assert adapt_bundle(bundle, Release(3, 0)) is bundle
-    assert (old.model_id, old.fusion.keys()) == (bundle.model_id, bundle.fusion.keys())
-    for signals, fusion in bundle.fusion.items():
-        saturated = saturate(np.array(lexical * LEGACY_BM25_FACTOR), old.fusion[signals].half_saturation)
-        assert saturated == pytest.approx(saturate(np.array(lexical), fusion.half_saturation), rel=1e-12)
 
 
 def test_serverless_is_named():

@@ -1,11 +1,12 @@
 """Fusion of a product's signals into one score, in numpy.
 
 It has two twins: the Painless script of `anthem_plugin.scoring.painless`, and the torch formulas with which
-`anthem_model.calibration` chooses the weights. Tests check that numpy and Painless give the same scores.
+`anthem_model.calibration` chooses the weights. Tests check that all three give the same scores.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -16,30 +17,35 @@ if TYPE_CHECKING:
 
     from anthem_core.geometry.lorentz import Array
 
-# `query_weight` of OpenSearch's rescore. The fused part of a score lies in [1, 2]; the lexical score is added with this
-# weight, so that it breaks ties and products outside the rescore window keep their lexical order.
-QUERY_WEIGHT = 1e-6
-_OPTIONAL_WEIGHTS = ("attention", "median_attention")  # the script does not use them, and older manifests lack them
+# Largest ratio of two products' factors. A product stays first if the caller's boost makes its score higher by more.
+MAX_FACTOR_RATIO = 50.0
+MAX_SHIFT = math.log(MAX_FACTOR_RATIO) / 2
+# `query_weight` of OpenSearch's rescore: products outside the window keep their lexical order below it, and inside the
+# window the lexical score, which is part of the fused one, is not added again.
+QUERY_WEIGHT = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class FusionWeights:
-    """Weights for one set of signals, learned from training judgments; `half_saturation` depends on the catalogue.
+    """Weights for one set of signals, learned from training judgments; a signal outside the set has weight 0.
 
-    The medians replace a signal that a product lacks. With an attention weight of 0, attention has no effect.
+    Attributes:
+        lexical_offset: h, in units of the lexical score; smaller differences between low scores count little.
+        containment: Weight of the distance.
+        median_distance: Distance at which containment changes nothing; a product without a vector has it.
+        attention: Weight of the attention score.
+        median_attention: Attention score that changes nothing; a product without trigrams has it.
     """
 
-    bias: float
-    lexical: float
-    containment: float
-    half_saturation: float
-    median_distance: float
+    lexical_offset: float
+    containment: float = 0.0
+    median_distance: float = 0.0
     attention: float = 0.0
     median_attention: float = 0.0
 
     def to_dict(self) -> dict[str, float]:
-        """Weights by name, as the manifest stores them; optional weights are omitted where they are 0."""
-        return {name: value for name, value in asdict(self).items() if value or name not in _OPTIONAL_WEIGHTS}
+        """Weights by name, as the manifest stores them."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> FusionWeights:
@@ -51,41 +57,35 @@ class FusionWeights:
         return cls(**{name: float(value) for name, value in values.items()})
 
 
-def saturate(lexical: Array, half: float) -> Array:
-    """Lexical score on a bounded scale, `s / (s + h)`, in [0, 1); it is 0.5 at `s = h`."""
-    return lexical / (lexical + half)
+def model_shift(distance: Array | None, attention: Array | None, fusion: FusionWeights) -> Array:
+    """What the model says about products, `m = w_a·(a − median_a) − w_c·(d − median_d)`; `(N,)` each.
 
-
-def fuse(lexical: Array, distance: Array, fusion: FusionWeights, attention: Array | None = None) -> Array:
-    """Fused score, `σ(b + w_l·s/(s+h) − w_c·d + w_a·a)`, in [0, 1]; `(N,)` to `(N,)`.
-
-    A NaN distance marks a product without a vector, a NaN attention one without a title: the bundle's medians are used
-    in their place. Without any attention, every product gets the median.
+    NaN marks a product without the signal, None a signal that no product has: it changes nothing.
     """
-    known = np.where(np.isnan(distance), fusion.median_distance, distance)
-    attended = fusion.median_attention if attention is None else _replace_non_finite(attention, fusion.median_attention)
-    return _sigmoid(
-        fusion.bias
-        + fusion.lexical * saturate(lexical, fusion.half_saturation)
-        - fusion.containment * known
-        + fusion.attention * attended
-    )
+    attended = _deviation(attention, fusion.median_attention)
+    contained = _deviation(distance, fusion.median_distance)
+    shift: Array = fusion.attention * attended - fusion.containment * contained
+    return shift
 
 
-def rescore_window_score(lexical: Array, fused: Array) -> Array:
-    """Score of a product in the rescore window, `1 + fused + 1e-6·s`, in float32 as OpenSearch computes it."""
-    score: Array = ((1 + fused).astype(np.float32) + np.float32(QUERY_WEIGHT) * lexical.astype(np.float32)).astype(
-        np.float32
-    )
-    return score
+def fuse(lexical: Array, shift: Array, fusion: FusionWeights) -> Array:
+    """Score of products, `(s + h)·exp(B·tanh(m/B))`, `(N,)`: the lexical score times a factor between 1/7 and 7.
+
+    Its logarithm is `log(h) + log1p(s/h) + B·tanh(m/B)`, so the lexical score counts by its ratios: its scale hardly
+    matters, and a product whose `s + h` is more than 50 times as high as another's is ranked above it.
+    """
+    scores: Array = (lexical + fusion.lexical_offset) * np.exp(MAX_SHIFT * np.tanh(shift / MAX_SHIFT))
+    return scores
 
 
-def _sigmoid(x: Array) -> Array:
-    """Logistic function, `1 / (1 + exp(−x))`; the exponent is never positive, so nothing overflows."""
-    exponential = np.exp(-np.abs(x))
-    result: Array = np.where(x >= 0, 1, exponential) / (1 + exponential)
+def relevance(shift: Array) -> Array:
+    """Relevance of products without a lexical score, `σ(m) = 1 / (1 + exp(−m))`, in [0, 1]; `(N,)` to `(N,)`."""
+    exponential = np.exp(-np.abs(shift))  # the exponent is never positive, so nothing overflows
+    result: Array = np.where(shift >= 0, 1, exponential) / (1 + exponential)
     return result
 
 
-def _replace_non_finite(values: Array, replacement: float) -> Array:
-    return np.where(np.isfinite(values), values, replacement)
+def _deviation(values: Array | None, median: float) -> Array:
+    if values is None:
+        return np.zeros(())
+    return np.where(np.isfinite(values), values - median, 0.0)

@@ -68,10 +68,10 @@ def doctor(  # noqa: PLR0913 (one argument per option)
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Check cluster, INDEX, vectors, scripts and searches, and print the command that fixes each fault.
+    """Check cluster, INDEX, its values, scripts and searches, and print the command that fixes each fault.
 
     INDEX may be an alias or a pattern. Nothing is written to the cluster. Each run adds one line to the history on
-    this machine, from which the loss of vectors per day is computed. docs/doctor.md explains each check.
+    this machine, from which the loss of values per day is computed. docs/doctor.md explains each check.
     Exit codes: 0 no faults, 1 at least one fault, 3 the bundle cannot be used, 6 no cluster is named.
 
     \b
@@ -100,7 +100,7 @@ def doctor(  # noqa: PLR0913 (one argument per option)
             return
         with progress("Examining") as advance:
             history = history or default_history_file()
-            findings = Examination(client, target, encoder, profile.scoring, history, sample).run()
+            findings = Examination(client, target, encoder, profile, history, sample).run()
             advance(1)
     result = findings_to_json(target, findings)
     print_result(result, findings_to_text(target, findings), as_json=as_json)

@@ -8,21 +8,23 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
 
+from anthem_core.opensearch.schema import mapped_signals
 from anthem_doctor.checks.cluster import check_cluster
 from anthem_doctor.checks.coverage import check_coverage_loss
 from anthem_doctor.checks.index import check_index
 from anthem_doctor.checks.searches import check_searches
-from anthem_doctor.checks.vectors import check_vectors
-from anthem_doctor.facts import DEFAULT_SAMPLE_SIZE, UnavailableFact, VectorCounts, is_closed
+from anthem_doctor.checks.values import check_values
+from anthem_doctor.facts import DEFAULT_SAMPLE_SIZE, UnavailableFact, ValueCounts, is_closed
 from anthem_doctor.findings import DoctorTarget, Finding, console_request
 from anthem_doctor.history import CoverageRun, append_run, read_runs
 from anthem_doctor.probe import (
     read_cluster,
     read_index,
     read_indices,
-    read_vectors,
+    read_values,
     run_trial_search,
 )
+from anthem_ingest.encode import ValueBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from anthem_core.encoding.encoder import Encoder
-    from anthem_doctor.facts import ClusterFacts, VectorFacts
+    from anthem_core.opensearch.schema import ModelFields
+    from anthem_doctor.facts import ClusterFacts, ValueFacts
     from anthem_ingest.mapping import IndexDescription
-    from anthem_plugin.scoring.params import ScoringParams
+    from anthem_plugin.search.request import IndexProfile
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,14 @@ class Examination:
     client: OpenSearch
     target: DoctorTarget
     encoder: Encoder
-    scoring: ScoringParams
+    profile: IndexProfile
     history: Path
     sample_size: int = DEFAULT_SAMPLE_SIZE
+
+    @property
+    def fields(self) -> ModelFields:
+        """Where the index holds the values of the bundle's model."""
+        return self.profile.scoring.fields
 
     def run(self) -> list[Finding]:
         """All findings."""
@@ -68,35 +76,44 @@ class Examination:
         return [*describe_resolved_name(target, indices), *self._examine_indices(cluster, indices)]
 
     def _examine_indices(self, cluster: ClusterFacts, indices: Mapping[str, IndexDescription]) -> list[Finding]:
-        target, fields = self.target, self.scoring.fields
+        fields = self.fields
+        targets = {index.name: self.target.for_ingested(index, fields) for index in indices.values()}
         open_indices = [index for index in indices.values() if not is_closed(index)]
         index_facts = [read_index(self.client, index) for index in indices.values()]
-        vector_facts = [
-            read_vectors(self.client, target, index.name, fields, self.sample_size) for index in open_indices
+        value_facts = [
+            read_values(self.client, targets[index.name], index.name, fields, self.sample_size)
+            for index in open_indices
         ]
         return [
-            *(finding for facts in index_facts for finding in check_index(target, facts, fields)),
-            *(finding for facts in vector_facts for finding in check_vectors(target, facts, fields, self.encoder)),
-            *self._examine_coverage_loss(cluster, vector_facts),
-            *self._examine_searches(open_indices, vector_facts),
+            *(finding for facts in index_facts for finding in check_index(targets[facts.index.name], facts, fields)),
+            *(finding for facts in value_facts for finding in self._check_values(targets[facts.index_name], facts)),
+            *self._examine_coverage_loss(cluster, value_facts),
+            *self._examine_searches(open_indices, value_facts),
         ]
 
-    def _examine_searches(self, open_indices: list[IndexDescription], vector_facts: list[VectorFacts]) -> list[Finding]:
+    def _check_values(self, target: DoctorTarget, facts: ValueFacts) -> list[Finding]:
+        builder = ValueBuilder(self.encoder, target.expected_signals, target.text_fields, self.fields)
+        return check_values(target, facts, builder)
+
+    def _examine_searches(self, open_indices: list[IndexDescription], value_facts: list[ValueFacts]) -> list[Finding]:
         """Findings about a trial search; none if every index is closed."""
         if not open_indices:
             return []
-        has_graphs = all(index.knn for index in open_indices)
+        fields = self.fields
+        has_graphs = all(
+            index.knn and "containment" in mapped_signals(index.mappings, fields) for index in open_indices
+        )
         trial = run_trial_search(
-            self.client, self.target, self.encoder, self.scoring, vector_facts, has_graphs=has_graphs
+            self.client, self.target, self.encoder, self.profile, value_facts, has_graphs=has_graphs
         )
         return check_searches(self.target, trial)
 
-    def _examine_coverage_loss(self, cluster: ClusterFacts, vector_facts: list[VectorFacts]) -> list[Finding]:
-        """Findings about the loss per day; none if the vectors of no index could be counted."""
-        counts = [facts.counts for facts in vector_facts if isinstance(facts.counts, VectorCounts)]
+    def _examine_coverage_loss(self, cluster: ClusterFacts, value_facts: list[ValueFacts]) -> list[Finding]:
+        """Findings about the loss per day; none if the values of no index could be counted."""
+        counts = [facts.counts for facts in value_facts if isinstance(facts.counts, ValueCounts)]
         return self._record_coverage(cluster, reduce(add, counts)) if counts else []
 
-    def _record_coverage(self, cluster: ClusterFacts, counts: VectorCounts) -> list[Finding]:
+    def _record_coverage(self, cluster: ClusterFacts, counts: ValueCounts) -> list[Finding]:
         """The loss per day, after this run has been added to the history."""
         target = self.target
         key = {"cluster": str(cluster.info.get("cluster_uuid")), "index": target.index, "model": target.bundle.model_id}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from anthem_core.opensearch.schema import MODEL_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anthem_core.opensearch.schema import ModelSignal
     from anthem_ingest.mapping import IndexDescription
 
 DEFAULT_SAMPLE_SIZE = 200  # products of each index that are examined one by one
@@ -60,28 +63,36 @@ def is_closed(index: IndexDescription) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class VectorCounts:
-    """Products of an index: all, those with a vector in the model's fields, and those whose vector is the model's."""
+class ValueCounts:
+    """Products of an index: all, those with values in the model's fields, and those whose values are the model's.
+
+    Of the latter, `lacking` counts those without the value of a signal, by signal.
+    """
 
     products: int
-    with_vector: int
+    with_values: int
     of_model: int
+    lacking: Mapping[ModelSignal, int] = field(default_factory=dict)
 
-    def __add__(self, other: VectorCounts) -> VectorCounts:
+    def __add__(self, other: ValueCounts) -> ValueCounts:
         """Counts of two indices together."""
-        return VectorCounts(
-            self.products + other.products, self.with_vector + other.with_vector, self.of_model + other.of_model
+        signals = [signal for signal in MODEL_SIGNALS if signal in {*self.lacking, *other.lacking}]
+        return ValueCounts(
+            self.products + other.products,
+            self.with_values + other.with_values,
+            self.of_model + other.of_model,
+            {signal: self.lacking.get(signal, 0) + other.lacking.get(signal, 0) for signal in signals},
         )
 
 
 @dataclass(frozen=True)
-class VectorFacts:
-    """Vectors of one index: counts, a sample of products with a vector of the model, and one of products without."""
+class ValueFacts:
+    """Values in one index: counts, a sample of products with values of the model, and one of products without any."""
 
     index_name: str
     counts: Fact
     sample: Fact
-    sample_without_vector: Fact
+    sample_without_values: Fact
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, ingested_signals
 from anthem_doctor.facts import UnavailableFact
+from anthem_ingest.encode import choose_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anthem_core.encoding.bundle import Bundle
+    from anthem_core.opensearch.schema import ModelFields, ModelSignal
     from anthem_doctor.facts import Fact
+    from anthem_ingest.mapping import IndexDescription
 
 Level: TypeAlias = Literal["ok", "warning", "fault"]
 
@@ -63,6 +66,17 @@ class DoctorTarget:
     bundle_name: str = "general"
     text_fields: tuple[str, ...] = DEFAULT_TEXT_FIELDS
     url: str | None = None
+    signals: tuple[str, ...] | None = None  # that ingest was told to write values for; None: all of the bundle
+
+    @property
+    def expected_signals(self) -> tuple[ModelSignal, ...]:
+        """Signals of the bundle that products should have values for; all of them if ingest was told others only."""
+        available = choose_signals(self.bundle)
+        return tuple(signal for signal in available if signal in (self.signals or available)) or available
+
+    def for_ingested(self, index: IndexDescription, fields: ModelFields) -> DoctorTarget:
+        """The same target, expecting the signals that ingest recorded in an index."""
+        return replace(self, signals=ingested_signals(index.mappings, fields.name))
 
     def command(self, verb: str, *arguments: str, index: str | None = None) -> str:
         """An `anthem` command for the index, quoted for a shell."""
@@ -71,8 +85,10 @@ class DoctorTarget:
         field_options = (
             [word for field in fields for word in ("--field", field)] if fields != DEFAULT_TEXT_FIELDS else []
         )
+        has_all = self.expected_signals == choose_signals(self.bundle)
+        signals = () if has_all or verb != "ingest" else ("--signals", ",".join(self.expected_signals))
         url = ("--url", self.url) if self.url else ()
-        return shlex.join(["anthem", verb, index or self.index, *arguments, *bundle, *field_options, *url])
+        return shlex.join(["anthem", verb, index or self.index, *arguments, *bundle, *field_options, *signals, *url])
 
 
 def judge_fact(check: str, fact: Fact, judge: Callable[[Any], Iterable[Finding]]) -> list[Finding]:

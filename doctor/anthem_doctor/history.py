@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_WITH_VALUES = "with_vector"  # key in the file, from when a vector was the only value
 MIN_HISTORY = timedelta(hours=1)  # shorter histories give no loss per day
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageRun:
-    """What one run of `anthem doctor` counted: products, and those with a vector of the model."""
+    """What one run of `anthem doctor` counted: products, and those with values of the model."""
 
     time: datetime
     products: int
-    with_vector: int
+    with_values: int
 
     @property
     def coverage(self) -> float:
-        """Share of the products that have a vector; 1 if there are no products."""
-        return self.with_vector / self.products if self.products else 1.0
+        """Share of the products that have values; 1 if there are no products."""
+        return self.with_values / self.products if self.products else 1.0
 
 
 def default_history_file() -> Path:
@@ -45,7 +46,7 @@ def read_runs(file: Path, key: Mapping[str, str]) -> list[CoverageRun]:
         return []
     records = (_parse_line(line) for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
     runs = [
-        CoverageRun(datetime.fromisoformat(record["time"]), record["products"], record["with_vector"])
+        CoverageRun(datetime.fromisoformat(record["time"]), record["products"], record[_WITH_VALUES])
         for record in records
         if key.items() <= record.items()
     ]
@@ -57,7 +58,7 @@ def _parse_line(line: str) -> dict[str, Any]:
         record = json.loads(line)
     except ValueError:
         return {}
-    required = {"time", "products", "with_vector"}
+    required = {"time", "products", _WITH_VALUES}
     return record if isinstance(record, dict) and required <= record.keys() else {}
 
 
@@ -68,14 +69,14 @@ def append_run(file: Path, key: Mapping[str, str], run: CoverageRun) -> None:
         OSError: The file cannot be written.
     """
     time = run.time.isoformat(timespec="seconds")
-    record = {"time": time, **key, "products": run.products, "with_vector": run.with_vector}
+    record = {"time": time, **key, "products": run.products, _WITH_VALUES: run.with_values}
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(record) + "\n")
 
 
 def loss_per_day(runs: Sequence[CoverageRun]) -> float | None:
-    """Share of the products that lose their vector per day; None for a history of less than an hour.
+    """Share of the products that lose their values per day; None for a history of less than an hour.
 
     Sums the drops of coverage from run to run, `Σ max(0, coverage_i − coverage_{i+1}) / days`. An ingest between two
     runs hides what was lost before it, so this is a lower bound.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import NotFoundError
 
+from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors, cluster_info
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, product_text
@@ -14,10 +15,11 @@ from anthem_doctor.facts import (
     IndexFacts,
     TrialSearch,
     UnavailableFact,
-    VectorCounts,
-    VectorFacts,
+    ValueCounts,
+    ValueFacts,
     is_closed,
 )
+from anthem_ingest.actions import has_all_values, has_any_value, value_clauses
 from anthem_ingest.mapping import IndexDescription
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import DEFAULT_WINDOW, FILTER_MATCH_LIMIT, Filter, Retrieve, ScriptMode
@@ -28,15 +30,14 @@ from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.request import IndexProfile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from opensearchpy import OpenSearch
 
     from anthem_core.encoding.encoder import Encoder
-    from anthem_core.opensearch.schema import VectorFields
+    from anthem_core.opensearch.schema import ModelFields, ModelSignal
     from anthem_doctor.facts import Fact
     from anthem_doctor.findings import DoctorTarget
-    from anthem_ingest.actions import IndexHit
 
 # Sends every mode to the same copies of the shards, since other copies may break ties differently.
 _SEARCH_PREFERENCE = "anthem"
@@ -112,7 +113,8 @@ def read_profile(client: OpenSearch, encoder: Encoder, name: str) -> IndexProfil
     profile = ask_cluster(f"GET {name}/_mapping", lambda: AnthemClient(client, encoder).profile(name))
     if isinstance(profile, IndexProfile):
         return profile
-    return IndexProfile(ScoringParams.from_bundle(encoder.bundle), DEFAULT_TEXT_FIELDS, None)
+    scoring = ScoringParams.from_bundle(encoder.bundle)
+    return IndexProfile(scoring, DEFAULT_TEXT_FIELDS)
 
 
 def read_index(client: OpenSearch, index: IndexDescription) -> IndexFacts:
@@ -128,46 +130,66 @@ def read_index(client: OpenSearch, index: IndexDescription) -> IndexFacts:
     return IndexFacts(index, health, ask_cluster("GET _stats/docs", count_documents))
 
 
-def read_vectors(
-    client: OpenSearch, target: DoctorTarget, index: str, fields: VectorFields, sample_size: int
-) -> VectorFacts:
-    """Vector counts of one index, and random samples of products with and without a vector."""
-    any_vector = {"exists": {"field": fields.vector}}
-    of_model = {"bool": {"filter": [any_vector, {"term": {fields.model: target.bundle.model_id}}]}}
-    aggregations = {"any": {"filter": any_vector}, "own": {"filter": of_model}}
+def read_values(
+    client: OpenSearch, target: DoctorTarget, index: str, fields: ModelFields, sample_size: int
+) -> ValueFacts:
+    """Counts of values in one index, and random samples of products with and without values."""
+    any_value = has_any_value(fields)
+    of_model = {"bool": {"filter": [any_value, {"term": {fields.model: target.bundle.model_id}}]}}
+    named = {"bool": {"filter": [of_model], "should": value_clauses(fields)}}
 
-    def count() -> VectorCounts:
-        response = client.search(index=index, body={"size": 0, "track_total_hits": True, "aggs": aggregations})
-        with_vector, of_model = (response["aggregations"][name]["doc_count"] for name in aggregations)
-        return VectorCounts(response["hits"]["total"]["value"], with_vector, of_model)
-
-    def sample(query: dict[str, Any], *extra_fields: str) -> list[IndexHit]:
-        random_order = {"function_score": {"query": query, "random_score": {}}}
-        body = {"query": random_order, "size": sample_size, "_source": [*target.text_fields, *extra_fields]}
-        hits: list[IndexHit] = client.search(index=index, body=body)["hits"]["hits"]
-        return hits
-
-    request = f"POST {index}/_search"
-    return VectorFacts(
+    return ValueFacts(
         index,
-        counts=ask_cluster(request, count),
+        counts=ask_cluster(
+            f"POST {index}/_search", lambda: _count_values(client, index, fields, of_model, target.expected_signals)
+        ),
         # Every field is named: if only the object is, an index with graphs returns 1 instead of the vector.
-        sample=ask_cluster(request, lambda: sample(of_model, fields.vector, fields.model, fields.text_hash)),
-        sample_without_vector=ask_cluster(request, lambda: sample({"bool": {"must_not": any_vector}})),
+        sample=_sample(
+            client,
+            index,
+            named,
+            sample_size,
+            (*target.text_fields, fields.vector, fields.trigrams, fields.model, fields.text_hash),
+        ),
+        sample_without_values=_sample(
+            client, index, {"bool": {"must_not": any_value}}, sample_size, target.text_fields
+        ),
     )
+
+
+def _count_values(
+    client: OpenSearch, index: str, fields: ModelFields, of_model: Mapping[str, Any], signals: Iterable[ModelSignal]
+) -> ValueCounts:
+    lacks_value = {
+        signal: {"bool": {"filter": of_model, "must_not": has_all_values(fields, [signal])}} for signal in signals
+    }
+    queries: dict[str, Any] = {"any": has_any_value(fields), "own": of_model} | lacks_value
+    aggregations = {name: {"filter": query} for name, query in queries.items()}
+    response = client.search(index=index, body={"size": 0, "track_total_hits": True, "aggs": aggregations})
+    counts = {name: response["aggregations"][name]["doc_count"] for name in aggregations}
+    lacking = {signal: counts[signal] for signal in lacks_value}
+    return ValueCounts(response["hits"]["total"]["value"], counts["any"], counts["own"], lacking)
+
+
+def _sample(client: OpenSearch, index: str, query: Mapping[str, Any], size: int, fields: Iterable[str]) -> Fact:
+    """Random products that a query finds, with these fields."""
+    # Without `replace` the random score is multiplied by that of the query, which is 0 for a filter.
+    random_order = {"function_score": {"query": query, "random_score": {}, "boost_mode": "replace"}}
+    body = {"query": random_order, "size": size, "_source": list(fields)}
+    return ask_cluster(f"POST {index}/_search", lambda: client.search(index=index, body=body)["hits"]["hits"])
 
 
 def run_trial_search(
     client: OpenSearch,
     target: DoctorTarget,
     encoder: Encoder,
-    scoring: ScoringParams,
-    vectors: Iterable[VectorFacts],
+    profile: IndexProfile,
+    values: Iterable[ValueFacts],
     *,
     has_graphs: bool,
 ) -> TrialSearch | None:
     """Search for the text of a sampled product, plainly and in each mode; None if no sampled product has words."""
-    query = _sample_query(target, encoder, vectors)
+    query = _sample_query(target, encoder, values)
     if query is None:
         return None
     index, match = target.index, {"match": {target.text_fields[0]: {"query": query}}}
@@ -179,15 +201,19 @@ def run_trial_search(
         return ask_cluster(f"POST {index}/_search", lambda: send(index=index, body=sent, **options))
 
     plain = search(client.search, body)
-    skipped = find_skipped_modes(plain, has_graphs=has_graphs)
-    bodies = build_script_bodies(body, query, encoder, scoring)
+    skipped = find_skipped_modes(plain, profile.signals, has_graphs=has_graphs)
+    bodies = build_script_bodies(body, query, encoder, profile)
     responses = {mode: search(client.search, sent) for mode, sent in bodies.items() if mode not in skipped}
     responses["client"] = search(anthem.search, body, mode="client", query_text=query)
     return TrialSearch(query, plain, responses, skipped)
 
 
-def find_skipped_modes(plain: Fact, *, has_graphs: bool) -> dict[str, str]:
+def find_skipped_modes(plain: Fact, signals: Collection[ModelSignal], *, has_graphs: bool) -> dict[str, str]:
     """Modes that are not tried, with the reason: `filter` would run its script on too many matching products."""
+    if not signals:
+        return dict.fromkeys(("cluster", "filter", "retrieve"), "the index has no field of this model (anthem ingest)")
+    if "containment" not in signals:
+        return dict.fromkeys(("filter", "retrieve"), "it needs vectors (anthem ingest --signals containment,attention)")
     matches = 0 if isinstance(plain, UnavailableFact) else plain["hits"]["total"]["value"]
     skipped = {} if has_graphs else {"retrieve": "it needs HNSW graphs of the vectors (anthem ingest --ann)"}
     if matches > FILTER_MATCH_LIMIT:
@@ -198,9 +224,9 @@ def find_skipped_modes(plain: Fact, *, has_graphs: bool) -> dict[str, str]:
     return skipped
 
 
-def _sample_query(target: DoctorTarget, encoder: Encoder, vectors: Iterable[VectorFacts]) -> str | None:
+def _sample_query(target: DoctorTarget, encoder: Encoder, values: Iterable[ValueFacts]) -> str | None:
     """The first words of a sampled product's text, of the first product that has any."""
-    samples = (sample for facts in vectors for sample in (facts.sample, facts.sample_without_vector))
+    samples = (sample for facts in values for sample in (facts.sample, facts.sample_without_values))
     hits = (hit for sample in samples if isinstance(sample, list) for hit in sample)
     texts = (product_text(hit["_source"], target.text_fields[:1]) for hit in hits)
     queries = (" ".join(text.split()[:_MAX_QUERY_WORDS]) for text in texts)
@@ -208,14 +234,20 @@ def _sample_query(target: DoctorTarget, encoder: Encoder, vectors: Iterable[Vect
 
 
 def build_script_bodies(
-    body: Mapping[str, Any], text: str, encoder: Encoder, scoring: ScoringParams
+    body: Mapping[str, Any], text: str, encoder: Encoder, profile: IndexProfile
 ) -> dict[str, dict[str, Any]]:
     """Search bodies of the modes that need the stored script, by mode.
 
     They are sent as they are, because `AnthemClient` would store the script if it is missing.
     """
-    query = encoder.encode_query(text)
-    if query is None:
+    region = encoder.encode_query(text) if "containment" in profile.signals else None
+    table = AttentionScorer(encoder.bundle).encode_query(text) if "attention" in profile.signals else None
+    if region is None and table is None:
         return {}
+    tables = [table] if table else []
     modes: dict[str, ScriptMode] = {"cluster": "cluster", "filter": Filter(), "retrieve": Retrieve()}
-    return {name: build_script_body(body, query, scoring, mode, text=text).body for name, mode in modes.items()}
+    return {
+        name: build_script_body(body, region, profile.scoring, mode, tables=tables, text=text).body
+        for name, mode in modes.items()
+        if region or name == "cluster"
+    }

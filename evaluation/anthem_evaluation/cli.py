@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anthem_core.beir import SkippedLine
-    from anthem_evaluation.offline import OfflineReranker, RerankedRun, RunProducts
+    from anthem_evaluation.offline import RerankedRun, RunProducts
     from anthem_plugin.modes import ModeName
 
 DEFAULT_REPORT_PATH = Path("anthem-demo/report.html")
@@ -30,9 +30,9 @@ _FILE_PATH = click.Path(path_type=Path)
     "--rerank",
     "mode",
     type=click.Choice(("client", "cluster")),
-    default="client",
+    default="cluster",
     show_default=True,
-    help="Where hits are reranked: the client also scores titles by attention, the cluster uses vectors only.",
+    help="Where hits are reranked: in the cluster, or in this process; the signals are the same.",
 )
 @click.option(
     "--output", default=DEFAULT_REPORT_PATH, show_default=True, type=click.Path(path_type=Path), help="Report to write."
@@ -40,7 +40,7 @@ _FILE_PATH = click.Path(path_type=Path)
 @json_option
 @handle_errors
 def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_json: bool) -> None:
-    """Try everything from scratch: start a node, index products, add vectors, search before and after, write a report.
+    """Try everything from scratch: start a node, index products, ingest, search before and after, write a report.
 
     The cluster is ANTHEM_TEST_URL, otherwise a Docker container, otherwise a local node that keeps running;
     OPENSEARCH_URL is never used. The index of the demo is created again each time.
@@ -126,8 +126,10 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     reranker = offline.OfflineReranker.from_bundle(bundle, chosen, threads=os.cpu_count() or 1)
     check_output_path(output)
     ids = offline.products_in_windows(run, window)
-    products = _read_run_products(corpus, ids, reranker, fields, skipped_lines, with_points="containment" in chosen)
+    texts_by_product = _read_corpus(corpus, ids, fields, skipped_lines)
     print_skipped(skipped_lines)
+    with progress("encoding", len(texts_by_product)) as advance:
+        products = reranker.encode_products(texts_by_product, advance)
     with progress("reranking", len(run)) as advance:
         reranked = offline.rerank_run(run, texts, products, reranker, window=window, advance=advance)
     write_run(output, reranked.run)
@@ -136,25 +138,15 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     print_result(result, _summary_text(result), as_json=as_json)
 
 
-def _read_run_products(
-    corpus: Path,
-    ids: set[str],
-    reranker: OfflineReranker,
-    fields: Sequence[str],
-    skipped_lines: list[SkippedLine],
-    *,
-    with_points: bool,
-) -> RunProducts:
+def _read_corpus(
+    corpus: Path, ids: set[str], fields: Sequence[str], skipped_lines: list[SkippedLine]
+) -> dict[str, str]:
     from anthem_core.beir import find_corpus
-    from anthem_evaluation.offline import RunProducts, encode_product_texts, read_product_texts
+    from anthem_evaluation.offline import read_product_texts
 
     file = find_corpus(corpus) if corpus.is_dir() else corpus
     with progress("reading the corpus") as advance:
-        texts = read_product_texts(file, ids, fields, skipped_lines, advance)
-    if not with_points:
-        return RunProducts(texts, {})
-    with progress("encoding", len(texts)) as advance:
-        return RunProducts(texts, encode_product_texts(texts, reranker.encoder, advance))
+        return read_product_texts(file, ids, fields, skipped_lines, advance)
 
 
 def _counts(reranked: RerankedRun, ids: set[str], products: RunProducts) -> dict[str, Any]:
@@ -163,7 +155,7 @@ def _counts(reranked: RerankedRun, ids: set[str], products: RunProducts) -> dict
         "reranked": len(reranked.run) - len(reranked.not_reranked),
         "left_alone": reranked.not_reranked,
         "products": len(ids),
-        "not_in_corpus": len(ids - products.texts.keys()),
+        "not_in_corpus": len(ids - products.rows.keys()),
     }
 
 

@@ -1,4 +1,4 @@
-"""The whole job from scratch: a node, a catalogue, vectors, searches before and after, a report."""
+"""The whole job from scratch: a node, a catalogue, ingest, searches before and after, a report."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class StepTimer:
         stderr.print(f"{name}: {self.timings[-1].seconds} s")
 
 
-def run_demo(folder: Path | None, bundle_name: str, mode: ModeName = "client") -> DemoOutcome:
+def run_demo(folder: Path | None, bundle_name: str, mode: ModeName = "cluster") -> DemoOutcome:
     """Run the demo on a BEIR folder, or on the generated catalogue.
 
     Raises:
@@ -114,9 +114,9 @@ def _index_ingest_evaluate(
     client: OpenSearch, encoder: Encoder, evaluation_set: EvaluationSet, timer: StepTimer, mode: ModeName
 ) -> tuple[str, Report]:
     index = "anthem-demo-" + re.sub(r"[^a-z0-9]+", "-", evaluation_set.name.lower())
-    with timer.step("index the products, without vectors"):
+    with timer.step("index the products"):
         _index_products(client, index, evaluation_set.dataset)
-    with timer.step("add a vector to each product"):
+    with timer.step("add the model's values to each product"):
         _ingest(client, index, encoder)
     with timer.step("search, lexically and reranked, and measure"):
         cluster = f"OpenSearch {client.info()['version']['number']}"

@@ -6,7 +6,10 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from anthem_core.console import progress
+from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import ClusterError
 from anthem_evaluation.generality import measure_generality, query_sizes
 from anthem_evaluation.measure import describe_machine, measure_containment, measure_latencies, run_queries
@@ -56,7 +59,8 @@ def evaluate_reranking(evaluation_set: EvaluationSet, setup: SearchSetup, encode
     lexical = _search_all(setup, queries, "none").run
     reranked = _search_all(setup, queries, setup.mode)
     comparison = compare_runs(lexical, reranked.run, qrels)
-    builder = ExampleBuilder(evaluation_set.dataset, qrels, encoder, lexical, reranked.run)
+    attention = AttentionScorer(encoder.bundle) if encoder.bundle.has_attention else None
+    builder = ExampleBuilder(evaluation_set.dataset, qrels, encoder, attention, lexical, reranked.run)
     example_queries = select_examples(comparison[HEADLINE_MEASURE].changes)
     return Report(
         title=f"Lexical against reranked on {evaluation_set.name}",
@@ -66,6 +70,7 @@ def evaluate_reranking(evaluation_set: EvaluationSet, setup: SearchSetup, encode
         cluster=cluster,
         bundle=BundleSummary(encoder.bundle.path.name, encoder.bundle.model_id, encoder.bundle.size_bytes),
         comparison=comparison,
+        signals=reranked.signals,
         queries=queries,
         latencies=measure_latencies(setup, list(queries.values())[:TIMED_QUERIES]),
         contained=measure_containment(encoder, evaluation_set.dataset, qrels),
@@ -117,6 +122,7 @@ class ExampleBuilder:
     dataset: Dataset
     qrels: Qrels
     encoder: Encoder
+    attention: AttentionScorer | None
     before: Run
     after: Run
 
@@ -130,13 +136,15 @@ class ExampleBuilder:
         return Example(query_id, self.dataset.queries[query_id], hits_before, hits_after)
 
     def _build_hits(self, query_id: str, ids: Sequence[str], former_ranks: Mapping[str, int]) -> list[ExampleHit]:
-        query = self.encoder.encode_query(self.dataset.queries[query_id])
+        text = self.dataset.queries[query_id]
+        query = self.encoder.encode_query(text)
         titles = [self.dataset.products[product].title for product in ids]
         grades = self.qrels.get(query_id, {})
         if query is None or not ids:
             return [ExampleHit(product, title, grades.get(product)) for product, title in zip(ids, titles, strict=True)]
         points, bundle = self.encoder.encode_products(titles), self.encoder.bundle
-        signals = zip(query.distance(points, bundle.gamma), query.contains(points, bundle.slack), strict=True)
+        attention = self.attention.score_titles(text, titles) if self.attention else np.full(len(ids), np.nan)
+        distances, inside = query.distance(points, bundle.gamma), query.contains(points, bundle.slack)
         return [
             ExampleHit(
                 product,
@@ -144,7 +152,10 @@ class ExampleBuilder:
                 grades.get(product),
                 contained=bool(is_inside),
                 containment=-float(distance),
+                attention=float(attended) if np.isfinite(attended) else None,
                 was=former_ranks.get(product),
             )
-            for product, title, (distance, is_inside) in zip(ids, titles, signals, strict=True)
+            for product, title, distance, is_inside, attended in zip(
+                ids, titles, distances, inside, attention, strict=True
+            )
         ]

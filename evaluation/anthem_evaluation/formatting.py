@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anthem_evaluation.report import NestedPairs
 
 MISSING_VALUE = "–"
@@ -59,6 +61,14 @@ def format_megabytes(size: int) -> str:
 def format_signal(value: float | None) -> str:
     """A signal with three significant digits, or a dash."""
     return MISSING_VALUE if value is None else f"{value:#.3g}".rstrip(".").replace("-", "−")
+
+
+def format_signals(searches: Mapping[str, int]) -> str:
+    """The signals that ranked the searches; with the number of searches of each if they differ."""
+    if len(searches) < 2:
+        return "".join(searches).replace(",", ", ") or "none"
+    counts = (f"{signals.replace(',', ', ')} ({format_count(count)})" for signals, count in searches.items())
+    return "; ".join(counts)
 
 
 def format_correlation(value: float | None) -> str:

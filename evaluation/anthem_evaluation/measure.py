@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,10 +49,14 @@ class SearchSetup:
 
 @dataclass(frozen=True)
 class SearchRun:
-    """A run, and the reason for each query that was not reranked."""
+    """A run, the reason for each query that was not reranked, and the number of the others by their signals.
+
+    The keys of `signals` are those of `anthem rerank --signals`, such as `lexical,attention`.
+    """
 
     run: Run
     not_reranked: dict[str, str]
+    signals: dict[str, int]
 
 
 def run_queries(
@@ -60,13 +65,17 @@ def run_queries(
     """Search for every query once; the run keeps the first hundred hits in the order of the response."""
     run: Run = {}
     not_reranked = {}
+    signals: Counter[str] = Counter()
     for query, text in queries.items():
         response = setup.search(text, mode=mode)
         run[query] = rank_scores([hit["_id"] for hit in response["hits"]["hits"]])
-        if mode != "none" and not response["anthem"]["reranked"]:
-            not_reranked[query] = response["anthem"]["reason"]
+        report = response["anthem"]
+        if report["reranked"]:
+            signals[",".join(report["signals"])] += 1
+        elif mode != "none":
+            not_reranked[query] = report["reason"]
         advance(1)
-    return SearchRun(run, not_reranked)
+    return SearchRun(run, not_reranked, dict(signals.most_common()))
 
 
 def measure_latencies(

@@ -9,24 +9,19 @@ import numpy as np
 
 from anthem_core.beir import read_products, read_queries
 from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.encoding.bundle import ALL_SIGNALS
+from anthem_core.encoding.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT
 from anthem_core.encoding.encoder import Encoder
+from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.encoding.tokenizer import has_words
-from anthem_core.errors import BundleError, DataError
+from anthem_core.errors import DataError
+from anthem_core.geometry.lorentz import lift
 from anthem_core.opensearch.schema import product_text
 from anthem_evaluation.runs import rank_scores, ranked_ids
 from anthem_ingest.actions import build_product_source
 from anthem_plugin.modes import DEFAULT_WINDOW
 from anthem_plugin.rewriter.query_text import NO_WORDS_REASON
-from anthem_plugin.scoring.params import ScoringParams
-from anthem_plugin.scoring.window import (
-    lift_point,
-    none_if_unknown,
-    point_distances,
-    rank_descending,
-    score_attention,
-    score_window,
-)
+from anthem_plugin.scoring.params import ScoringParams, to_float64
+from anthem_plugin.scoring.window import rank_descending, score_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -47,10 +42,19 @@ def _no_progress(_: int) -> None:
 
 @dataclass(frozen=True)
 class RunProducts:
-    """Texts and points `(D+1,)` of a run's products by id; a product missing from the corpus has neither."""
+    """The products of a run, encoded once: their rows by id, and the values of each row.
 
-    texts: Mapping[str, str]
-    points: Mapping[str, Array]
+    `points (N+1, D+1)` are NaN, and `titles` of length 0, where a product has no value; so is the last row, which
+    stands for every product that is missing from the corpus. None for a signal that is not used.
+    """
+
+    rows: Mapping[str, int]
+    points: Array | None = None
+    titles: TitleEntities | None = None
+
+    def find(self, ids: Iterable[str]) -> Array:
+        """Rows of some products, `(n,)`."""
+        return np.array([self.rows.get(product, len(self.rows)) for product in ids], np.int64)
 
 
 @dataclass(frozen=True)
@@ -63,64 +67,92 @@ class RerankedRun:
 
 @dataclass(frozen=True)
 class OfflineReranker:
-    """Ranks a window as `client` mode does in a search; without `attention` that signal is left out."""
+    """Ranks a window as `client` mode does in a search, by the signals that are not None."""
 
-    encoder: Encoder
     scoring: ScoringParams
+    encoder: Encoder | None
     attention: AttentionScorer | None
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, signals: Collection[str], *, threads: int = 1) -> OfflineReranker:
-        """Reranker of a bundle that uses the given signals.
+        """Reranker of a bundle by the lexical score and those of `containment` and `attention` that are in `signals`.
 
         Raises:
-            BundleError: The bundle has no graph or no fusion weights for one of them.
+            BundleError: The bundle has no graph or no fusion weights for them.
         """
-        scoring = ScoringParams.from_bundle(bundle)
+        encoder = Encoder(bundle, threads=threads) if "containment" in signals else None
         attention = AttentionScorer(bundle, threads=threads) if "attention" in signals else None
-        if attention and not scoring.attention_fusion:
-            raise BundleError(
-                f"{bundle.path} has fusion weights for {sorted(bundle.fusion)}; expected '{ALL_SIGNALS}' among them. "
-                "Export the bundle again with this version, or use other --signals."
-            )
-        return cls(Encoder(bundle, threads=threads), scoring, attention)
+        return cls(ScoringParams.from_bundle(bundle), encoder, attention)
+
+    def encode_products(self, texts: Mapping[str, str], advance: Callable[[int], object] = _no_progress) -> RunProducts:
+        """Values of products by id, for the signals of this reranker."""
+        encoded = []
+        for chunk in _chunks(texts.values()):
+            encoded += [encode_points(chunk, self.encoder)] if self.encoder else []
+            advance(len(chunk))
+        points = np.concatenate([*encoded, np.full((1, self.scoring.dimension + 1), np.nan)])
+        titles = self.attention.encode_titles([*texts.values(), ""]) if self.attention else None
+        rows = {product: row for row, product in enumerate(texts)}
+        return RunProducts(rows, points if self.encoder else None, titles)
 
     def order(self, text: str, lexical: Mapping[str, float], products: RunProducts) -> list[str] | None:
         """Ids of a window, best first; `lexical` holds its scores in descending order.
 
         None for a query without letters or digits.
         """
-        query = self.encoder.encode_query(text)
-        if query is None:
+        if not has_words(text):
             return None
-        ids = list(lexical)
-        points = [lift_point(products.points[product]) if product in products.points else None for product in ids]
-        distances = point_distances(points, query, self.scoring)
-        texts = [products.texts.get(product, "") for product in ids]
-        attention = none_if_unknown(score_attention(self.attention, [text], texts)) if self.attention else None
-        lexical_scores = np.array([lexical[product] for product in ids])
-        scores = score_window(lexical_scores, distances, self.scoring, attention)
+        ids, rows = list(lexical), products.find(lexical)
+        scores = score_window(
+            np.array([lexical[product] for product in ids]),
+            self.scoring,
+            distance=self._distances(text, rows, products),
+            attention=self._attention_scores(text, rows, products),
+        )
         return [ids[number] for number in rank_descending(scores)]
+
+    def _distances(self, text: str, rows: Array, products: RunProducts) -> Array | None:
+        query = self.encoder.encode_query(text) if self.encoder else None
+        if query is None or products.points is None:
+            return None
+        points = products.points[rows]
+        distances, known = np.full(len(rows), np.nan), np.isfinite(points[:, 0])
+        distances[known] = to_float64(query).distance(points[known], self.scoring.gamma)
+        return distances
+
+    def _attention_scores(self, text: str, rows: Array, products: RunProducts) -> Array | None:
+        table = self.attention.encode_query(text) if self.attention else None
+        if table is None or products.titles is None:
+            return None
+        return table.score(select_titles(products.titles, rows))
+
+
+def select_titles(titles: TitleEntities, rows: Array) -> TitleEntities:
+    """Some titles, by their rows, in that order."""
+    starts, lengths = np.cumsum(titles.lengths) - titles.lengths, titles.lengths[rows]
+    shifts = starts[rows] - (np.cumsum(lengths) - lengths)  # from an entity's place in the selection to its own
+    entities = np.arange(lengths.sum()) + np.repeat(shifts, lengths)
+    return TitleEntities(titles.ids[entities], titles.weights[entities], lengths)
 
 
 def available_signals(bundle: Bundle) -> str:
     """All signals that a bundle can rank by, in the form of `--signals`."""
-    signals = ALL_SIGNALS if ScoringParams.from_bundle(bundle).attention_fusion else "lexical+containment"
-    return signals.replace("+", ",")
+    return (ALL_SIGNALS if bundle.has_attention else LEXICAL_CONTAINMENT).replace("+", ",")
 
 
 def check_scores(run: Run) -> None:
     """Check that the scores of a run can be lexical ones.
 
     Raises:
-        DataError: A score is negative, which the saturation of the lexical signal does not accept.
+        DataError: A score is negative: the model multiplies a lexical score, so a negative one would be ranked the
+            wrong way round.
     """
     for query, scores in run.items():
         product, lowest = min(scores.items(), key=lambda item: item[1])
         if lowest < 0:
             raise DataError(
                 f"Product {product!r} of query {query!r} has the score {lowest}. Expected lexical scores of 0 or more, "
-                "such as those of BM25. Add a constant to the scores, or rerank the run of a lexical engine."
+                "such as those of BM25. Rerank the run of a lexical engine."
             )
 
 
@@ -166,22 +198,18 @@ def read_product_texts(
     return texts
 
 
-def encode_product_texts(
-    texts: Mapping[str, str], encoder: Encoder, advance: Callable[[int], object] = _no_progress
-) -> dict[str, Array]:
-    """Points `(D+1,)` of products by id, in float32; a text without letters or digits gets none."""
-    points: dict[str, Array] = {}
-    for chunk in _chunks(texts):
-        with_words = [product for product in chunk if has_words(texts[product])]
-        encoded = encoder.encode_products([texts[product] for product in with_words])
-        points.update(zip(with_words, encoded, strict=True))
-        advance(len(chunk))
+def encode_points(texts: Sequence[str], encoder: Encoder) -> Array:
+    """Point of each text in float64, `(N, D+1)`, its time recomputed from space; NaN without letters or digits."""
+    points = np.full((len(texts), encoder.bundle.dimension + 1), np.nan)
+    filled = [number for number, text in enumerate(texts) if has_words(text)]
+    encoded = encoder.encode_products([texts[number] for number in filled])
+    points[filled] = lift(encoded[:, 1:].astype(np.float64))
     return points
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    ids = list(texts)
-    return (ids[start : start + ENCODING_CHUNK_SIZE] for start in range(0, len(ids), ENCODING_CHUNK_SIZE))
+    every = list(texts)
+    return (every[start : start + ENCODING_CHUNK_SIZE] for start in range(0, len(every), ENCODING_CHUNK_SIZE))
 
 
 def rerank_run(

@@ -23,6 +23,7 @@ from anthem_evaluation.formatting import (
     format_movement,
     format_p_value,
     format_percent,
+    format_signals,
     format_signed,
     nested_sentence,
 )
@@ -123,6 +124,7 @@ def _header_text(report: Report) -> str:
         ("cluster", report.cluster),
         ("data", f"{data.name}: {counts}"),
         ("bundle", f"{bundle.name}, model {bundle.model_id}, {format_megabytes(bundle.size)}"),
+        ("signals", format_signals(report.signals)),
     )
     return "\n".join((report.title, "", *(f"{name:<9}{value}" for name, value in rows)))
 

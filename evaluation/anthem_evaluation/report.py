@@ -142,6 +142,7 @@ class Report:
         cluster: Product and version of the cluster.
         bundle: The bundle used for reranking.
         comparison: Lexical (baseline) against reranked.
+        signals: Number of searches by the signals that ranked them, such as `lexical,attention`.
         queries: Query id to text; a query without a text is shown by its id.
         timings: The steps of the run.
         latencies: One row per kind of search.
@@ -158,6 +159,7 @@ class Report:
     cluster: str
     bundle: BundleSummary
     comparison: Comparison
+    signals: dict[str, int] = field(default_factory=dict)
     queries: dict[str, str] = field(default_factory=dict)
     timings: tuple[StepTiming, ...] = ()
     latencies: tuple[SearchLatency, ...] = ()

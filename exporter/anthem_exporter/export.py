@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING
 import onnxruntime
 
 from anthem_core.encoding import bundle as bundles
-from anthem_core.encoding.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT, Bundle
+from anthem_core.encoding.bundle import Bundle
+from anthem_core.encoding.title_entities import MAX_STORED_ID
 from anthem_core.errors import BundleError
+from anthem_core.fusion import FusionWeights
 from anthem_exporter.graphs import export_graph, graph_modules, pack_tables
 from anthem_exporter.parity import ParityReport, check_parity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anthem_model.checkpoint import Checkpoint
 
@@ -31,8 +34,9 @@ def export_bundle(checkpoint: Checkpoint, folder: Path, texts: Sequence[str]) ->
 
     Raises:
         ParityError: A graph does not compute what the model computes; the folder is not changed.
-        BundleError: The folder cannot be written, or contains other files than a bundle.
+        BundleError: The folder cannot be written, or contains other files than a bundle, or the model has too many ids.
     """
+    _check_storable(checkpoint)
     _check_replaceable(folder)
     with tempfile.TemporaryDirectory(prefix="anthem-export-") as temporary:
         work = Path(temporary)
@@ -40,6 +44,14 @@ def export_bundle(checkpoint: Checkpoint, folder: Path, texts: Sequence[str]) ->
         bundles.load_bundle(work)
         _copy_bundle(work, folder)
     return bundles.load_bundle(folder), report
+
+
+def _check_storable(checkpoint: Checkpoint) -> None:
+    """Fail before the export if ids do not fit in what an index stores of a title."""
+    if (ids := len(checkpoint.vocabulary)) > MAX_STORED_ID + 1:
+        raise BundleError(
+            f"The model has {ids} ids; an index stores ids up to {MAX_STORED_ID}. Train with a smaller vocabulary."
+        )
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -91,7 +103,7 @@ def _describe_bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
         gamma=shape.gamma,
         slack=calibration.slack,
         vocabulary=checkpoint.vocabulary,
-        fusion={LEXICAL_CONTAINMENT: calibration.fusion, ALL_SIGNALS: calibration.attention_fusion},
+        fusion=calibration.fusion,
         trained_on=checkpoint.trained_on,
         quality=checkpoint.quality,
         versions={"anthem-search": version("anthem-search"), "onnxruntime": onnxruntime.__version__, **versions},
@@ -100,11 +112,11 @@ def _describe_bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
 
 def model_card(bundle: Bundle, report: ParityReport) -> str:
     """README of a bundle in Markdown: sizes, training data, quality, fusion weights, parity report and usage."""
-    fusion = "\n".join(f"| {signals} | {weights.to_dict()} |" for signals, weights in bundle.fusion.items())
     return f"""# ANTHEM bundle {bundle.model_id}
 
-A reranker for product search: a query becomes {bundle.hyperboloids} hyperboloids in {bundle.dimension} dimensions,
-a product a point; a product matches when it lies inside. It loads with ONNX Runtime alone.
+A reranker for product search. A query becomes {bundle.hyperboloids} hyperboloids in {bundle.dimension} dimensions,
+and a table over the ids of trigrams. A product becomes a point, which matches when it lies inside, and the ids and
+weights of its trigrams. It loads with ONNX Runtime alone.
 
 | | |
 |---|---|
@@ -114,9 +126,7 @@ a product a point; a product matches when it lies inside. It loads with ONNX Run
 | trained on | {", ".join(bundle.trained_on)} |
 | quality | `{json.dumps(bundle.quality)}` |
 
-| signals | fusion weights |
-|---|---|
-{fusion}
+{_fusion_table(bundle.fusion)}
 
 ```
 {report}
@@ -124,3 +134,11 @@ a product a point; a product matches when it lies inside. It loads with ONNX Run
 
 Use: `anthem ingest INDEX --bundle FOLDER`, then `anthem search INDEX QUERY --bundle FOLDER`.
 """
+
+
+def _fusion_table(fusion: Mapping[str, FusionWeights]) -> str:
+    """Table in Markdown: a row for every set of signals, a column for every weight."""
+    names = [field.name for field in fields(FusionWeights)]
+    rows = [[signals, *(f"{weights.to_dict()[name]:.4f}" for name in names)] for signals, weights in fusion.items()]
+    lines = [["fusion weights", *names], ["---"] * (1 + len(names)), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

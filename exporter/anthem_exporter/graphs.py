@@ -14,9 +14,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from anthem_core.encoding import attention
-from anthem_core.encoding.bundle import ATTENTION_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH
+from anthem_core.encoding.attention import TABLE_INPUTS, TABLE_OUTPUTS
+from anthem_core.encoding.attention_grid import GRID_INPUTS, GRID_OUTPUTS
+from anthem_core.encoding.bundle import ATTENTION_GRAPH, ATTENTION_TABLE_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH
 from anthem_core.errors import ParityError
+from anthem_model.nn.table_encoder import TableEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +39,18 @@ class GraphSpec:
 TEXT_INPUTS = ("trigrams", "mask")
 QUERY_SPEC = GraphSpec(QUERY_GRAPH, TEXT_INPUTS, ("centres", "limits", "weights", "entities", "intersections"))
 PRODUCT_SPEC = GraphSpec(PRODUCT_GRAPH, TEXT_INPUTS, ("points", "attention"))
-ATTENTION_SPEC = GraphSpec(ATTENTION_GRAPH, attention.ATTENTION_INPUTS, attention.ATTENTION_OUTPUTS)
+GRID_SPEC = GraphSpec(ATTENTION_GRAPH, GRID_INPUTS, GRID_OUTPUTS)
+TABLE_SPEC = GraphSpec(ATTENTION_TABLE_GRAPH, TABLE_INPUTS, TABLE_OUTPUTS)
 
 
 def graph_modules(model: Anthem) -> dict[GraphSpec, nn.Module]:
     """The torch module of every graph."""
-    return {QUERY_SPEC: model.query, PRODUCT_SPEC: model.product, ATTENTION_SPEC: model.grid}
+    return {
+        QUERY_SPEC: model.query,
+        PRODUCT_SPEC: model.product,
+        GRID_SPEC: model.grid,
+        TABLE_SPEC: TableEncoder(model.grid),
+    }
 
 
 class _HalfPrecisionTable(nn.Module):
@@ -85,7 +93,7 @@ def pack_tables(model: Anthem) -> Anthem:
 def export_graph(module: nn.Module, graph: GraphSpec, folder: Path) -> Path:
     """Export one module with inputs of two dynamic axes each, int64 ids and bool masks.
 
-    The attention graph takes a single query: the first axis of its query inputs is 1.
+    Both attention graphs take a single query: the first axis of its query inputs is 1.
 
     Raises:
         ParityError: torch exported no graph.
@@ -93,9 +101,9 @@ def export_graph(module: nn.Module, graph: GraphSpec, folder: Path) -> Path:
     length = {1: torch.export.Dim("length", min=1)}
     rows = {0: torch.export.Dim("batch", min=1), **length}
     query = {1: torch.export.Dim("asked", min=1)}  # graphs contain the name, and with it the model id depends on it
-    is_attention = graph is ATTENTION_SPEC
-    axes = (query, query, rows, rows) if is_attention else (rows, rows)
-    example = (*_example_text(1), *_example_text(3, 9)) if is_attention else _example_text(3)
+    axes = {GRID_SPEC: (query, query, rows, rows), TABLE_SPEC: (query, query)}.get(graph, (rows, rows))
+    examples = {GRID_SPEC: (*_example_text(1), *_example_text(3, 9)), TABLE_SPEC: _example_text(1)}
+    example = examples.get(graph, _example_text(3))
     path = folder / graph.file
     with _silence_exporter():
         program = torch.onnx.export(

@@ -23,7 +23,7 @@ from anthem_core.errors import (
     ParityError,
     PartialError,
 )
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.modes import Filter, Retrieve
 from anthem_plugin.options import ClientOptions
@@ -44,11 +44,11 @@ __all__ = [
     "Encoder",
     "ExtraError",
     "Filter",
+    "ModelFields",
     "NodeError",
     "ParityError",
     "PartialError",
     "Retrieve",
-    "VectorFields",
     "__version__",
     "load_bundle",
 ]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anthem_core.encoding.tokenizer import has_words
 from anthem_core.errors import DataError
-from anthem_core.opensearch.schema import hash_text, product_text
+from anthem_core.opensearch.schema import MODEL_SIGNALS, VALUE_OF_SIGNAL, hash_text, product_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from anthem_core.beir import Product
-    from anthem_core.opensearch.schema import VectorFields
+    from anthem_core.opensearch.schema import ModelFields, ModelSignal
 
 BulkAction: TypeAlias = dict[str, Any]
 IndexHit: TypeAlias = dict[str, Any]
@@ -22,7 +22,7 @@ IndexHit: TypeAlias = dict[str, Any]
 BEIR_FIELDS = ("title", "text", "metadata")
 PRODUCTS_PER_PAGE = 500
 MAX_ID_BYTES = 512  # a longer id makes OpenSearch reject the whole bulk request
-VECTOR_OBJECT_PATTERN = re.compile(r"anthem(_[0-9a-f]{8})?")  # names of the objects that hold a model's fields
+MODEL_OBJECT_PATTERN = re.compile(r"anthem(_[0-9a-f]{8})?")  # names of the objects that hold a model's fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,63 +33,100 @@ class ProductDocument:
     source: Mapping[str, Any]
 
 
-def build_read_body(
-    text_fields: Sequence[str], vector_fields: VectorFields, query: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Search body that reads products without their vectors: text fields, model id, text hash, sequence number.
+def build_read_body(text_fields: Sequence[str], model_fields: ModelFields, query: Mapping[str, Any]) -> dict[str, Any]:
+    """Search body that reads products without their values: text fields, model id, text hash, sequence number.
 
-    The named clause marks the hits that have a vector, see `has_vector`.
+    Named clauses mark the values that a hit has, see `stored_signals`.
     """
-    has_vector_clause = {"exists": {"field": vector_fields.vector, "_name": vector_fields.vector}}
     return {
-        "query": {"bool": {"filter": [query], "should": [has_vector_clause]}},
-        "_source": [*text_fields, vector_fields.model, vector_fields.text_hash],
+        "query": {"bool": {"filter": [query], "should": value_clauses(model_fields)}},
+        "_source": [*text_fields, model_fields.model, model_fields.text_hash],
         "seq_no_primary_term": True,
     }
 
 
-def has_vector(hit: IndexHit, vector_fields: VectorFields) -> bool:
-    """Whether a product has a vector, of any model."""
-    return vector_fields.vector in hit.get("matched_queries", ())
+def value_clauses(model_fields: ModelFields, signals: Collection[ModelSignal] = MODEL_SIGNALS) -> list[dict[str, Any]]:
+    """For each signal a clause, named after its field, that finds the products with its value, of any model."""
+    fields = (model_fields.value(signal) for signal in signals)
+    return [{"exists": {"field": field, "_name": field}} for field in fields]
 
 
-def has_vector_data(hit: IndexHit, vector_fields: VectorFields) -> bool:
-    """Whether a product has a vector, or the model id and hash of one that was removed."""
-    return has_vector(hit, vector_fields) or bool(_vector_object(hit["_source"], vector_fields).get("model"))
+def has_any_value(model_fields: ModelFields) -> dict[str, Any]:
+    """Query for the products with at least one value in a model's fields, of any model."""
+    return {"bool": {"should": value_clauses(model_fields), "minimum_should_match": 1}}
 
 
-def is_current(hit: IndexHit, vector_fields: VectorFields, model_id: str, text: str) -> bool:
-    """Whether a product's vector is current: this model computed it from this text. The rest is not compared."""
-    values = _vector_object(hit["_source"], vector_fields)
-    return _is_computed_from(values, model_id, text) and has_vector(hit, vector_fields)
+def has_all_values(model_fields: ModelFields, signals: Collection[ModelSignal]) -> dict[str, Any]:
+    """Query for the products with the value of each of these signals, of any model."""
+    return {"bool": {"filter": value_clauses(model_fields, signals)}}
+
+
+def stored_signals(hit: IndexHit, model_fields: ModelFields) -> frozenset[ModelSignal]:
+    """Signals whose value a product has, of any model."""
+    matched = hit.get("matched_queries", ())
+    return frozenset(signal for signal in MODEL_SIGNALS if model_fields.value(signal) in matched)
+
+
+def has_model_data(hit: IndexHit, model_fields: ModelFields) -> bool:
+    """Whether a product has a value, or the model id and hash of values that were removed."""
+    return bool(stored_signals(hit, model_fields) or _model_object(hit["_source"], model_fields).get("model"))
+
+
+def is_current(
+    hit: IndexHit, model_fields: ModelFields, model_id: str, text: str, signals: Collection[ModelSignal]
+) -> bool:
+    """Whether a product has a current value for each signal: this model computed it from this text."""
+    values = _model_object(hit["_source"], model_fields)
+    return _is_computed_from(values, model_id, text) and stored_signals(hit, model_fields).issuperset(signals)
+
+
+def outdated_values(
+    hit: IndexHit, model_fields: ModelFields, model_id: str, text: str, signals: Collection[ModelSignal]
+) -> dict[str, None]:
+    """Nulls that remove the values of other signals, if another model or another text was used to compute them."""
+    if _is_computed_from(_model_object(hit["_source"], model_fields), model_id, text):
+        return {}
+    return {VALUE_OF_SIGNAL[signal]: None for signal in sorted(stored_signals(hit, model_fields) - set(signals))}
 
 
 def is_unchanged(
-    hit: IndexHit | None, document: ProductDocument, vector_fields: VectorFields, model_id: str, text: str
+    hit: IndexHit | None,
+    document: ProductDocument,
+    model_fields: ModelFields,
+    model_id: str,
+    text: str,
+    signals: Collection[ModelSignal],
 ) -> bool:
-    """Whether an index already holds exactly this whole document, and its current vector if its text has words."""
+    """Whether an index already holds exactly this whole document, with a current value for each signal.
+
+    A document whose text has no words must have no values.
+    """
     if hit is None:
         return False
     source = hit["_source"]
-    own_source = {key: value for key, value in source.items() if not VECTOR_OBJECT_PATTERN.fullmatch(key)}
-    values = _vector_object(source, vector_fields)
-    has_current_vector = _is_computed_from(values, model_id, text) and "vector" in values
-    needs_no_vector = not values and not has_words(text)
-    return own_source == document.source and (has_current_vector or needs_no_vector)
+    own_source = {key: value for key, value in source.items() if not MODEL_OBJECT_PATTERN.fullmatch(key)}
+    values = _model_object(source, model_fields)
+    has_values = all(values.get(VALUE_OF_SIGNAL[signal]) is not None for signal in signals)
+    needs_no_values = not values and not has_words(text)
+    is_complete = (_is_computed_from(values, model_id, text) and has_values) or needs_no_values
+    return own_source == document.source and is_complete
 
 
 def _is_computed_from(values: Mapping[str, Any], model_id: str, text: str) -> bool:
     return values.get("model") == model_id and values.get("text_hash") == hash_text(text)
 
 
-def _vector_object(source: Mapping[str, Any], vector_fields: VectorFields) -> Mapping[str, Any]:
-    values = source.get(vector_fields.name)
+def _model_object(source: Mapping[str, Any], model_fields: ModelFields) -> Mapping[str, Any]:
+    values = source.get(model_fields.name)
     return values if isinstance(values, dict) else {}
 
 
 def build_update_action(hit: IndexHit, partial_document: Mapping[str, Any]) -> BulkAction:
-    """Bulk action that merges a partial document into a hit; refused (409) if the product has changed since."""
-    return {**_conditional_header(hit, "update"), "_source": {"doc": dict(partial_document)}}
+    """Bulk action that merges a partial document into a hit; refused (409) if the product has changed since.
+
+    It is written even if `_source` stays the same: values may be in there that a mapping without them did not index.
+    """
+    return {**_conditional_header(hit, "update"), "_source": {"doc": dict(partial_document), "detect_noop": False}}
 
 
 def build_replace_action(hit: IndexHit, source: Mapping[str, Any]) -> BulkAction:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
-from anthem_core.opensearch.schema import MATCH_ALL
+from anthem_core.opensearch.schema import MATCH_ALL, VALUE_OF_SIGNAL
 from anthem_ingest import index_io
-from anthem_ingest.actions import routing_of
+from anthem_ingest.actions import routing_of, value_clauses
 from anthem_ingest.ingest import no_progress
 from anthem_ingest.mapping import HNSW_METHOD, check_source, parse_single_index, vector_objects
 from anthem_ingest.report import IngestTally
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from opensearchpy import OpenSearch
 
-    from anthem_core.opensearch.schema import VectorFields
+    from anthem_core.opensearch.schema import ModelFields
     from anthem_ingest.actions import BulkAction, IndexHit
     from anthem_ingest.mapping import IndexDescription
 
@@ -65,21 +65,25 @@ def build_ann_index_body(index: IndexDescription) -> dict[str, Any]:
 
 @cluster_errors()
 def create_ann_copy(
-    client: OpenSearch, index: str, vector_fields: VectorFields, advance: Callable[[int], object] = no_progress
+    client: OpenSearch, index: str, model_fields: ModelFields, advance: Callable[[int], object] = no_progress
 ) -> AnnCopy:
     """Copy an index into `<its name>-ann` with graphs, compare the two, and move all aliases to the copy.
 
     Raises:
-        ClusterError: The index already has graphs, a product cannot be copied, or the copy differs.
+        ClusterError: The index already has graphs, or no vectors; a product cannot be copied, or the copy differs.
     """
     original = parse_single_index(client.indices.get(index=index), index)
     check_source(original)
     if original.knn:
         raise ClusterError(f"Index '{original.name}' already builds graphs (index.knn); nothing was done.")
+    if not vector_objects(original.mappings):
+        raise ClusterError(
+            f"Index '{original.name}' has no vectors to build graphs for. Add them first: anthem ingest {index}"
+        )
     old, new = original.name, f"{original.name}-ann"
     _create_or_resume(client, original, new)
     _copy_until_unchanged(client, old, new, advance)
-    products = _check_copy(client, old, new, vector_fields)
+    products = _check_copy(client, old, new, model_fields)
     aliases = client.indices.get_alias(index=old)[old]["aliases"]
     if aliases:
         client.indices.update_aliases(body={"actions": _move_alias_actions(aliases, old, new)})
@@ -168,9 +172,9 @@ def _get_same_products(
     return products
 
 
-def _check_copy(client: OpenSearch, old: str, new: str, vector_fields: VectorFields) -> int:
-    """Check that both have the same number of products and vectors and an equal sample, and that a graph answers."""
-    queries = (MATCH_ALL, {"exists": {"field": vector_fields.vector}})
+def _check_copy(client: OpenSearch, old: str, new: str, model_fields: ModelFields) -> int:
+    """Check that both have the same number of products and values and an equal sample, and that a graph answers."""
+    queries = (MATCH_ALL, *value_clauses(model_fields))
     old_counts, new_counts = (
         [index_io.count_products(client, name, query) for query in queries] for name in (old, new)
     )
@@ -178,13 +182,20 @@ def _check_copy(client: OpenSearch, old: str, new: str, vector_fields: VectorFie
     sample = client.search(index=old, body={"query": random_order, "size": COMPARED_PRODUCTS})["hits"]["hits"]
     copies = _get_same_products(client, new, sample)
     differing = [hit for hit, copy in zip(sample, copies, strict=True) if copy.get("_source") != hit["_source"]]
-    vectors = [hit["_source"][vector_fields.name]["vector"] for hit in sample if hit["_source"].get(vector_fields.name)]
-    knn_query = {"knn": {vector_fields.vector: {"vector": vectors[0], "k": 1}}} if vectors else MATCH_ALL
+    values = [hit["_source"].get(model_fields.name) or {} for hit in sample]
+    vectors = [stored["vector"] for stored in values if stored.get("vector")]
+    knn_query = {"knn": {model_fields.vector: {"vector": vectors[0], "k": 1}}} if vectors else MATCH_ALL
     neighbours = client.search(index=new, body={"query": knn_query, "size": 1, "_source": False})["hits"]["hits"]
     if old_counts != new_counts or differing or (sample and not neighbours):
         raise ClusterError(
-            f"'{new}' differs from '{old}': it has {new_counts[0]} products and {new_counts[1]} vectors, expected "
-            f"{old_counts[0]} and {old_counts[1]}; {len(differing)} of {len(sample)} compared products differ. The "
-            f"aliases were not moved. Run this again, or delete '{new}' first."
+            f"'{new}' differs from '{old}': it has {_describe_counts(new_counts)}, expected "
+            f"{_describe_counts(old_counts)}; {len(differing)} of {len(sample)} compared products differ. The aliases "
+            f"were not moved. Run this again, or delete '{new}' first."
         )
     return new_counts[0]
+
+
+def _describe_counts(counts: Sequence[int]) -> str:
+    products, *with_value = counts
+    values = (f"{number} with {value}" for number, value in zip(with_value, VALUE_OF_SIGNAL.values(), strict=True))
+    return f"{products} products, {', '.join(values)}"

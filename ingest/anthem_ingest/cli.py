@@ -16,6 +16,8 @@ from anthem_core.errors import PartialError
 if TYPE_CHECKING:
     from anthem_ingest.report import IngestReport
 
+MODEL_SIGNAL_CHOICES = ("containment,attention", "containment", "attention")
+
 _dead_letter_option = click.option(
     "--dead-letter",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -37,6 +39,7 @@ class IngestArguments:
     file_format: str | None
     id_field: str | None
     text_fields: tuple[str, ...]
+    signals: str | None
     rate: float | None
     follow: bool
     interval: float
@@ -74,8 +77,14 @@ class IngestArguments:
     multiple=True,
     help="Field of the product text; repeatable. Defaults to the fields that the last ingest recorded, then to title.",
 )
+@click.option(
+    "--signals",
+    type=click.Choice(MODEL_SIGNAL_CHOICES),
+    help="Signals of the model that searches will rank by; defaults to all of the bundle. Containment needs a vector "
+    "in each product, attention its trigrams.",
+)
 @_rate_option
-@click.option("--follow", is_flag=True, help="Keep running, and add vectors to new and changed products.")
+@click.option("--follow", is_flag=True, help="Keep running, and add values to new and changed products.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
@@ -89,11 +98,13 @@ class IngestArguments:
 @click.option(
     "--beside",
     is_flag=True,
-    help="Keep the vectors of another model, write these next to them, then make these the current ones.",
+    help="Keep the values of another model, write these next to them, then make these the current ones.",
 )
-@click.option("--prune", is_flag=True, help="Afterwards, remove the vectors of all models except the current one.")
+@click.option("--prune", is_flag=True, help="Afterwards, remove the values of all models except the current one.")
 @click.option(
-    "--ann", is_flag=True, help="Afterwards, copy INDEX to INDEX-ann with HNSW graphs and move its aliases there."
+    "--ann",
+    is_flag=True,
+    help="Afterwards, copy INDEX to INDEX-ann with HNSW graphs of the vectors and move its aliases there.",
 )
 @_dead_letter_option
 @click.option(
@@ -103,17 +114,19 @@ class IngestArguments:
 @json_option
 @handle_errors
 def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fields of IngestArguments)
-    """Add vectors to the products of INDEX, in place; only missing and stale vectors are written.
+    """Add the model's values, vector and trigrams, to the products of INDEX, in place; only what is missing or stale.
 
-    With --corpus, products are loaded from a file together with their vectors; INDEX is created if it does not
+    With --corpus, products are loaded from a file together with their values; INDEX is created if it does not
     exist. A product replaces the one with the same id, unless both are equal.
-    Exit codes: 0 done; 4 a file cannot be used; 6 the cluster refuses, or has no such index or field; 8 some products
-    could not be read or written, all others were, and the dead-letter file names them.
+    Exit codes: 0 done; 3 the bundle cannot be used, or not for these signals; 4 a file cannot be used; 6 the cluster
+    refuses, or has no such index or field; 8 some products could not be read or written, all others were, and the
+    dead-letter file names them.
 
     \b
     Example:
       anthem ingest products
       anthem ingest products --field title --field brand.name --rate 500
+      anthem ingest products --signals attention
       anthem ingest products --corpus corpus.jsonl.gz
       zcat products.csv.gz | anthem ingest products --corpus - --format csv --id sku
       anthem ingest products --follow
@@ -124,6 +137,8 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
     arguments = IngestArguments(**options)
     if arguments.corpus and arguments.slices > 1:
         raise click.UsageError("--slices divides an index, not a file: it cannot be used with --corpus.")
+    if arguments.ann and arguments.signals == "attention":
+        raise click.UsageError("--ann builds graphs of vectors: it cannot be used with --signals attention.")
     report, result = _run_ingest(arguments)
     print_result(result, f"{arguments.index}: {report}", as_json=as_json)
     check_complete(report, result["bad_lines"], arguments.dead_letter_path)
@@ -134,9 +149,10 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
     from anthem_core.encoding.bundle import load_bundle
     from anthem_core.encoding.encoder import Encoder
     from anthem_core.opensearch.connection import connect
+    from anthem_ingest.encode import choose_signals
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.job import IngestJob, IngestSteps, run_job
-    from anthem_ingest.multi_model import choose_text_fields, choose_vector_fields
+    from anthem_ingest.multi_model import choose_model_fields, choose_text_fields
     from anthem_ingest.product_files import locate_product_file
     from anthem_ingest.report import DeadLetters
 
@@ -146,9 +162,10 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
         file = locate_product_file(arguments.corpus, arguments.file_format, arguments.id_field)
     client = connect(arguments.url, credentials=True)
     encoder = Encoder(load_bundle(arguments.bundle_name), threads=os.cpu_count() or 1)
+    signals = choose_signals(encoder.bundle, arguments.signals and arguments.signals.split(","))
     model_id = encoder.bundle.model_id
-    vector_fields = choose_vector_fields(client, index, model_id, beside=arguments.beside)
-    text_fields = arguments.text_fields or choose_text_fields(client, index, vector_fields)
+    model_fields = choose_model_fields(client, index, model_id, beside=arguments.beside)
+    text_fields = arguments.text_fields or choose_text_fields(client, index, model_fields)
     steps = IngestSteps(
         file,
         arguments.slices,
@@ -158,10 +175,10 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
         follow_seconds=arguments.interval if arguments.follow else None,
     )
     with closing(DeadLetters(arguments.dead_letter_path)) as dead_letters:
-        options = IngestOptions(vector_fields, arguments.rate, dead_letters, accept_outages=_accepts_outages())
+        options = IngestOptions(model_fields, signals, arguments.rate, dead_letters, accept_outages=_accepts_outages())
         job = IngestJob(client, index, encoder, text_fields, options, arguments.bundle_name, arguments.url)
         report, bad_lines = run_job(job, steps)
-    result = {"index": index, "model": model_id, "object": vector_fields.name}
+    result = {"index": index, "model": model_id, "object": model_fields.name, "signals": signals}
     return report, result | report.to_dict() | {"bad_lines": bad_lines}
 
 
@@ -176,7 +193,7 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
 def remove(
     *, index: str, yes: bool, rate: float | None, dead_letter: Path | None, url: str | None, as_json: bool
 ) -> None:
-    """Remove the vectors from the products of INDEX, and the stored scripts if no other index has vectors.
+    """Remove all vectors and trigrams from the products of INDEX, and the stored scripts if no other index has any.
 
     Nothing else in a product changes. Empty mapping entries stay until the next reindex.
     Exit codes: 0 done; 1 not confirmed; 6 the cluster refuses or has no such index; 8 some products could not be
@@ -194,7 +211,7 @@ def remove(
 
     client = connect(url, credentials=True)
     objects, products = preview_removal(client, index)
-    fields = f"the vectors in {', '.join(objects)}" if objects else "no vectors"
+    fields = f"the values in {', '.join(objects)}" if objects else "no values"
     click.echo(f"Index '{index}': {products} products, {fields} will be removed", err=True)
     if not yes:
         click.confirm("Rewrite these products?", abort=True, err=True)

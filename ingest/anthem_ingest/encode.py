@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import compress, islice
+from functools import cached_property
+from itertools import compress, islice, repeat
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.tokenizer import has_words
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, VectorFields, product_text
+from anthem_core.errors import BundleError
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MODEL_SIGNALS, ModelFields, product_text
 from anthem_ingest.actions import (
     PRODUCTS_PER_PAGE,
     BulkAction,
@@ -15,40 +18,88 @@ from anthem_ingest.actions import (
     ProductDocument,
     build_index_action,
     build_update_action,
-    has_vector_data,
+    has_model_data,
     invalid_id_reason,
     is_current,
     is_unchanged,
+    outdated_values,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from anthem_core.encoding.bundle import Bundle
     from anthem_core.encoding.encoder import Encoder
+    from anthem_core.geometry.lorentz import Array
+    from anthem_core.opensearch.schema import ModelSignal
     from anthem_ingest.report import IngestTally
 
 
+def choose_signals(bundle: Bundle, requested: Collection[str] | None = None) -> tuple[ModelSignal, ...]:
+    """Signals whose values are written: the requested ones, or all that the bundle can compute values for.
+
+    Raises:
+        BundleError: Attention is requested, and the bundle cannot compute trigrams.
+    """
+    available = MODEL_SIGNALS if bundle.has_attention else ("containment",)
+    missing = set(requested or ()) - set(available)
+    if missing:
+        raise BundleError(
+            f"{bundle.path} cannot compute what {', '.join(sorted(missing))} needs, because it has no graph for it. "
+            "Use a bundle that has one, or write the vectors alone: --signals containment"
+        )
+    return tuple(signal for signal in available if requested is None or signal in requested)
+
+
 @dataclass(frozen=True)
-class VectorBuilder:
-    """Computes the vectors of products: which encoder, from which text fields, stored in which vector fields."""
+class ValueBuilder:
+    """Computes the values of products: by which model, for which signals, from which text fields, stored where."""
 
     encoder: Encoder
+    signals: tuple[ModelSignal, ...]
     text_fields: tuple[str, ...] = DEFAULT_TEXT_FIELDS
-    vector_fields: VectorFields = field(default_factory=VectorFields)
+    model_fields: ModelFields = field(default_factory=ModelFields)
 
     @property
     def model_id(self) -> str:
-        """Id of the model that computes the vectors."""
+        """Id of the model that computes the values."""
         return self.encoder.bundle.model_id
 
     def build(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Partial document with the vector of each text; empty for a text without letters or digits."""
+        """Partial document with the values of each text; empty for a text without letters or digits."""
         is_encodable = [has_words(text) for text in texts]
-        points = iter(self.encoder.encode_products(list(compress(texts, is_encodable))))
-        return [
-            self.vector_fields.document(next(points), self.model_id, text) if encodable else {}
-            for text, encodable in zip(texts, is_encodable, strict=True)
-        ]
+        encodable = list(compress(texts, is_encodable))
+        points: Iterable[Array | None] = repeat(None)
+        trigrams: Iterable[bytes | None] = repeat(None)
+        if "containment" in self.signals:
+            points = self.encoder.encode_products(encodable)
+        if "attention" in self.signals:
+            trigrams = self.pack_trigrams(encodable)
+        values = zip(points, encodable, trigrams, strict=False)
+        documents = (self.model_fields.document(point, self.model_id, text, packed) for point, text, packed in values)
+        return [next(documents) if has else {} for has in is_encodable]
+
+    def is_current(self, hit: IndexHit, text: str) -> bool:
+        """Whether a product with this text already has every value, computed by this model."""
+        return is_current(hit, self.model_fields, self.model_id, text, self.signals)
+
+    def build_update(self, hit: IndexHit, text: str, values: Mapping[str, Any]) -> BulkAction:
+        """Update of a hit with the values of its text; values of other signals stay only if they are current too."""
+        outdated = outdated_values(hit, self.model_fields, self.model_id, text, self.signals)
+        name = self.model_fields.name
+        return build_update_action(hit, {name: {**values[name], **outdated}})
+
+    def pack_trigrams(self, texts: Sequence[str]) -> list[bytes]:
+        """Trigrams of each text as an index stores them.
+
+        Raises:
+            BundleError: The bundle has no attention.
+        """
+        return self._scorer.encode_titles(texts).pack()
+
+    @cached_property
+    def _scorer(self) -> AttentionScorer:
+        return AttentionScorer(self.encoder.bundle)
 
 
 @dataclass(frozen=True)
@@ -60,23 +111,19 @@ class LoadTarget:
 
 
 def plan_updates(
-    pages: Iterable[Sequence[IndexHit]], builder: VectorBuilder, tally: IngestTally, advance: Callable[[int], object]
+    pages: Iterable[Sequence[IndexHit]], builder: ValueBuilder, tally: IngestTally, advance: Callable[[int], object]
 ) -> Iterator[BulkAction]:
-    """Bulk updates for hits whose vector is missing or stale; a product that lost its text loses its vector."""
-    vector_fields = builder.vector_fields
+    """Bulk updates for hits whose values are missing or stale; a product that lost its text loses its values."""
+    model_fields = builder.model_fields
     for hits in pages:
         texts = [product_text(hit["_source"], builder.text_fields) for hit in hits]
-        due = [
-            (hit, text)
-            for hit, text in zip(hits, texts, strict=True)
-            if not is_current(hit, vector_fields, builder.model_id, text)
-        ]
+        due = [(hit, text) for hit, text in zip(hits, texts, strict=True) if not builder.is_current(hit, text)]
         tally.skipped += len(hits) - len(due)
-        for (hit, _), partial_document in zip(due, builder.build([text for _, text in due]), strict=True):
-            if partial_document:
-                yield build_update_action(hit, partial_document)
-            elif has_vector_data(hit, vector_fields):
-                yield tally.mark_without_vector(build_update_action(hit, {vector_fields.name: None}))
+        for (hit, text), values in zip(due, builder.build([text for _, text in due]), strict=True):
+            if values:
+                yield builder.build_update(hit, text, values)
+            elif has_model_data(hit, model_fields):
+                yield tally.mark_without_values(build_update_action(hit, {model_fields.name: None}))
             else:
                 tally.empty += 1
         advance(len(hits))
@@ -84,13 +131,14 @@ def plan_updates(
 
 def plan_loads(
     documents: Iterable[ProductDocument],
-    builder: VectorBuilder,
+    builder: ValueBuilder,
     tally: IngestTally,
     target: LoadTarget,
     advance: Callable[[int], object],
 ) -> Iterator[BulkAction]:
-    """Bulk actions that write whole products, with a vector if their text has words; unchanged ones are skipped."""
+    """Bulk actions that write whole products, with values if their text has words; unchanged ones are skipped."""
     remaining = iter(documents)
+    model_fields, model_id, signals = builder.model_fields, builder.model_id, builder.signals
     while page := list(islice(remaining, PRODUCTS_PER_PAGE)):
         valid = [document for document in page if _has_valid_id(document, tally)]
         present = target.look_up([document.id for document in valid])
@@ -98,12 +146,12 @@ def plan_loads(
         due = [
             (document, text)
             for document, text in zip(valid, texts, strict=True)
-            if not is_unchanged(present.get(document.id), document, builder.vector_fields, builder.model_id, text)
+            if not is_unchanged(present.get(document.id), document, model_fields, model_id, text, signals)
         ]
         tally.skipped += len(valid) - len(due)
-        for (document, _), vector_part in zip(due, builder.build([text for _, text in due]), strict=True):
-            action = build_index_action(target.index, document.id, {**document.source, **vector_part})
-            yield action if vector_part else tally.mark_without_vector(action)
+        for (document, _), values in zip(due, builder.build([text for _, text in due]), strict=True):
+            action = build_index_action(target.index, document.id, {**document.source, **values})
+            yield action if values else tally.mark_without_values(action)
         advance(len(page))
 
 

@@ -1,8 +1,8 @@
-"""Keeps an index current: each pass reads the products written since the last one, and adds the vectors they need.
+"""Keeps an index current: each pass reads the products written since the last one, and adds the values they need.
 
 OpenSearch numbers the writes to each shard, and a shard never loses a write up to its global checkpoint. A pass reads
 the products whose sequence number lies between two checkpoints, whatever the size of the index. This finds new
-products, changed titles, and whole documents from a feed that erased the vector.
+products, changed titles, and whole documents from a feed that erased the values.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_ingest import index_io
-from anthem_ingest.encode import VectorBuilder
-from anthem_ingest.ingest import prepare_index, update_vectors
+from anthem_ingest.ingest import make_builder, prepare_index, update_values
 from anthem_ingest.report import IngestTally
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from anthem_core.encoding.encoder import Encoder
     from anthem_ingest.actions import IndexHit
+    from anthem_ingest.encode import ValueBuilder
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.report import IngestReport
 
@@ -67,14 +67,14 @@ def catch_up(
     options: IngestOptions,
     last: ShardCheckpoints,
 ) -> tuple[IngestReport, ShardCheckpoints]:
-    """Add vectors to the products written since the last pass; returns the report and how far it read.
+    """Add values to the products written since the last pass; returns the report and how far it read.
 
     All products are read if the index has been created again since.
 
     Raises:
         ClusterError: The cluster refuses or does not answer.
     """
-    builder = VectorBuilder(encoder, tuple(text_fields), options.vector_fields)
+    builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
     current = read_checkpoints(client, index)
     if last.uuid != current.uuid:
@@ -85,16 +85,16 @@ def catch_up(
     if changed:
         index_io.refresh_index(client, index)
         pages = _read_changes(client, index, builder, changed)
-        update_vectors(client, index, builder, tally, rate=options.rate, pages=pages)
+        update_values(client, index, builder, tally, rate=options.rate, pages=pages)
     return tally.report(), current
 
 
 def _read_changes(
-    client: OpenSearch, index: str, builder: VectorBuilder, read_until: dict[str, int]
+    client: OpenSearch, index: str, builder: ValueBuilder, read_until: dict[str, int]
 ) -> Iterator[list[IndexHit]]:
     for shard, number in read_until.items():
         scope = index_io.ReadScope({"range": {"_seq_no": {"gt": number}}}, preference=f"_shards:{shard}|_primary")
-        yield from index_io.read_product_pages(client, index, builder.text_fields, builder.vector_fields, scope)
+        yield from index_io.read_product_pages(client, index, builder.text_fields, builder.model_fields, scope)
 
 
 def follow_index(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
     from tenacity import RetryCallState
 
-    from anthem_core.opensearch.schema import VectorFields
+    from anthem_core.opensearch.schema import ModelFields
     from anthem_ingest.mapping import IndexDescription
     from anthem_ingest.report import IngestTally
 
@@ -136,11 +136,11 @@ def read_product_pages(
     client: OpenSearch,
     index: str,
     text_fields: Sequence[str],
-    vector_fields: VectorFields,
+    model_fields: ModelFields,
     scope: ReadScope = ReadScope(),
 ) -> Iterator[list[IndexHit]]:
-    """Read products of an index, without their vectors, a page at a time; a lost shard is an error, never a gap."""
-    yield from read_pages(client, index, build_read_body(text_fields, vector_fields, scope.query), scope)
+    """Read products of an index, without their values, a page at a time; a lost shard is an error, never a gap."""
+    yield from read_pages(client, index, build_read_body(text_fields, model_fields, scope.query), scope)
 
 
 def read_pages(

@@ -1,4 +1,4 @@
-"""Adds vectors to the products of an index, or loads products with vectors: the Python API of `anthem ingest`."""
+"""Adds a model's values to the products of an index, or loads products with them: the Python API of `anthem ingest`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MATCH_ALL, VectorFields, with_ingest_meta
+from anthem_core.opensearch.schema import (
+    DEFAULT_TEXT_FIELDS,
+    MATCH_ALL,
+    ModelFields,
+    build_ingest_record,
+    with_ingest_meta,
+)
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
 from anthem_ingest import index_io
-from anthem_ingest.actions import ProductDocument, build_product_source, check_beir_fields
-from anthem_ingest.encode import LoadTarget, VectorBuilder, plan_loads, plan_updates
+from anthem_ingest.actions import (
+    ProductDocument,
+    build_product_source,
+    check_beir_fields,
+    has_all_values,
+    has_any_value,
+)
+from anthem_ingest.encode import LoadTarget, ValueBuilder, choose_signals, plan_loads, plan_updates
 from anthem_ingest.mapping import (
+    BYTES_OF_TRIGRAMS,
     BYTES_PER_COORDINATE,
     IndexDescription,
     build_missing_mapping,
@@ -22,6 +35,7 @@ from anthem_ingest.mapping import (
     check_index_writable,
     check_mapping_changes,
     check_source,
+    check_takes_vectors,
     check_text_fields,
     parse_single_index,
 )
@@ -35,9 +49,10 @@ if TYPE_CHECKING:
     from anthem_core.beir import Product
     from anthem_core.encoding.bundle import Bundle
     from anthem_core.encoding.encoder import Encoder
+    from anthem_core.opensearch.schema import ModelSignal
     from anthem_ingest.actions import IndexHit
 
-DEFAULT_VECTOR_FIELDS = VectorFields()
+DEFAULT_MODEL_FIELDS = ModelFields()
 MAX_IDS_PER_QUERY = 10_000  # OpenSearch accepts 65,536 terms
 
 
@@ -46,13 +61,15 @@ class IngestOptions:
     """Options of an ingest.
 
     Attributes:
-        vector_fields: Where the index holds the vectors.
+        model_fields: Where the index holds the values.
+        signals: Signals whose values are written; if None, all that the bundle can compute.
         rate: Products written per second, at most; no limit if None.
         dead_letters: File that gets every product that could not be written.
         accept_outages: Change the mapping even on a release where that makes shards fail for a moment.
     """
 
-    vector_fields: VectorFields = DEFAULT_VECTOR_FIELDS
+    model_fields: ModelFields = DEFAULT_MODEL_FIELDS
+    signals: tuple[ModelSignal, ...] | None = None
     rate: float | None = None
     dead_letters: DeadLetters | None = None
     accept_outages: bool = False
@@ -74,24 +91,36 @@ def survey_index(
     text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IndexSurvey:
-    """Check that an index can take the vectors of a bundle, and count the products without one; writes nothing.
+    """Check that an index can take the values of a bundle, and count the products without them; writes nothing.
 
     Raises:
         ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
     _open_for_update(client, index, bundle, text_fields, options)
-    fields = options.vector_fields
-    has_vector = {"exists": {"field": fields.vector}}
-    is_stale = {"bool": {"filter": [has_vector], "must_not": [{"term": {fields.model: bundle.model_id}}]}}
-    products, with_vector, stale = (
-        index_io.count_products(client, index, query) for query in (MATCH_ALL, has_vector, is_stale)
+    fields, signals = options.model_fields, choose_signals(bundle, options.signals)
+    is_of_other_model = {"must_not": [{"term": {fields.model: bundle.model_id}}]}
+    is_stale = {"bool": {"filter": [has_any_value(fields)], **is_of_other_model}}
+    products, stale, *with_value = (
+        index_io.count_products(client, index, query)
+        for query in (MATCH_ALL, is_stale, *(has_all_values(fields, [signal]) for signal in signals))
     )
-    return IndexSurvey(index, products, stale, products - with_vector, bytes_per_vector(bundle))
+    missing = {signal: products - number for signal, number in zip(signals, with_value, strict=True)}
+    return IndexSurvey(index, products, stale, missing, bytes_per_value(bundle))
 
 
-def bytes_per_vector(bundle: Bundle) -> int:
-    """Size of one vector in an index, about `13·(D+1)` bytes."""
-    return BYTES_PER_COORDINATE * (bundle.dimension + 1)
+def bytes_per_value(bundle: Bundle) -> dict[ModelSignal, int]:
+    """Size of each value of a product in an index, by signal: a vector takes about `13·(D+1)` bytes."""
+    return {"containment": BYTES_PER_COORDINATE * (bundle.dimension + 1), "attention": BYTES_OF_TRIGRAMS}
+
+
+def make_builder(encoder: Encoder, text_fields: Sequence[str], options: IngestOptions) -> ValueBuilder:
+    """Builder of the values that an ingest writes.
+
+    Raises:
+        BundleError: Attention is requested, and the bundle cannot compute trigrams.
+    """
+    signals = choose_signals(encoder.bundle, options.signals)
+    return ValueBuilder(encoder, signals, tuple(text_fields), options.model_fields)
 
 
 @cluster_errors()
@@ -103,7 +132,7 @@ def prepare_index(
     text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> None:
-    """Check that an index can take the vectors of a bundle, and add the fields that are missing from its mapping.
+    """Check that an index can take the values of a bundle, and add the fields that are missing from its mapping.
 
     Raises:
         ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
@@ -122,7 +151,7 @@ def ingest_index(
     advance: Callable[[int], object] = no_progress,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IngestReport:
-    """Add a vector to every product of an index, computed from its text fields; current vectors are skipped.
+    """Add its values to every product of an index, computed from its text fields; current products are skipped.
 
     Each update is conditional on the state that was read, so a product that changes meanwhile is never overwritten:
     it is read and encoded once more. `advance` is called with the number of products of each page.
@@ -130,26 +159,26 @@ def ingest_index(
     Raises:
         ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
-    builder = VectorBuilder(encoder, tuple(text_fields), options.vector_fields)
+    builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
     prepare_index(client, index, encoder.bundle, text_fields=text_fields, options=options)
-    update_vectors(client, index, builder, tally, advance=advance, rate=options.rate)
+    update_values(client, index, builder, tally, advance=advance, rate=options.rate)
     return tally.report()
 
 
-def update_vectors(
+def update_values(
     client: OpenSearch,
     index: str,
-    builder: VectorBuilder,
+    builder: ValueBuilder,
     tally: IngestTally,
     *,
     advance: Callable[[int], object] = no_progress,
     rate: float | None = None,
     pages: Iterable[list[IndexHit]] | None = None,
 ) -> None:
-    """Write the vectors that are due in an index, or in the given pages of it; changed products get a second try."""
+    """Write the values that are due in an index, or in the given pages of it; changed products get a second try."""
     if pages is None:
-        pages = index_io.read_product_pages(client, index, builder.text_fields, builder.vector_fields)
+        pages = index_io.read_product_pages(client, index, builder.text_fields, builder.model_fields)
     actions = plan_updates(pages, builder, tally, advance)
     index_io.write_at_rate(client, actions, tally, index_io.CHANGED_STATUSES, rate=rate)
     _retry_changed(client, index, builder, tally)
@@ -164,7 +193,7 @@ def load_products(
     *,
     text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
 ) -> IngestReport:
-    """Write products of a BEIR corpus and their vectors into an index, as `load_documents` does.
+    """Write products of a BEIR corpus and their values into an index, as `load_documents` does.
 
     Raises:
         ClusterError: The index is blocked, too old or has conflicting fields, or the cluster refuses.
@@ -186,16 +215,16 @@ def load_documents(
     advance: Callable[[int], object] = no_progress,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IngestReport:
-    """Write products and their vectors into an index, which is created if it does not exist.
+    """Write products and their values into an index, which is created if it does not exist.
 
     A product replaces the one with the same id; it is skipped if the two are equal.
 
     Raises:
         ClusterError: The index is blocked, too old or has conflicting fields, or the cluster refuses.
     """
-    builder = VectorBuilder(encoder, tuple(text_fields), options.vector_fields)
+    builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
-    description = _open_for_writing(client, index, options)
+    description = _open_for_writing(client, index, builder.signals, options)
     if description:
         _extend_mapping(client, description, encoder.bundle, text_fields, options)
     else:
@@ -207,9 +236,9 @@ def load_documents(
     return tally.report()
 
 
-def _retry_changed(client: OpenSearch, index: str, builder: VectorBuilder, tally: IngestTally) -> None:
+def _retry_changed(client: OpenSearch, index: str, builder: ValueBuilder, tally: IngestTally) -> None:
     """Read and write once more the products that changed meanwhile; those deleted meanwhile are not counted."""
-    ids, tally.retry_ids, tally.ids_without_vector = tally.retry_ids, [], set()
+    ids, tally.retry_ids, tally.ids_without_values = tally.retry_ids, [], set()
     if not ids:
         return
     index_io.refresh_index(client, index)  # searches see a change only after a refresh
@@ -218,17 +247,18 @@ def _retry_changed(client: OpenSearch, index: str, builder: VectorBuilder, tally
     index_io.write_actions(client, actions, tally, index_io.CHANGED_STATUSES)
 
 
-def _read_by_id(client: OpenSearch, index: str, builder: VectorBuilder, ids: Sequence[str]) -> Iterator[list[IndexHit]]:
+def _read_by_id(client: OpenSearch, index: str, builder: ValueBuilder, ids: Sequence[str]) -> Iterator[list[IndexHit]]:
     for start in range(0, len(ids), MAX_IDS_PER_QUERY):
         scope = index_io.ReadScope({"ids": {"values": ids[start : start + MAX_IDS_PER_QUERY]}})
-        yield from index_io.read_product_pages(client, index, builder.text_fields, builder.vector_fields, scope)
+        yield from index_io.read_product_pages(client, index, builder.text_fields, builder.model_fields, scope)
 
 
 def _open_for_update(
     client: OpenSearch, index: str, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
 ) -> IndexDescription:
     """The index, checked for updates of its products."""
-    description = _open_for_writing(client, index, options)
+    signals = choose_signals(bundle, options.signals)
+    description = _open_for_writing(client, index, signals, options)
     if description is None:
         raise ClusterError(
             f"Index '{index}' not found. Name one that exists (GET _cat/indices), or load products from a file: "
@@ -236,12 +266,14 @@ def _open_for_update(
         )
     check_source(description)
     check_text_fields(description, text_fields)
-    build_missing_mapping(description, options.vector_fields, bundle.dimension)
+    build_missing_mapping(description, options.model_fields, bundle.dimension, signals)
     return description
 
 
-def _open_for_writing(client: OpenSearch, index: str, options: IngestOptions) -> IndexDescription | None:
-    """The index, checked for writing; None if it does not exist."""
+def _open_for_writing(
+    client: OpenSearch, index: str, signals: Sequence[ModelSignal], options: IngestOptions
+) -> IndexDescription | None:
+    """The index, checked for writing the values of these signals; None if it does not exist."""
     check_index_name(index)
     release = index_io.read_release(client)
     response = index_io.describe_index(client, index)
@@ -249,17 +281,21 @@ def _open_for_writing(client: OpenSearch, index: str, options: IngestOptions) ->
         return None
     description = parse_single_index(response, index)
     check_index_writable(description)
-    if not options.accept_outages:
-        check_mapping_changes(description, release)
+    if "containment" in signals:
+        check_takes_vectors(description)
+        if not options.accept_outages:
+            check_mapping_changes(description, release)
     return description
 
 
 def _extend_mapping(
     client: OpenSearch, index: IndexDescription, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
 ) -> None:
-    """Add missing vector fields to a mapping, and record in its `_meta` what the vectors are computed from."""
-    meta = _record_ingest(index.meta, bundle, text_fields, options.vector_fields)
-    missing = build_missing_mapping(index, options.vector_fields, bundle.dimension)
+    """Add missing fields to a mapping, and record in its `_meta` what the values are computed from."""
+    meta = _record_ingest(index.meta, bundle, text_fields, options)
+    missing = build_missing_mapping(
+        index, options.model_fields, bundle.dimension, choose_signals(bundle, options.signals)
+    )
     if missing:
         index_io.put_mapping(client, index.name, missing | {"_meta": meta})
     else:
@@ -270,16 +306,18 @@ def _create_index(
     client: OpenSearch, index: str, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
 ) -> None:
     body = build_new_index_body(
-        options.vector_fields,
+        options.model_fields,
         bundle.dimension,
+        choose_signals(bundle, options.signals),
         knn=not index_io.read_release(client).has(SAFE_MAPPING_CHANGES),
-        meta=_record_ingest({}, bundle, text_fields, options.vector_fields),
+        meta=_record_ingest({}, bundle, text_fields, options),
     )
     client.indices.create(index=index, body=body)
 
 
 def _record_ingest(
-    meta: Mapping[str, Any], bundle: Bundle, text_fields: Sequence[str], vector_fields: VectorFields
+    meta: Mapping[str, Any], bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
 ) -> dict[str, Any]:
-    text_rules = bundle.vocabulary.rules()
-    return with_ingest_meta(meta, vector_fields.name, bundle.model_id, text_fields, text_rules)
+    signals = choose_signals(bundle, options.signals)
+    record = build_ingest_record(bundle.model_id, text_fields, signals, bundle.vocabulary.rules())
+    return with_ingest_meta(meta, options.model_fields.name, record)

@@ -16,11 +16,12 @@ from anthem_core.console import progress
 from anthem_core.errors import PartialError
 from anthem_ingest.actions import PRODUCTS_PER_PAGE, check_fields_have_text
 from anthem_ingest.ann import create_ann_copy
+from anthem_ingest.encode import choose_signals
 from anthem_ingest.follow import ShardCheckpoints, catch_up, follow_index, read_checkpoints
-from anthem_ingest.ingest import bytes_per_vector, ingest_index, load_documents, prepare_index, survey_index
-from anthem_ingest.multi_model import list_stale_objects, switch_aliases
+from anthem_ingest.ingest import bytes_per_value, ingest_index, load_documents, prepare_index, survey_index
+from anthem_ingest.multi_model import check_switch, list_stale_objects, switch_aliases
 from anthem_ingest.product_files import STDIN_PATH, read_product_file
-from anthem_ingest.remove import remove_vectors
+from anthem_ingest.remove import remove_objects
 from anthem_ingest.report import EMPTY_REPORT, IndexSurvey, IngestReport
 from anthem_ingest.slices import SliceTask, ingest_in_slices
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from anthem_core.beir import SkippedLine
     from anthem_core.encoding.encoder import Encoder
     from anthem_core.errors import ClusterError
+    from anthem_core.opensearch.schema import ModelSignal
     from anthem_ingest.actions import ProductDocument
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.product_files import ProductFile
@@ -52,6 +54,11 @@ class IngestJob:
     bundle_name: str
     url: str | None
 
+    @property
+    def signals(self) -> tuple[ModelSignal, ...]:
+        """Signals whose values are written."""
+        return choose_signals(self.encoder.bundle, self.options.signals)
+
 
 @dataclass(frozen=True)
 class IngestSteps:
@@ -61,7 +68,7 @@ class IngestSteps:
         file: Load products from this file instead of updating the index.
         slices: Number of processes that share the index.
         beside: Switch the field aliases to this model when all products are written.
-        prune: Then remove the vectors of all other models.
+        prune: Then remove the values of all other models.
         ann: Then copy the index to one with HNSW graphs.
         follow_seconds: Then follow the index, with a pass after each interval of this length; None: do not follow.
     """
@@ -76,6 +83,8 @@ class IngestSteps:
 
 def run_job(job: IngestJob, steps: IngestSteps) -> tuple[IngestReport, int]:
     """Take the steps; returns the report and the number of lines that could not be read."""
+    if steps.beside:
+        check_switch(job.client, job.index, job.options.model_fields, job.signals)
     bad_lines = BadLines(job.options.dead_letters)
     # Read before writing starts, so that following misses nothing.
     is_present = steps.follow_seconds is not None and job.client.indices.exists(index=job.index)
@@ -146,7 +155,8 @@ def _ingest_in_slices(job: IngestJob, processes: int) -> IngestReport:
     if dead_letters.is_file():  # each process appends; a device such as /dev/null is never removed
         dead_letters.unlink()
     rate = options.rate / processes if options.rate else None
-    task = SliceTask(job.index, job.bundle_name, job.text_fields, options.vector_fields, dead_letters, job.url, rate)
+    fields, signals = options.model_fields, job.signals
+    task = SliceTask(job.index, job.bundle_name, job.text_fields, fields, signals, dead_letters, job.url, rate)
     with progress("Encoding", products) as advance:
         return ingest_in_slices(task, processes, advance)
 
@@ -154,7 +164,8 @@ def _ingest_in_slices(job: IngestJob, processes: int) -> IngestReport:
 def _load_file(job: IngestJob, file: ProductFile, bad_lines: BadLines) -> IngestReport:
     total, documents = _check_products(file, job.text_fields, bad_lines)
     if total is not None:
-        click.echo(IndexSurvey(job.index, total, 0, total, bytes_per_vector(job.encoder.bundle)), err=True)
+        missing = dict.fromkeys(job.signals, total)
+        click.echo(IndexSurvey(job.index, total, 0, missing, bytes_per_value(job.encoder.bundle)), err=True)
     with progress("Loading", total) as advance:
         return load_documents(
             job.client,
@@ -173,26 +184,26 @@ def _run_final_steps(job: IngestJob, steps: IngestSteps, *, is_complete: bool) -
         if steps.beside or steps.prune or steps.ann:
             click.echo("Not all products were written: nothing is switched, pruned or copied. Run it again.", err=True)
         return
-    vector_fields = job.options.vector_fields
+    model_fields = job.options.model_fields
     if steps.beside:
-        switch_aliases(job.client, job.index, vector_fields)
-        click.echo(f"{job.index}: the current vectors are those in {vector_fields.name}", err=True)
+        switch_aliases(job.client, job.index, model_fields, job.signals)
+        click.echo(f"{job.index}: the current values are those in {model_fields.name}", err=True)
     if steps.prune:
         _prune(job)
     if steps.ann:
         with progress("Copying") as advance:
-            copy = create_ann_copy(job.client, job.index, vector_fields, advance)
+            copy = create_ann_copy(job.client, job.index, model_fields, advance)
         click.echo(copy, err=True)
 
 
 def _prune(job: IngestJob) -> None:
-    stale = list_stale_objects(job.client, job.index, job.options.vector_fields)
+    stale = list_stale_objects(job.client, job.index, job.options.model_fields)
     with progress("Pruning") as advance:
-        tally = remove_vectors(job.client, job.index, stale, advance, job.options)
-    names = ", ".join(stale) or "any other vectors"
+        tally = remove_objects(job.client, job.index, stale, advance, job.options)
+    names = ", ".join(stale) or "any other values"
     click.echo(f"{job.index}: {tally.written} products rewritten without {names}", err=True)
     if tally.failed or tally.retry_ids:
-        raise PartialError(f"{tally.failed + len(tally.retry_ids)} products keep their old vectors. Run this again.")
+        raise PartialError(f"{tally.failed + len(tally.retry_ids)} products keep their old values. Run this again.")
 
 
 def _follow_until_interrupted(job: IngestJob, checkpoints: ShardCheckpoints, interval_seconds: float) -> IngestReport:

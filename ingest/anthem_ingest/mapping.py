@@ -1,4 +1,4 @@
-"""Checks whether an index can take vectors, and builds the mappings that it needs; pure functions."""
+"""Checks whether an index can take a model's values, and builds the mappings that it needs; pure functions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
+from anthem_core.opensearch.schema import MODEL_SIGNALS, ModelFields, mapped_signals
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, VECTORS_WITHOUT_KNN_SETTING, Release
-from anthem_ingest.actions import VECTOR_OBJECT_PATTERN
+from anthem_ingest.actions import MODEL_OBJECT_PATTERN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from anthem_core.opensearch.schema import VectorFields
+    from anthem_core.opensearch.schema import ModelSignal
 
-BYTES_PER_COORDINATE = 13  # of a stored vector, doc values and _source together; measured
+# Of a stored value, doc values and `_source` together; measured with titles of 110 characters on average (ESCI).
+BYTES_PER_COORDINATE = 13
+BYTES_OF_TRIGRAMS = 580
 
 _OPENSEARCH_VERSION_MASK = 0x08000000  # set in version ids of OpenSearch, not in those of Elasticsearch
 # An index with index.knn always builds a graph, and the native libraries of the default engine may be missing.
@@ -115,20 +118,29 @@ def parse_single_index(response: Mapping[str, Any], index: str) -> IndexDescript
 
 
 def check_index_writable(index: IndexDescription) -> None:
-    """Check that the index accepts writes and vectors.
+    """Check that the index accepts writes.
 
     Raises:
-        ClusterError: The index is blocked, or an OpenSearch too old for vectors created it.
+        ClusterError: The index is blocked.
     """
     if index.blocks:
         raise ClusterError(
             f"Index '{index.name}' is blocked ({', '.join(index.blocks)}) and cannot be written. "
             f'Remove the block: PUT {index.name}/_settings {{"index.blocks.{index.blocks[0]}": null}}'
         )
+
+
+def check_takes_vectors(index: IndexDescription) -> None:
+    """Check that the index accepts vectors.
+
+    Raises:
+        ClusterError: An OpenSearch too old for vectors created it.
+    """
     if not index.takes_vectors:
         raise ClusterError(
             f"Index '{index.name}' was created before OpenSearch {VECTORS_WITHOUT_KNN_SETTING.since} and cannot "
-            "hold vectors. Reindex it into a new index (POST _reindex) and run ingest on that."
+            "hold vectors. Reindex it into a new index (POST _reindex) and run ingest on that, or write trigrams "
+            "alone: --signals attention"
         )
 
 
@@ -144,7 +156,8 @@ def check_mapping_changes(index: IndexDescription, release: Release) -> None:
     raise ClusterError(
         f"Index '{index.name}' has no index.knn, on OpenSearch {release}: once it has vectors, each product with a new "
         f"field would make all its shards fail for a moment. Expected: OpenSearch {SAFE_MAPPING_CHANGES.since} or "
-        "newer, which fixes this (k-NN issue 2540). Upgrade, or load the products into an index with index.knn, or "
+        "newer, which fixes this (k-NN issue 2540). Upgrade, or write trigrams alone, which do not cause it (--signals "
+        "attention), or load the products into an index with index.knn, or "
         f'keep new fields out of the mapping (PUT {index.name}/_mapping {{"dynamic": "false"}}), or accept the '
         "failures: ANTHEM_ACCEPT_OUTAGES=1"
     )
@@ -193,16 +206,19 @@ def _can_hold_value(node: Mapping[str, Any], path: Sequence[str]) -> bool:
 
 
 def build_missing_mapping(
-    index: IndexDescription, vector_fields: VectorFields, dimension: int
+    index: IndexDescription,
+    model_fields: ModelFields,
+    dimension: int,
+    signals: Collection[ModelSignal] = MODEL_SIGNALS,
 ) -> dict[str, Any] | None:
-    """Mapping to add so that the index takes vectors of this dimension; None if nothing is missing.
+    """Mapping to add so that the index takes the values of these signals; None if nothing is missing.
 
     Raises:
-        MappingConflictError: A field of this name has another type or dimension.
+        MappingConflictError: A field of this name has another type or dimension, or lacks doc values.
     """
-    name = vector_fields.name
-    required = vector_fields.mapping(dimension)["properties"][name]["properties"]
-    if index.knn:
+    name = model_fields.name
+    required = model_fields.mapping(dimension, signals)["properties"][name]["properties"]
+    if index.knn and "vector" in required:
         required["vector"]["method"] = HNSW_METHOD
     parent = index.mappings.get("properties", {}).get(name, {})
     _check_compatible(name, {"type": parent.get("type", "object")}, {"type": "object"}, index.name)
@@ -214,32 +230,41 @@ def build_missing_mapping(
 
 
 def _check_compatible(path: str, actual: Mapping[str, Any], required: Mapping[str, Any], index: str) -> None:
-    keys = [key for key in ("type", "dimension") if actual.get(key) != required.get(key)]
+    keys = [key for key in ("type", "dimension", "doc_values") if key in required and actual.get(key) != required[key]]
     if keys:
         raise MappingConflictError(
-            index, path, {key: actual.get(key) for key in keys}, {key: required.get(key) for key in keys}
+            index, path, {key: actual.get(key) for key in keys}, {key: required[key] for key in keys}
         )
 
 
+def model_objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the objects that hold a model's values, `anthem` and `anthem_<first 8 characters of a model id>`."""
+    names = filter(MODEL_OBJECT_PATTERN.fullmatch, mappings.get("properties", {}))
+    return tuple(name for name in names if mapped_signals(mappings, ModelFields(name)))
+
+
 def vector_objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the objects that hold a model's vectors, `anthem` and `anthem_<first 8 characters of a model id>`."""
-    return tuple(
-        name
-        for name, body in mappings.get("properties", {}).items()
-        if VECTOR_OBJECT_PATTERN.fullmatch(name)
-        and body.get("properties", {}).get("vector", {}).get("type") == "knn_vector"
-    )
+    """Names of the objects of models whose values include vectors."""
+    names = model_objects(mappings)
+    return tuple(name for name in names if "containment" in mapped_signals(mappings, ModelFields(name)))
 
 
-def build_hnsw_properties(vector_fields: VectorFields, dimension: int) -> dict[str, Any]:
+def build_hnsw_properties(
+    model_fields: ModelFields, dimension: int, signals: Collection[ModelSignal] = MODEL_SIGNALS
+) -> dict[str, Any]:
     """Properties of a model's object whose vectors get an HNSW graph, for an index with `index.knn`."""
-    properties: dict[str, Any] = vector_fields.mapping(dimension)["properties"]
-    properties[vector_fields.name]["properties"]["vector"]["method"] = HNSW_METHOD
+    properties: dict[str, Any] = model_fields.mapping(dimension, signals)["properties"]
+    properties[model_fields.name]["properties"]["vector"]["method"] = HNSW_METHOD
     return properties
 
 
 def build_new_index_body(
-    vector_fields: VectorFields, dimension: int, *, knn: bool = False, meta: Mapping[str, Any] | None = None
+    model_fields: ModelFields,
+    dimension: int,
+    signals: Collection[ModelSignal] = MODEL_SIGNALS,
+    *,
+    knn: bool = False,
+    meta: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Body of a new index for products of a file: one shard, no replica, English text; with `knn`, HNSW graphs.
 
@@ -254,14 +279,15 @@ def build_new_index_body(
         for kind, mapping in kinds.items()
     ]
     text = {"title": english, "text": english, "metadata": {"type": "object"}}
-    plain = vector_fields.mapping(dimension)["properties"]
-    vectors = build_hnsw_properties(vector_fields, dimension) if knn else plain
+    knn = knn and "containment" in signals
+    plain = model_fields.mapping(dimension, signals)["properties"]
+    values = build_hnsw_properties(model_fields, dimension, signals) if knn else plain
     return {
         "settings": {"number_of_shards": 1, "number_of_replicas": 0} | ({"index.knn": True} if knn else {}),
         "mappings": {
             "date_detection": False,
             "dynamic_templates": templates,
-            "properties": text | vectors,
+            "properties": text | values,
             **({"_meta": dict(meta)} if meta else {}),
         },
     }

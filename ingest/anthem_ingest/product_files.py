@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anthem_core.beir import MAX_BAD_LINE_FRACTION, SkippedLine, find_corpus
 from anthem_core.errors import DataError, require_extra
-from anthem_ingest.actions import VECTOR_OBJECT_PATTERN, ProductDocument
+from anthem_ingest.actions import MODEL_OBJECT_PATTERN, ProductDocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,13 +89,13 @@ def read_product_file(file: ProductFile, report_skipped: Callable[[SkippedLine],
 
 
 def _parse_product(record: dict[Any, Any], id_field: str | None) -> ProductDocument | str:
-    """The product of a record, without empty fields and vectors; or the reason why it cannot be used."""
+    """The product of a record, without empty fields and a model's values; or the reason why it cannot be used."""
     id_fields = (id_field,) if id_field else _DEFAULT_ID_FIELDS
     product_id = next((record[name] for name in id_fields if record.get(name) not in (None, "")), None)
     if not isinstance(product_id, str | int) or isinstance(product_id, bool):
         return f"no {' or '.join(id_fields)}"
     values = {str(key): value for key, value in record.items() if value not in (None, "", {})}
-    source = {key: value for key, value in values.items() if key != "_id" and not VECTOR_OBJECT_PATTERN.fullmatch(key)}
+    source = {key: value for key, value in values.items() if key != "_id" and not MODEL_OBJECT_PATTERN.fullmatch(key)}
     try:
         (json.dumps(source, ensure_ascii=False) + str(product_id)).encode()
     except UnicodeEncodeError:

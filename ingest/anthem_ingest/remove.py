@@ -10,16 +10,22 @@ from opensearchpy.exceptions import AuthorizationException
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
-from anthem_core.opensearch.schema import MATCH_ALL, SCRIPT_ID_PREFIX, VectorFields, without_ingest_meta
+from anthem_core.opensearch.schema import (
+    MATCH_ALL,
+    SCRIPT_ID_PREFIX,
+    VALUE_OF_SIGNAL,
+    ModelFields,
+    without_ingest_meta,
+)
 from anthem_ingest import index_io
-from anthem_ingest.actions import build_replace_action
+from anthem_ingest.actions import build_replace_action, has_any_value
 from anthem_ingest.ingest import no_progress
 from anthem_ingest.mapping import (
     check_index_name,
     check_index_writable,
     check_source,
+    model_objects,
     parse_single_index,
-    vector_objects,
 )
 from anthem_ingest.report import IngestTally
 
@@ -40,14 +46,14 @@ class Removal:
 
     Attributes:
         index: Name of the index.
-        objects: Objects that held the vectors; they stay in the mapping, empty.
+        objects: Objects that held the values; they stay in the mapping, empty.
         written: Products rewritten without them.
         failed: Products that the cluster refused; the first of them are in `failures`.
         conflicts: Products that changed during both attempts to write them; the next run writes them.
         failures: The first failures.
         scripts: Stored scripts that were deleted.
         kept: Stored scripts that were kept.
-        reason_kept: Why they were kept: other indices have vectors, or the cluster refused.
+        reason_kept: Why they were kept: other indices have values of a model, or the cluster refused.
     """
 
     index: str
@@ -66,7 +72,7 @@ class Removal:
         return {**values, "users": values.pop("reason_kept")}
 
     def __str__(self) -> str:
-        lines = [f"{self.written} products rewritten without {', '.join(self.objects) or 'any vectors'}"]
+        lines = [f"{self.written} products rewritten without {', '.join(self.objects) or 'any values'}"]
         if self.conflicts:
             lines.append(f"{self.conflicts} changed during the removal and were skipped; run this again")
         lines += [f"script {name} deleted" for name in self.scripts]
@@ -81,19 +87,19 @@ class Removal:
 
 @cluster_errors()
 def preview_removal(client: OpenSearch, index: str) -> tuple[tuple[str, ...], int]:
-    """Objects of an index that hold vectors, and its number of products; writes nothing.
+    """Objects of an index that hold a model's values, and its number of products; writes nothing.
 
     Raises:
         ClusterError: The index is missing, blocked or does not keep the whole `_source`, or the cluster refuses.
     """
-    return vector_objects(_open_existing(client, index).mappings), index_io.count_products(client, index, MATCH_ALL)
+    return model_objects(_open_existing(client, index).mappings), index_io.count_products(client, index, MATCH_ALL)
 
 
 @cluster_errors()
-def remove_vectors(
+def remove_objects(
     client: OpenSearch, index: str, objects: Sequence[str], advance: Callable[[int], object], options: IngestOptions
 ) -> IngestTally:
-    """Rewrite products without these vector objects; a product that changes meanwhile is read once more.
+    """Rewrite products without these objects of models; a product that changes meanwhile is read once more.
 
     Raises:
         ClusterError: The index is missing, blocked or does not keep the whole `_source`, or the cluster refuses.
@@ -140,9 +146,9 @@ def plan_removals(
 
 
 def _remove_ingest_records(client: OpenSearch, index: str, objects: Sequence[str], options: IngestOptions) -> None:
-    """Remove from the mapping's `_meta` the records of objects in which no product has a vector any more."""
+    """Remove from the mapping's `_meta` the records of objects in which no product has a value any more."""
     description = _open_existing(client, index)
-    is_in_use = {name: {"exists": {"field": VectorFields(name).vector}} for name in objects}
+    is_in_use = {name: has_any_value(ModelFields(name)) for name in objects}
     unused = [name for name, query in is_in_use.items() if not index_io.count_products(client, description.name, query)]
     meta = reduce(without_ingest_meta, unused, description.meta)
     index_io.replace_meta(client, description, meta, accept_outages=options.accept_outages)
@@ -152,21 +158,21 @@ def _remove_ingest_records(client: OpenSearch, index: str, objects: Sequence[str
 def remove_from_index(
     client: OpenSearch, index: str, advance: Callable[[int], object], options: IngestOptions
 ) -> Removal:
-    """Remove all vectors from an index, and the stored scripts from the cluster if no other index has vectors.
+    """Remove all models' values from an index, and the stored scripts if no other index of the cluster has any.
 
     Raises:
         ClusterError: The index is missing, blocked or does not keep the whole `_source`, or the cluster refuses.
     """
     description = _open_existing(client, index)
-    objects = vector_objects(description.mappings)
-    tally = remove_vectors(client, index, objects, advance, options)
+    objects = model_objects(description.mappings)
+    tally = remove_objects(client, index, objects, advance, options)
     counts = (index, objects, tally.written, tally.failed, len(tally.retry_ids), tuple(tally.failures))
     try:
         scripts = _list_stored_scripts(client)
         other_indices = _list_other_indices(client, description.name)
         if other_indices or not scripts:
             names = ", ".join(f"'{name}'" for name in other_indices)
-            reason = f"other indices with vector fields may use them: {names}" if scripts else ""
+            reason = f"other indices with fields of a model may use them: {names}" if scripts else ""
             return Removal(*counts, kept=scripts, reason_kept=reason)
         for name in scripts:
             client.delete_script(id=name, ignore=404)
@@ -182,8 +188,9 @@ def _list_stored_scripts(client: OpenSearch) -> tuple[str, ...]:
 
 
 def _list_other_indices(client: OpenSearch, index: str) -> list[str]:
-    """Names of other indices that hold vectors of this distribution."""
-    response = client.indices.get_field_mapping(fields="anthem*.vector", index="*")
+    """Names of other indices that hold values of a model of this distribution."""
+    fields = ",".join(f"anthem*.{value}" for value in VALUE_OF_SIGNAL.values())
+    response = client.indices.get_field_mapping(fields=fields, index="*")
     return sorted(name for name, body in response.items() if body.get("mappings") and name != index)
 
 

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
+    from anthem_core.opensearch.schema import ModelSignal
     from anthem_ingest.actions import BulkAction
 
 COUNT_FIELDS = ("written", "skipped", "empty", "failed", "conflicts")
+NOUN_OF_VALUE = {"containment": "a vector", "attention": "trigrams"}  # by signal
 MAX_LISTED_FAILURES = 10  # failures listed in a report; further ones are only counted
 
 
@@ -36,9 +38,9 @@ class IngestReport:
     """Number of products by outcome; each product is in exactly one of the five counts.
 
     Attributes:
-        written: Products written with their vector.
-        skipped: Products whose vector was already current.
-        empty: Products whose text has no letter or digit, which therefore have no vector.
+        written: Products written with their values.
+        skipped: Products whose values were already current.
+        empty: Products whose text has no letter or digit, which therefore have no values.
         failed: Products that the cluster refused; the first of them are in `failures`.
         conflicts: Products that changed during both attempts to write them; the next run writes them.
         seconds: Wall time.
@@ -72,7 +74,7 @@ class IngestReport:
         counts = f"{self.written} written, {self.skipped} skipped, {self.failed} failed"
         lines = [f"{counts} in {self.seconds:.1f} s ({rate:.0f} products/s)"]
         if self.empty:
-            lines.append(f"{self.empty} have no letter or digit in their text and get no vector")
+            lines.append(f"{self.empty} have no letter or digit in their text and get no values")
         if self.conflicts:
             lines.append(f"{self.conflicts} changed during ingest and were skipped; run ingest again")
         return "\n".join(lines)
@@ -109,11 +111,11 @@ class IngestTally:
 
     Attributes:
         written: See `IngestReport`, as for the next three.
-        skipped: Products whose vector was already current.
-        empty: Products without a vector.
+        skipped: Products whose values were already current.
+        empty: Products without values.
         failed: Products that the cluster refused.
         retry_ids: Ids of products that changed while they were encoded, to be read and written once more.
-        ids_without_vector: Ids of products sent without a vector whose result is not known yet.
+        ids_without_values: Ids of products sent without values whose result is not known yet.
         failures: The first failures.
         dead_letters: File that gets every failure.
         started: When the ingest started, by `time.perf_counter`.
@@ -124,20 +126,20 @@ class IngestTally:
     empty: int = 0
     failed: int = 0
     retry_ids: list[str] = field(default_factory=list)
-    ids_without_vector: set[str] = field(default_factory=set)
+    ids_without_values: set[str] = field(default_factory=set)
     failures: list[IngestFailure] = field(default_factory=list)
     dead_letters: DeadLetters | None = None
     started: float = field(default_factory=time.perf_counter)
 
-    def mark_without_vector(self, action: BulkAction) -> BulkAction:
-        """Return the same action, noting that it writes no vector: its product will count as empty."""
-        self.ids_without_vector.add(action["_id"])
+    def mark_without_values(self, action: BulkAction) -> BulkAction:
+        """Return the same action, noting that it writes no values: its product will count as empty."""
+        self.ids_without_values.add(action["_id"])
         return action
 
     def count_written(self, product_id: str) -> None:
         """Count a product that was written, as `written` or `empty`."""
-        if product_id in self.ids_without_vector:
-            self.ids_without_vector.discard(product_id)
+        if product_id in self.ids_without_values:
+            self.ids_without_values.discard(product_id)
             self.empty += 1
         else:
             self.written += 1
@@ -159,30 +161,33 @@ class IngestTally:
 
 @dataclass(frozen=True, slots=True)
 class IndexSurvey:
-    """How many products of an index need a vector, and what that will cost.
+    """How many products of an index need values, and what these will cost.
 
     Attributes:
         index: Name of the index.
         products: Number of products in it.
-        stale: Products with a vector of another model.
-        missing: Products without a vector.
-        bytes_per_vector: Size of one vector in the index.
+        stale: Products with values of another model.
+        missing: Products without the value of each signal that is written, by signal.
+        bytes_per_value: Size of one value in the index, by signal.
     """
 
     index: str
     products: int
     stale: int
-    missing: int
-    bytes_per_vector: int
+    missing: Mapping[ModelSignal, int]
+    bytes_per_value: Mapping[ModelSignal, int]
 
     def __str__(self) -> str:
-        megabytes = self.missing * self.bytes_per_vector / 1e6
-        stale = f", {self.stale} with a vector of another model, which will be replaced" if self.stale else ""
-        counts = f"{self.index}: {self.products} products, {self.missing} without a vector{stale}."
-        if not self.missing + self.stale:
-            return counts
+        missing = (f"{number} without {NOUN_OF_VALUE[signal]}" for signal, number in self.missing.items())
+        stale = f"{self.stale} with values of another model, which will be replaced"
+        counts = [f"{self.products} products", *missing, *([stale] if self.stale else [])]
+        summary = f"{self.index}: {', '.join(counts)}."
+        if not (self.stale or any(self.missing.values())):
+            return summary
+        sizes = (f"about {self.bytes_per_value[signal]} bytes for {NOUN_OF_VALUE[signal]}" for signal in self.missing)
+        total = sum(number * self.bytes_per_value[signal] for signal, number in self.missing.items()) / 1e6
         return (
-            f"{counts}\nA vector takes about {self.bytes_per_vector} bytes, so each copy of the index grows by about "
-            f"{megabytes:.1f} MB, and so does the default _source.\n"
+            f"{summary}\nA product takes {' and '.join(sizes)}, so each copy of the index grows by about "
+            f"{total:.1f} MB, more than half of it in _source.\n"
             "Lexical scores shift slightly until segments merge: until then an updated product counts twice."
         )

@@ -11,6 +11,7 @@ from anthem_core.encoding.tokenizer import pad_ids, split_words
 from anthem_model.geometry.containment import excess, hyperboloid_distance, outside_part, query_distance, union_distance
 from anthem_model.geometry.lorentz import norm
 from anthem_model.losses import boundary_loss, listwise_loss
+from anthem_model.nn.table_encoder import TableEncoder, score_table
 from anthem_model.ranker import TrainableRanker
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class AnthemRanker(TrainableRanker):
         encoded = network.query(*self.query_ids([query]))
         arguments = (encoded.centres, encoded.limits, encoded.weights, points)
         distance = query_distance(*arguments, network.shape.gamma, network.shape.space)[0]
-        attention = network.grid(*self.query_ids([query]), *self.title_ids(titles))[0]
+        attention = score_table(TableEncoder(network.grid)(*self.query_ids([query])), *self.title_ids(titles))
         return TitleSignals(distance, excess(*arguments, network.shape.space)[0], attention)
 
     def _attention_logits(self, queries: Sequence[str], titles: Sequence[str], candidates: Tensor) -> Tensor:

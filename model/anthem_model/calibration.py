@@ -9,38 +9,46 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from anthem_core.fusion import FusionWeights
+from anthem_core.encoding.bundle import ALL_SIGNALS, LEXICAL_ATTENTION, LEXICAL_CONTAINMENT
+from anthem_core.fusion import MAX_SHIFT, FusionWeights
 from anthem_model.data.pseudo_queries import sample_pseudo_queries
 from anthem_model.data.training_shop import JudgedQuery, TrainingShop
 from anthem_model.trainer.validation import POOL_PARTS, build_pools, pool_ndcg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
     from anthem_model.anthem_ranker import AnthemRanker
 
-WEIGHT_RATIOS = (0.0, *(round(0.01 * 1.8**step, 4) for step in range(12)))  # weights relative to the lexical weight
-HALF_SATURATION_FACTORS = (0.5, 1.0, 2.0, 4.0)  # of the median lexical score
-DEFAULT_HALF_SATURATION = 10.0  # if no lexical score is above 0
+WEIGHT_RATIOS = (0.0, *(round(0.02 * 1.5**step, 4) for step in range(10)))  # per standard deviation of a signal
+LEXICAL_OFFSET_FACTORS = (1 / 16, 1 / 4)  # of the median lexical score; the smaller, the less its scale matters
+DEFAULT_LEXICAL_SCORE = 10.0  # if no lexical score is above 0
 CONTAINED_FRACTION = 0.93  # of the relevant validation products, which the slack must contain
 MIN_RELEVANT_GAIN = 0.5
-LOGIT_DEVIATION = 1.5  # standard deviation of the fused logit: uses the range of the sigmoid, but no score rounds to 1
-# A fusion is good enough with this fraction of the largest gain. Without attention the fraction is lower, because the
-# gain of containment on a known catalogue promises little for another one.
+# A fusion is good enough with this fraction of the largest gain; without attention, which carries over best to other
+# catalogues, with less.
 MIN_GAIN_FRACTION_WITH_ATTENTION = 0.85
 MIN_GAIN_FRACTION = 1 / 3
 MAX_CALIBRATION_QUERIES = 600  # per shop
 CONTAINMENT_SPREAD_RATIO = 0.3  # spread of containment relative to the lexical score, without judgments
 MAX_UNJUDGED_TITLES = 4000  # that a catalogue without judgments is calibrated on
 MAX_UNJUDGED_QUERIES = 300
+SIGNAL_SETS = {
+    LEXICAL_CONTAINMENT: ("containment",),
+    LEXICAL_ATTENTION: ("attention",),
+    ALL_SIGNALS: ("containment", "attention"),
+}
 MIN_DEVIATION = 1e-6  # smaller standard deviations count as 0
 
 
 @dataclass(frozen=True)
 class ScoredPool:
-    """Candidates of a validation query with their signals and gains, and flags of the judged and of the window."""
+    """Candidates of a validation query with their signals and gains, and flags of the judged and of the window.
+
+    The attention of a title without letters or digits is NaN.
+    """
 
     lexical: Tensor
     distance: Tensor
@@ -52,30 +60,51 @@ class ScoredPool:
 
 
 @dataclass(frozen=True)
-class FusionCandidate:
-    """Fusion weights before scaling: relative to a lexical weight of 1, attention in units of its standard deviation.
+class SignalScale:
+    """Medians and standard deviations of the signals over all candidates."""
 
-    Because of the unit, a weight has the same effect in every model.
-    """
-
-    half_saturation: float
-    containment: float
-    attention: float
+    median_score: float
+    median_distance: float
+    distance_deviation: float
+    median_attention: float
     attention_deviation: float
 
-    def logit(self, pool: ScoredPool) -> Tensor:
-        """Fused logit, `s/(s+h) − c·d + a·attention/σ`, `(N,)`."""
-        lexical = pool.lexical / (pool.lexical + self.half_saturation)
-        return lexical - self.containment * pool.distance + self.attention / self.attention_deviation * pool.attention
+
+@dataclass(frozen=True)
+class FusionCandidate:
+    """Fusion weights in units of the signals' standard deviations, so that one has the same effect in every model."""
+
+    lexical_offset: float
+    containment: float
+    attention: float
+    scale: SignalScale
+
+    @property
+    def weights(self) -> FusionWeights:
+        """The weights in units of the signals themselves."""
+        scale = self.scale
+        return FusionWeights(
+            lexical_offset=self.lexical_offset,
+            containment=self.containment / scale.distance_deviation,
+            median_distance=scale.median_distance,
+            attention=self.attention / scale.attention_deviation,
+            median_attention=scale.median_attention,
+        )
+
+    def log_score(self, pool: ScoredPool) -> Tensor:
+        """Logarithm of the fused score, `log(s + h) + B·tanh(m/B)`, `(N,)`; the twin of `anthem_core.fusion.fuse`."""
+        weights = self.weights
+        attended = (pool.attention - weights.median_attention).nan_to_num(0.0)  # a missing score counts as the median
+        shift = weights.attention * attended - weights.containment * (pool.distance - weights.median_distance)
+        return torch.log(pool.lexical + weights.lexical_offset) + MAX_SHIFT * torch.tanh(shift / MAX_SHIFT)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Slack of containment, fusion weights without and with attention, and validation measures by shop."""
+    """Slack of containment, fusion weights by set of signals, and validation measures by shop."""
 
     slack: float
-    fusion: FusionWeights
-    attention_fusion: FusionWeights
+    fusion: dict[str, FusionWeights]
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
@@ -89,23 +118,20 @@ def calibrate(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> Calibratio
     if not groups:
         return _calibrate_unjudged(ranker, shops)
     slack = max(fit_slack(pools) for pools in groups.values())
-    all_pools = list(groups.values())
-    without_attention = choose_fusion(all_pools, attention=False)
-    with_attention = choose_fusion(all_pools, attention=True)
-    quality = {
-        name: validation_quality(pools, slack, without_attention, with_attention) for name, pools in groups.items()
-    }
-    return Calibration(
-        slack, scale_fusion(all_pools, without_attention), scale_fusion(all_pools, with_attention), quality
-    )
+    chosen = {name: choose_fusion(list(groups.values()), signals) for name, signals in SIGNAL_SETS.items()}
+    quality = {name: validation_quality(pools, slack, chosen) for name, pools in groups.items()}
+    return Calibration(slack, _final_weights(chosen), quality)
 
 
 def _calibrate_unjudged(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> Calibration:
     scored = (list(_score_pools(ranker, _with_pseudo_queries(shop))) for shop in shops if shop.titles)
     groups = [pools for pools in scored if pools] or [[_placeholder_pool()]]
-    without_attention = scale_fusion(groups, balance_spread(groups, attention=False))
-    with_attention = scale_fusion(groups, balance_spread(groups, attention=True))
-    return Calibration(max(fit_slack(pools) for pools in groups), without_attention, with_attention)
+    balanced = {name: balance_spread(groups, signals) for name, signals in SIGNAL_SETS.items()}
+    return Calibration(max(fit_slack(pools) for pools in groups), _final_weights(balanced))
+
+
+def _final_weights(candidates: Mapping[str, FusionCandidate]) -> dict[str, FusionWeights]:
+    return {name: candidate.weights for name, candidate in candidates.items()}
 
 
 def _placeholder_pool() -> ScoredPool:
@@ -120,45 +146,55 @@ def fit_slack(pools: Sequence[ScoredPool]) -> float:
     return float(torch.quantile(excess, CONTAINED_FRACTION)) if len(excess) else 0.0
 
 
-def choose_fusion(groups: Sequence[Sequence[ScoredPool]], *, attention: bool) -> FusionCandidate:
-    """Among the weights that are good enough, those with the smallest influence of the model's signals.
+def choose_fusion(groups: Sequence[Sequence[ScoredPool]], signals: Collection[str]) -> FusionCandidate:
+    """Among the weights that are good enough, those with the least containment, and of these with the least attention.
 
     Weights are rated by their smallest gain in nDCG@10 over the lexical order in any shop; a fraction of the largest
     such gain is good enough. With the mean over shops, gains in a generated catalogue could outweigh losses in a real
-    one. Since zero weights are among the candidates, no shop loses on its validation queries.
+    one. Since zero weights are among the candidates, no shop loses on its validation queries. Containment comes first
+    because its gain on a known catalogue promises little for another one.
     """
-    pools = [pool for group in groups for pool in group]
-    median = _median_score(pools)
-    deviation = _standard_deviation(torch.cat([pool.attention for pool in pools]))
+    scale = measure_scale([pool for group in groups for pool in group])
     lexical_ndcg = [_ndcg_sum(group, [pool.lexical for pool in group]) for group in groups]
-    attention_ratios = WEIGHT_RATIOS if attention else (0.0,)
     candidates = [
-        FusionCandidate(median * factor, containment_weight, attention_weight, deviation)
-        for factor, containment_weight, attention_weight in product(
-            HALF_SATURATION_FACTORS, WEIGHT_RATIOS, attention_ratios
+        FusionCandidate(scale.median_score * factor, containment, attention, scale)
+        for factor, containment, attention in product(
+            LEXICAL_OFFSET_FACTORS,
+            WEIGHT_RATIOS if "containment" in signals else (0.0,),
+            WEIGHT_RATIOS if "attention" in signals else (0.0,),
         )
     ]
     gains = [_smallest_gain(groups, lexical_ndcg, candidate) for candidate in candidates]
-    required = (MIN_GAIN_FRACTION_WITH_ATTENTION if attention else MIN_GAIN_FRACTION) * max(gains)
+    required = (MIN_GAIN_FRACTION_WITH_ATTENTION if "attention" in signals else MIN_GAIN_FRACTION) * max(gains)
     good_enough = [candidate for candidate, gain in zip(candidates, gains, strict=True) if gain >= required]
-    return min(good_enough, key=lambda candidate: _model_influence(pools, candidate))
+    return min(good_enough, key=lambda candidate: (candidate.containment, candidate.attention))
 
 
-def balance_spread(groups: Sequence[Sequence[ScoredPool]], *, attention: bool) -> FusionCandidate:
+def balance_spread(groups: Sequence[Sequence[ScoredPool]], signals: Collection[str]) -> FusionCandidate:
     """Weights that spread candidates by attention as far as by the lexical score, and by containment .3 of that."""
     pools = [pool for group in groups for pool in group]
-    half = _median_score(pools)
-    lexical = _standard_deviation(torch.cat([pool.lexical / (pool.lexical + half) for pool in pools]))
-    distance_deviation = _standard_deviation(torch.cat([pool.distance for pool in pools]))
-    attention_deviation = _standard_deviation(torch.cat([pool.attention for pool in pools]))
-    containment = CONTAINMENT_SPREAD_RATIO * lexical / distance_deviation
-    return FusionCandidate(half, containment, lexical if attention else 0.0, attention_deviation)
+    scale = measure_scale(pools)
+    offset = scale.median_score * LEXICAL_OFFSET_FACTORS[-1]
+    lexical = _standard_deviation(torch.cat([torch.log(pool.lexical + offset) for pool in pools]))
+    containment = CONTAINMENT_SPREAD_RATIO * lexical if "containment" in signals else 0.0
+    return FusionCandidate(offset, containment, lexical if "attention" in signals else 0.0, scale)
 
 
-def _median_score(pools: Sequence[ScoredPool]) -> float:
-    """Median of the lexical scores above 0."""
+def measure_scale(pools: Sequence[ScoredPool]) -> SignalScale:
+    """Medians and standard deviations of all candidates; the median score is that of the scores above 0.
+
+    Candidates without an attention score do not count for its median and deviation.
+    """
     matching = torch.cat([pool.lexical[pool.lexical > 0] for pool in pools])
-    return float(matching.median()) if len(matching) else DEFAULT_HALF_SATURATION
+    distance = torch.cat([pool.distance for pool in pools])
+    attention = torch.cat([pool.attention[pool.attention.isfinite()] for pool in pools])
+    return SignalScale(
+        median_score=float(matching.median()) if len(matching) else DEFAULT_LEXICAL_SCORE,
+        median_distance=float(distance.median()),
+        distance_deviation=_standard_deviation(distance),
+        median_attention=float(attention.median()) if len(attention) else 0.0,
+        attention_deviation=_standard_deviation(attention),
+    )
 
 
 def _with_pseudo_queries(shop: TrainingShop) -> TrainingShop:
@@ -171,41 +207,16 @@ def _with_pseudo_queries(shop: TrainingShop) -> TrainingShop:
     return replace(sampled, judged_queries=[JudgedQuery(text, rows, (1.0,) * len(rows)) for text, rows in relevant])
 
 
-def _model_influence(pools: Sequence[ScoredPool], candidate: FusionCandidate) -> float:
-    """Spread of the candidates by the model's signals, relative to their spread by the lexical score."""
-    half = candidate.half_saturation
-    lexical = _standard_deviation(torch.cat([pool.lexical / (pool.lexical + half) for pool in pools]))
-    distance = _standard_deviation(torch.cat([pool.distance for pool in pools]))
-    return (candidate.attention + distance * candidate.containment) / lexical
-
-
 def _smallest_gain(
     groups: Sequence[Sequence[ScoredPool]], lexical_ndcg: Sequence[float], candidate: FusionCandidate
 ) -> float:
-    fused_ndcg = [_ndcg_sum(group, [candidate.logit(pool) for pool in group]) for group in groups]
+    fused_ndcg = [_ndcg_sum(group, [candidate.log_score(pool) for pool in group]) for group in groups]
     return min(fused - lexical for fused, lexical in zip(fused_ndcg, lexical_ndcg, strict=True))
 
 
 def _ndcg_sum(pools: Sequence[ScoredPool], scores: Sequence[Tensor]) -> float:
     """Sum of nDCG@10 over the judged products and nDCG@10 over the lexical window."""
     return sum(pool_ndcg(pools, scores, part) for part in POOL_PARTS)
-
-
-def scale_fusion(groups: Sequence[Sequence[ScoredPool]], candidate: FusionCandidate) -> FusionWeights:
-    """Weights that give the same order as a candidate, with logits of median 0 and a standard deviation of 1.5."""
-    pools = [pool for group in groups for pool in group]
-    logits = torch.cat([candidate.logit(pool) for pool in pools])
-    scale = LOGIT_DEVIATION / _standard_deviation(logits)
-    median_attention = float(torch.cat([pool.attention for pool in pools]).median())
-    return FusionWeights(
-        bias=-scale * float(logits.median()),
-        lexical=scale,
-        containment=scale * candidate.containment,
-        half_saturation=candidate.half_saturation,
-        median_distance=float(torch.cat([pool.distance for pool in pools]).median()),
-        attention=scale * candidate.attention / candidate.attention_deviation,
-        median_attention=median_attention if candidate.attention > 0 else 0.0,
-    )
 
 
 def _standard_deviation(values: Tensor) -> float:
@@ -224,19 +235,15 @@ def _score_pools(ranker: AnthemRanker, shop: TrainingShop) -> Iterator[ScoredPoo
 
 
 def validation_quality(
-    pools: Sequence[ScoredPool], slack: float, without_attention: FusionCandidate, with_attention: FusionCandidate
+    pools: Sequence[ScoredPool], slack: float, fusions: Mapping[str, FusionCandidate]
 ) -> dict[str, float]:
-    """Measures of a shop's validation queries: nDCG@10 of the judged pool and the window, and fractions contained.
-
-    `without_attention` and `with_attention` are the fusions of two signals and of three.
-    """
+    """Measures of a shop's validation queries: nDCG@10 of the judged pool and the window, and fractions contained."""
     scores = {
         "lexical": [pool.lexical for pool in pools],
         "containment": [-pool.distance for pool in pools],
-        "attention": [pool.attention for pool in pools],
-        "fused": [without_attention.logit(pool) for pool in pools],
-        "fused_with_attention": [with_attention.logit(pool) for pool in pools],
+        "attention": [pool.attention.nan_to_num(-torch.inf) for pool in pools],
     }
+    scores |= {name: [candidate.log_score(pool) for pool in pools] for name, candidate in fusions.items()}
     measures = {f"pool_{name}": pool_ndcg(pools, values, "judged") for name, values in scores.items()}
     measures |= {f"window_{name}": pool_ndcg(pools, values, "window") for name, values in scores.items()}
     measures["relevant_contained"] = _true_fraction(_judged_excess(pools, relevant=True) <= slack)

@@ -18,7 +18,7 @@ from anthem_model.nn.network import Anthem
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHECKPOINT_FORMAT = 3  # rises when a file of another version cannot be read
+CHECKPOINT_FORMAT = 4  # rises when a file of another version cannot be read
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:
         "trigrams": list(vocabulary.trigrams),
         "text": [vocabulary.buckets, vocabulary.query_limit, vocabulary.title_limit],
         "slack": checkpoint.calibration.slack,
-        "fusion": checkpoint.calibration.fusion.to_dict(),
-        "attentive": checkpoint.calibration.attention_fusion.to_dict(),
+        "fusion": {signals: weights.to_dict() for signals, weights in checkpoint.calibration.fusion.items()},
         "trained_on": checkpoint.trained_on,
         "quality": checkpoint.quality,
     }
@@ -84,8 +83,7 @@ def _from_dict(values: dict[str, Any]) -> Checkpoint:
     model = Anthem(ModelShape(**values["shape"]))
     model.load_state_dict(values["state"])
     model.eval()
-    calibration = Calibration(
-        values["slack"], FusionWeights.from_dict(values["fusion"]), FusionWeights.from_dict(values["attentive"])
-    )
+    fusion = {signals: FusionWeights.from_dict(weights) for signals, weights in values["fusion"].items()}
+    calibration = Calibration(values["slack"], fusion)
     vocabulary = Vocabulary(tuple(values["trigrams"]), *values["text"])
     return Checkpoint(model, vocabulary, calibration, values["trained_on"], values["quality"])

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from contextlib import closing
-from functools import cache
 from math import isfinite
 from shlex import quote
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from anthem_core.console import handle_errors, json_option, print_result, printable
+from anthem_core.console import handle_errors, json_option, print_result
+from anthem_core.encoding.attention_grid import GridExplainer
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
-from anthem_core.encoding.query_operators import encode_phrases, split_query_text
+from anthem_core.encoding.query_operators import split_query_text
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors, connect
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import DEFAULT_WINDOW, Filter, ModeName
 from anthem_plugin.options import ClientOptions
-from anthem_plugin.rewriter.query_text import value_at_path
-from anthem_plugin.search.explain import explain_hit, strongest_attention
-from anthem_plugin.search.request import no_vectors_reason
+from anthem_plugin.search.request import no_values_reason
+from anthem_plugin.search.response import has_model
+from anthem_plugin.search_report import RankedHits, add_explanations, add_pairs, format_result, hit_key, hit_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # Both searches use the same shard copies, because another copy may break ties differently.
 _PREFERENCE = "anthem"
-_SHOWN_ATTENTION_WEIGHTS = 5
 
 
 @click.command()
@@ -52,7 +51,7 @@ _SHOWN_ATTENTION_WEIGHTS = 5
 @click.option(
     "--slack", type=float, help="With --rerank filter: added to every limit; defaults to the slack of the bundle."
 )
-@click.option("--explain", "explaining", is_flag=True, help="Show why each hit has its rank.")
+@click.option("--explain", "explaining", is_flag=True, help="Show what the score of each hit adds up from.")
 @click.option(
     "--operators", is_flag=True, help="Treat OR in QUERY as an operator that means either phrase: 'fire OR kindle'."
 )
@@ -83,10 +82,11 @@ def search(  # noqa: PLR0913 (one argument per option)
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Search INDEX for QUERY and show each hit's rank before and after reranking.
+    """Search INDEX for QUERY and show each hit's rank before and after reranking, and what moved it.
 
-    A search that cannot be reranked shows the plain hits and the reason. Exit codes: 0 searched, 3 the bundle cannot be
-    used, 6 the cluster refuses or cannot be reached, or the index has no such field.
+    Under a hit that moved stand the words that attention paired, and their shares of it. A search that cannot be
+    reranked shows the plain hits and the reason. Exit codes: 0 searched, 3 the bundle cannot be used, 6 the cluster
+    refuses or cannot be reached, or the index has no such field.
 
     \b
     Example:
@@ -102,28 +102,53 @@ def search(  # noqa: PLR0913 (one argument per option)
         profile = client.profile(index)
         field = field or profile.text_fields[0]
         body = {"query": {"match": {field: {"query": query}}}, "size": size}
-        before = _search_plainly(client, index, body, window)
+        before = _search_plainly(client, index, body, window, profile)
         sent = body | _source_setting(field, profile, explaining)
         after = client.search(index, sent, mode=rerank_mode, window=window, operators=operators, preference=_PREFERENCE)
         if not before["hits"]["hits"]:
             _check_field(cluster, index, field)
-        remarks = _remarks(after, cluster, index, bundle, profile)
-    result: dict[str, Any] = {"index": index, "query": query, **after["anthem"], **remarks}
-    result["hits"] = hit_rows(before, after, field)
+        remarks = _remarks(after, cluster, index, bundle, profile, encoder)
+        rows = hit_rows(before, after, field)
+        if explaining:
+            _add_lexical_scores(rows, client, index, body, after)
+    result: dict[str, Any] = {"index": index, "query": query, **after["anthem"], **remarks, "hits": rows}
+    ranked = RankedHits(after, before["hits"]["hits"][:window], split_query_text(query, operators=operators), profile)
+    add_pairs(rows, ranked, GridExplainer(encoder.bundle))
     if explaining:
-        _add_explanations(result, after, split_query_text(query, operators=operators), encoder, profile)
+        result |= add_explanations(rows, ranked, encoder)
     print_result(result, format_result(result), as_json=as_json)
 
 
-def _search_plainly(client: AnthemClient, index: str, body: Mapping[str, Any], window: int) -> Response:
-    """The plain search, wide enough to give the former rank of every hit of the window."""
-    wide = {**body, "size": max(body["size"], window), "_source": False}
+def _search_plainly(
+    client: AnthemClient, index: str, body: Mapping[str, Any], window: int, profile: IndexProfile
+) -> Response:
+    """The plain search, wide enough to give the former rank of every hit of the window; with the hits' models."""
+    wide = {**body, "size": max(body["size"], window), "_source": [profile.scoring.fields.model]}
     return client.search(index, wide, mode="none", preference=_PREFERENCE)
 
 
 def _source_setting(field: str, profile: IndexProfile, explaining: bool) -> dict[str, Any]:
     fields = profile.scoring.fields
-    return {"_source": [field, fields.model, fields.vector] if explaining else [field]}
+    values = [fields.model, fields.trigrams, *([fields.vector] if explaining else [])]
+    return {"_source": [*dict.fromkeys((field, *profile.text_fields)), *values]}
+
+
+def _add_lexical_scores(
+    rows: Sequence[dict[str, Any]], client: AnthemClient, index: str, body: Mapping[str, Any], after: Response
+) -> None:
+    """Add the lexical score of hits past the plain search; 0 for those that were found by their vectors alone."""
+    missing = [row for row in rows if row["lexical"] is None]
+    if not missing:
+        return
+    ids = [row["id"] for row in missing]
+    query = {"bool": {"must": [body["query"]], "filter": [{"ids": {"values": ids}}]}}
+    # An index pattern may hold an id several times.
+    sent = {"query": query, "size": 1000, "_source": False}
+    found = client.search(index, sent, mode="none", preference=_PREFERENCE)
+    scores = {hit_key(hit): hit["_score"] for hit in found["hits"]["hits"]}
+    for row, hit in zip(rows, after["hits"]["hits"], strict=True):
+        if row["lexical"] is None:
+            row["lexical"] = scores.get(hit_key(hit), 0.0)
 
 
 def _with_slack(mode: ModeName, slack: float | None) -> RerankMode:
@@ -137,23 +162,29 @@ def _with_slack(mode: ModeName, slack: float | None) -> RerankMode:
 
 
 def _remarks(
-    after: Response, cluster: OpenSearch, index: str, bundle: str, profile: IndexProfile
+    after: Response, cluster: OpenSearch, index: str, bundle: str, profile: IndexProfile, encoder: Encoder
 ) -> dict[str, str | None]:
-    """Reason and note; if vectors are missing, both name the command that adds them and keeps those of other models."""
-    remarks = {"reason": after["anthem"]["reason"], "note": missing_vectors_note(after, index)}
-    reason = no_vectors_reason(index)
-    if not any(text and reason in text for text in remarks.values()):
-        return remarks
-    others = cluster.count(index=index, body={"query": {"exists": {"field": profile.scoring.fields.vector}}})["count"]
-    command = f"{reason} --bundle {quote(bundle)}{' --beside' if others else ''}"
-    return {key: text and text.replace(reason, command) for key, text in remarks.items()}
+    """Reason and note, in which `anthem ingest` has the options that add this bundle's values and keep others."""
+    remarks = {"reason": after["anthem"]["reason"], "note": missing_values_note(after, index, profile, encoder)}
+    command, missing = f"anthem ingest {index}", no_values_reason(index)
+    options = f" --bundle {quote(bundle)}"
+    if any(text and missing in text for text in remarks.values()):
+        stored = {"query": {"exists": {"field": profile.scoring.fields.model}}}
+        options += " --beside" if cluster.count(index=index, body=stored)["count"] else ""
+    return {key: text and text.replace(command, command + options) for key, text in remarks.items()}
 
 
-def missing_vectors_note(after: Response, index: str) -> str | None:
-    """Note on hits that were reranked by attention alone, because none has a vector."""
-    report = after["anthem"]
-    uses_vectors = not report["reranked"] or "containment" in report["signals"]
-    return None if uses_vectors else f"reranked by attention alone: {no_vectors_reason(index)}"
+def missing_values_note(after: Response, index: str, profile: IndexProfile, encoder: Encoder) -> str | None:
+    """Note on hits that were reranked without the values that the bundle could rank by; None if they have them."""
+    report, scoring = after["anthem"], profile.scoring
+    if not report["reranked"]:
+        return None
+    if report["mode"] == "client" and not any(has_model(hit, scoring) for hit in after["hits"]["hits"]):
+        return f"reranked by attention alone: {no_values_reason(index)}"
+    is_old = encoder.bundle.has_attention and "attention" not in profile.signals and not profile.faults
+    if report["mode"] in ("cluster", "retrieve") and is_old:
+        return f"reranked without attention, because {index} has no trigrams; run: anthem ingest {index}"
+    return None
 
 
 def _check_field(cluster: OpenSearch, index: str, field: str) -> None:
@@ -170,85 +201,3 @@ def _check_field(cluster: OpenSearch, index: str, field: str) -> None:
         raise ClusterError(
             f"Field '{field}' not found in {index}. Its text fields are: {texts or 'none'}. Name one with --field."
         )
-
-
-def hit_rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
-    """Reranked hits with both ranks, both scores and title; `before` is None for a hit past the plain window."""
-    former = {_hit_key(hit): (rank, hit["_score"]) for rank, hit in enumerate(before["hits"]["hits"], start=1)}
-    rows = []
-    for rank, hit in enumerate(after["hits"]["hits"], start=1):
-        former_rank, lexical = former.get(_hit_key(hit), (None, None))
-        title = value_at_path(hit.get("_source", {}), field)
-        row = {"rank": rank, "before": former_rank, "id": hit["_id"], "title": title}
-        rows.append(row | {"score": hit["_score"], "lexical": lexical})
-    return rows
-
-
-def _hit_key(hit: Mapping[str, Any]) -> tuple[str, str]:
-    return hit["_index"], hit["_id"]
-
-
-def _add_explanations(
-    result: dict[str, Any], after: Response, phrases: Sequence[str], encoder: Encoder, profile: IndexProfile
-) -> None:
-    encode_query, vocabulary = cache(encoder.encode_query), encoder.bundle.vocabulary
-    distinct_phrases = list(dict.fromkeys(phrases))
-    region = encode_phrases(encode_query, distinct_phrases)
-    if region is None:
-        return
-    weights = [
-        pair
-        for phrase in distinct_phrases
-        if (query := encode_query(phrase)) is not None
-        for pair in strongest_attention(query, phrase, vocabulary)
-    ]
-    result["attention"] = sorted(weights, key=lambda pair: -pair[1])[:_SHOWN_ATTENTION_WEIGHTS]
-    for row, hit in zip(result["hits"], after["hits"]["hits"], strict=True):
-        explanation = explain_hit(hit, region, profile.scoring)
-        row["explanation"] = explanation and explanation.to_dict()
-
-
-def format_result(result: Mapping[str, Any]) -> str:
-    """A search as text: a line on how it was ranked, one line per hit, and explanations if there are any."""
-    how = ": ".join(filter(None, (result["mode"], result["reason"])))
-    ranked = (
-        f"{'filtered' if result['mode'] == 'filter' else 'reranked'} ({how})"
-        if result["reranked"]
-        else f"not reranked: {result['reason']}"
-    )
-    lines = [printable(f"'{result['query']}' in {result['index']}, {result['took_ms']:.1f} ms, {ranked}")]
-    if not result["hits"]:
-        return f"{lines[0]}\nNo product matches."
-    if result["note"]:
-        lines.append(f"Note: {result['note']}")
-    lines.append(f"{'rank':>4} {'was':>4} {'':>5} {'score':>9}  title")
-    for row in result["hits"]:
-        lines.append(_format_row(row))
-        if "explanation" in row:
-            lines.append(f"{'':26}{_format_explanation(row)}")
-    if "attention" in result:
-        weights = ", ".join(f"{name} {share:.2f}" for name, share in result["attention"])
-        lines.append(f"Strongest attention of the query: {weights}")
-    return "\n".join(lines)
-
-
-def _format_row(row: Mapping[str, Any]) -> str:
-    before = row["before"]
-    former, title = "–" if before is None else str(before), printable(str(row["title"]))
-    return f"{row['rank']:>4} {former:>4} {_format_movement(row['rank'], before):>5} {row['score']:>9.4f}  {title}"
-
-
-def _format_movement(rank: int, before: int | None) -> str:
-    if before is None or before == rank:
-        return "" if before else "new"
-    return f"{'▲' if before > rank else '▼'}{abs(before - rank)}"
-
-
-def _format_explanation(row: Mapping[str, Any]) -> str:
-    lexical = f"lexical {row['lexical']:.3f}, " if row["lexical"] is not None else ""
-    explanation = row["explanation"]
-    if explanation is None:
-        return f"{lexical}no vector of this model"
-    margins = ", ".join(f"{margin['value']:+.3f} in {margin['dimension']}" for margin in explanation["margins"])
-    contained = "contained" if explanation["contained"] else "not contained"
-    return f"{lexical}distance {explanation['distance']:.3f}, {contained}, tightest margins {margins}"

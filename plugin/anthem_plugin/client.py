@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
 from anthem_plugin.modes import DEFAULT_WINDOW, resolve_mode
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.flow import SearchFlow
-from anthem_plugin.search.request import ComputeStep, SearchRequest
+from anthem_plugin.search.request import ComputeStep, IndexProfile, Response, SearchRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,15 +24,17 @@ if TYPE_CHECKING:
 
     from anthem_core.geometry.regions import Region
     from anthem_plugin.modes import RerankMode
-    from anthem_plugin.search.request import IndexProfile, Response, SendStep, Steps
+    from anthem_plugin.search.request import SendStep, Steps
 
 DEFAULT_TIMEOUT_SECONDS = 10  # opensearch-py's default
 
 T = TypeVar("T")
+SearchResult = TypeVar("SearchResult")  # a response, or a coroutine that returns it
+ProfileResult = TypeVar("ProfileResult")
 
 
-class _Client:
-    """What both clients share: construction, and the counts of their searches."""
+class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
+    """What both clients share: everything except how the steps of a search are executed."""
 
     _is_async: ClassVar[bool]
 
@@ -58,49 +62,6 @@ class _Client:
         """
         return cls(client, Encoder(load_bundle(bundle)), options)
 
-    def stats(self) -> dict[str, Any]:
-        """Counts of searches, the query cache, the circuit breaker, script support, and what was found per index.
-
-        `skipped` counts all searches that were not reranked, those that failed and those of mode `none` included.
-        """
-        return self._flow.stats()
-
-    def _build_request(
-        self,
-        index: str | None,
-        body: Mapping[str, Any],
-        *,
-        query_text: str | None = None,
-        mode: RerankMode = "cluster",
-        window: int = DEFAULT_WINDOW,
-        operators: bool = False,
-        region: Region | None = None,
-        **options: object,
-    ) -> SearchRequest:
-        """Build the request of one search; the arguments are those of `search`.
-
-        Raises:
-            ValueError: The mode does not exist, or the window is below 1.
-        """
-        resolved_mode = resolve_mode(mode)
-        if window < 1:
-            raise ValueError(f"window is {window}; expected 1 or more")
-        timeout = self._client.transport.kwargs.get("timeout", DEFAULT_TIMEOUT_SECONDS)
-        return SearchRequest(index, body, options, timeout, query_text, resolved_mode, window, operators, region)
-
-
-class AnthemClient(_Client):
-    """Searches an OpenSearch cluster and reranks the first hits; safe to share between threads.
-
-    At the first search of an index the client reads which fields hold the bundle's vectors, which text fields were
-    ingested, and which release the cluster runs; `profile` and `stats` show what it found.
-
-    Raises BundleError if the encoder's bundle has no fusion weights, and TypeError if the client is of another kind.
-    """
-
-    _client: OpenSearch
-    _is_async = False
-
     def search(
         self,
         index: str | None,
@@ -112,11 +73,12 @@ class AnthemClient(_Client):
         operators: bool = False,
         region: Region | None = None,
         **options: object,
-    ) -> Response:
+    ) -> SearchResult:
         """Response of opensearch-py with the additional key `anthem: {reranked, mode, signals, reason, took_ms}`.
 
-        If reranking fails, the caller's own body is sent once more, and `reason` says why. In filter mode `reranked`
-        means that the filter was applied; the order stays the caller's.
+        `reranked` is true only if a signal of the model tells at least two hits of the window apart; otherwise the
+        response is the plain one, and `reason` says why. If reranking fails, the caller's own body is sent once more.
+        In filter mode `reranked` means that the filter was applied; the order stays the caller's.
 
         Args:
             index: Index, alias or pattern, as opensearch-py takes it.
@@ -133,28 +95,54 @@ class AnthemClient(_Client):
             ValueError: The mode does not exist, or the window is below 1.
             opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
-        request = self._build_request(
-            index,
-            body,
-            query_text=query_text,
-            mode=mode,
-            window=window,
-            operators=operators,
-            region=region,
-            **options,
+        resolved_mode = resolve_mode(mode)
+        if window < 1:
+            raise ValueError(f"window is {window}; expected 1 or more")
+        request = SearchRequest(
+            index, body, options, self._timeout, query_text, resolved_mode, window, operators, region
         )
-        return self._run(self._flow.search(request))
+        result: SearchResult = self._run(self._flow.search(request))
+        return result
 
-    def profile(self, index: str) -> IndexProfile:
-        """What the client discovered about an index: parameters of the scores, text fields, release.
+    def profile(self, index: str) -> ProfileResult:
+        """What the client discovered about an index: parameters of the scores, text fields, signals of the model.
 
         Raises:
             opensearchpy.exceptions.OpenSearchException: The cluster does not answer.
         """
-        return self._run(self._flow.profiles.read(self._build_request(index, {})))
+        result: ProfileResult = self._run(self._flow.profiles.read(SearchRequest(index, {}, {}, self._timeout)))
+        return result
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of searches, the query cache, the circuit breaker, script support, and what was found per index.
+
+        `skipped` counts all searches that were not reranked, those that failed and those of mode `none` included.
+        """
+        return self._flow.stats()
+
+    @property
+    def _timeout(self) -> float | None:
+        timeout: float | None = self._client.transport.kwargs.get("timeout", DEFAULT_TIMEOUT_SECONDS)
+        return timeout
+
+    @abstractmethod
+    def _run(self, steps: Steps[Any]) -> Any:  # noqa: ANN401 (the final value, or a coroutine that returns it)
+        """Execute each step, pass its result or exception back, and return the final value."""
+
+
+class AnthemClient(_SearchClient[Response, IndexProfile]):
+    """Searches an OpenSearch cluster and reranks the first hits; safe to share between threads.
+
+    At the first search of an index the client reads from its mapping which of the model's values it has, and which text
+    fields were ingested; `profile` and `stats` show what it found.
+
+    Raises BundleError if the encoder's bundle has no fusion weights, and TypeError if the client is of another kind.
+    """
+
+    _client: OpenSearch
+    _is_async = False
 
     def _run(self, steps: Steps[T]) -> T:
-        """Execute each step, pass its result or exception back, and return the final value."""
         try:
             step = next(steps)
             while True:
@@ -174,55 +162,17 @@ class AnthemClient(_Client):
         return attrgetter(step.method)(self._client)(**step.arguments)
 
 
-class AsyncAnthemClient(_Client):
-    """The asynchronous version of `AnthemClient`, for an `AsyncOpenSearch`; it computes in a thread.
+class AsyncAnthemClient(_SearchClient[Coroutine[Any, Any, Response], Coroutine[Any, Any, IndexProfile]]):
+    """The asynchronous version of `AnthemClient`, for an `AsyncOpenSearch`: `search` and `profile` are awaited.
 
-    Raises BundleError if the encoder's bundle has no fusion weights, and TypeError if the client is of another kind.
+    It computes in a thread. Raises BundleError if the encoder's bundle has no fusion weights, and TypeError if the
+    client is of another kind.
     """
 
     _client: AsyncOpenSearch
     _is_async = True
 
-    async def search(
-        self,
-        index: str | None,
-        body: Mapping[str, Any],
-        *,
-        query_text: str | None = None,
-        mode: RerankMode = "cluster",
-        window: int = DEFAULT_WINDOW,
-        operators: bool = False,
-        region: Region | None = None,
-        **options: object,
-    ) -> Response:
-        """As `AnthemClient.search`, awaited.
-
-        Raises:
-            ValueError: The mode does not exist, or the window is below 1.
-            opensearchpy.exceptions.OpenSearchException: The plain search fails.
-        """
-        request = self._build_request(
-            index,
-            body,
-            query_text=query_text,
-            mode=mode,
-            window=window,
-            operators=operators,
-            region=region,
-            **options,
-        )
-        return await self._run(self._flow.search(request))
-
-    async def profile(self, index: str) -> IndexProfile:
-        """As `AnthemClient.profile`, awaited.
-
-        Raises:
-            opensearchpy.exceptions.OpenSearchException: The cluster does not answer.
-        """
-        return await self._run(self._flow.profiles.read(self._build_request(index, {})))
-
     async def _run(self, steps: Steps[T]) -> T:
-        """As `AnthemClient._run`, awaiting each step."""
         try:
             step = next(steps)
             while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.search.circuit_breaker import CircuitBreaker
 
 
@@ -15,9 +15,10 @@ class ClientOptions:
     Attributes:
         query_path: Dotted path of the query text in search bodies, such as `query.bool.must.0.match.title.query`.
             Defaults to the text of a plain `match` or `multi_match`.
-        text_fields: Fields of the product text, in the order in which they were ingested. Defaults to the fields that
-            ingest recorded in the mapping, else `title`. Empty: client mode ranks without attention.
-        fields: Fields of the vectors. Defaults to the fields that hold the bundle's vectors in each index.
+        text_fields: Fields of the product text, in the order in which they were ingested; client mode reads it from
+            hits that were not ingested. Defaults to the fields that ingest recorded in the mapping, else `title`.
+            Empty: no texts are read.
+        fields: Fields of the model's values. Defaults to those that hold the bundle's values in each index.
         budget_ms: Milliseconds that this process may spend on encoding and scoring one search; attention is left out
             if it would take longer. Defaults to no limit.
         cache_size: Number of encoded queries to cache.
@@ -31,14 +32,14 @@ class ClientOptions:
 
     query_path: str | None = None
     text_fields: tuple[str, ...] | None = None
-    fields: VectorFields | None = None
+    fields: ModelFields | None = None
     budget_ms: float | None = None
     cache_size: int = 1024
     circuit_breaker: CircuitBreaker | None = None
 
     def __post_init__(self) -> None:
         _check_type("text_fields", self.text_fields, tuple)
-        _check_type("fields", self.fields, VectorFields)
+        _check_type("fields", self.fields, ModelFields)
         _check_type("circuit_breaker", self.circuit_breaker, CircuitBreaker)
         if self.budget_ms is not None and not self.budget_ms > 0:
             raise ValueError(f"budget_ms is {self.budget_ms}; expected a positive number, or None for no limit")

@@ -1,4 +1,7 @@
-"""The attention score of titles, run by ONNX Runtime: every trigram of the query against every trigram of a title."""
+"""The attention score: a query is a table over the ids of entities, a title its ids and their weights.
+
+In the cluster the script of `anthem_plugin.scoring.painless` computes the same score from the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -8,97 +11,184 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anthem_core.encoding.bundle import ATTENTION_GRAPH, Bundle
-from anthem_core.encoding.encoder import open_session
-from anthem_core.encoding.tokenizer import extract_trigrams, unpack_ids
+from anthem_core.encoding.bundle import ATTENTION_TABLE_GRAPH, Bundle
+from anthem_core.encoding.encoder import open_checked_session
+from anthem_core.encoding.title_entities import MAX_STORED_ID, MAX_WEIGHT, TitleEntities
+from anthem_core.encoding.tokenizer import unpack_ids
 from anthem_core.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from anthem_core.encoding.title_entities import IntArray
     from anthem_core.geometry.lorentz import Array
 
-ATTENTION_INPUTS = ("query", "query_mask", "titles", "title_mask")
-ATTENTION_OUTPUTS = ("scores", "grids")
-MAX_BATCH_TRIGRAMS = 4096  # title trigrams per run of the graph, padding included
+TABLE_INPUTS = ("query", "query_mask")
+TABLE_OUTPUTS = (
+    "ids",
+    "answered",
+    "answered_cells",
+    "explained",
+    "default_answered",
+    "default_answered_cells",
+    "default_explained",
+    "attention",
+    "id_logits",
+    "place_logits",
+)
+QUERY_OUTPUTS = TABLE_OUTPUTS[:-2]  # the logits do not depend on the query
+SIGNIFICANT_DIGITS = 7  # of a table's numbers: they travel as decimals to the cluster
 
 
 @dataclass(frozen=True, slots=True)
-class TitleGrid:
-    """How well a title answers a query: `cells (T, L)`, a row per query trigram, a column per title trigram."""
+class AttentionTable:
+    """A query of T trigrams as a table with rows for n ids; the last row, n, is the default of all other ids.
 
-    query: list[str]
-    title: list[str]
-    cells: Array
-    score: float
+    Attributes:
+        ids: The ids with rows of their own, ascending, `(n,)`.
+        answered: How strongly an id answers each trigram of the query, `(n+1, T)`.
+        answered_cells: The same times the cell of the trigram and the id, `(n+1, T)`.
+        explained: How well the query explains an id, `(n+1,)`.
+        attention: Weight of each trigram of the query, `(T,)`.
+    """
+
+    ids: IntArray
+    answered: Array
+    answered_cells: Array
+    explained: Array
+    attention: Array
+
+    def score(self, titles: TitleEntities) -> Array:
+        """Attention score of each title, `(N,)`; NaN for a title without entities.
+
+        `Σ_i attention_i · Σ_j answered_cells[v_j, i] / Σ_j answered[v_j, i] + Σ_j w_j·explained[v_j] / Σ_j w_j`
+        """
+        rows = np.minimum(np.searchsorted(self.ids, titles.ids), len(self.ids) - 1)
+        found = self.ids[rows] == titles.ids
+        found_rows, owners = rows[found], np.repeat(np.arange(len(titles.lengths)), titles.lengths)
+        found_lengths = np.bincount(owners[found], minlength=len(titles.lengths))
+        weights = titles.weights.astype(np.float64)
+
+        def sum_entries(entries: Array) -> Array:
+            """Sum of a title's entries: as many defaults as it has entities, and the differences of those found."""
+            differences = (entries[:-1] - entries[-1])[found_rows]
+            defaults: Array = np.multiply.outer(titles.lengths, entries[-1])
+            return defaults + _sum_groups(differences, found_lengths)
+
+        total_weights = _sum_groups(weights, titles.lengths)
+        differences = (self.explained[:-1] - self.explained[-1])[found_rows] * weights[found]
+        with np.errstate(invalid="ignore"):  # 0/0 is NaN for a title without entities
+            answers = sum_entries(self.answered_cells) / sum_entries(self.answered)
+            coverage = self.explained[-1] + _sum_groups(differences, found_lengths) / total_weights
+        scores: Array = answers @ self.attention + coverage
+        return scores
 
 
 class AttentionScorer:
-    """Attention scores from the attention graph of a bundle, which is read at first use; thread-safe.
+    """Attention scores of a bundle, whose graph is read at first use; thread-safe.
 
     Raises:
-        BundleError: The bundle has no attention graph; or, at first use, ONNX Runtime cannot read the graph or its
-            inputs and outputs are not the expected ones.
+        BundleError: The bundle has no attention, or more than 65,536 ids; or, at first use, its graph cannot be read or
+            has other inputs and outputs than expected.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         if not bundle.has_attention:
             raise BundleError(
-                f"{bundle.path} has no {ATTENTION_GRAPH}, which the attention score needs. "
+                f"{bundle.path} has no {ATTENTION_TABLE_GRAPH}, which the attention score needs. "
                 "Use a bundle that has one, or rank without attention."
+            )
+        if len(bundle.vocabulary) > MAX_STORED_ID + 1:
+            raise BundleError(
+                f"{bundle.path} has {len(bundle.vocabulary)} ids; an index stores ids up to {MAX_STORED_ID}. "
+                "Train with a smaller vocabulary."
             )
         self.bundle = bundle
         self._threads = threads
+
+    def encode_query(self, text: str) -> AttentionTable | None:
+        """Table of a query text; None for a text without letters or digits."""
+        vocabulary = self.bundle.vocabulary
+        packed = vocabulary.packed_ids(text, vocabulary.query_limit)
+        if not packed:
+            return None
+        values = self._graph.run(QUERY_OUTPUTS, dict(zip(TABLE_INPUTS, unpack_ids([packed]), strict=True)))
+        return build_attention_table(dict(zip(QUERY_OUTPUTS, values, strict=True)))
+
+    def encode_titles(self, titles: Sequence[str]) -> TitleEntities:
+        """Entities of titles."""
+        vocabulary = self.bundle.vocabulary
+        packed = [vocabulary.packed_ids(title, vocabulary.title_limit) for title in titles]
+        ids = np.frombuffer(b"".join(packed), np.int64)
+        lengths = np.array([len(row) // ids.itemsize for row in packed], np.int64)
+        return TitleEntities(ids, weigh_entities(ids, lengths, *self._logits), lengths)
 
     def score_titles(self, query: str, titles: Sequence[str]) -> Array:
         """Score of each title for a query text, `(N,)`; higher is better.
 
         NaN for a title without letters or digits, and for every title if the query has none.
         """
-        vocabulary = self.bundle.vocabulary
-        query_ids = vocabulary.packed_ids(query, vocabulary.query_limit)
-        title_ids = [vocabulary.packed_ids(title, vocabulary.title_limit) for title in titles]
-        scores = np.full(len(titles), np.nan, np.float32)
-        for batch in _batch_by_length(title_ids) if query_ids else ():
-            (scores[batch],) = self._run(["scores"], query_ids, [title_ids[number] for number in batch])
-        return scores
+        table = self.encode_query(query)
+        return np.full(len(titles), np.nan) if table is None else table.score(self.encode_titles(titles))
 
-    def explain_title(self, query: str, title: str) -> TitleGrid | None:
-        """Grid of one title with its trigrams; None if the query or the title has no letters or digits."""
-        vocabulary = self.bundle.vocabulary
-        query_ids = vocabulary.packed_ids(query, vocabulary.query_limit)
-        title_ids = vocabulary.packed_ids(title, vocabulary.title_limit)
-        if not (query_ids and title_ids):
-            return None
-        scores, grids = self._run(ATTENTION_OUTPUTS, query_ids, [title_ids])
-        query_trigrams = extract_trigrams(query, vocabulary.query_limit)
-        title_trigrams = extract_trigrams(title, vocabulary.title_limit)
-        return TitleGrid(query_trigrams, title_trigrams, grids[0], float(scores[0]))
-
-    def _run(self, outputs: Sequence[str], query_ids: bytes, title_ids: Sequence[bytes]) -> list[Array]:
-        values = (*unpack_ids([query_ids]), *unpack_ids(title_ids))
-        result: list[Array] = self._graph.run(list(outputs), dict(zip(ATTENTION_INPUTS, values, strict=True)))
-        return result
+    @cached_property
+    def _logits(self) -> tuple[Array, Array]:
+        """Logits of a title's entities, by id `(V,)` and by place `(P,)`."""
+        text = dict(zip(TABLE_INPUTS, unpack_ids([bytes(8)]), strict=True))
+        by_id, by_place = self._graph.run(TABLE_OUTPUTS[-2:], text)
+        return by_id, by_place
 
     @cached_property
     def _graph(self) -> Any:  # noqa: ANN401 (ONNX Runtime has no types)
-        path = self.bundle.path / ATTENTION_GRAPH
-        graph = open_session(path, self._threads)
-        names = tuple(tuple(value.name for value in values) for values in (graph.get_inputs(), graph.get_outputs()))
-        if names != (ATTENTION_INPUTS, ATTENTION_OUTPUTS):
-            raise BundleError(
-                f"{path} has inputs and outputs {names}; expected {(ATTENTION_INPUTS, ATTENTION_OUTPUTS)}. "
-                "Copy the whole folder again, or run `anthem export` again."
-            )
-        return graph
+        path = self.bundle.path / ATTENTION_TABLE_GRAPH
+        return open_checked_session(path, TABLE_INPUTS, TABLE_OUTPUTS, self._threads)
 
 
-def _batch_by_length(rows: Sequence[bytes]) -> list[list[int]]:
-    """Indices of the non-empty rows, grouped by similar length: padding costs as much to compute as text."""
-    order = sorted((number for number, row in enumerate(rows) if row), key=lambda number: len(rows[number]))
-    batches: list[list[int]] = []
-    for number in order:
-        if not batches or (len(batches[-1]) + 1) * len(rows[number]) > 8 * MAX_BATCH_TRIGRAMS:
-            batches.append([])
-        batches[-1].append(number)
-    return batches
+def weigh_entities(ids: IntArray, lengths: IntArray, id_logits: Array, place_logits: Array) -> IntArray:
+    """Weights of the entities of titles, `(E,)` uint8: `255·exp(logit − the title's largest)`, rounded."""
+    filled = lengths[lengths > 0]
+    if not len(filled):
+        return np.zeros(0, np.uint8)
+    starts = np.concatenate([[0], np.cumsum(filled)[:-1]])
+    places = np.arange(len(ids)) - np.repeat(starts, filled)
+    logits = id_logits[ids] + place_logits[places]
+    largest = np.repeat(np.maximum.reduceat(logits, starts), filled)
+    weights: IntArray = np.rint(MAX_WEIGHT * np.exp(logits - largest)).astype(np.uint8)
+    return weights
+
+
+def build_attention_table(outputs: Mapping[str, Array]) -> AttentionTable:
+    """Table from the outputs of its graph, of which `ids` and three others are `(T, M)`, M neighbours a trigram."""
+    trigrams, neighbours = outputs["ids"].shape
+    neighbour_ids: IntArray = outputs["ids"].astype(np.int64).reshape(-1)
+    ids, rows = np.unique(neighbour_ids, return_inverse=True)
+    columns = np.repeat(np.arange(trigrams), neighbours)
+    explained = np.full(len(ids) + 1, outputs["default_explained"], np.float64)
+    explained[rows] = outputs["explained"].reshape(-1)
+
+    def fill(entries: Array, defaults: Array) -> Array:
+        filled = np.tile(_round(defaults), (len(ids) + 1, 1))
+        filled[rows, columns] = _round(entries).reshape(-1)
+        return filled
+
+    answered = fill(outputs["answered"], outputs["default_answered"])
+    answered_cells = fill(outputs["answered_cells"], outputs["default_answered_cells"])
+    return AttentionTable(ids, answered, answered_cells, _round(explained), _round(outputs["attention"]))
+
+
+def _round(values: Array) -> Array:
+    """Values in float64, rounded to seven significant digits."""
+    exact = values.astype(np.float64)
+    magnitude = np.floor(np.log10(np.maximum(np.abs(exact), 1e-30)))
+    power = 10.0 ** (SIGNIFICANT_DIGITS - 1 - magnitude)
+    rounded: Array = np.rint(exact * power) / power
+    return rounded
+
+
+def _sum_groups(values: Array, lengths: IntArray) -> Array:
+    """Sums of consecutive values, `lengths[n]` of them in group n; `(E, ...)` to `(N, ...)`."""
+    sums = np.zeros((len(lengths), *values.shape[1:]))
+    filled = np.flatnonzero(lengths)
+    if len(filled):
+        sums[filled] = np.add.reduceat(values, np.cumsum(lengths[filled]) - lengths[filled])
+    return sums

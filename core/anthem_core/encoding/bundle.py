@@ -17,15 +17,17 @@ from anthem_core.fusion import FusionWeights
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 TRIGRAMS_FILE = "trigrams.txt"
 QUERY_GRAPH = "query_encoder.onnx"
 PRODUCT_GRAPH = "product_encoder.onnx"
 ATTENTION_GRAPH = "attention.onnx"
+ATTENTION_TABLE_GRAPH = "attention_table.onnx"
 REQUIRED_FILES = (QUERY_GRAPH, PRODUCT_GRAPH, TRIGRAMS_FILE)
-OPTIONAL_FILES = (ATTENTION_GRAPH,)
+OPTIONAL_FILES = (ATTENTION_GRAPH, ATTENTION_TABLE_GRAPH)  # of attention: the table scores, the grid explains
 LEXICAL_CONTAINMENT = "lexical+containment"
+LEXICAL_ATTENTION = "lexical+attention"
 ALL_SIGNALS = "lexical+containment+attention"
 
 _RECOVERY_HINT = "Copy the whole folder again, or run `anthem export` again."
@@ -38,10 +40,8 @@ _NUMBER_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "radius": (lambda value: 0 < value <= 10, "a number above 0, at most 10"),
     "gamma": (lambda value: 0 < value < 1, "a number between 0 and 1"),
     "slack": _FINITE_RULE,
-    "bias": _FINITE_RULE,
-    "lexical": _WEIGHT_RULE,
+    "lexical_offset": (lambda value: 0.01 <= value <= 1e6, "a number from 0.01 to 1e6"),
     "containment": _WEIGHT_RULE,
-    "half_saturation": (lambda value: 0 < value <= 1e6, "a number above 0, at most 1e6"),
     "median_distance": _WEIGHT_RULE,
     "attention": _WEIGHT_RULE,
     "median_attention": _FINITE_RULE,
@@ -62,7 +62,7 @@ class Bundle:
         gamma: Weight of the part of a product inside the limits, see `geometry.containment`.
         slack: By how much a product may exceed the limits and still count as contained.
         vocabulary: Ids of trigrams.
-        fusion: Fusion weights by set of signals, `LEXICAL_CONTAINMENT` or `ALL_SIGNALS`.
+        fusion: Fusion weights by set of signals: `LEXICAL_CONTAINMENT`, `LEXICAL_ATTENTION` or `ALL_SIGNALS`.
         trained_on: Names of the training data.
         quality: Metrics measured when the bundle was made.
         versions: Versions of the libraries that made the bundle.
@@ -83,8 +83,8 @@ class Bundle:
 
     @property
     def has_attention(self) -> bool:
-        """Whether the bundle has the optional graph of the attention score."""
-        return (self.path / ATTENTION_GRAPH).is_file()
+        """Whether the bundle has the optional graphs of the attention score."""
+        return (self.path / ATTENTION_TABLE_GRAPH).is_file()
 
     @property
     def size_bytes(self) -> int:
@@ -201,9 +201,15 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(
             f"{path} has format {reprlib.repr(version)}; expected format {BUNDLE_FORMAT}. Is this an ANTHEM bundle?"
         )
+    if version < BUNDLE_FORMAT:
+        raise BundleError(
+            f"{path} has format {version}, of an earlier version; this version reads format {BUNDLE_FORMAT}, in which "
+            "attention is a table and the fusion weights have another meaning. Train and export again: anthem train "
+            "DATA --output CHECKPOINT, anthem export CHECKPOINT BUNDLE. Then run `anthem ingest` again."
+        )
     if version > BUNDLE_FORMAT:
         raise BundleError(
-            f"{path} has format {reprlib.repr(version)}; this version reads formats up to {BUNDLE_FORMAT}. "
+            f"{path} has format {reprlib.repr(version)}; this version reads format {BUNDLE_FORMAT}. "
             "Upgrade ANTHEM Search."
         )
     return manifest

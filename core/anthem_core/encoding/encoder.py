@@ -84,3 +84,20 @@ def open_session(path: Path, threads: int = 1) -> Any:  # noqa: ANN401 (ONNX Run
             f"{path}: ONNX Runtime {onnxruntime.__version__} cannot read this graph ({error}). "
             "Export it again, or install a newer onnxruntime."
         ) from error
+
+
+def open_checked_session(path: Path, inputs: Sequence[str], outputs: Sequence[str], threads: int = 1) -> Any:  # noqa: ANN401
+    """ONNX Runtime session of a graph with exactly these inputs and outputs.
+
+    Raises:
+        BundleError: ONNX Runtime cannot read the file, or its inputs and outputs are others.
+    """
+    graph = open_session(path, threads)
+    expected = (tuple(inputs), tuple(outputs))
+    names = tuple(tuple(value.name for value in values) for values in (graph.get_inputs(), graph.get_outputs()))
+    if names != expected:
+        raise BundleError(
+            f"{path} has inputs and outputs {names}; expected {expected}. "
+            "Copy the whole folder again, or run `anthem export` again."
+        )
+    return graph

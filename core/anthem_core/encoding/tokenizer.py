@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WORD_PATTERN = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*")
 
 # A faster path to the same words for ASCII text, as most titles are: lower case, and spaces for everything else.
-_ASCII_TRANSLATION = "".join(chr(code).lower() if chr(code).isalnum() else " " for code in range(128))
+_ASCII_TRANSLATION = bytes(ord(chr(code).lower()) if chr(code).isalnum() else 32 for code in range(128)) + bytes(128)
 
 _MAX_CACHED_WORDS = 2**15  # per vocabulary; 10 MB at most
 _MAX_CACHED_WORD_LENGTH = 32  # characters
@@ -45,7 +45,7 @@ def normalise(text: str) -> str:
 def split_words(text: str) -> list[str]:
     """Words of a text, normalised, in order."""
     if text.isascii():
-        return text.translate(_ASCII_TRANSLATION).split()
+        return text.encode("ascii").translate(_ASCII_TRANSLATION).decode("ascii").split()
     words: list[str] = _WORD_PATTERN.findall(normalise(text))
     return words
 

@@ -22,12 +22,10 @@ from anthem_core.errors import ClusterError
 from anthem_core.opensearch.auth import NO_CREDENTIALS_HINT, RequestSigner, connection_advice, connection_options
 from anthem_core.opensearch.local_node import local_node_url
 from anthem_core.opensearch.permissions import permission_advice
-from anthem_core.opensearch.versions import adapt_bundle, parse_release, serverless_error
+from anthem_core.opensearch.versions import serverless_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from anthem_core.encoding.bundle import Bundle
 
 
 class _ExplainingConnection(Urllib3HttpConnection):
@@ -122,17 +120,6 @@ def cluster_info(client: OpenSearch) -> dict[str, Any]:
     except NotFoundError as error:
         raise serverless_error() from error
     return info
-
-
-def adapt_to_release(client: OpenSearch, bundle: Bundle) -> Bundle:
-    """The bundle with fusion weights for the lexical scores of the cluster's release; one request.
-
-    Unchanged if the cluster does not say which release it is: that alone must not make a search fail.
-    """
-    try:
-        return adapt_bundle(bundle, parse_release(cluster_info(client)))
-    except (OpenSearchException, ClusterError):
-        return bundle
 
 
 @contextmanager

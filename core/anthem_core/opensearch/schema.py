@@ -1,4 +1,4 @@
-"""What an index stores for ANTHEM: names and mapping of the vector fields, and the product text they are made from.
+"""What an index stores for ANTHEM: names and mapping of a model's fields, and the product text they are made from.
 
 The fields are written nested (`{"anthem": {"vector": …}}`); OpenSearch rejects dotted keys for them.
 """
@@ -6,18 +6,25 @@ The fields are written nested (`{"anthem": {"vector": …}}`); OpenSearch reject
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from anthem_core.geometry.lorentz import Array
 
+ModelSignal: TypeAlias = Literal["containment", "attention"]
+
+# The field that holds a product's value for each signal of the model.
+VALUE_OF_SIGNAL: dict[ModelSignal, str] = {"containment": "vector", "attention": "trigrams"}
+MODEL_SIGNALS = tuple(VALUE_OF_SIGNAL)
+
 
 @dataclass(frozen=True, slots=True)
-class VectorFields:
-    """The object field of an index that holds one model's vectors, `anthem` for the first model."""
+class ModelFields:
+    """The object field of an index that holds one model's values of each product, `anthem` for the first model."""
 
     name: str = "anthem"
 
@@ -27,58 +34,92 @@ class VectorFields:
         return f"{self.name}.vector"
 
     @property
+    def trigrams(self) -> str:
+        """Field of the product's trigrams: ids and weights as `TitleEntities.pack` writes them."""
+        return f"{self.name}.trigrams"
+
+    @property
     def model(self) -> str:
-        """Field of the id of the model that computed the point."""
+        """Field of the id of the model that computed the values."""
         return f"{self.name}.model"
 
     @property
     def text_hash(self) -> str:
-        """Field of the hash of the text that the point was computed from."""
+        """Field of the hash of the text that the values were computed from."""
         return f"{self.name}.text_hash"
 
-    def mapping(self, dimension: int) -> dict[str, Any]:
+    def value(self, signal: ModelSignal) -> str:
+        """Field of the value that a signal of the model is computed from."""
+        return f"{self.name}.{VALUE_OF_SIGNAL[signal]}"
+
+    def mapping(self, dimension: int, signals: Collection[ModelSignal] = MODEL_SIGNALS) -> dict[str, Any]:
         """Mapping to add to an existing index; with a dimension alone it needs no reindex and builds no HNSW graph."""
-        properties = {
+        values: dict[str, dict[str, Any]] = {
             "vector": {"type": "knn_vector", "dimension": dimension + 1},
+            "trigrams": {"type": "binary", "doc_values": True},
+        }
+        properties = {VALUE_OF_SIGNAL[signal]: values[VALUE_OF_SIGNAL[signal]] for signal in signals} | {
             "model": {"type": "keyword"},
             "text_hash": {"type": "keyword", "index": False},
         }
         return {"properties": {self.name: {"properties": properties}}}
 
-    def document(self, point: Array, model: str, text: str) -> dict[str, Any]:
-        """Partial document of one product, nested."""
-        # The shortest decimal that reads back as the same float32: a third less index and `_source`.
-        vector = [float(str(value)) for value in point]
-        return {self.name: {"vector": vector, "model": model, "text_hash": hash_text(text)}}
+    def document(self, point: Array | None, model: str, text: str, trigrams: bytes | None = None) -> dict[str, Any]:
+        """Partial document of one product, nested, with the values that are given."""
+        values: dict[str, Any] = {}
+        if point is not None:
+            # The shortest decimal that reads back as the same float32: a third less index and `_source`.
+            values["vector"] = [float(str(coordinate)) for coordinate in point]
+        if trigrams is not None:
+            values["trigrams"] = b64encode(trigrams).decode("ascii")
+        return {self.name: {**values, "model": model, "text_hash": hash_text(text)}}
 
 
 DEFAULT_TEXT_FIELDS = ("title",)  # of the product text, where nothing else is named or recorded
 MATCH_ALL: dict[str, Any] = {"match_all": {}}  # query that finds every product
-CURRENT_FIELDS = VectorFields("anthem_current")  # holds only field aliases
+CURRENT_FIELDS = ModelFields("anthem_current")  # holds only field aliases
 SCRIPT_ID_PREFIX = "anthem-containment-"  # of the stored scripts, one per version of their source
-_META_KEY = "anthem"  # in the mapping's `_meta`: one record per vector object
+_META_KEY = "anthem"  # in the mapping's `_meta`: one record per model's object
 
 
-def resolve_current_fields(mappings: Mapping[str, Any]) -> VectorFields:
+def resolve_current_fields(mappings: Mapping[str, Any]) -> ModelFields:
     """Fields that the aliases of an index point at; `anthem` if it has no aliases."""
-    aliases = mappings.get("properties", {}).get(CURRENT_FIELDS.name, {}).get("properties", {})
-    return VectorFields(str(aliases.get("vector", {}).get("path", "anthem.vector")).removesuffix(".vector"))
+    aliases = _object_properties(mappings, CURRENT_FIELDS.name)
+    paths = (aliases[name].get("path") for name in (*VALUE_OF_SIGNAL.values(), "model") if name in aliases)
+    return ModelFields(str(next(filter(None, paths), "anthem")).partition(".")[0])
 
 
-def fields_of_model(model: str) -> VectorFields:
+def fields_of_model(model: str) -> ModelFields:
     """Fields of a model that shares an index with another model: `anthem_<first 8 characters of its id>`."""
-    return VectorFields(f"anthem_{model[:8]}")
+    return ModelFields(f"anthem_{model[:8]}")
 
 
-def find_vector_fields(mappings: Iterable[Mapping[str, Any]], model: str) -> VectorFields:
-    """Fields in which indices hold a model's vectors: its own object if one of them maps it, otherwise `anthem`.
+def find_model_fields(mappings: Iterable[Mapping[str, Any]], model: str) -> ModelFields:
+    """Fields in which indices hold a model's values: its own object if one of them maps it, otherwise `anthem`.
 
-    Only the mappings are checked: the object may be empty or hold another model's vectors, which searches recognise by
+    Only the mappings are checked: the object may be empty or hold another model's values, which searches recognise by
     the model id.
     """
     fields = fields_of_model(model)
-    is_mapped = any("vector" in _object_properties(mapping, fields.name) for mapping in mappings)
-    return fields if is_mapped else VectorFields()
+    is_mapped = any(
+        set(VALUE_OF_SIGNAL.values()) & _object_properties(mapping, fields.name).keys() for mapping in mappings
+    )
+    return fields if is_mapped else ModelFields()
+
+
+def mapped_signals(mappings: Mapping[str, Any], fields: ModelFields) -> tuple[ModelSignal, ...]:
+    """Signals whose values an index can hold in these fields, by the types of its mapping.
+
+    A vector has to be a `knn_vector`, trigrams have to be `binary` with doc values.
+    """
+    mapped = _object_properties(mappings, fields.name)
+    required = fields.mapping(0)["properties"][fields.name]["properties"]
+
+    def has_type(value: str) -> bool:
+        keys = required[value].keys() & {"type", "doc_values"}
+        return all(mapped.get(value, {}).get(key) == required[value][key] for key in keys)
+
+    return tuple(signal for signal, value in VALUE_OF_SIGNAL.items() if has_type(value))
 
 
 def _object_properties(mapping: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -87,34 +128,46 @@ def _object_properties(mapping: Mapping[str, Any], name: str) -> Mapping[str, An
 
 
 def ingested_fields(mappings: Mapping[str, Any], object_name: str) -> tuple[str, ...] | None:
-    """Text fields that a vector object was ingested from, in order, as recorded in `_meta`; None if not recorded."""
+    """Text fields that a model's object was ingested from, in order, as recorded in `_meta`; None if not recorded."""
+    return _recorded_names(mappings, object_name, "fields")
+
+
+def ingested_signals(mappings: Mapping[str, Any], object_name: str) -> tuple[str, ...] | None:
+    """Signals whose values the last ingest wrote into a model's object, as recorded in `_meta`; None if not recorded.
+
+    Ingests from before the attention score was in the cluster recorded none.
+    """
+    return _recorded_names(mappings, object_name, "signals")
+
+
+def _recorded_names(mappings: Mapping[str, Any], object_name: str, key: str) -> tuple[str, ...] | None:
     record = _ingest_records(mappings.get("_meta")).get(object_name)
-    fields = record.get("fields") if isinstance(record, dict) else None
-    if not isinstance(fields, list) or not fields or not all(isinstance(field, str) for field in fields):
+    names = record.get(key) if isinstance(record, dict) else None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         return None
-    return tuple(fields)
+    return tuple(names)
 
 
-def with_ingest_meta(
-    meta: Mapping[str, Any] | None,
-    object_name: str,
-    model: str,
-    fields: Sequence[str],
-    text_rules: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Mapping `_meta` with a record of what a vector object was ingested from; everything else in it is kept.
+def with_ingest_meta(meta: Mapping[str, Any] | None, object_name: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Mapping `_meta` with a record of what a model's object was ingested from; everything else in it is kept.
 
     An `anthem` entry that is not an object belongs to the user: it is kept, and nothing is recorded.
     """
     kept = dict(meta or {})
     if not isinstance(kept.get(_META_KEY, {}), dict):
         return kept
-    record = {"model": model, "fields": list(fields), "text_rules": dict(text_rules)}
-    return {**kept, _META_KEY: {**_ingest_records(kept), object_name: record}}
+    return {**kept, _META_KEY: {**_ingest_records(kept), object_name: dict(record)}}
+
+
+def build_ingest_record(
+    model: str, fields: Sequence[str], signals: Sequence[str], text_rules: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Record of an ingest for the mapping's `_meta`: model id, text fields, signals, tokenizer rules."""
+    return {"model": model, "fields": list(fields), "signals": list(signals), "text_rules": dict(text_rules)}
 
 
 def without_ingest_meta(meta: Mapping[str, Any] | None, object_name: str) -> dict[str, Any]:
-    """Mapping `_meta` without the record of a vector object; everything else in it is kept."""
+    """Mapping `_meta` without the record of a model's object; everything else in it is kept."""
     kept = dict(meta or {})
     records = dict(_ingest_records(kept))
     if records.pop(object_name, None) is not None:
@@ -135,7 +188,7 @@ def hash_text(text: str) -> str:
 
 
 def product_text(source: Mapping[str, Any], fields: Sequence[str]) -> str:
-    """Text of a product, which its point and its attention score are computed from: the values of its fields, in order.
+    """Text of a product, which the model's values are computed from: the values of its fields, in order.
 
     Values are joined by a space. A field may be a dotted path and lead through lists; a single string field gives
     exactly its value.

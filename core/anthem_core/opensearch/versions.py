@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anthem_core.errors import ClusterError
@@ -12,11 +12,9 @@ from anthem_core.errors import ClusterError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anthem_core.encoding.bundle import Bundle
 
 # The version that 1.x and 2.x report for old clients when compatibility.override_main_response_version is set.
 COMPATIBILITY_VERSION = "7.10.2"
-LEGACY_BM25_FACTOR = 2.2  # k1 + 1, for the default k1 of an index
 # Lucene of the oldest supported release, reported in compatibility mode too; 2.18 has 9.12.0.
 OLDEST_LUCENE = (9, 12, 1)
 
@@ -62,7 +60,7 @@ SAFE_MAPPING_CHANGES = ReleaseDifference(
 BM25_WITHOUT_K1_FACTOR = ReleaseDifference(
     Release(3, 0),
     "BM25 scores lack the factor k1 + 1",
-    "lexical scores are 2.2 times as large, so `adapt_bundle` multiplies the half-saturation of the fusion by 2.2",
+    "lexical scores are 2.2 times as large; the fusion compares their ratios, so the order is nearly the same",
 )
 SHARD_DOC_SORT = ReleaseDifference(
     Release(3, 3),
@@ -83,17 +81,6 @@ class UnsupportedClusterError(ClusterError):
             f"The cluster is {cluster}; expected OpenSearch {OLDEST_RELEASE} or newer. "
             "Upgrade it, or name another cluster with --url."
         )
-
-
-def adapt_bundle(bundle: Bundle, release: Release) -> Bundle:
-    """Adapt a bundle's fusion to a release: half-saturation `h·(k1 + 1)` where BM25 scores have that factor."""
-    if release.has(BM25_WITHOUT_K1_FACTOR):
-        return bundle
-    fusion = {
-        signals: replace(weights, half_saturation=weights.half_saturation * LEGACY_BM25_FACTOR)
-        for signals, weights in bundle.fusion.items()
-    }
-    return replace(bundle, fusion=fusion)
 
 
 def parse_release(info: Mapping[str, Any]) -> Release:

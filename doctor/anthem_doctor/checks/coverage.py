@@ -1,4 +1,4 @@
-"""Checks of the coverage: how many products have a vector of the model, and how fast vectors are lost."""
+"""Checks of the coverage: how many products have values of the model, and how fast values are lost."""
 
 from __future__ import annotations
 
@@ -9,45 +9,48 @@ from anthem_core.encoding.tokenizer import has_words
 from anthem_core.opensearch.schema import product_text
 from anthem_doctor.findings import DoctorTarget, Finding, count_of
 from anthem_doctor.history import loss_per_day
+from anthem_ingest.report import NOUN_OF_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from anthem_doctor.facts import VectorCounts
+    from anthem_doctor.facts import ValueCounts
     from anthem_doctor.history import CoverageRun
     from anthem_ingest.actions import IndexHit
 
 
 def check_coverage(
-    target: DoctorTarget, index: str, counts: VectorCounts, sample_without_vector: Sequence[IndexHit]
+    target: DoctorTarget, index: str, counts: ValueCounts, sample_without_values: Sequence[IndexHit]
 ) -> Iterator[Finding]:
-    """How many products have a vector of the model; a product without letters or digits in its text needs none.
+    """How many products have values of the model; a product without letters or digits in its text needs none.
 
-    The sample of products without any vector serves to estimate how many of them need one.
+    The sample of products without any value serves to estimate how many of them need some.
     """
-    without, of_other_model = counts.products - counts.with_vector, counts.with_vector - counts.of_model
-    needed = _estimate_needed(target, without, sample_without_vector)
+    without, of_other_model = counts.products - counts.with_values, counts.with_values - counts.of_model
+    needed = _estimate_needed(target, without, sample_without_values)
     share = counts.of_model / max(counts.products, 1)
-    found = f"{index}: {counts.of_model} of {count_of(counts.products)} ({share:.1%}) have a vector of this model"
+    found = f"{index}: {counts.of_model} of {count_of(counts.products)} ({share:.1%}) have values of this model"
+    lacking = {signal: number for signal, number in counts.lacking.items() if number}
+    found += "".join(f", {number} of these lack {NOUN_OF_VALUE[signal]}" for signal, number in lacking.items())
     if of_other_model:
-        found += f", {of_other_model} have one of another model"
+        found += f", {of_other_model} have some of another model"
     if without:
-        sample_size = len(sample_without_vector)
+        sample_size = len(sample_without_values)
         found += f", {without} have none; about {needed} of these have words (estimated from a sample of {sample_size})"
     beside = ["--beside"] if of_other_model and not counts.of_model else []
     command = target.command("ingest", *beside, index=index)
     if counts.products and not counts.of_model and (needed or of_other_model):
-        yield Finding("coverage", "fault", found, "vectors of this model", command)
-    elif needed or of_other_model:
-        expected = "a vector for each product with words; the others are ranked with the median distance"
+        yield Finding("coverage", "fault", found, "values of this model", command)
+    elif needed or of_other_model or lacking:
+        expected = "all values for each product with words; searches rank a missing one as the median"
         yield Finding("coverage", "warning", found, expected, command)
     else:
         yield Finding("coverage", "ok", found)
 
 
 def _estimate_needed(target: DoctorTarget, without: int, sample: Sequence[IndexHit]) -> int:
-    """Estimated number of the products without a vector whose text has letters or digits."""
+    """Estimated number of the products without values whose text has letters or digits."""
     if not sample:
         return without
     texts = (product_text(hit.get("_source", {}), target.text_fields) for hit in sample)
@@ -56,22 +59,22 @@ def _estimate_needed(target: DoctorTarget, without: int, sample: Sequence[IndexH
 
 
 def check_coverage_loss(target: DoctorTarget, runs: Sequence[CoverageRun], file: Path) -> Iterator[Finding]:
-    """How fast vectors are lost, from the runs in the history, of which this run is the last."""
+    """How fast values are lost, from the runs in the history, of which this run is the last."""
     lost = loss_per_day(runs)
     last = runs[-1]
     if lost is None:
-        without = count_of(last.products - last.with_vector)
+        without = count_of(last.products - last.with_values)
         span = f"{count_of(len(runs), 'run')} in {file} within an hour" if runs[1:] else f"first run in {file}"
-        found = f"{span}: the loss per day is not known yet; {without} without a vector now"
+        found = f"{span}: the loss per day is not known yet; {without} without values now"
         yield Finding("loss", "ok", found, command=f"{target.command('doctor')}   # once a day")
         return
     days = (last.time - runs[0].time) / timedelta(days=1)
     source = f"{count_of(len(runs), 'run')} in {days:.1f} days, {file}"
-    found = f"{lost:.2%} of the products lose their vector per day ({source}); "
+    found = f"{lost:.2%} of the products lose their values per day ({source}); "
     found += f"coverage was {runs[-2].coverage:.1%} at the previous run and is {last.coverage:.1%} now"
     if lost > 0:
         expected = (
-            "no loss: a feed that writes whole documents erases their vectors; run ingest with --follow, or let the "
+            "no loss: a feed that writes whole documents erases them; run ingest with --follow, or let the "
             "feed update documents in place"
         )
         yield Finding("loss", "warning", found, expected, target.command("ingest", "--follow"))

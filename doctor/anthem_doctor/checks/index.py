@@ -1,4 +1,4 @@
-"""Checks of one index, apart from its vectors: state, mapping, `_source`, shards."""
+"""Checks of one index, apart from the values in it: state, mapping, `_source`, shards."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.opensearch.schema import CURRENT_FIELDS, resolve_current_fields
+from anthem_core.opensearch.schema import CURRENT_FIELDS, VALUE_OF_SIGNAL, mapped_signals, resolve_current_fields
 from anthem_core.opensearch.versions import VECTORS_WITHOUT_KNN_SETTING
 from anthem_doctor.facts import is_closed
 from anthem_doctor.findings import DoctorTarget, Finding, console_request, count_of, judge_fact
-from anthem_ingest.ingest import bytes_per_vector
+from anthem_ingest.encode import choose_signals
+from anthem_ingest.ingest import bytes_per_value
 from anthem_ingest.mapping import (
     HNSW_METHOD,
     IndexDescription,
@@ -24,15 +25,15 @@ from anthem_plugin.modes import DEFAULT_WINDOW
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from anthem_core.opensearch.schema import VectorFields
+    from anthem_core.opensearch.schema import ModelFields
     from anthem_doctor.facts import IndexFacts
 
 MAX_DELETED_FRACTION = 0.1  # of the documents; above it, lexical scores are noticeably off
 EXAMPLE_PAGE_SIZE = 24  # hits on the page for which the growth of a response is estimated
 
 
-def check_index(target: DoctorTarget, facts: IndexFacts, fields: VectorFields) -> list[Finding]:
-    """All findings about one index, apart from its vectors; for a closed index, only that it is closed."""
+def check_index(target: DoctorTarget, facts: IndexFacts, fields: ModelFields) -> list[Finding]:
+    """All findings about one index, apart from the values in it; for a closed index, only that it is closed."""
     index = facts.index
     if is_closed(index):
         open_request = console_request("POST", f"{index.name}/_open")
@@ -44,6 +45,7 @@ def check_index(target: DoctorTarget, facts: IndexFacts, fields: VectorFields) -
         *check_source_kept(target, index, fields),
         *check_fields_mapped(target, index),
         *check_mapping(target, index, fields),
+        *check_signals(target, index, fields),
         *check_engine(target, index, fields),
         *check_aliases(target, index, fields),
         *describe_shards(index),
@@ -62,9 +64,11 @@ def check_health(index: IndexDescription, health: Mapping[str, Any]) -> Iterator
 
 
 def check_created_version(target: DoctorTarget, index: IndexDescription) -> Iterator[Finding]:
-    """Whether the release that created the index lets vectors be added to it."""
+    """Whether the release that created the index lets vectors be added to it, if products should have them."""
     if index.takes_vectors:
         yield Finding("index", "ok", f"{index.name} accepts vectors")
+    elif "containment" not in target.expected_signals:
+        yield Finding("index", "ok", f"{index.name} accepts trigrams")
     else:
         expected = f"an index created by OpenSearch {VECTORS_WITHOUT_KNN_SETTING.since} or newer, which accepts vectors"
         command = _reindex_requests(target, index, {}, {})
@@ -80,23 +84,25 @@ def check_blocks(index: IndexDescription) -> Iterator[Finding]:
     severe = {"read", "read_only_allow_delete"} & set(blocks)
     cause = " (set when a disk is full)" if "read_only_allow_delete" in severe else ""
     found = f"{index.name} has the block {', '.join(blocks)}{cause}"
-    expected = "an index that can be read and written; otherwise new products get no vectors"
+    expected = "an index that can be read and written; otherwise new products get no values"
     unblock = console_request("PUT", f"{index.name}/_settings", {f"index.blocks.{name}": None for name in blocks})
     yield Finding("blocks", "fault" if severe else "warning", found, expected, unblock)
 
 
-def check_source_kept(target: DoctorTarget, index: IndexDescription, fields: VectorFields) -> Iterator[Finding]:
-    """Whether `_source` keeps everything that a partial update needs, vectors included, and what vectors add to it."""
+def check_source_kept(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
+    """Whether `_source` keeps everything that a partial update needs, values included, and what these add to it."""
     if not index.keeps_whole_source:
         source = index.mappings["_source"]
-        loses_vector = _omits(source, fields.vector)
-        lost = "the vector" if loses_vector else "the fields that are left out"
+        values = [VALUE_OF_SIGNAL[signal] for signal in target.expected_signals if _omits(source, fields.value(signal))]
+        lost = " and ".join(f"the {value}" for value in values) or "the fields that are left out"
         found = f"{index.name} does not keep the whole _source ({json.dumps(source)}): a partial update loses {lost}"
         command = target.command("ingest", "--corpus", "FILE", index=f"{index.name}-new")
-        yield Finding("source", "fault" if loses_vector else "warning", found, "the whole _source", command)
+        yield Finding("source", "fault" if values else "warning", found, "the whole _source", command)
         return
-    kilobytes = EXAMPLE_PAGE_SIZE * bytes_per_vector(target.bundle) / 1000
-    found = f"{index.name} keeps the whole _source; vectors add about {kilobytes:.0f} kB to {EXAMPLE_PAGE_SIZE} hits"
+    sizes = bytes_per_value(target.bundle)
+    kilobytes = EXAMPLE_PAGE_SIZE * sum(sizes[signal] for signal in target.expected_signals) / 1000
+    added = f"the model's values add about {kilobytes:.0f} kB to {EXAMPLE_PAGE_SIZE} hits"
+    found = f"{index.name} keeps the whole _source; {added}"
     yield Finding("source", "ok", f"{found} unless a search excludes 'anthem', as ANTHEM's searches do")
 
 
@@ -111,36 +117,55 @@ def _omits(source: Mapping[str, Any], path: str) -> bool:
 
 
 def check_fields_mapped(target: DoctorTarget, index: IndexDescription) -> Iterator[Finding]:
-    """Whether products can have the text fields that vectors are computed from."""
+    """Whether products can have the text fields that the values are computed from."""
     unknown = find_unknown_fields(index, target.text_fields)
     if unknown:
         known = ", ".join(sorted(index.mappings.get("properties", {}))) or "none"
         found = f"{index.name} has no field {', '.join(unknown)}; its fields are: {known}"
-        yield Finding("fields", "fault", found, "the fields that vectors are computed from; name them with --field")
+        yield Finding("fields", "fault", found, "the fields that the values are computed from; name them with --field")
     else:
         yield Finding("fields", "ok", f"{index.name} has {', '.join(target.text_fields)}")
 
 
-def check_mapping(target: DoctorTarget, index: IndexDescription, fields: VectorFields) -> Iterator[Finding]:
+def check_mapping(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
     """Whether the fields of the model are mapped with the right types and dimension."""
-    dimension = target.bundle.dimension
+    dimension, signals = target.bundle.dimension, target.expected_signals
     try:
-        missing = build_missing_mapping(index, fields, dimension)
+        missing = build_missing_mapping(index, fields, dimension, signals)
     except MappingConflictError as error:
         yield _conflict_finding(target, index, fields, error)
         return
     dynamic = f"; dynamic: {index.mappings['dynamic']}" if "dynamic" in index.mappings else ""
     if missing:
-        names = ", ".join(missing["properties"][fields.name]["properties"])
-        found = f"{index.name} does not map {fields.name}.{{{names}}}{dynamic}"
+        names = missing["properties"][fields.name]["properties"]
+        found = f"{index.name} does not map {fields.name}.{{{', '.join(names)}}}{dynamic}"
+        # With one of two values a search still ranks by that one.
+        is_usable = names.keys() < {VALUE_OF_SIGNAL[signal] for signal in signals}
+        expected = f"fields for {', '.join(VALUE_OF_SIGNAL[signal] for signal in signals)}, model id and text hash"
         command = target.command("ingest", index=index.name)
-        yield Finding("mapping", "fault", found, "fields for vector, model id and text hash", command)
+        yield Finding("mapping", "warning" if is_usable else "fault", found, expected, command)
     else:
-        yield Finding("mapping", "ok", f"{index.name} maps {fields.name}, dimension {dimension + 1}{dynamic}")
+        sizes = f", dimension {dimension + 1}" if "containment" in signals else ""
+        yield Finding("mapping", "ok", f"{index.name} maps {fields.name}{sizes}{dynamic}")
+
+
+def check_signals(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
+    """Which signals searches can rank the index by, according to its mapping."""
+    ranked = [signal for signal in mapped_signals(index.mappings, fields) if signal in choose_signals(target.bundle)]
+    if not ranked:
+        return
+    others = ", ".join(["the lexical score", *ranked[:-1]])
+    found = f"searches rank {index.name} by {others} and {ranked[-1]}"
+    left_out = [signal for signal in choose_signals(target.bundle) if signal not in ranked]
+    if left_out:
+        values = " and ".join(VALUE_OF_SIGNAL[signal] for signal in left_out)
+        reason = "ingest was told so" if set(target.expected_signals) <= set(ranked) else "run ingest to add them"
+        found += f", not by {' and '.join(left_out)}: it has no field for {values} ({reason})"
+    yield Finding("signals", "ok", found)
 
 
 def _conflict_finding(
-    target: DoctorTarget, index: IndexDescription, fields: VectorFields, error: MappingConflictError
+    target: DoctorTarget, index: IndexDescription, fields: ModelFields, error: MappingConflictError
 ) -> Finding:
     """A field that is mapped differently: vectors of another dimension can stay, other types need a new index."""
     actual, required = (
@@ -149,25 +174,26 @@ def _conflict_finding(
     if error.required.keys() == {"dimension"} and error.actual["dimension"] is not None:
         command = target.command("ingest", "--beside", index=index.name)
     else:
-        command = _reindex_requests(target, index, {}, fields.mapping(target.bundle.dimension)["properties"])
+        properties = fields.mapping(target.bundle.dimension, target.expected_signals)["properties"]
+        command = _reindex_requests(target, index, {}, properties)
     found = f"{index.name} maps {error.path} with {actual}"
     return Finding("mapping", "fault", found, f"{error.path} with {required}", command)
 
 
-def check_engine(target: DoctorTarget, index: IndexDescription, fields: VectorFields) -> Iterator[Finding]:
+def check_engine(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
     """Whether an index with HNSW graphs keeps vectors unchanged: cosine normalises them, bytes round them.
 
     Faiss, the default engine, needs native libraries on every node.
     """
     vector = index.mappings.get("properties", {}).get(fields.name, {}).get("properties", {}).get("vector", {})
-    if not vector or not index.knn:
+    if not vector or not index.knn or "containment" not in target.expected_signals:
         return
     method = vector.get("method", {})
     engine = method.get("engine", vector.get("engine", "faiss"))
     space = method.get("space_type", vector.get("space_type", "l2"))
     data_type = vector.get("data_type", "float")
     expected = f"method {json.dumps(HNSW_METHOD)}"
-    properties = build_hnsw_properties(fields, target.bundle.dimension)
+    properties = build_hnsw_properties(fields, target.bundle.dimension, target.expected_signals)
     command = _reindex_requests(target, index, {"index.knn": True}, properties)
     if space == "cosinesimil" or data_type != "float":
         found = f"{fields.vector} of {index.name} is kept as {data_type} with {space}, which changes the vectors"
@@ -179,15 +205,15 @@ def check_engine(target: DoctorTarget, index: IndexDescription, fields: VectorFi
         yield Finding("engine", "ok", f"{fields.vector} uses Lucene, {space}")
 
 
-def check_aliases(target: DoctorTarget, index: IndexDescription, fields: VectorFields) -> Iterator[Finding]:
-    """Whether the field aliases `anthem_current.*`, if the index has them, point at this bundle's vectors."""
+def check_aliases(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
+    """Whether the field aliases `anthem_current.*`, if the index has them, point at this bundle's values."""
     if CURRENT_FIELDS.name not in index.mappings.get("properties", {}):
         return
     alias, current = CURRENT_FIELDS.name, resolve_current_fields(index.mappings)
     if current == fields:
-        yield Finding("aliases", "ok", f"{alias} of {index.name} points at {fields.name}, this bundle's vectors")
+        yield Finding("aliases", "ok", f"{alias} of {index.name} points at {fields.name}, this bundle's values")
     else:
-        found = f"{alias} of {index.name} points at {current.name}; this bundle's vectors are in {fields.name}"
+        found = f"{alias} of {index.name} points at {current.name}; this bundle's values are in {fields.name}"
         expected = "the bundle that applications use, or the aliases switched to this one"
         yield Finding("aliases", "warning", found, expected, target.command("ingest", "--beside", index=index.name))
 

@@ -51,7 +51,7 @@ def find_lost_hits(mode: str, plain: Mapping[str, Any], reranked: Mapping[str, A
     than the page holds, several shards rerank more than one page, so the page may differ.
     """
     status = reranked.get("anthem", {"reranked": True})
-    if not status["reranked"]:
+    if not status["reranked"] and len(_hit_ids(plain)) > 1:  # a single hit cannot be reranked
         return f"not reranked: {status['reason']}"
     failed = reranked["_shards"]["failed"] - plain["_shards"]["failed"]
     if failed > 0:

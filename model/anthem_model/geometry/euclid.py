@@ -10,7 +10,17 @@ from torch import Tensor
 
 from anthem_model.geometry.lorentz import DIST_SMOOTHING, bounded, norm
 
-__all__ = ["bounded", "expmap0", "logmap0", "midpoint", "norm", "pairwise_dist", "pairwise_inner", "pairwise_logmap"]
+__all__ = [
+    "bounded",
+    "expmap0",
+    "logmap0",
+    "midpoint",
+    "nearest",
+    "norm",
+    "pairwise_dist",
+    "pairwise_inner",
+    "pairwise_logmap",
+]
 
 
 def expmap0(tangent: Tensor) -> Tensor:
@@ -34,6 +44,11 @@ def pairwise_inner(points: Tensor) -> Tensor:
 def pairwise_logmap(centres: Tensor, points: Tensor) -> Tensor:
     """Coordinates of every point relative to every centre, `x − c`; `(B,K,D+1)` and `(N,D+1)` to `(B,N,K,D)`."""
     return points[None, :, None, 1:] - centres[:, None, :, 1:]
+
+
+def nearest(centres: Tensor, points: Tensor, count: int) -> Tensor:
+    """Indices of the `count` points nearest to each centre, `(T,D+1)` and `(N,D+1)` to `(T,count)`, nearest first."""
+    return torch.topk(pairwise_dist(centres, points), min(count, len(points)), dim=-1, largest=False).indices
 
 
 def midpoint(weighted: Tensor) -> Tensor:

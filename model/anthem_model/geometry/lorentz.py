@@ -70,6 +70,12 @@ def pairwise_dist(centres: Tensor, points: Tensor) -> Tensor:
     return torch.log(inner_product + torch.sqrt(inner_product * inner_product - 1))
 
 
+def nearest(centres: Tensor, points: Tensor, count: int) -> Tensor:
+    """Indices of the `count` points nearest to each centre, `(T,D+1)` and `(N,D+1)` to `(T,count)`, nearest first."""
+    mirrored = torch.cat([centres[..., :1], -centres[..., 1:]], dim=-1)
+    return torch.topk(mirrored @ points.T, min(count, len(points)), dim=-1, largest=False).indices
+
+
 def midpoint(weighted: Tensor) -> Tensor:
     """Lorentz centroid of a weighted sum of points, `m / sqrt(−<m,m>)`; shapes `(..., D+1)` to `(..., D+1)`."""
     length = torch.sqrt((-inner(weighted, weighted)).clamp_min(EPSILON)).unsqueeze(-1)

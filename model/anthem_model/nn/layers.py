@@ -25,7 +25,8 @@ class ModelShape:
     """Sizes and constants of a model: `ids` rows per table, dimension D, K hyperboloids per query, radius bound, γ.
 
     `context` is the width of the convolution over trigrams. The attention grid has `grid` dimensions and an embedding
-    for each of `places` positions in a title. `geometry` is `lorentz`, or `euclid` for E-ANTHEM, the same model with
+    for each of `places` positions in a title; its table has entries for the `neighbours` nearest ids of each query
+    trigram. `geometry` is `lorentz`, or `euclid` for E-ANTHEM, the same model with
     boxes, which serves as a baseline. Checkpoints contain the field names.
     """
 
@@ -35,6 +36,7 @@ class ModelShape:
     context: int = 5
     grid: int = 32
     places: int = 112
+    neighbours: int = 4
     radius: float = 3.0
     gamma: float = 0.2
     geometry: str = "lorentz"

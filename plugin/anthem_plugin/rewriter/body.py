@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anthem_plugin.modes import DEFAULT_WINDOW, Filter, Retrieve
+from anthem_plugin.modes import DEFAULT_WINDOW, Filter, mode_name
 from anthem_plugin.rewriter.rescore import RewrittenBody, build_filter_body, build_rescore_body
 from anthem_plugin.rewriter.retrieve import build_retrieve_body
 from anthem_plugin.scoring.painless import build_filter_script, build_score_script
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from anthem_core.encoding.attention import AttentionTable
     from anthem_core.geometry.regions import Region
     from anthem_plugin.modes import ScriptMode
     from anthem_plugin.scoring.params import ScoringParams
@@ -19,21 +20,26 @@ if TYPE_CHECKING:
 
 def build_script_body(
     body: Mapping[str, Any],
-    region: Region,
+    region: Region | None,
     scoring: ScoringParams,
     mode: ScriptMode,
     *,
+    tables: Sequence[AttentionTable] = (),
     text: str | None = None,
     window: int = DEFAULT_WINDOW,
 ) -> RewrittenBody:
     """Build the body of a mode that calls the stored script: `cluster`, `filter` or `retrieve`.
 
-    `region` is an encoded query, or several joined as in `a | b`. `text` is the query text as the user typed it, which
-    `retrieve` mode separates from the filters of the query.
+    `region` is an encoded query, or several joined as in `a | b`; None leaves containment out, which only `cluster`
+    mode allows. `tables` has the attention table of each phrase; without any, attention is left out. `text` is the
+    query text as the user typed it, which `retrieve` mode separates from the filters of the query.
     """
+    if mode == "cluster":
+        script = build_score_script(region, scoring, tables)
+        return build_rescore_body(body, script, window=window, fields=scoring.fields)
+    if region is None:
+        return RewrittenBody.unchanged(body, f"{mode_name(mode)} mode needs vectors")
     if isinstance(mode, Filter):
         return build_filter_body(body, build_filter_script(region, scoring, mode), fields=scoring.fields)
-    script = build_score_script(region, scoring)
-    if isinstance(mode, Retrieve):
-        return build_retrieve_body(body, script, text, mode, window=window, fields=scoring.fields)
-    return build_rescore_body(body, script, window=window, fields=scoring.fields)
+    script = build_score_script(region, scoring, tables)
+    return build_retrieve_body(body, script, region, scoring, text, mode, window=window)

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.fusion import QUERY_WEIGHT
-from anthem_core.opensearch.schema import MATCH_ALL, VectorFields
+from anthem_core.opensearch.schema import MATCH_ALL, ModelFields
 from anthem_plugin.modes import DEFAULT_WINDOW
-from anthem_plugin.rewriter.source_filtering import excludes_vectors, fetch_vectors, hide_vectors
+from anthem_plugin.rewriter.own_scores import own_scores_reason
+from anthem_plugin.rewriter.source_filtering import excluded_value, fetch_values, hide_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_RESCORE_WINDOW = 10_000  # OpenSearch's default for `index.max_rescore_window`
-DEFAULT_FIELDS = VectorFields()
+DEFAULT_FIELDS = ModelFields()
 
 _KEYS_WITHOUT_RESCORE = ("search_after", "collapse", "scroll")
 _SELF_RANKING_QUERIES = ("hybrid", "knn")
@@ -43,7 +44,7 @@ def build_rescore_body(
     script: Mapping[str, Any],
     *,
     window: int = DEFAULT_WINDOW,
-    fields: VectorFields = DEFAULT_FIELDS,
+    fields: ModelFields = DEFAULT_FIELDS,
 ) -> RewrittenBody:
     """Build the body of `cluster` mode: the script rescores the first `window` hits of every shard.
 
@@ -62,12 +63,11 @@ def build_rescore_body(
             "score_mode": "total",
         },
     }
-    rescorers = [*_existing_rescorers(body), rescore]
-    return RewrittenBody({**body, **hide_vectors(body, fields), "rescore": rescorers}, reranked=True)
+    return RewrittenBody({**body, **hide_values(body, fields), "rescore": [rescore]}, reranked=True)
 
 
 def build_filter_body(
-    body: Mapping[str, Any], script: Mapping[str, Any], *, fields: VectorFields = DEFAULT_FIELDS
+    body: Mapping[str, Any], script: Mapping[str, Any], *, fields: ModelFields = DEFAULT_FIELDS
 ) -> RewrittenBody:
     """Build the body of `filter` mode: it finds only products to which the script gives the score 1.
 
@@ -79,28 +79,28 @@ def build_filter_body(
     # In the same `bool` as the caller's query, the script runs only on products that this query finds.
     contained = {"script_score": {"query": MATCH_ALL, "script": dict(script), "min_score": 0.5}}
     query = {"bool": {"must": [body["query"]], "filter": [contained]}}
-    return RewrittenBody({**body, **hide_vectors(body, fields), "query": query}, reranked=True)
+    return RewrittenBody({**body, **hide_values(body, fields), "query": query}, reranked=True)
 
 
 def build_window_body(
     body: Mapping[str, Any],
     *,
     window: int = DEFAULT_WINDOW,
-    fields: VectorFields = DEFAULT_FIELDS,
+    fields: ModelFields = DEFAULT_FIELDS,
     text_fields: Sequence[str] = (),
 ) -> RewrittenBody:
-    """Build the body of `client` mode: it fetches the whole window with vectors and `text_fields`.
+    """Build the body of `client` mode: it fetches the whole window with the model's values and `text_fields`.
 
     The client reranks these hits and cuts them to the page. With `collapse` the window consists of groups, each placed
     by its best lexical hit.
     """
     without_collapse = {key: value for key, value in body.items() if key != "collapse"}
-    reason = rescore_refusal_reason(without_collapse) or _window_refusal_reason(body, fields)
+    reason = rescore_refusal_reason(without_collapse, boosts_indices=True) or _window_refusal_reason(body, fields)
     if reason is not None:
         return RewrittenBody.unchanged(body, reason)
     start, size = page_bounds(body)
     window_bounds = {"from": 0, "size": max(window, start + size)}
-    return RewrittenBody({**body, **fetch_vectors(body, fields, text_fields), **window_bounds}, reranked=True)
+    return RewrittenBody({**body, **fetch_values(body, fields, text_fields), **window_bounds}, reranked=True)
 
 
 def page_bounds(body: Mapping[str, Any]) -> tuple[int, int]:
@@ -108,8 +108,8 @@ def page_bounds(body: Mapping[str, Any]) -> tuple[int, int]:
     return int(body.get("from", 0)), int(body.get("size", 10))
 
 
-def rescore_refusal_reason(body: Mapping[str, Any]) -> str | None:
-    """Why a body cannot be rescored, or None if it can."""
+def rescore_refusal_reason(body: Mapping[str, Any], *, boosts_indices: bool = False) -> str | None:
+    """Why a body cannot be rescored, or None if it can; for `boosts_indices` see `own_scores_reason`."""
     query_reason = _query_refusal_reason(body)
     if query_reason is not None:
         return query_reason
@@ -118,7 +118,7 @@ def rescore_refusal_reason(body: Mapping[str, Any]) -> str | None:
             return f"OpenSearch does not allow `{key}` together with a rescore"
     if not _sorts_by_score(body.get("sort", [])):
         return "the body does not sort by `_score` alone"
-    return None
+    return own_scores_reason(body, boosts_indices=boosts_indices)
 
 
 def _query_refusal_reason(body: Mapping[str, Any]) -> str | None:
@@ -131,21 +131,13 @@ def _query_refusal_reason(body: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _window_refusal_reason(body: Mapping[str, Any], fields: VectorFields) -> str | None:
-    if body.get("rescore"):
-        return "the body already has a `rescore`, which changes the scores that client mode ranks by; use cluster mode"
+def _window_refusal_reason(body: Mapping[str, Any], fields: ModelFields) -> str | None:
     if page_bounds(body)[1] == 0:
         return "the body requests no hits"
     if body.get("stored_fields") in ("_none_", ["_none_"]):
-        return "`stored_fields: _none_` hides the vectors from the client"
-    if excludes_vectors(body, fields):
-        return f"a wildcard in `_source.excludes` hides `{fields.vector}` from the client"
-    return None
-
-
-def _existing_rescorers(body: Mapping[str, Any]) -> list[Any]:
-    rescore = body.get("rescore", [])
-    return list(rescore) if isinstance(rescore, list) else [rescore]
+        return "`stored_fields: _none_` hides the model's values from the client"
+    excluded = excluded_value(body, fields)
+    return excluded and f"a wildcard in `_source.excludes` hides `{excluded}` from the client"
 
 
 def _sorts_by_score(sort: object) -> bool:

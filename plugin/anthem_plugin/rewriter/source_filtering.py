@@ -1,6 +1,6 @@
 """Decides which fields a search returns in `_source`: ANTHEM's fields are hidden unless the caller names them.
 
-In client mode the client fetches vectors and texts that the caller did not request, and removes them again.
+In client mode the client fetches the model's values and texts that the caller did not request, and removes them again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from anthem_core.opensearch.schema import VectorFields
+    from anthem_core.opensearch.schema import ModelFields
 
-# Vectors make up most of another model's object. The pattern `anthem_*` could hide fields that are not ours.
-_OTHER_MODEL_VECTORS = "anthem_*.vector"
+# The bulk of another model's object. The pattern `anthem_*` could hide fields that are not ours.
+_OTHER_MODEL_VALUES = ("anthem_*.vector", "anthem_*.trigrams")
 _KEYS_WITHOUT_SOURCE = ("stored_fields", "script_fields")  # with these OpenSearch returns `_source` only if requested
 
 _REMOVED = object()
@@ -41,7 +41,7 @@ class SourceFilter:
             return cls(True, *(_to_patterns(_last_spelling(setting, key) or ()) for key in ("include", "exclude")))
         return cls(True, _to_patterns(setting))
 
-    def names_object(self, fields: VectorFields) -> bool:
+    def names_object(self, fields: ModelFields) -> bool:
         """Whether an include pattern names the model's object, as `anthem`, `anthem.model` or `anthem*` do."""
         return any(_is_own(pattern, fields) or pattern == f"{fields.name}*" for pattern in self.includes)
 
@@ -62,20 +62,20 @@ class SourceFilter:
         return any(_can_match_prefix(pattern, f"{path}.") for pattern in self.excludes)
 
 
-def hide_vectors(body: Mapping[str, Any], fields: VectorFields) -> dict[str, Any]:
+def hide_values(body: Mapping[str, Any], fields: ModelFields) -> dict[str, Any]:
     """`_source` setting that hides ANTHEM's objects; empty if the body returns none of them anyway."""
     source = SourceFilter.from_body(body)
     lists_exact_fields = bool(source.includes) and not any("*" in pattern for pattern in source.includes)
     if not source.returned or source.names_object(fields) or lists_exact_fields:
         return {}
-    excludes = dict.fromkeys((*source.excludes, "anthem", fields.name, _OTHER_MODEL_VECTORS))
+    excludes = dict.fromkeys((*source.excludes, "anthem", fields.name, *_OTHER_MODEL_VALUES))
     return {"_source": _source_object(source.includes, excludes)}
 
 
-def fetch_vectors(body: Mapping[str, Any], fields: VectorFields, text_fields: Sequence[str] = ()) -> dict[str, Any]:
-    """`_source` setting that returns vector, model id and `text_fields` in addition to what the caller requested."""
+def fetch_values(body: Mapping[str, Any], fields: ModelFields, text_fields: Sequence[str] = ()) -> dict[str, Any]:
+    """`_source` setting that returns the model's values and `text_fields` in addition to what the caller requested."""
     source = SourceFilter.from_body(body)
-    required = (fields.vector, fields.model)
+    required = _value_fields(fields)
     if not source.returned:
         return {"_source": [*required, *text_fields]}
     missing_fields = [field for field in text_fields if not source.includes_path(field)]
@@ -84,16 +84,16 @@ def fetch_vectors(body: Mapping[str, Any], fields: VectorFields, text_fields: Se
     return {"_source": _source_object(includes, [*excludes, *_other_model_patterns(fields)])}
 
 
-def fetchable_text_fields(body: Mapping[str, Any], fields: VectorFields, text_fields: Sequence[str]) -> Sequence[str]:
+def fetchable_text_fields(body: Mapping[str, Any], fields: ModelFields, text_fields: Sequence[str]) -> Sequence[str]:
     """All text fields if all of them can be fetched; none if the caller excludes one of them with a wider pattern."""
     excludes = _foreign_excludes(SourceFilter.from_body(body), fields, text_fields)
     return () if any(_any_covers(excludes, field) for field in text_fields) else text_fields
 
 
 def restore_source(
-    hit: Mapping[str, Any], body: Mapping[str, Any], fields: VectorFields, text_fields: Sequence[str] = ()
+    hit: Mapping[str, Any], body: Mapping[str, Any], fields: ModelFields, text_fields: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A hit that was fetched with its vector and text fields, reduced to the source that the caller's body requests."""
+    """A hit that was fetched with the model's values and text fields, with only what the caller's body requests."""
     requested = SourceFilter.from_body(body)
     restored = {key: value for key, value in hit.items() if key != "_source"}
     if not requested.returned or "_source" not in hit:
@@ -102,18 +102,19 @@ def restore_source(
     if not all(requested.returns(field) for field in text_fields):
         source = filter_source(source, requested)
     if requested.names_object(fields):
-        stored = read_vector_object(hit["_source"], fields)
+        stored = read_model_object(hit["_source"], fields)
         visible = {key: value for key, value in stored.items() if requested.selects(f"{fields.name}.{key}")}
         source |= {fields.name: visible} if visible else {}
     return {**restored, "_source": source}
 
 
-def read_vector_object(source: Mapping[str, Any], fields: VectorFields) -> dict[str, Any]:
+def read_model_object(source: Mapping[str, Any], fields: ModelFields) -> dict[str, Any]:
     """The model's object in a source. OpenSearch accepts it nested, as a list of objects, or with dotted names."""
-    nested = source.get(fields.name)
+    nested, prefix = source.get(fields.name), f"{fields.name}."
+    if isinstance(nested, dict) and not any(key.startswith(prefix) for key in source):
+        return nested  # as ingest writes it
     objects = nested if isinstance(nested, list) else [nested]
     merged = {key: value for item in objects if isinstance(item, dict) for key, value in item.items()}
-    prefix = f"{fields.name}."
     dotted = {key.removeprefix(prefix): value for key, value in source.items() if key.startswith(prefix)}
     return merged | dotted
 
@@ -123,10 +124,10 @@ def filter_source(source: Mapping[str, Any], requested: SourceFilter) -> dict[st
     return dict(_filter_object(source, requested, ""))
 
 
-def excludes_vectors(body: Mapping[str, Any], fields: VectorFields) -> bool:
-    """Whether a wildcard in the caller's exclude patterns also hides the vectors from the client."""
+def excluded_value(body: Mapping[str, Any], fields: ModelFields) -> str | None:
+    """Field of the model that a wildcard in the caller's exclude patterns hides from the client, or None."""
     excludes = _foreign_excludes(SourceFilter.from_body(body), fields)
-    return _any_covers(excludes, fields.vector) or _any_covers(excludes, fields.model)
+    return next((field for field in _value_fields(fields) if _any_covers(excludes, field)), None)
 
 
 def _filter_object(source: Mapping[str, Any], requested: SourceFilter, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -161,7 +162,7 @@ def _filter_item(item: object, requested: SourceFilter, path: str) -> object:
     return item if requested.includes_path(path) else _REMOVED
 
 
-def _foreign_excludes(source: SourceFilter, fields: VectorFields, text_fields: Sequence[str] = ()) -> list[str]:
+def _foreign_excludes(source: SourceFilter, fields: ModelFields, text_fields: Sequence[str] = ()) -> list[str]:
     """Exclude patterns that name neither one of the model's fields nor one of the text fields."""
     return [pattern for pattern in source.excludes if not _is_own(pattern, fields) and pattern not in text_fields]
 
@@ -187,12 +188,18 @@ def _source_object(includes: Iterable[str], excludes: Iterable[str]) -> dict[str
     return {key: value for key, value in patterns.items() if value}
 
 
-def _other_model_patterns(fields: VectorFields) -> list[str]:
-    """Exclude patterns of the other models' objects that leave this model's vector visible."""
-    return [pattern for pattern in ("anthem", _OTHER_MODEL_VECTORS) if not _any_covers([pattern], fields.vector)]
+def _other_model_patterns(fields: ModelFields) -> list[str]:
+    """Exclude patterns of the other models' objects that leave this model's values visible."""
+    patterns = ("anthem", *_OTHER_MODEL_VALUES)
+    return [pattern for pattern in patterns if not any(_any_covers([pattern], name) for name in _value_fields(fields))]
 
 
-def _is_own(pattern: str, fields: VectorFields) -> bool:
+def _value_fields(fields: ModelFields) -> tuple[str, str, str]:
+    """Fields that the client ranks by: vector, trigrams, and the model that computed them."""
+    return fields.vector, fields.trigrams, fields.model
+
+
+def _is_own(pattern: str, fields: ModelFields) -> bool:
     return pattern == fields.name or pattern.startswith(f"{fields.name}.")
 
 

@@ -1,4 +1,4 @@
-"""Scores documents for a query without an index: titles by attention and containment, vectors by containment."""
+"""Scores documents for a query without an index: a title by attention, a stored vector by containment."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.fusion import fuse
-from anthem_plugin.scoring.params import ScoringParams
-from anthem_plugin.scoring.window import lift_point, none_if_unknown, point_distances, score_attention
+from anthem_core.fusion import model_shift, relevance
+from anthem_plugin.scoring.params import ATTENTION, CONTAINMENT, ScoringParams
+from anthem_plugin.scoring.window import lift_point, point_distances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from anthem_core.encoding.attention import AttentionScorer, AttentionTable
     from anthem_core.encoding.encoder import Encoder
     from anthem_core.geometry.lorentz import Array
     from anthem_core.geometry.regions import EncodedQuery
@@ -27,44 +27,68 @@ _VECTOR_TEXT = re.compile(r"\s*\[?[\s\d.,eE+-]+\]?\s*")
 class DocumentScorer:
     """Scores documents for a query; safe to share between threads.
 
-    `encode_query` replaces the encoder's own method, for example with a cached one.
+    A title is scored by attention alone: containment does not improve the order, and to encode titles as points takes
+    ten times as long (docs/opensearch-pipeline.md has the figures). Without `attention` it is scored by containment.
 
-    Raises BundleError if the bundle has no fusion weights or its attention graph cannot be used.
+    Args:
+        encoder: Encoder of the bundle.
+        attention: Attention scorer of the same bundle; None if the bundle has no attention.
+        encode_query: Replaces the encoder's own method, for example with a cached one.
+        encode_table: Replaces the attention scorer's `encode_query` likewise.
+
+    Raises:
+        BundleError: The bundle has no fusion weights for one of its signals.
     """
 
-    def __init__(self, encoder: Encoder, encode_query: Callable[[str], EncodedQuery | None] | None = None) -> None:
-        self._encoder = encoder
+    def __init__(
+        self,
+        encoder: Encoder,
+        attention: AttentionScorer | None,
+        encode_query: Callable[[str], EncodedQuery | None] | None = None,
+        encode_table: Callable[[str], AttentionTable | None] | None = None,
+    ) -> None:
+        self._encoder, self._attention = encoder, attention
         self._encode_query = encode_query or encoder.encode_query
+        self._encode_table = encode_table or (attention.encode_query if attention else None)
         self._scoring = ScoringParams.from_bundle(encoder.bundle)
-        self._attention = AttentionScorer(encoder.bundle) if self._scoring.attention_fusion else None
-        self.score("warm up", ["warm up"])  # loads the graphs, which are read at their first use
 
     def score(self, query: str, documents: Sequence[str]) -> Array:
-        """Score each document in [0, 1], `σ(b + w_l/2 − w_c·d + w_a·a)`; `(N,)`.
+        """Relevance of each document in [0, 1]: `σ(w_a·(a − median_a))` or `σ(−w_c·(d − median_d))`; `(N,)`.
 
-        Documents have no lexical score, so each counts as half saturated, which does not affect the order. A document
-        that is a vector in text form is scored as a stored point. A document without letters or digits gets the median
-        of every signal, and so does every document if the query has none.
+        A document that is a vector in text form is scored by containment, as a stored point. A document without letters
+        or digits has a relevance of ½, as one whose signal is the median, and so has every document if the query has
+        none.
         """
-        region, scoring = self._encode_query(query), self._scoring
-        # Only the bundle decides which weights apply: a document's score must not depend on the other documents.
-        fusion, distance, attention = scoring.attention_fusion or scoring.fusion, np.full(len(documents), np.nan), None
-        if region is not None:
-            vectors = [parse_vector(document, scoring.dimension) for document in documents]
-            titles = ["" if vector is not None else text for vector, text in zip(vectors, documents, strict=True)]
-            distance = point_distances(self._add_title_points(vectors, titles), region, scoring)
-            if self._attention:
-                attention = none_if_unknown(score_attention(self._attention, [query], titles))
-        return fuse(np.full(len(documents), fusion.half_saturation), distance, fusion, attention)
+        points = [parse_vector(document, self._scoring.dimension) for document in documents]
+        titles = [text if point is None else "" for point, text in zip(points, documents, strict=True)]
+        if not self._attention:
+            points = self._add_title_points(points, titles)
+        return relevance(self._point_shifts(query, points) + self._title_shifts(query, titles))
 
-    def _add_title_points(self, vectors: Sequence[Array | None], titles: Sequence[str]) -> list[Array | None]:
-        """Points of all documents: the given vectors, and the encoded titles that have words."""
-        points, vocabulary = list(vectors), self._encoder.bundle.vocabulary
+    def _title_shifts(self, query: str, titles: Sequence[str]) -> Array:
+        """What attention says about each title, 0 for one without letters or digits; `(N,)`."""
+        table = self._encode_table(query) if self._encode_table else None
+        if table is None or not self._attention:
+            return np.zeros(len(titles))
+        attention = table.score(self._attention.encode_titles(titles))
+        return model_shift(None, attention, self._scoring.fusion_for(ATTENTION))
+
+    def _point_shifts(self, query: str, points: Sequence[Array | None]) -> Array:
+        """What containment says about each point, 0 for None; `(N,)`."""
+        region = self._encode_query(query) if any(point is not None for point in points) else None
+        if region is None:
+            return np.zeros(len(points))
+        distance = point_distances(points, region, self._scoring)
+        return model_shift(distance, None, self._scoring.fusion_for(CONTAINMENT))
+
+    def _add_title_points(self, points: Sequence[Array | None], titles: Sequence[str]) -> list[Array | None]:
+        """Points of all documents: the given ones, and those of the titles that have words."""
+        completed, vocabulary = list(points), self._encoder.bundle.vocabulary
         encodable = [number for number, title in enumerate(titles) if vocabulary.title_ids(title)]
         encoded = self._encoder.encode_products([titles[number] for number in encodable])
         for number, point in zip(encodable, encoded, strict=True):
-            points[number] = lift_point(point)
-        return points
+            completed[number] = lift_point(point)
+        return completed
 
 
 def parse_vector(text: str, dimension: int) -> Array | None:

@@ -3,59 +3,83 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from anthem_core.encoding.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT, Bundle
+from anthem_core.encoding.bundle import ALL_SIGNALS, LEXICAL_ATTENTION, LEXICAL_CONTAINMENT, Bundle
 from anthem_core.errors import BundleError
 from anthem_core.geometry.lorentz import lift
 from anthem_core.geometry.regions import EncodedQuery, Region
-from anthem_core.opensearch.schema import VectorFields
+from anthem_core.opensearch.schema import ModelFields
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from anthem_core.fusion import FusionWeights
+
+ModelSignal: TypeAlias = Literal["containment", "attention"]
+Signals: TypeAlias = frozenset[ModelSignal]
+
+CONTAINMENT: Signals = frozenset({"containment"})
+ATTENTION: Signals = frozenset({"attention"})
+BOTH: Signals = CONTAINMENT | ATTENTION
+FUSION_NAMES: dict[Signals, str] = {
+    CONTAINMENT: LEXICAL_CONTAINMENT,
+    ATTENTION: LEXICAL_ATTENTION,
+    BOTH: ALL_SIGNALS,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringParams:
-    """A model's constants that do not depend on the query.
+    """A model's constants that do not depend on the query, and the signals of an index that are ranked by.
 
-    `dimension` is D; points have D+1 coordinates. `fusion` weights the lexical score and containment;
-    `attention_fusion` also weights attention, and is None for a bundle without attention.
+    `dimension` is D; points have D+1 coordinates. `signals` are those of the model that the index has, beside the
+    lexical score; `fusions` has the weights of every set of signals that the model has.
     """
 
     model_id: str
     dimension: int
     gamma: float
     slack: float
-    fusion: FusionWeights
-    fields: VectorFields = field(default_factory=VectorFields)
-    attention_fusion: FusionWeights | None = None
+    fusions: dict[Signals, FusionWeights]
+    signals: Signals
+    fields: ModelFields = field(default_factory=ModelFields)
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, fields: VectorFields | None = None) -> ScoringParams:
-        """Read the constants of a bundle.
+    def from_bundle(
+        cls, bundle: Bundle, fields: ModelFields | None = None, signals: Collection[ModelSignal] = BOTH
+    ) -> ScoringParams:
+        """Read the constants of a bundle; of `signals`, those are kept that the bundle has.
 
         Raises:
-            BundleError: The bundle has no weights for lexical score and containment.
+            BundleError: The bundle has no weights for a set of signals that it can rank by.
         """
-        fusion = bundle.fusion.get(LEXICAL_CONTAINMENT)
-        if fusion is None:
+        possible = [CONTAINMENT, ATTENTION, BOTH] if bundle.has_attention else [CONTAINMENT]
+        missing = [FUSION_NAMES[subset] for subset in possible if FUSION_NAMES[subset] not in bundle.fusion]
+        if missing:
             raise BundleError(
-                f"{bundle.path} has fusion weights for {sorted(bundle.fusion)}, but not for '{LEXICAL_CONTAINMENT}'. "
+                f"{bundle.path} has fusion weights for {sorted(bundle.fusion)}, but not for '{missing[0]}'. "
                 "Export the bundle again with this version."
             )
-        attention_fusion = bundle.fusion.get(ALL_SIGNALS) if bundle.has_attention else None
         return cls(
-            bundle.model_id,
-            bundle.dimension,
-            bundle.gamma,
-            bundle.slack,
-            fusion,
-            fields or VectorFields(),
-            attention_fusion,
+            model_id=bundle.model_id,
+            dimension=bundle.dimension,
+            gamma=bundle.gamma,
+            slack=bundle.slack,
+            fusions={subset: bundle.fusion[FUSION_NAMES[subset]] for subset in possible},
+            signals=possible[-1] & frozenset(signals),
+            fields=fields or ModelFields(),
         )
+
+    def fusion_for(self, signals: Collection[ModelSignal]) -> FusionWeights:
+        """Weights for these signals of the model.
+
+        Raises:
+            KeyError: The model cannot rank by them.
+        """
+        return self.fusions[frozenset(signals)]
 
 
 def to_float64(region: Region) -> Region:

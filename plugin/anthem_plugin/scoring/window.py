@@ -6,26 +6,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anthem_core.fusion import fuse, rescore_window_score
+from anthem_core.fusion import fuse, model_shift
 from anthem_core.geometry.lorentz import Array, lift
-from anthem_plugin.scoring.params import ScoringParams, to_float64
+from anthem_plugin.scoring.params import ModelSignal, ScoringParams, Signals, to_float64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anthem_core.encoding.attention import AttentionScorer
+    from anthem_core.encoding.attention import AttentionTable
+    from anthem_core.encoding.title_entities import TitleEntities
     from anthem_core.geometry.regions import Region
 
 
-def score_window(lexical: Array, distance: Array, scoring: ScoringParams, attention: Array | None = None) -> Array:
-    """Score of every product in a window, `1 + fused + 1e-6·lexical` in float32; all arrays are `(N,)`.
+def score_window(
+    lexical: Array, scoring: ScoringParams, *, distance: Array | None = None, attention: Array | None = None
+) -> Array:
+    """Score of every product in a window in float32, `fuse` of all signals given; all arrays are `(N,)`.
 
-    NaN marks a missing distance or attention score.
+    NaN marks a missing distance or attention score; None, a signal that is not used. Without any, the lexical score.
     """
-    fusion = scoring.fusion if attention is None or scoring.attention_fusion is None else scoring.attention_fusion
-    fused = fuse(lexical, distance, fusion, attention)
-    # A fused score that is NaN counts as 0, as in the script.
-    return rescore_window_score(lexical, np.where(fused >= 0, fused, 0.0))
+    signals = given_signals(distance, attention)
+    if not signals:
+        return lexical.astype(np.float32)
+    fusion = scoring.fusion_for(signals)
+    return fuse(lexical, model_shift(distance, attention, fusion), fusion).astype(np.float32)
+
+
+def given_signals(distance: Array | None, attention: Array | None) -> Signals:
+    """Signals of which there are scores."""
+    given: dict[ModelSignal, Array | None] = {"containment": distance, "attention": attention}
+    return frozenset(signal for signal, values in given.items() if values is not None)
 
 
 def rank_descending(values: Array) -> Sequence[int]:
@@ -34,9 +44,11 @@ def rank_descending(values: Array) -> Sequence[int]:
     return order
 
 
-def score_attention(attention: AttentionScorer, phrases: Sequence[str], titles: Sequence[str]) -> Array:
-    """Highest attention score of each title over the phrases of a query, `(N,)`; NaN if no phrase has one."""
-    best: Array = np.fmax.reduce([attention.score_titles(phrase, titles) for phrase in phrases])
+def score_attention(tables: Sequence[AttentionTable], titles: TitleEntities) -> Array:
+    """Highest attention score of each title over the phrases of a query, `(N,)`; NaN for a title without entities."""
+    if not tables:
+        return np.full(len(titles.lengths), np.nan)
+    best: Array = np.fmax.reduce([table.score(titles) for table in tables])
     return best
 
 

@@ -7,37 +7,50 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.opensearch.schema import product_text
-from anthem_plugin.rewriter.rescore import build_window_body
+from anthem_plugin.rewriter.rescore import build_window_body, page_bounds
 from anthem_plugin.rewriter.source_filtering import fetchable_text_fields
-from anthem_plugin.scoring.window import none_if_unknown, score_attention
+from anthem_plugin.scoring.window import given_signals, none_if_unknown, score_attention
 from anthem_plugin.search.request import (
     NO_HITS_REASON,
+    NOT_TOLD_APART_REASON,
+    ONE_HIT_REASON,
     RERANK_TIME_SHARE,
     ComputeStep,
+    NoValuesFound,
     RankedResponse,
     RerankSkipped,
-    no_vectors_reason,
+    list_signals,
+    no_values_reason,
     rewritten_body,
 )
-from anthem_plugin.search.response import check_shards, narrow_to_page, read_point, rerank_hits
+from anthem_plugin.search.response import (
+    check_shards,
+    has_model,
+    hit_distances,
+    narrow_to_page,
+    read_trigrams,
+    rerank_hits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anthem_core.encoding.attention import AttentionScorer
     from anthem_core.geometry.lorentz import Array
-    from anthem_plugin.scoring.params import ScoringParams
-    from anthem_plugin.search.request import PreparedSearch, Response, SearchRequest, Signal, Steps
+    from anthem_plugin.scoring.params import ModelSignal, ScoringParams, Signals
+    from anthem_plugin.search.request import PreparedSearch, Response, SearchRequest, Steps
     from anthem_plugin.search.response import Hit
 
-_TITLES_PER_BUDGET_CHECK = 16
+SMALLEST_DIFFERENCE = 1e-6  # of two values of a signal: what is below it may be rounding
+_TEXTS_PER_BUDGET_CHECK = 16
 
 
 def rank_in_client(
     request: SearchRequest, prepared: PreparedSearch, attention: AttentionScorer | None
 ) -> Steps[RankedResponse]:
-    """Steps of a search that is ranked by every signal that its hits have; without `attention`, by the other two.
+    """Steps of a search that is ranked by the values of its hits; without any, by the attention score of their texts.
 
     Raises:
         RerankSkipped: There is nothing to rank by, or the body does not allow it.
@@ -61,39 +74,81 @@ def _rank_window(
     text_fields: Sequence[str],
     attention: AttentionScorer | None,
 ) -> RankedResponse:
-    scoring, hits, window = prepared.profile.scoring, response["hits"]["hits"], request.window
-    lexical = narrow_to_page(response, request.body, hits, scoring, text_fields)
-    if not lexical["hits"]["hits"]:
-        raise RerankSkipped(NO_HITS_REASON, lexical)
-    attention_scores = _score_within_budget(prepared, hits[:window], text_fields, attention)
-    signals = list_signals(hits[:window], scoring, attention_scores)
-    if signals == ["lexical"]:
-        reason = str(prepared.budget) if prepared.budget.exceeded else no_vectors_reason(request.index)
-        raise RerankSkipped(reason, lexical)
-    ranked = rerank_hits(hits, prepared.region, scoring, window=window, attention=attention_scores)
-    return RankedResponse(narrow_to_page(response, request.body, ranked, scoring, text_fields), "client", signals)
+    profile, hits = prepared.profile, response["hits"]["hits"]
+    cut = partial(narrow_to_page, response, request.body, scoring=profile.scoring, text_fields=text_fields)
+    start, size = page_bounds(request.body)
+    if not hits[start : start + size]:
+        raise RerankSkipped(NO_HITS_REASON, cut(hits))
+    window = hits[: request.window]
+    if len(window) == 1:
+        raise RerankSkipped(ONE_HIT_REASON)
+    distance = hit_distances(window, prepared.region, profile.scoring) if "containment" in profile.signals else None
+    attended = _score_attention(prepared, window, text_fields, attention)
+    signals = distinguishing_signals(distance, attended, profile.scoring)
+    if not signals:
+        raise _unranked(request, prepared, (distance, attended))
+    ranked = rerank_hits(hits, profile.scoring, window=request.window, distance=distance, attention=attended)
+    return RankedResponse(cut(ranked), "client", list_signals(signals), profile.note)
 
 
-def _score_within_budget(
+def _score_attention(
     prepared: PreparedSearch, hits: Sequence[Hit], text_fields: Sequence[str], attention: AttentionScorer | None
 ) -> Array | None:
-    """Attention score of each hit; None if no hit has a text, or the time budget is used up."""
-    if attention is None or not text_fields or not prepared.phrases:
+    """Attention score of each hit, NaN if unknown; None if the signal is not used, or the time budget is used up.
+
+    It is that of the stored trigrams, as in the cluster. Texts are read only if the index has no trigrams, or none of
+    the hits was ingested with this model.
+    """
+    scoring, budget, is_stored = prepared.profile.scoring, prepared.budget, "attention" in prepared.profile.signals
+    if attention is None or not prepared.tables:
         return None
-    titles = [product_text(hit.get("_source", {}), text_fields) for hit in hits]
-    step = len(titles) if prepared.budget.seconds is None else _TITLES_PER_BUDGET_CHECK
+    if is_stored and any(has_model(hit, scoring) for hit in hits):
+        titles = TitleEntities.unpack([read_trigrams(hit, scoring) or b"" for hit in hits])
+        scores: Array = budget.spend(partial(score_attention, prepared.tables, titles))
+        return None if budget.exceeded else scores
+    return _score_texts(prepared, hits, text_fields, attention) if text_fields else None
+
+
+def _score_texts(
+    prepared: PreparedSearch, hits: Sequence[Hit], text_fields: Sequence[str], attention: AttentionScorer
+) -> Array | None:
+    """Attention score of the text of each hit; None if no hit has a text, or the time budget is used up."""
+    texts = [product_text(hit.get("_source", {}), text_fields) for hit in hits]
+
+    def score(texts: Sequence[str]) -> Array:
+        return score_attention(prepared.tables, attention.encode_titles(texts))
+
+    step = len(texts) if prepared.budget.seconds is None else _TEXTS_PER_BUDGET_CHECK
     parts = []
-    for start in range(0, len(titles), step):
-        score = partial(score_attention, attention, prepared.phrases, titles[start : start + step])
-        parts.append(prepared.budget.spend(score))
+    for start in range(0, len(texts), step):
+        parts.append(prepared.budget.spend(partial(score, texts[start : start + step])))
         if prepared.budget.exceeded:
             return None
     return none_if_unknown(np.concatenate(parts))
 
 
-def list_signals(hits: Sequence[Hit], scoring: ScoringParams, attention: Array | None) -> list[Signal]:
-    """Signals that distinguish the hits of a window."""
-    signals: list[Signal] = ["lexical"]
-    if any(read_point(hit, scoring) is not None for hit in hits):
-        signals.append("containment")
-    return signals if attention is None else [*signals, "attention"]
+def distinguishing_signals(distance: Array | None, attention: Array | None, scoring: ScoringParams) -> Signals:
+    """Signals that tell at least two hits apart; a hit without a value counts as the median."""
+    fusion = scoring.fusion_for(signals) if (signals := given_signals(distance, attention)) else None
+    if fusion is None:
+        return signals
+    medians: dict[ModelSignal, tuple[Array | None, float]] = {
+        "containment": (distance, fusion.median_distance),
+        "attention": (attention, fusion.median_attention),
+    }
+    return frozenset(signal for signal in signals if _are_distinct(*medians[signal]))
+
+
+def _are_distinct(values: Array | None, median: float) -> bool:
+    if values is None or not len(values):
+        return False
+    return bool(np.ptp(np.where(np.isfinite(values), values, median)) > SMALLEST_DIFFERENCE)
+
+
+def _unranked(request: SearchRequest, prepared: PreparedSearch, scores: Sequence[Array | None]) -> RerankSkipped:
+    """The decision not to rerank hits that no signal tells apart."""
+    if prepared.budget.exceeded:
+        return RerankSkipped(str(prepared.budget))
+    if any(values is not None and np.isfinite(values).any() for values in scores):
+        return RerankSkipped(NOT_TOLD_APART_REASON)
+    return NoValuesFound(prepared.profile.note or no_values_reason(request.index))

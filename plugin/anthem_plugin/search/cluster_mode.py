@@ -8,36 +8,41 @@ from typing import TYPE_CHECKING, Any
 from opensearchpy.exceptions import TransportError
 
 from anthem_core.opensearch.connection import error_reason
-from anthem_plugin.modes import Filter, Retrieve
+from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.rewriter.body import build_script_body
+from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON
 from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
+from anthem_plugin.scoring.params import ATTENTION
+from anthem_plugin.search.counts import build_hit_count_body, build_match_count_body, hit_count, vector_count
 from anthem_plugin.search.request import (
     NO_HITS_REASON,
+    NOT_TOLD_APART_REASON,
+    ONE_HIT_REASON,
     RERANK_TIME_SHARE,
+    NoValuesFound,
     RankedResponse,
     RerankSkipped,
     ScriptForbiddenError,
     SendStep,
-    no_vectors_reason,
+    list_signals,
+    no_values_reason,
     rewritten_body,
 )
 from anthem_plugin.search.response import check_shards
-from anthem_plugin.search.vector_presence import (
-    build_any_vector_body,
-    build_hit_count_body,
-    build_vector_count_body,
-    has_model_vector,
-    hit_count,
-    remove_model_field,
-    request_model_field,
-    vector_count,
+from anthem_plugin.search.told_apart import (
+    are_told_apart,
+    build_window_hashes_body,
+    remove_text_hash,
+    request_text_hashes,
+    text_identity,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anthem_plugin.modes import ScriptMode
+    from anthem_plugin.modes import ModeName, ScriptMode
+    from anthem_plugin.scoring.params import Signals
     from anthem_plugin.search.request import PreparedSearch, Response, SearchRequest, Steps
 
 TOO_MANY_MATCHES = (
@@ -45,8 +50,11 @@ TOO_MANY_MATCHES = (
 )
 PAGE_AFTER_LAST_HIT = "{} products pass the filter, and the page starts after the last of them"
 NOTHING_CONTAINED = "the query contains no matching product with slack {:.3g}; these are the matches without the filter"
+NO_VECTORS_REASON = "{0} mode needs vectors, and {1} has none; run: anthem ingest {1}"
 _SCRIPT_NOT_FOUND = "unable to find script"
 _NO_HNSW_GRAPH = "is not built for ANN search"
+
+_UNRANKED_REASONS = {0: NO_HITS_REASON, 1: ONE_HIT_REASON}  # by the number of hits of the window
 
 _log = logging.getLogger(__name__)
 
@@ -58,18 +66,53 @@ def rank_in_cluster(request: SearchRequest, prepared: PreparedSearch) -> Steps[R
         ScriptForbiddenError: The cluster does not accept the script.
         RerankSkipped: There is nothing to rank by, or the mode cannot be applied.
     """
+    _check_signals(request, prepared)
     if isinstance(request.mode, Filter):
         return (yield from _filter(request, prepared, request.mode))
     if isinstance(request.mode, Retrieve):
         return (yield from _retrieve(request, prepared, request.mode))
     response = yield from _rescore(request, prepared, _build_body(request, prepared, "cluster"))
-    return RankedResponse(response, "cluster")
+    return _ranked(prepared, response, "cluster")
+
+
+def _check_signals(request: SearchRequest, prepared: PreparedSearch) -> None:
+    """Skip a search of an index without the values that its mode ranks by.
+
+    Raises:
+        NoValuesFound: The index has none of them.
+        RerankSkipped: It has only trigrams, and there is no attention table for them.
+    """
+    profile = prepared.profile
+    if "containment" in profile.signals:
+        return
+    if not profile.signals:
+        raise NoValuesFound(profile.note or no_values_reason(request.index))
+    if request.mode != "cluster":
+        reason = NO_VECTORS_REASON.format(mode_name(request.mode), request.index or "INDEX")
+        raise NoValuesFound(profile.note or reason)
+    if not prepared.tables:
+        raise RerankSkipped(str(prepared.budget) if prepared.budget.exceeded else NO_QUERY_TEXT_REASON)
+
+
+def _signals(prepared: PreparedSearch) -> Signals:
+    """The model's signals that the script ranks by: those of the index, but no attention without a table."""
+    return prepared.profile.signals - (frozenset() if prepared.tables else ATTENTION)
+
+
+def _ranked(prepared: PreparedSearch, response: Response, mode: ModeName) -> RankedResponse:
+    return RankedResponse(response, mode, list_signals(_signals(prepared)), prepared.profile.note)
 
 
 def _build_body(request: SearchRequest, prepared: PreparedSearch, mode: ScriptMode) -> dict[str, Any]:
-    scoring = prepared.profile.scoring
+    signals = prepared.profile.signals
     rewritten = build_script_body(
-        request.body, prepared.region, scoring, mode, text=prepared.text, window=request.window
+        request.body,
+        prepared.region if "containment" in signals else None,
+        prepared.profile.scoring,
+        mode,
+        tables=prepared.tables if "attention" in signals else (),
+        text=prepared.text,
+        window=request.window,
     )
     return rewritten_body(rewritten)
 
@@ -82,7 +125,7 @@ def _retrieve(request: SearchRequest, prepared: PreparedSearch, mode: Retrieve) 
         if _NO_HNSW_GRAPH not in str(getattr(error, "info", error)):
             raise
         raise RerankSkipped(_no_graph_reason(request.index), getattr(error, "response", None)) from error
-    return RankedResponse(response, "retrieve")
+    return _ranked(prepared, response, "retrieve")
 
 
 def _filter(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> Steps[RankedResponse]:
@@ -100,13 +143,13 @@ def _filter(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> S
 
 def _check_affordable(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> Steps[None]:
     """Skip a search that matches no products, too many, or none with a vector of this model."""
-    counts = yield request.count_step(build_vector_count_body(request.body, prepared.profile.scoring, mode.limit))
+    counts = yield request.count_step(build_match_count_body(request.body, prepared.profile.scoring, mode.limit))
     if not hit_count(counts):
         raise RerankSkipped(NO_HITS_REASON)
     if hit_count(counts) > mode.limit:
         raise RerankSkipped(TOO_MANY_MATCHES.format(mode.limit))
     if not vector_count(counts):
-        raise RerankSkipped(no_vectors_reason(request.index))
+        raise NoValuesFound(no_values_reason(request.index))
 
 
 def _count_filtered(
@@ -126,15 +169,49 @@ def _count_filtered(
 
 
 def _rescore(request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any]) -> Steps[Response]:
-    """Response to a body that rescores, if the hits have vectors to rescore by.
+    """Response to a body that rescores, if the model tells hits apart.
 
-    What is sent is the body that the rewriter built, with the model field added to `docvalue_fields`: it shows which
-    hits have a vector of this model, and is removed from the response.
+    What is sent is the body that the rewriter built; in addition the hits return their text hashes, which are removed
+    from the response.
     """
-    if "filter_path" in request.options:
-        return (yield from _send(request, body))  # the response would not contain the field that is checked
-    response = yield from _send(request, request_model_field(body, prepared.profile.scoring))
-    return (yield from _check_vectors(request, prepared, body, response))
+    scoring = prepared.profile.scoring
+    if "filter_path" in request.options:  # the response would not contain the hashes
+        response = yield from _send(request, body)
+        yield from _check_window(request, prepared, body)
+        return response
+    response = yield from _send(request, request_text_hashes(body, scoring))
+    hits = response["hits"]["hits"]
+    stripped = [remove_text_hash(hit, request.body, scoring) for hit in hits]
+    response = {**response, "hits": {**response["hits"], "hits": stripped}}
+    if not hits:
+        # Past the last hit, the plain search returns another `max_score`, and `retrieve` finds more products.
+        is_plain = request.mode == "cluster" and not response["hits"].get("max_score")
+        raise RerankSkipped(NO_HITS_REASON, response if is_plain else None)
+    hits_in_window = hits[: max(0, _window_size(body) - page_bounds(body)[0])]
+    if not are_told_apart(hits_in_window, scoring):
+        yield from _check_window(request, prepared, body)
+    return response
+
+
+def _check_window(request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any]) -> Steps[None]:
+    """Check that the model tells hits of the window apart, with a search for the whole window.
+
+    Raises:
+        RerankSkipped: It does not.
+    """
+    scoring = prepared.profile.scoring
+    response = yield request.count_step(build_window_hashes_body(body, scoring, _window_size(body)))
+    hits = response["hits"]["hits"]
+    if are_told_apart(hits, scoring):
+        return
+    if len(hits) > 1 and text_identity(hits[0], scoring) is None:
+        raise NoValuesFound(no_values_reason(request.index))
+    raise RerankSkipped(_UNRANKED_REASONS.get(len(hits), NOT_TOLD_APART_REASON))
+
+
+def _window_size(body: Mapping[str, Any]) -> int:
+    """Number of hits that a rewritten body rescores on each shard."""
+    return int(body["rescore"][0]["window_size"])
 
 
 def _send(request: SearchRequest, body: Mapping[str, Any]) -> Steps[Response]:
@@ -147,25 +224,6 @@ def _send(request: SearchRequest, body: Mapping[str, Any]) -> Steps[Response]:
         yield from _store_script(request)
         response = yield request.search_step(body, RERANK_TIME_SHARE)
     return (yield from check_shards(request, response))
-
-
-def _check_vectors(
-    request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any], response: Response
-) -> Steps[Response]:
-    """The response without the model field, unless no hit has a vector of this model."""
-    scoring, hits = prepared.profile.scoring, response["hits"]["hits"]
-    stripped = [remove_model_field(hit, request.body, scoring) for hit in hits]
-    response = {**response, "hits": {**response["hits"], "hits": stripped}}
-    if not hits:
-        # Past the last hit, the plain search returns another `max_score`, and `retrieve` finds more products.
-        is_plain = request.mode == "cluster" and not response["hits"].get("max_score")
-        raise RerankSkipped(NO_HITS_REASON, response if is_plain else None)
-    if not any(has_model_vector(hit, scoring) for hit in hits):
-        # Products with a vector may rank below this page.
-        counts = yield request.count_step(build_any_vector_body(body, scoring))
-        if not hit_count(counts):
-            raise RerankSkipped(no_vectors_reason(request.index))
-    return response
 
 
 def _store_script(request: SearchRequest) -> Steps[None]:

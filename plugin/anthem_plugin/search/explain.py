@@ -1,4 +1,4 @@
-"""Why a hit has its rank: its distance, its tightest margins, and what the query attends to."""
+"""Why a hit has its score: the signals it adds up from, where it lies in the query's region, and the query's parts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,79 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.encoding.tokenizer import extract_trigrams
+from anthem_core.fusion import QUERY_WEIGHT, FusionWeights, fuse
 from anthem_core.geometry.lorentz import logmap
-from anthem_plugin.scoring.params import to_float64
-from anthem_plugin.search.response import read_point
+from anthem_plugin.scoring.params import ATTENTION, CONTAINMENT, to_float64
+from anthem_plugin.scoring.window import score_attention
+from anthem_plugin.search.response import has_model, hit_distances, read_point, read_trigrams
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from anthem_core.encoding.attention import AttentionTable
     from anthem_core.encoding.tokenizer import Vocabulary
     from anthem_core.geometry.lorentz import Array
     from anthem_core.geometry.regions import EncodedQuery, Region
-    from anthem_plugin.scoring.params import ScoringParams
+    from anthem_plugin.scoring.params import ModelSignal, ScoringParams, Signals
+    from anthem_plugin.search.request import IndexProfile
     from anthem_plugin.search.response import Hit
+
+
+@dataclass(frozen=True, slots=True)
+class SignalPart:
+    """What one signal of the model adds to a hit's shift: `weight·(value − median)`.
+
+    `value` is None for a hit without the signal, which adds nothing. The weight of the distance is negative.
+    """
+
+    value: float | None
+    median: float
+    weight: float
+
+    @property
+    def contribution(self) -> float:
+        """The part of the shift."""
+        return 0.0 if self.value is None else self.weight * (self.value - self.median)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Values by name, contribution included."""
+        return {**asdict(self), "contribution": self.contribution}
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreParts:
+    """What the score of a hit adds up from; a signal that did not rank is None.
+
+    `score = (lexical + offset)·factor`, `factor = exp(B·tanh(shift/B))`, and the shift is the sum of both parts.
+    """
+
+    lexical: float
+    offset: float
+    attention: SignalPart | None
+    distance: SignalPart | None
+
+    @property
+    def shift(self) -> float:
+        """What the model says about the hit, `m` in `anthem_core.fusion`."""
+        return sum(part.contribution for part in (self.attention, self.distance) if part)
+
+    @property
+    def score(self) -> float:
+        """The score of the hit."""
+        return float(fuse(np.array(self.lexical), np.array(self.shift), FusionWeights(self.offset)))
+
+    @property
+    def factor(self) -> float:
+        """By how much the model multiplies the lexical score."""
+        return self.score / (self.lexical + self.offset)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values by name, those that follow from others included."""
+        attention, distance = (part and part.to_dict() for part in (self.attention, self.distance))
+        result = {"shift": self.shift, "factor": self.factor, "score": self.score}
+        return {"lexical": self.lexical, "offset": self.offset, "attention": attention, "distance": distance, **result}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +91,97 @@ class Margin:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """Distance of a product to the query, whether it is contained, and its tightest margins, tightest first."""
+class RegionPart:
+    """Where a product lies: its distance, by how much it is outside limits and slack, and its tightest margins."""
 
     distance: float
     contained: bool
+    outside_by: float
     margins: list[Margin]
 
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit has its score; None for what is unknown or did not rank it."""
+
+    region: RegionPart | None
+    score: ScoreParts | None
+
     def to_dict(self) -> dict[str, Any]:
-        """Values by name, margins included."""
-        return asdict(self)
+        """Values by name."""
+        unknown: dict[str, Any] = {"distance": None, "contained": None, "outside_by": None, "margins": []}
+        region = asdict(self.region) if self.region else unknown
+        return {**region, "score": self.score and self.score.to_dict()}
 
 
-def explain_hit(hit: Hit, region: Region, scoring: ScoringParams, *, margins: int = 3) -> Explanation | None:
-    """Explanation of a hit whose source contains its vector; None for one without a vector of this model.
+def explain_hits(
+    hits: Sequence[Hit],
+    lexical: Sequence[float | None],
+    region: Region,
+    scoring: ScoringParams,
+    signals: Signals,
+    attention: Array | None,
+) -> list[Explanation]:
+    """Explanation of each hit whose source contains its values.
+
+    `lexical` has the scores of the plain search; without one, or below the window, a hit has no parts. `signals` are
+    those whose fusion weights gave the scores, none if the model did not; `attention` has the attention scores.
+    """
+    distances = hit_distances(hits, region, scoring)
+    explanations = []
+    for number, (hit, plain) in enumerate(zip(hits, lexical, strict=True)):
+        parts = None
+        if signals and plain is not None and not is_below_window(hit["_score"], plain):
+            attended = None if attention is None else attention[number]
+            parts = score_parts(plain, distances[number], attended, scoring.fusion_for(signals), signals)
+        explanations.append(Explanation(explain_region(hit, region, scoring), parts))
+    return explanations
+
+
+def score_parts(
+    lexical: float, distance: float, attention: float | None, fusion: FusionWeights, signals: Collection[ModelSignal]
+) -> ScoreParts:
+    """Parts of a score from the values of its signals, NaN or None where the hit has none."""
+    attended = SignalPart(_none_if_nan(attention), fusion.median_attention, fusion.attention)
+    contained = SignalPart(_none_if_nan(distance), fusion.median_distance, -fusion.containment)
+    return ScoreParts(
+        lexical,
+        fusion.lexical_offset,
+        attended if "attention" in signals else None,
+        contained if "containment" in signals else None,
+    )
+
+
+def is_below_window(score: float, lexical: float) -> bool:
+    """Whether a score is that of a hit below the window, `QUERY_WEIGHT·lexical`, far below every fused score."""
+    return score <= 10 * QUERY_WEIGHT * lexical
+
+
+def fused_signals(report: Mapping[str, Any], profile: IndexProfile, *, from_texts: bool) -> Signals:
+    """Signals whose fusion weights gave the scores of a response, by its report; none if the model gave no scores.
+
+    A signal of the index has its weight even where it told no hits apart, and so is not reported. `from_texts` says
+    whether attention was computed from the texts of the hits.
+    """
+    if not report["reranked"] or report["mode"] == "filter":
+        return frozenset()
+    read = ATTENTION if "attention" in report["signals"] else frozenset()
+    return (profile.signals & CONTAINMENT) | read if from_texts else profile.signals
+
+
+def is_attention_from_texts(report: Mapping[str, Any], profile: IndexProfile, window: Sequence[Hit]) -> bool:
+    """Whether a search took the attention scores from the texts of its window, because nothing is stored for it."""
+    stored = "attention" in profile.signals and any(has_model(hit, profile.scoring) for hit in window)
+    return report["mode"] == "client" and not stored
+
+
+def stored_attention(hits: Sequence[Hit], tables: Sequence[AttentionTable], scoring: ScoringParams) -> Array:
+    """Attention score of the stored trigrams of each hit, `(N,)`; NaN for a hit without them."""
+    return score_attention(tables, TitleEntities.unpack([read_trigrams(hit, scoring) or b"" for hit in hits]))
+
+
+def explain_region(hit: Hit, region: Region, scoring: ScoringParams, *, margins: int = 3) -> RegionPart | None:
+    """Where a hit whose source contains its vector lies; None for one without a vector of this model.
 
     The margins are those of the hyperboloid that contains the product best; for joined queries, of the query that
     decides.
@@ -53,8 +192,9 @@ def explain_hit(hit: Hit, region: Region, scoring: ScoringParams, *, margins: in
     exact = to_float64(region)
     values = _deciding_margins(exact, point)
     tightest = [Margin(int(number), float(values[number])) for number in np.argsort(values, kind="stable")[:margins]]
-    distance = exact.distance(point[None], scoring.gamma)[0]
-    return Explanation(float(distance), bool(values.min() >= -scoring.slack), tightest)
+    outside_by = max(0.0, -float(values.min()) - scoring.slack)
+    distance = float(exact.distance(point[None], scoring.gamma)[0])
+    return RegionPart(distance, bool(values.min() >= -scoring.slack), outside_by, tightest)
 
 
 def strongest_attention(
@@ -66,6 +206,10 @@ def strongest_attention(
     pairs = zip(*np.triu_indices(len(trigrams), k=1), strict=True)
     intersections = [(f"{trigrams[i]} × {trigrams[j]}", float(query.intersections[i, j])) for i, j in pairs]
     return sorted(entities + intersections, key=lambda pair: -pair[1])[:limit]
+
+
+def _none_if_nan(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
 
 
 def _deciding_margins(region: Region, point: Array) -> Array:

@@ -19,23 +19,26 @@ from anthem_core.opensearch.connection import error_reason, is_refusal
 from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON, NO_WORDS_REASON, find_query_text
 from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
-from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.circuit_breaker import CircuitBreaker
 from anthem_plugin.search.client_mode import rank_in_client
 from anthem_plugin.search.cluster_mode import rank_in_cluster
 from anthem_plugin.search.discovery import IndexProfiles
 from anthem_plugin.search.request import (
     ComputeStep,
+    NoValuesFound,
     PreparedSearch,
     RankedResponse,
     RerankSkipped,
     ScriptForbiddenError,
-    no_vectors_reason,
 )
 from anthem_plugin.search.time_budget import TimeBudget
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from anthem_core.encoding.attention import AttentionTable
     from anthem_core.encoding.encoder import Encoder
+    from anthem_core.geometry.regions import Region
     from anthem_plugin.options import ClientOptions
     from anthem_plugin.search.request import Response, SearchRequest, Steps
 
@@ -56,7 +59,7 @@ class SearchFlow:
     """Everything the searches of one client share: model, caches, circuit breaker and counts.
 
     Raises:
-        BundleError: The encoder's bundle has no fusion weights, or its attention graph cannot be used.
+        BundleError: The encoder's bundle has no fusion weights.
     """
 
     def __init__(self, encoder: Encoder, options: ClientOptions) -> None:
@@ -65,9 +68,8 @@ class SearchFlow:
         self.circuit_breaker = options.circuit_breaker or CircuitBreaker()
         self.counts = {"reranked": 0, "skipped": 0, "failed": 0}
         self._options = options
-        has_attention = ScoringParams.from_bundle(encoder.bundle).attention_fusion is not None
-        uses_attention = has_attention and options.text_fields != ()
-        self._attention = AttentionScorer(encoder.bundle) if uses_attention else None
+        self._attention = AttentionScorer(encoder.bundle) if encoder.bundle.has_attention else None
+        self._encode_table = lru_cache(options.cache_size)(self._attention.encode_query) if self._attention else None
         self._scripts_forbidden_until = 0.0
 
     @property
@@ -91,13 +93,14 @@ class SearchFlow:
 
     def search(self, request: SearchRequest) -> Steps[Response]:
         """Steps of a search; its response is reranked, or the plain one with the reason."""
+        request = replace(request, started=time.perf_counter())  # a coroutine may be awaited long after it was made
         reason: str | None = None
         try:
             ranked = yield from self._rank(request)
             self.circuit_breaker.record_success()
         except RerankSkipped as skipped:
             reason = str(skipped)
-            if reason == no_vectors_reason(request.index):
+            if isinstance(skipped, NoValuesFound):
                 self.profiles.expire_soon(request)
             ranked = RankedResponse(skipped.response or (yield request.search_step()), "none", ())
             if skipped.failed:
@@ -144,7 +147,7 @@ class SearchFlow:
                 limit_reason or f"the cluster does not accept the script that {mode_name(request.mode)} mode needs"
             )
         ranked = yield from rank_in_client(request, prepared, self._attention)
-        return replace(ranked, note=limit_reason)
+        return replace(ranked, note=limit_reason or ranked.note)
 
     def _prepare(self, request: SearchRequest) -> Steps[PreparedSearch]:
         """Find and encode the query text, and read the index's profile.
@@ -162,16 +165,34 @@ class SearchFlow:
             raise RerankSkipped(reason)
         budget = TimeBudget.of_milliseconds(self._options.budget_ms)
         phrases = [] if text is None else split_query_text(text, operators=request.operators)
-        region = request.region
-        if region is None:
-            encode = partial(encode_phrases, self.encode_query, phrases)
-            region = yield ComputeStep(partial(budget.spend, encode))
+        region, tables = yield ComputeStep(partial(self._encode, request, phrases, budget))
+        profile = yield from self.profiles.read(request)
+        return PreparedSearch(text, region, profile, budget, tables)
+
+    def _encode(
+        self, request: SearchRequest, phrases: Sequence[str], budget: TimeBudget
+    ) -> tuple[Region, tuple[AttentionTable, ...]]:
+        """Region of the phrases, unless the caller gave one, and their attention tables if there is time for them.
+
+        Raises:
+            RerankSkipped: No phrase has letters or digits, or encoding the region took too long.
+        """
+        region = request.region or budget.spend(partial(encode_phrases, self.encode_query, phrases))
         if region is None:
             raise RerankSkipped(NO_WORDS_REASON)
         if budget.exceeded:
             raise RerankSkipped(str(budget))
-        profile = yield from self.profiles.read(request)
-        return PreparedSearch(text, phrases, region, profile, budget)
+        if self._encode_table is None or isinstance(request.mode, Filter):
+            return region, ()
+        tables = budget.spend(partial(encode_tables, self._encode_table, phrases))
+        return region, () if budget.exceeded else tables
+
+
+def encode_tables(
+    encode_table: Callable[[str], AttentionTable | None], phrases: Iterable[str]
+) -> tuple[AttentionTable, ...]:
+    """Attention tables of the phrases that have letters or digits."""
+    return tuple(table for phrase in phrases if (table := encode_table(phrase)) is not None)
 
 
 def _check_options(request: SearchRequest) -> None:

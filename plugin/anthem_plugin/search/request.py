@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from anthem_plugin.modes import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from anthem_core.encoding.attention import AttentionTable
     from anthem_core.geometry.regions import Region
-    from anthem_core.opensearch.versions import Release
     from anthem_plugin.modes import ModeName, ResolvedMode
     from anthem_plugin.rewriter.rescore import RewrittenBody
-    from anthem_plugin.scoring.params import ScoringParams
+    from anthem_plugin.scoring.params import ModelSignal, ScoringParams, Signals
     from anthem_plugin.search.time_budget import TimeBudget
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ Response: TypeAlias = dict[str, Any]
 Signal: TypeAlias = Literal["lexical", "containment", "attention"]
 
 NO_HITS_REASON = "there are no hits to rerank"
+ONE_HIT_REASON = "the window has only one hit, so there is nothing to rerank"
+NOT_TOLD_APART_REASON = "the model does not tell any two hits of the window apart"
 RERANK_TIME_SHARE = 0.6  # of the request's time-out, for all requests that rerank; the plain search keeps the rest
 # Options that shape a response: a request for counts is sent without them.
 _RESPONSE_SHAPING_OPTIONS = ("filter_path", "terminate_after", "track_total_hits", "typed_keys")
@@ -33,7 +35,7 @@ _RESPONSE_SHAPING_OPTIONS = ("filter_path", "terminate_after", "track_total_hits
 class SendStep:
     """A call of opensearch-py: the method, dotted where it belongs to a namespace, and its arguments."""
 
-    method: Literal["search", "put_script", "info", "indices.get_mapping"]
+    method: Literal["search", "put_script", "indices.get_mapping"]
     arguments: dict[str, Any]
 
 
@@ -55,6 +57,10 @@ class RerankSkipped(Exception):  # noqa: N818 (a decision, not an error)
         super().__init__(reason)
         self.response = response
         self.failed = failed
+
+
+class NoValuesFound(RerankSkipped):
+    """The search found no values of the model; they may be elsewhere since the index's profile was read."""
 
 
 class ScriptForbiddenError(Exception):
@@ -108,27 +114,48 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class IndexProfile:
-    """How one index is ranked: parameters of the scores, fields of the product text, release of its cluster."""
+    """How one index is ranked: parameters of the scores, its signals among them, and fields of the product text.
+
+    The signals are assumed to be all of the model's if the mapping could not be read. `faults` describes fields of the
+    model that are mapped in another way, each with what to do, if no index has them right.
+    """
 
     scoring: ScoringParams
     text_fields: tuple[str, ...]
-    release: Release | None
+    faults: tuple[str, ...] = ()
+
+    @property
+    def signals(self) -> Signals:
+        """Signals of the model that the index has."""
+        return self.scoring.signals
+
+    @property
+    def note(self) -> str | None:
+        """The faults as a note on a search that is ranked by the remaining signals; None if there are none."""
+        return "; ".join(self.faults) or None
 
     def to_dict(self) -> dict[str, Any]:
-        """What was found, by name; the release is None if the cluster does not say."""
-        release = None if self.release is None else str(self.release)
-        return {"vector": self.scoring.fields.vector, "text_fields": [*self.text_fields], "release": release}
+        """What was found, by name."""
+        return {
+            "object": self.scoring.fields.name,
+            "signals": list_signals(self.signals),
+            "text_fields": [*self.text_fields],
+            "faults": [*self.faults],
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedSearch:
-    """What ranks one search: its text and phrases, their region, the index's profile and the time budget."""
+    """What ranks one search: its text, region and tables, the index's profile and the time budget.
+
+    `tables` has an attention table per phrase of the text; it is empty if attention is not used.
+    """
 
     text: str | None
-    phrases: Sequence[str]
     region: Region
     profile: IndexProfile
     budget: TimeBudget
+    tables: Sequence[AttentionTable] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +164,18 @@ class RankedResponse:
 
     response: Response
     mode: ModeName
-    signals: Sequence[Signal] = ("lexical", "containment")
+    signals: Sequence[Signal]
     note: str | None = None
 
 
-def no_vectors_reason(index: str | None) -> str:
-    """Reason for a search whose hits have no vector of the model."""
-    return f"no product among the hits has a vector of this model; run: anthem ingest {index or 'INDEX'}"
+def list_signals(signals: Collection[ModelSignal]) -> list[Signal]:
+    """The lexical score and some of the model's signals, in a fixed order."""
+    return [signal for signal in get_args(Signal) if signal == "lexical" or signal in signals]
+
+
+def no_values_reason(index: str | None) -> str:
+    """Reason for a search without values of the model to rank by."""
+    return f"no product among the hits has values of this model; run: anthem ingest {index or 'INDEX'}"
 
 
 def rewritten_body(rewritten: RewrittenBody) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from anthem_core.encoding.title_entities import STORED_ENTITY
 from anthem_core.fusion import QUERY_WEIGHT
+from anthem_core.geometry.lorentz import lift
 from anthem_core.opensearch.connection import innermost_reason
 from anthem_plugin.modes import DEFAULT_WINDOW
 from anthem_plugin.rewriter.rescore import page_bounds
-from anthem_plugin.rewriter.source_filtering import read_vector_object, restore_source
+from anthem_plugin.rewriter.source_filtering import read_model_object, restore_source
 from anthem_plugin.scoring.window import lift_point, point_distances, rank_descending, score_window
 from anthem_plugin.search.request import RerankSkipped
 
@@ -47,22 +50,22 @@ def check_shards(request: SearchRequest, response: Response) -> Steps[Response]:
 
 def rerank_hits(
     hits: Sequence[Hit],
-    region: Region,
     scoring: ScoringParams,
     *,
     window: int = DEFAULT_WINDOW,
+    distance: Array | None = None,
     attention: Array | None = None,
 ) -> list[Hit]:
     """Rerank the first `window` hits and set their `_score`; the other hits follow in their lexical order.
 
-    Hits are in lexical order, with `_score` and, in `_source`, vector and model id. `attention` has one score per hit
-    of the window, NaN if unknown. Ties keep their lexical order.
+    `distance` and `attention` have one score per hit of the window, NaN if unknown; None leaves the signal out. Ties
+    keep their lexical order.
 
     Raises:
         ValueError: The score of a hit is not a finite number.
     """
     lexical = np.array([hit["_score"] for hit in hits], np.float64)
-    window_scores = score_window(lexical[:window], hit_distances(hits[:window], region, scoring), scoring, attention)
+    window_scores = score_window(lexical[:window], scoring, distance=distance, attention=attention)
     other_scores = np.float32(QUERY_WEIGHT) * lexical[window:].astype(np.float32)
     scores = np.concatenate([window_scores, other_scores])
     if not np.isfinite(scores).all():
@@ -87,18 +90,44 @@ def narrow_to_page(
 
 def hit_distances(hits: Sequence[Hit], region: Region, scoring: ScoringParams) -> Array:
     """Distance of each hit to the query, `(N,)`; NaN for a hit without a vector of this model and dimension."""
-    return point_distances([read_point(hit, scoring) for hit in hits], region, scoring)
+    vectors = [_read_vector(hit, scoring) for hit in hits]
+    stored = np.array([vector for vector in vectors if vector is not None], np.float32)
+    points = iter(lift(stored[:, 1:].astype(np.float64)) if len(stored) else ())
+    return point_distances([None if vector is None else next(points) for vector in vectors], region, scoring)
 
 
 def read_point(hit: Hit, scoring: ScoringParams) -> Array | None:
     """Point `(D+1,)` of a hit in float64, its time recomputed from space; None without a vector of this model."""
-    stored = read_vector_object(hit.get("_source", {}), scoring.fields)
-    if _read_model_id(stored.get("model")) != scoring.model_id:
+    vector = _read_vector(hit, scoring)
+    return None if vector is None else lift_point(np.array(vector, np.float32))
+
+
+def _read_vector(hit: Hit, scoring: ScoringParams) -> list[float] | None:
+    vector = _read_values(hit, scoring).get("vector")
+    return vector if isinstance(vector, list) and len(vector) == scoring.dimension + 1 else None
+
+
+def read_trigrams(hit: Hit, scoring: ScoringParams) -> bytes | None:
+    """Stored trigrams of a hit, as `TitleEntities.unpack` reads them; None without those of this model."""
+    stored = _read_values(hit, scoring).get("trigrams")
+    if not isinstance(stored, str):
         return None
-    vector = stored.get("vector")
-    if not isinstance(vector, list) or len(vector) != scoring.dimension + 1:
+    try:
+        packed = b64decode(stored, validate=True)
+    except ValueError:
         return None
-    return lift_point(np.array(vector, np.float32))
+    return None if len(packed) % STORED_ENTITY.itemsize else packed
+
+
+def has_model(hit: Hit, scoring: ScoringParams) -> bool:
+    """Whether a hit was ingested with this model."""
+    return bool(_read_values(hit, scoring))
+
+
+def _read_values(hit: Hit, scoring: ScoringParams) -> dict[str, Any]:
+    """What the source of a hit stores for this model; empty if it belongs to another one."""
+    stored = read_model_object(hit.get("_source", {}), scoring.fields)
+    return stored if _read_model_id(stored.get("model")) == scoring.model_id else {}
 
 
 def _read_model_id(value: object) -> object:

@@ -1,7 +1,10 @@
 """Builds the application: includes every group of endpoints, adds the request guard, and formats all errors alike."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +17,8 @@ from anthem_plugin.service.context import ServiceContext
 from anthem_plugin.service.guard import RequestGuard
 from anthem_plugin.service.models import ErrorResponse
 from anthem_plugin.service.settings import ServiceSettings
+
+WORKER_THREADS = 2
 
 _DESCRIPTION = """Hyperbolic reranking of product search for an existing OpenSearch cluster.
 
@@ -41,6 +46,7 @@ def create_app(encoder: Encoder, settings: ServiceSettings | None = None) -> Fas
         description=_DESCRIPTION.format(context.settings),
         version=version("anthem-search"),
         responses={status: {"model": ErrorResponse, "description": why} for status, why in _ERROR_DESCRIPTIONS.items()},
+        lifespan=_limit_threads,
         exception_handlers={RequestValidationError: _refuse_invalid, HTTPException: _refuse_unreadable},
     )
     for router in (
@@ -53,6 +59,13 @@ def create_app(encoder: Encoder, settings: ServiceSettings | None = None) -> Fas
         app.include_router(router)
     app.add_middleware(RequestGuard, settings=context.settings, metrics=context.metrics)
     return app
+
+
+@asynccontextmanager
+async def _limit_threads(_: FastAPI) -> AsyncIterator[None]:
+    """Run the work of long requests in few threads: more would compete for the processor, and each keeps 30 MB."""
+    current_default_thread_limiter().total_tokens = WORKER_THREADS
+    yield
 
 
 async def _refuse_invalid(_: Request, error: RequestValidationError) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_address
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
     from click.decorators import FC
 
-    from anthem_core.encoding.bundle import Bundle
     from anthem_plugin.service.server import AnthemServer
+
+# A process of its own: the client of OpenSearch would occupy up to 18 MB of the service's memory ever after.
+STORE_SCRIPT_COMMAND = (
+    sys.executable, "-P", "-c", "from anthem_plugin.service.cli import _store_script; _store_script()"
+)  # fmt: skip
 
 _EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -82,9 +87,9 @@ def serve(  # noqa: PLR0913 (one parameter per option)
     """Serve the reranker, the encoders and the rewriter over HTTP; /docs describes the endpoints.
 
     At startup the service stores a script in the cluster (OPENSEARCH_URL, or the local node), which rewritten searches
-    call, and reads the cluster's release. If the cluster cannot be reached, the service prints a warning and starts
-    anyway. Exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 cannot listen on the address, 3 the bundle cannot be used, 4
-    the API keys or the certificate cannot be used, 9 the extra `serve` is not installed.
+    call. If the cluster cannot be reached, the service prints a warning and starts anyway. Exit codes: 0 stopped by
+    SIGTERM or Ctrl-C, 1 cannot listen on the address, 3 the bundle cannot be used, 4 the API keys or the certificate
+    cannot be used, 9 the extra `serve` is not installed.
 
     \b
     Example:
@@ -138,7 +143,8 @@ def _build_server(
     from anthem_plugin.service.server import AnthemServer, build_uvicorn_config
 
     loaded, (host, port) = load_bundle(bundle), address
-    app = create_app(Encoder(_prepare_cluster(loaded)), settings)
+    with subprocess.Popen(STORE_SCRIPT_COMMAND):  # meanwhile the graphs are loaded
+        app = create_app(Encoder(loaded), settings)
 
     def on_listening(bound_port: int) -> None:
         result = {"host": host, "port": bound_port, "model": loaded.model_id}
@@ -174,20 +180,18 @@ def read_api_keys(path: Path) -> tuple[str, ...]:
     return keys
 
 
-def _prepare_cluster(bundle: Bundle) -> Bundle:
-    """Store the script that rewritten searches call; return the bundle with weights for the cluster's release.
+def _store_script() -> None:
+    """Store the script that rewritten searches call in the cluster.
 
     If the cluster cannot be reached or refuses, a warning is printed, and the service starts anyway.
     """
-    from anthem_core.opensearch.connection import adapt_to_release, cluster_errors, connect
+    from anthem_core.opensearch.connection import cluster_errors, connect
     from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 
     try:
         with closing(connect(timeout=5)) as cluster, cluster_errors():
-            bundle = adapt_to_release(cluster, bundle)
             cluster.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
     except AnthemError as error:
         click.echo(
             f"Warning: the script {script_id()}, which rewritten searches call, was not stored: {error}", err=True
         )
-    return bundle

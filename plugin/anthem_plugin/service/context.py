@@ -1,18 +1,25 @@
-"""Objects that all endpoints of one service share: encoder, query cache, scorer, settings, metrics and text log."""
+"""Objects that all endpoints of one service share: encoder, query caches, scorer, settings, metrics and text log."""
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Self
 
+from starlette.concurrency import run_in_threadpool
+
+from anthem_core.encoding.attention import AttentionScorer, AttentionTable
 from anthem_core.encoding.encoder import Encoder
+from anthem_core.geometry.lorentz import Array
 from anthem_core.geometry.regions import EncodedQuery
 from anthem_plugin.scoring.documents import DocumentScorer
 from anthem_plugin.service.metrics import ServiceMetrics
 from anthem_plugin.service.models import unprocessable
 from anthem_plugin.service.settings import ServiceSettings
+
+# A thread costs as much as scoring 20 titles. Scoring this many characters takes 5 ms, while all other requests wait.
+MAX_INLINE_CHARACTERS = 20_000
 
 # Silent without `anthem serve --log-texts`, whatever the level of its parent loggers.
 text_logger = logging.getLogger("anthem.texts")
@@ -21,10 +28,15 @@ text_logger.setLevel(logging.WARNING)
 
 @dataclass(frozen=True)
 class ServiceContext:
-    """Objects that the endpoints share; `encode_query` caches encoded queries."""
+    """Objects that the endpoints share; `encode_query` and `encode_table` cache encoded queries.
+
+    `attention` and `encode_table` are None if the bundle has no attention.
+    """
 
     encoder: Encoder
+    attention: AttentionScorer | None
     encode_query: Callable[[str], EncodedQuery | None]
+    encode_table: Callable[[str], AttentionTable | None] | None
     scorer: DocumentScorer
     settings: ServiceSettings
     metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
@@ -34,14 +46,31 @@ class ServiceContext:
         """Create the shared objects for an encoder and warm up its graphs.
 
         Raises:
-            BundleError: The bundle has no weights for lexical score and containment, or its attention graph cannot be
-                used.
+            BundleError: The bundle has no fusion weights for one of its signals, or its attention graph cannot be used.
         """
+        attention = AttentionScorer(encoder.bundle) if encoder.bundle.has_attention else None
         encode_query = lru_cache(settings.query_cache_size)(encoder.encode_query)
-        context = cls(encoder, encode_query, DocumentScorer(encoder, encode_query), settings)
-        encode_query.cache_clear()  # forget the warm-up query
-        context.metrics.watch_query_cache(encode_query.cache_info)
+        encode_table = lru_cache(settings.query_cache_size)(attention.encode_query) if attention else None
+        scorer = DocumentScorer(encoder, attention, encode_query, encode_table)
+        scorer.score("warm up", ["warm up"])  # loads the attention graph, which is read at its first use
+        context = cls(encoder, attention, encode_query, encode_table, scorer, settings)
+        caches = {"hyperboloids": encode_query} | ({"table": encode_table} if encode_table else {})
+        for cache in caches.values():
+            cache.cache_clear()  # forget the warm-up query
+        context.metrics.watch_query_caches({encoding: cache.cache_info for encoding, cache in caches.items()})
         return context
+
+    async def score_documents(self, query: str, texts: Sequence[str]) -> Array:
+        """Relevance of each text, `(N,)`: computed at once if the texts are short, otherwise in a thread."""
+        if self.attention and sum(map(len, texts)) <= MAX_INLINE_CHARACTERS:
+            return self.scorer.score(query, texts)
+        return await run_in_threadpool(self.scorer.score, query, texts)
+
+    def encode_tables(self, phrases: Iterable[str]) -> tuple[AttentionTable, ...]:
+        """Attention table of each phrase that has letters or digits; none if the bundle has no attention."""
+        if self.encode_table is None:
+            return ()
+        return tuple(table for phrase in phrases if (table := self.encode_table(phrase)) is not None)
 
     def count_documents(self, place: str, documents: Sequence[str]) -> None:
         """Count documents in the metrics; `place` names the field of the request.

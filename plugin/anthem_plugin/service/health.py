@@ -31,12 +31,12 @@ def routes(context: ServiceContext) -> APIRouter:
     state = HealthResponse(status="ok", model=context.encoder.bundle.model_id, version=version("anthem-search"))
 
     @router.get("/health")
-    def health() -> HealthResponse:
+    async def health() -> HealthResponse:
         """Report that the service answers, its model and its version."""
         return state
 
     @router.get("/ready", responses={503: {"model": ReadinessResponse}})
-    def ready(request: Request, response: Response) -> ReadinessResponse:
+    async def ready(request: Request, response: Response) -> ReadinessResponse:
         """Report whether the service accepts more work; its graphs are loaded before it listens."""
         is_busy = request.scope["guard"].is_full
         response.status_code = 503 if is_busy else 200

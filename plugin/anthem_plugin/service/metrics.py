@@ -1,12 +1,16 @@
 """`GET /metrics`: counters of the service in the format of Prometheus; they contain no text of any request."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+# Method of an LRU cache: hits, misses, limit and size.
+_CacheInfo: TypeAlias = Callable[[], tuple[int, int, int | None, int]]
 
 _DURATION_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -33,21 +37,23 @@ class ServiceMetrics:
             "anthem_rewrites", "Search bodies, by whether they were rewritten.", ["reranked"], registry=registry
         )
 
-    def watch_query_cache(self, cache_info: Callable[[], tuple[int, int, int | None, int]]) -> None:
-        """Add the hits and misses of the query cache; `cache_info` is the method of the LRU cache."""
-        self.registry.register(_QueryCacheCollector(cache_info))
+    def watch_query_caches(self, caches: Mapping[str, _CacheInfo]) -> None:
+        """Add the hits and misses of the query caches, by what they keep of a query."""
+        self.registry.register(_QueryCacheCollector(caches))
 
 
 class _QueryCacheCollector(Collector):
-    def __init__(self, cache_info: Callable[[], tuple[int, int, int | None, int]]) -> None:
-        self._cache_info = cache_info
+    def __init__(self, caches: Mapping[str, _CacheInfo]) -> None:
+        self._caches = caches
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Read the current counts."""
-        hits, misses, *_ = self._cache_info()
-        lookups = CounterMetricFamily("anthem_query_cache", "Queries looked up in the cache.", labels=["result"])
-        lookups.add_metric(["hit"], hits)
-        lookups.add_metric(["miss"], misses)
+        labels = ["encoding", "result"]
+        lookups = CounterMetricFamily("anthem_query_cache", "Queries looked up in the caches.", labels=labels)
+        for encoding, cache_info in self._caches.items():
+            hits, misses, *_ = cache_info()
+            lookups.add_metric([encoding, "hit"], hits)
+            lookups.add_metric([encoding, "miss"], misses)
         yield lookups
 
 
@@ -56,7 +62,7 @@ def routes(metrics: ServiceMetrics) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    def show_metrics() -> Response:
+    async def show_metrics() -> Response:
         """Return the counters in the text format of Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

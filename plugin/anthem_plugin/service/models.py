@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
@@ -39,3 +40,8 @@ class ErrorResponse(BaseModel):
 def unprocessable(sentence: str) -> HTTPException:
     """Create the exception that answers a request with status 422 and a sentence."""
     return HTTPException(422, sentence)
+
+
+def json_response(content: object) -> Response:
+    """Create the response of an endpoint from values that need no check, because this service computed them."""
+    return Response(json.dumps(content, ensure_ascii=False, allow_nan=False), media_type="application/json")

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.fusion import MAX_SHIFT
 from anthem_plugin.rewriter.rescore import build_rescore_body
 from anthem_plugin.scoring.painless import script_id
 
@@ -21,6 +22,7 @@ OVERSAMPLE_FACTOR = 5.0  # hits to rerank per hit of the page
 KEY_PLACEHOLDER, CONNECTOR_PLACEHOLDER, MODEL_PLACEHOLDER = "<a line of keys.txt>", "<connector_id>", "<model_id>"
 
 _SCRIPT_PARAMS_PATH = "rescore[0].query.rescore_query.script_score.script.params"
+_FILLED_PARAMS = ("centres", "limits", "weights", "tables")
 # ml-commons accepts only whole seconds, at least one.
 _CLIENT_CONFIG = {"max_connection": 30, "connection_timeout": 1, "read_timeout": 1, "max_retry_times": 0}
 
@@ -85,21 +87,26 @@ def build_inference_calls(target: PipelineTarget, trusted: Sequence[str] = ()) -
 
 
 def build_inference_search(target: PipelineTarget, scoring: ScoringParams) -> PipelineCall:
-    """Build a search for the `ml_inference` pipeline; the processor fills in model id and hyperboloids of the query."""
-    script = {
-        "id": script_id(),
-        "params": {
-            "vector": scoring.fields.vector,
-            "model_field": scoring.fields.model,
-            "model": "",
-            "centres": [],
-            "limits": [],
-            "weights": [],
-            "gamma": scoring.gamma,
-            **scoring.fusion.to_dict(),
-        },
+    """Build a search for the `ml_inference` pipeline; the processor fills in the model id and the encoded query.
+
+    The weights are those of the index's signals; for an index that has none yet, those of all signals of the model.
+    """
+    fields, signals = scoring.fields, scoring.signals or max(scoring.fusions, key=len)
+    params = {
+        "vector": fields.vector,
+        "trigrams": fields.trigrams,
+        "model_field": fields.model,
+        "model": "",
+        "centres": [],
+        "limits": [],
+        "weights": [],
+        "tables": [],
+        "gamma": scoring.gamma,
+        "max_shift": MAX_SHIFT,
+        **scoring.fusion_for(signals).to_dict(),
     }
-    body = build_rescore_body({"query": target.query, "size": 10}, script, fields=scoring.fields).body
+    script = {"id": script_id(), "params": params}
+    body = build_rescore_body({"query": target.query, "size": 10}, script, fields=fields).body
     return PipelineCall("POST", f"/{target.index}/_search?search_pipeline=anthem-encode", body)
 
 
@@ -181,7 +188,7 @@ def _rerank_pipeline(target: PipelineTarget) -> dict[str, Any]:
 
 
 def _inference_pipeline(target: PipelineTarget) -> dict[str, Any]:
-    output = {f"{_SCRIPT_PARAMS_PATH}.{name}": f"query.{name}" for name in ("centres", "limits", "weights")}
+    output = {f"{_SCRIPT_PARAMS_PATH}.{name}": f"query.{name}" for name in _FILLED_PARAMS}
     processor = {
         "model_id": MODEL_PLACEHOLDER,
         "input_map": [{"text": target.query_text_path}],

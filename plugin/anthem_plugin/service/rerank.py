@@ -9,20 +9,19 @@ import math
 from typing import Annotated, Any
 from uuid import uuid4
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from anthem_core.geometry.lorentz import Array
 from anthem_plugin.scoring.window import rank_descending
 from anthem_plugin.service.context import ServiceContext, log_texts
-from anthem_plugin.service.models import INTEGRAL_FLOAT_AS_INT
+from anthem_plugin.service.models import INTEGRAL_FLOAT_AS_INT, json_response
 
 _MAX_LOG_ODDS = 30.0
 
 
 def _replace_surrogates(text: str) -> str:
     """Replace lone surrogates, which a JSON response in UTF-8 cannot contain, by question marks."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 LenientText = Annotated[str, AfterValidator(_replace_surrogates)]
@@ -95,36 +94,38 @@ class TeiRerankResult(BaseModel):
 
 
 def routes(context: ServiceContext) -> APIRouter:
-    """Define the endpoints that score documents, with attention if the bundle has it."""
+    """Define the endpoints that score documents.
+
+    They return the bytes of their response: FastAPI would check and convert every result once more.
+    """
     router = APIRouter(tags=["rerank"])
 
-    @router.post("/v1/rerank", response_model_exclude_none=True)
-    def cohere(request: RerankRequest) -> RerankResponse:
+    @router.post("/v1/rerank", response_model=RerankResponse)
+    async def cohere(request: RerankRequest) -> Response:
         """Rerank documents as Cohere's API does; ties keep the order of the request."""
         texts = [document if isinstance(document, str) else document.text for document in request.documents]
         context.count_documents("documents", texts)
-        scores = _score_documents(context, request.query, texts)
-        results = [
-            RerankResult(
-                index=number,
-                relevance_score=round_score(scores[number]),
-                document=RerankDocument(text=texts[number]) if request.return_documents else None,
-            )
-            for number in rank_descending(scores)[: request.top_n]
+        ranked = await _rank_documents(context, request.query, texts)
+        results: list[dict[str, Any]] = [
+            {"index": number, "relevance_score": round_score(score)} for number, score in ranked[: request.top_n]
         ]
-        return RerankResponse(id=uuid4().hex, results=results, meta={"api_version": {"version": "1"}})
+        if request.return_documents:
+            results = [result | {"document": {"text": texts[result["index"]]}} for result in results]
+        return json_response({"id": uuid4().hex, "results": results, "meta": {"api_version": {"version": "1"}}})
 
-    @router.post("/rerank", response_model_exclude_none=True)
-    def tei(request: TeiRerankRequest) -> list[TeiRerankResult]:
+    @router.post("/rerank", response_model=list[TeiRerankResult])
+    async def tei(request: TeiRerankRequest) -> Response:
         """Rerank texts as Text Embeddings Inference does; ties keep the order of the request."""
         context.count_documents("texts", request.texts)
-        scores = _score_documents(context, request.query, request.texts)
-        results = []
-        for number in rank_descending(scores):
-            score = round_score(log_odds(scores[number]) if request.raw_scores else scores[number])
-            text = request.texts[number] if request.return_text else None
-            results.append(TeiRerankResult(index=number, score=score, relevance_score=score, text=text))
-        return results
+        ranked = await _rank_documents(context, request.query, request.texts)
+        scores = [round_score(log_odds(score) if request.raw_scores else score) for _, score in ranked]
+        results: list[dict[str, Any]] = [
+            {"index": number, "score": score, "relevance_score": score}
+            for (number, _), score in zip(ranked, scores, strict=True)
+        ]
+        if request.return_text:
+            results = [result | {"text": request.texts[result["index"]]} for result in results]
+        return json_response(results)
 
     return router
 
@@ -141,7 +142,10 @@ def log_odds(probability: float) -> float:
     return max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, math.log(probability) - math.log1p(-probability)))
 
 
-def _score_documents(context: ServiceContext, query: str, texts: list[str]) -> Array:
-    log_texts(query, *texts)
+async def _rank_documents(context: ServiceContext, query: str, documents: list[str]) -> list[tuple[int, float]]:
+    """Number and relevance of every document, most relevant first."""
+    log_texts(query, *documents)
     limit = context.settings.max_characters
-    return context.scorer.score(query[:limit], [text[:limit] for text in texts])
+    scores = await context.score_documents(query[:limit], [text[:limit] for text in documents])
+    order = rank_descending(scores)
+    return list(zip(order, scores[order].tolist(), strict=True))

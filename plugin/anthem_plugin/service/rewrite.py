@@ -1,10 +1,12 @@
 """`POST /rewrite`: rewrites a search body."""
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from starlette.concurrency import run_in_threadpool
 
 from anthem_core.encoding.query_operators import encode_phrases, split_query_text
 from anthem_plugin.modes import DEFAULT_NEIGHBOURS, DEFAULT_WINDOW, MAX_NEIGHBOURS, Filter, Retrieve, ScriptMode
@@ -12,9 +14,9 @@ from anthem_plugin.rewriter.body import build_script_body
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON, NO_WORDS_REASON, find_query_text
 from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, RewrittenBody
 from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
-from anthem_plugin.scoring.params import ScoringParams
+from anthem_plugin.scoring.params import ModelSignal, ScoringParams
 from anthem_plugin.service.context import ServiceContext, log_texts
-from anthem_plugin.service.models import INTEGRAL_FLOAT_AS_INT, RequestModel, StrictText
+from anthem_plugin.service.models import INTEGRAL_FLOAT_AS_INT, RequestModel, StrictText, json_response
 
 MAX_BODY_DEPTH = 100
 MAX_QUERY_PATH_CHARACTERS = 200
@@ -67,6 +69,11 @@ class RewriteRequest(RequestModel):
         description="`cluster` reranks the hits, `filter` drops products that the query does not contain, `retrieve` "
         "adds products near the query.",
     )
+    signals: Annotated[list[ModelSignal], Field(min_length=1)] | None = Field(
+        None,
+        description="Signals of the model that the index has; all by default. A product without one counts as median, "
+        "but with the signals of the index the body is smaller, and their weights fit better.",
+    )
     operators: bool = Field(False, description="Whether OR between phrases of the query text means either phrase.")
     slack: float | None = Field(
         None,
@@ -110,8 +117,8 @@ def routes(context: ServiceContext) -> APIRouter:
     router = APIRouter(tags=["rewrite"])
     scoring = ScoringParams.from_bundle(context.encoder.bundle)
 
-    @router.post("/rewrite")
-    def rewrite_search(request: RewriteRequest) -> RewriteResponse:
+    @router.post("/rewrite", response_model=RewriteResponse)
+    async def rewrite_search(request: RewriteRequest) -> Response:
         """Rewrite a search body so that OpenSearch reranks its first hits; an unsupported body is returned unchanged.
 
         In mode `filter` the body finds only contained products. Nothing is counted first, so the result may be empty.
@@ -119,14 +126,28 @@ def routes(context: ServiceContext) -> APIRouter:
         The cluster needs the stored script that the body names; `anthem serve` stores it at startup. If OpenSearch
         rejects the rewritten body or reports failed shards, send your own body again.
         """
-        try:
-            result = rewrite_body(request, context, scoring)
-        except Exception as error:  # noqa: BLE001 (a failure of the rewriter must not fail the search)
-            result = _unchanged(request, f"{type(error).__name__}: {error}")
-        context.metrics.rewrites.labels(str(result.reranked).lower()).inc()
-        return RewriteResponse(body=result.body, reranked=result.reranked, reason=result.reason)
+        # A thread costs a third of the work on one phrase, but a text may have thousands of phrases.
+        if request.operators:
+            return await run_in_threadpool(_answer_request, request, context, scoring)
+        return _answer_request(request, context, scoring)
 
     return router
+
+
+def _answer_request(request: RewriteRequest, context: ServiceContext, scoring: ScoringParams) -> Response:
+    """The response to a request; no failure of the rewriter must fail the search."""
+    try:
+        result = rewrite_body(request, context, scoring)
+        response = _build_response(result)
+    except Exception as error:  # noqa: BLE001 (see above)
+        result = _unchanged(request, f"{type(error).__name__}: {error}")
+        response = _build_response(result)
+    context.metrics.rewrites.labels(str(result.reranked).lower()).inc()
+    return response
+
+
+def _build_response(result: RewrittenBody) -> Response:
+    return json_response({"body": result.body, "reranked": result.reranked, "reason": result.reason})
 
 
 def rewrite_body(request: RewriteRequest, context: ServiceContext, scoring: ScoringParams) -> RewrittenBody:
@@ -140,13 +161,23 @@ def rewrite_body(request: RewriteRequest, context: ServiceContext, scoring: Scor
     if len(text) > limit:
         return _unchanged(request, f"the query has {len(text)} characters; at most {limit} are allowed")
     log_texts(text)
-    region = encode_phrases(context.encode_query, split_query_text(text, operators=request.operators))
-    if region is None:
-        return _unchanged(request, NO_WORDS_REASON)
-    reason = too_many_hyperboloids_reason(region)
+    scoring = replace(scoring, signals=scoring.signals.intersection(request.signals or scoring.signals))
+    if not scoring.signals:
+        return _unchanged(request, "the model has none of the signals")
+    phrases = split_query_text(text, operators=request.operators)
+    region = encode_phrases(context.encode_query, phrases)
+    reason = NO_WORDS_REASON if region is None else too_many_hyperboloids_reason(region)
     if reason is not None:
         return _unchanged(request, reason)
-    return build_script_body(request.body, region, scoring, _script_mode(request), text=text, window=request.window)
+    return build_script_body(
+        request.body,
+        region if "containment" in scoring.signals else None,
+        scoring,
+        _script_mode(request),
+        tables=context.encode_tables(phrases) if "attention" in scoring.signals else (),
+        text=text,
+        window=request.window,
+    )
 
 
 def _script_mode(request: RewriteRequest) -> ScriptMode:

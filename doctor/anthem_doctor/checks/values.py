@@ -1,0 +1,168 @@
+"""Checks of a model's values in one index: coverage, and whether a sample has the right text, points and trigrams."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anthem_core.encoding.title_entities import STORED_ENTITY
+from anthem_core.geometry.lorentz import inner, is_on_hyperboloid
+from anthem_core.opensearch.schema import hash_text, product_text
+from anthem_doctor.checks.coverage import check_coverage
+from anthem_doctor.findings import DoctorTarget, Finding, judge_fact
+from anthem_ingest.actions import stored_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anthem_core.geometry.lorentz import Array
+    from anthem_core.opensearch.schema import ModelFields
+    from anthem_doctor.facts import ValueFacts
+    from anthem_ingest.actions import IndexHit
+    from anthem_ingest.encode import ValueBuilder
+
+MAX_COORDINATE_DIFFERENCE = 1e-3  # between a stored vector and the same text encoded again
+
+
+def check_values(target: DoctorTarget, facts: ValueFacts, builder: ValueBuilder) -> list[Finding]:
+    """All findings about the values in one index; the builder is the one that ingest would use."""
+    name, fields = facts.index_name, builder.model_fields
+    without = facts.sample_without_values if isinstance(facts.sample_without_values, list) else []
+    findings = [
+        *judge_fact("coverage", facts.counts, lambda counts: check_coverage(target, name, counts, without)),
+        *judge_fact("text", facts.sample, lambda sample: check_texts(target, name, sample, fields)),
+    ]
+    if "containment" in builder.signals:
+        findings += judge_fact("points", facts.sample, lambda sample: check_points(target, name, sample, builder))
+    if "attention" in builder.signals:
+        findings += judge_fact("trigrams", facts.sample, lambda sample: check_trigrams(target, name, sample, builder))
+    return findings
+
+
+def check_texts(target: DoctorTarget, index: str, sample: Sequence[IndexHit], fields: ModelFields) -> Iterator[Finding]:
+    """Whether products still have the text that their values were computed from."""
+    if not sample:
+        return
+    changed = [hit["_id"] for hit in sample if not _text_unchanged(target, hit, fields)]
+    found = (
+        f"{index}: the text of {len(changed)} of {len(sample)} sampled products changed after their values were "
+        "computed"
+    )
+    if not changed:
+        yield Finding("text", "ok", found)
+        return
+    expected = "values of the current text; ingest computes those that changed again"
+    if len(changed) == len(sample):
+        expected += ". All differ: were other fields ingested? Name them with --field"
+    command = target.command("ingest", index=index)
+    yield Finding("text", "warning", f"{found}, such as {changed[0]}", expected, command)
+
+
+def check_points(
+    target: DoctorTarget, index: str, sample: Sequence[IndexHit], builder: ValueBuilder
+) -> Iterator[Finding]:
+    """Whether vectors lie on the hyperboloid, `|<x,x> + 1| ≤ 1e-4·x0²`, within the radius, and are this bundle's."""
+    fields, dimension = builder.model_fields, target.bundle.dimension
+    sample = [hit for hit in sample if "containment" in stored_signals(hit, fields)]
+    if not sample:
+        return
+    points = [_stored_vector(hit, fields, dimension) for hit in sample]
+    without = [hit["_id"] for hit, point in zip(sample, points, strict=True) if point is None]
+    scope = f"{index}: of {len(sample)} sampled products"
+    if without:
+        yield _missing_finding(target, index, "points", f"{scope}, {len(without)} have no vector", without)
+    hits = [hit for hit, point in zip(sample, points, strict=True) if point is not None]
+    if hits:
+        stack = np.array([point for point in points if point is not None])
+        yield _points_finding(target, index, scope, stack, _largest_difference(target, hits, stack, builder))
+
+
+def check_trigrams(
+    target: DoctorTarget, index: str, sample: Sequence[IndexHit], builder: ValueBuilder
+) -> Iterator[Finding]:
+    """Whether the trigrams of products whose text is unchanged are, byte for byte, what this bundle computes."""
+    fields = builder.model_fields
+    sample = [hit for hit in sample if "attention" in stored_signals(hit, fields)]
+    if not sample:
+        return
+    scope = f"{index}: of {len(sample)} sampled products"
+    without = [hit["_id"] for hit in sample if "trigrams" not in _stored_values(hit, fields)]
+    if without:
+        yield _missing_finding(target, index, "trigrams", f"{scope}, {len(without)} have no trigrams", without)
+    hits = [hit for hit in sample if "trigrams" in _stored_values(hit, fields) and _text_unchanged(target, hit, fields)]
+    computed = builder.pack_trigrams([product_text(hit["_source"], target.text_fields) for hit in hits])
+    differing = [
+        hit["_id"]
+        for hit, packed in zip(hits, computed, strict=True)
+        if not _are_trigrams(_stored_values(hit, fields)["trigrams"], packed)
+    ]
+    found = f"{scope}, {len(hits)} have trigrams of their present text, {len(differing)} of these differ from what "
+    found += "this bundle computes"
+    if differing:
+        yield _recomputation(target, index, "trigrams", f"{found}, such as {differing[0]}", "the trigrams")
+    else:
+        yield Finding("trigrams", "ok", found)
+
+
+def _are_trigrams(stored: object, computed: bytes) -> bool:
+    """Whether stored trigrams are the computed ones; a weight may differ by 1, as processors may round differently."""
+    try:
+        packed = b64decode(str(stored), validate=True)
+    except ValueError:
+        return False
+    if len(packed) != len(computed):
+        return False
+    found, expected = (np.frombuffer(value, STORED_ENTITY) for value in (packed, computed))
+    difference = np.abs(found["weight"].astype(np.int64) - expected["weight"])
+    return np.array_equal(found["id"], expected["id"]) and bool((difference <= 1).all())
+
+
+def _missing_finding(target: DoctorTarget, index: str, check: str, found: str, ids: Sequence[str]) -> Finding:
+    expected = "the values in _source; otherwise a partial update loses them"
+    found = f"{found} in _source, such as {ids[0]}"
+    return Finding(check, "fault", found, expected, target.command("ingest", index=index))
+
+
+def _recomputation(target: DoctorTarget, index: str, check: str, found: str, values: str) -> Finding:
+    # Removing an index's values may remove the stored script too; a search stores it again.
+    steps = (("remove",), ("ingest",), ("search", "QUERY"))
+    commands = "\n".join(target.command(*words, index=index) for words in steps)
+    expected = f"{values} that this bundle computes; remove them first, as ingest skips products with its model id"
+    return Finding(check, "fault", found, expected, commands)
+
+
+def _stored_values(hit: IndexHit, fields: ModelFields) -> dict[str, Any]:
+    stored = hit["_source"].get(fields.name)
+    return {name: value for name, value in stored.items() if value is not None} if isinstance(stored, dict) else {}
+
+
+def _text_unchanged(target: DoctorTarget, hit: IndexHit, fields: ModelFields) -> bool:
+    text = product_text(hit["_source"], target.text_fields)
+    return bool(_stored_values(hit, fields).get("text_hash") == hash_text(text))
+
+
+def _stored_vector(hit: IndexHit, fields: ModelFields, dimension: int) -> Array | None:
+    vector = _stored_values(hit, fields).get("vector")
+    return np.array(vector, np.float64) if isinstance(vector, list) and len(vector) == dimension + 1 else None
+
+
+def _largest_difference(target: DoctorTarget, hits: Sequence[IndexHit], points: Array, builder: ValueBuilder) -> float:
+    """Largest difference of a coordinate between stored points and the same texts encoded again; 0 if all changed."""
+    unchanged = [number for number, hit in enumerate(hits) if _text_unchanged(target, hit, builder.model_fields)]
+    if not unchanged:
+        return 0.0
+    texts = [product_text(hits[number]["_source"], target.text_fields) for number in unchanged]
+    return float(np.abs(builder.encoder.encode_products(texts) - points[unchanged]).max())
+
+
+def _points_finding(target: DoctorTarget, index: str, scope: str, points: Array, difference: float) -> Finding:
+    residual = float(np.abs(inner(points, points) + 1).max())
+    radius, max_radius = float(np.arccosh(np.maximum(points[:, 0], 1)).max()), target.bundle.radius
+    found = f"{scope}, |<x,x> + 1| is at most {residual:.1e}, the largest radius {radius:.2f} (limit {max_radius:g}), "
+    found += f"and the largest difference to the same text encoded again {difference:.1e}"
+    valid = all(is_on_hyperboloid(point[None]) for point in points) and radius <= max_radius * 1.01
+    if valid and difference <= MAX_COORDINATE_DIFFERENCE:
+        return Finding("points", "ok", found)
+    return _recomputation(target, index, "points", found, "the points")

@@ -1,0 +1,219 @@
+"""The result of `anthem search`: its hits before and after reranking, what moved them, and all of it as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from anthem_core.console import printable
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.query_operators import encode_phrases
+from anthem_core.fusion import MAX_SHIFT
+from anthem_core.opensearch.schema import product_text
+from anthem_plugin.rewriter.query_text import value_at_path
+from anthem_plugin.scoring.window import score_attention
+from anthem_plugin.search.explain import (
+    explain_hits,
+    fused_signals,
+    is_attention_from_texts,
+    stored_attention,
+    strongest_attention,
+)
+from anthem_plugin.search.flow import encode_tables
+from anthem_plugin.search.response import read_trigrams
+from anthem_plugin.search.word_pairs import strongest_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anthem_core.encoding.attention_grid import GridExplainer
+    from anthem_core.encoding.encoder import Encoder
+    from anthem_core.geometry.lorentz import Array
+    from anthem_plugin.search.request import IndexProfile, Response
+    from anthem_plugin.search.response import Hit
+
+_SHOWN_ATTENTION_WEIGHTS = 5
+_SMALLEST_SHOWN_SHARE = 0.005  # of a pair of words, in text: a smaller one would read .00
+
+
+@dataclass(frozen=True, slots=True)
+class RankedHits:
+    """A response, the window it was ranked from with the model of each hit, the query's phrases, the index's profile.
+
+    The hits of the response have their values and texts in `_source`.
+    """
+
+    response: Response
+    window: Sequence[Hit]
+    phrases: Sequence[str]
+    profile: IndexProfile
+
+    @property
+    def hits(self) -> Sequence[Hit]:
+        """The hits of the response, best first."""
+        hits: Sequence[Hit] = self.response["hits"]["hits"]
+        return hits
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """How the response was ranked."""
+        report: Mapping[str, Any] = self.response["anthem"]
+        return report
+
+    @property
+    def from_texts(self) -> bool:
+        """Whether attention was computed from the texts of the hits."""
+        return is_attention_from_texts(self.report, self.profile, self.window)
+
+    def text(self, hit: Hit) -> str:
+        """Text of a hit that attention compares with the query."""
+        return product_text(hit.get("_source", {}), self.profile.text_fields)
+
+    def has_attention(self, hit: Hit) -> bool:
+        """Whether attention ranked the response and the hit has a value of it."""
+        if "attention" not in self.report["signals"]:
+            return False
+        return self.from_texts or bool(read_trigrams(hit, self.profile.scoring))
+
+
+def hit_rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
+    """Reranked hits with both ranks, both scores and title; `before` is None for a hit past the plain window."""
+    former = {hit_key(hit): (rank, hit["_score"]) for rank, hit in enumerate(before["hits"]["hits"], start=1)}
+    rows = []
+    for rank, hit in enumerate(after["hits"]["hits"], start=1):
+        former_rank, lexical = former.get(hit_key(hit), (None, None))
+        title = value_at_path(hit.get("_source", {}), field)
+        row = {"rank": rank, "before": former_rank, "id": hit["_id"], "title": title}
+        rows.append(row | {"score": hit["_score"], "lexical": lexical})
+    return rows
+
+
+def hit_key(hit: Hit) -> tuple[str, str]:
+    """What identifies a hit in several responses."""
+    return hit["_index"], hit["_id"]
+
+
+def add_pairs(rows: Sequence[dict[str, Any]], ranked: RankedHits, explainer: GridExplainer) -> None:
+    """Add `pairs` to each hit that moved and that attention ranked: `[query word, title word, share]`, two at most."""
+    for row, hit in zip(rows, ranked.hits, strict=True):
+        if row["rank"] != row["before"] and ranked.has_attention(hit):
+            pairs = strongest_pairs(explainer, ranked.phrases, ranked.text(hit))
+            row["pairs"] = [[pair.query, pair.title, round(pair.share, 4)] for pair in pairs]
+
+
+def add_explanations(rows: Sequence[dict[str, Any]], ranked: RankedHits, encoder: Encoder) -> dict[str, Any]:
+    """Add `explanation` to each hit; returns what the query attends to, nothing for one without letters or digits."""
+    phrases = list(dict.fromkeys(ranked.phrases))
+    encode_query, scoring = cache(encoder.encode_query), ranked.profile.scoring
+    region = encode_phrases(encode_query, phrases)
+    if region is None:
+        return {}
+    signals = fused_signals(ranked.report, ranked.profile, from_texts=ranked.from_texts)
+    attention = _hit_attention(ranked, phrases, encoder) if "attention" in signals else None
+    lexical = [row["lexical"] for row in rows]
+    explanations = explain_hits(ranked.hits, lexical, region, scoring, signals, attention)
+    for row, explanation in zip(rows, explanations, strict=True):
+        row["explanation"] = explanation.to_dict()
+    weights = [
+        pair
+        for phrase in phrases
+        if (query := encode_query(phrase)) is not None
+        for pair in strongest_attention(query, phrase, encoder.bundle.vocabulary)
+    ]
+    return {"attention": sorted(weights, key=lambda pair: -pair[1])[:_SHOWN_ATTENTION_WEIGHTS]}
+
+
+def _hit_attention(ranked: RankedHits, phrases: Sequence[str], encoder: Encoder) -> Array:
+    scorer = AttentionScorer(encoder.bundle)
+    tables = encode_tables(scorer.encode_query, phrases)
+    if ranked.from_texts:
+        return score_attention(tables, scorer.encode_titles([ranked.text(hit) for hit in ranked.hits]))
+    return stored_attention(ranked.hits, tables, ranked.profile.scoring)
+
+
+def format_result(result: Mapping[str, Any]) -> str:
+    """A search as text: how it was ranked, the hits and what moved them, and explanations if there are any."""
+    lines = [printable(f"'{result['query']}' in {result['index']}, {result['took_ms']:.1f} ms, {_ranking(result)}")]
+    if not result["hits"]:
+        return f"{lines[0]}\nNo product matches."
+    if result["note"]:
+        lines.append(f"Note: {result['note']}")
+    lines.append(f"{'rank':>4} {'was':>4} {'':>5} {'score':>9}  title")
+    for row in result["hits"]:
+        lines += [_format_row(row), *(f"{'':26}{line}" for line in _detail_lines(row))]
+    return "\n".join([*lines, *_closing_lines(result)])
+
+
+def _ranking(result: Mapping[str, Any]) -> str:
+    if not result["reranked"]:
+        return f"not reranked: {result['reason']}"
+    how = ": ".join(filter(None, (result["mode"], result["reason"])))
+    done = "filtered" if result["mode"] == "filter" else "reranked"
+    return f"{done} ({how}) by {', '.join(result['signals'])}"
+
+
+def _format_row(row: Mapping[str, Any]) -> str:
+    before = row["before"]
+    former, title = "–" if before is None else str(before), printable(str(row["title"]))
+    return f"{row['rank']:>4} {former:>4} {_format_movement(row['rank'], before):>5} {row['score']:>9.4f}  {title}"
+
+
+def _format_movement(rank: int, before: int | None) -> str:
+    if before is None or before == rank:
+        return "" if before else "new"
+    return f"{'▲' if before > rank else '▼'}{abs(before - rank)}"
+
+
+def _detail_lines(row: Mapping[str, Any]) -> list[str]:
+    """What stands under a hit: the words that moved it, and its explanation."""
+    shown = [pair for pair in row.get("pairs", ()) if pair[2] >= _SMALLEST_SHOWN_SHARE]
+    pairs = ", ".join(
+        f"{printable(asked)} ↔ {printable(found)} {_format_share(share)}" for asked, found, share in shown
+    )
+    return [line for line in (pairs, _format_explanation(row) if "explanation" in row else "") if line]
+
+
+def _format_share(share: float) -> str:
+    return f"{share:.2f}".removeprefix("0")
+
+
+def _format_explanation(row: Mapping[str, Any]) -> str:
+    explanation = row["explanation"]
+    parts, contained = explanation["score"], explanation["contained"]
+    words = [f"lexical {row['lexical']:.4f}"] if row["lexical"] is not None else []
+    if parts:
+        words += [_format_signal(name, parts[name]) for name in ("attention", "distance") if parts[name]]
+        words += [f"m {parts['shift']:+.3f}", f"factor {parts['factor']:.4f}"]
+    elif explanation["distance"] is not None:
+        words.append(f"distance {explanation['distance']:.3f}")
+    if contained is not None:
+        outside = f"outside by {_format_share(explanation['outside_by'])}"
+        words.append("inside the query's region" if contained else outside)
+    return ", ".join(words).replace("-", "−")
+
+
+def _format_signal(name: str, part: Mapping[str, float | None]) -> str:
+    value = "unknown" if part["value"] is None else f"{part['value']:.3f}"
+    return f"{name} {value} ({part['contribution']:+.3f})"
+
+
+def _closing_lines(result: Mapping[str, Any]) -> list[str]:
+    """How the numbers of an explanation add up, which is the same for every hit, and the query's own weights."""
+    explained = (row["explanation"]["score"] for row in result["hits"] if "explanation" in row)
+    parts = next(filter(None, explained), None)
+    lines = _score_lines(parts) if parts else []
+    if result.get("attention"):
+        weights = ", ".join(f"{name} {share:.2f}" for name, share in result["attention"])
+        lines.append(f"The query's region is made of: {weights}")
+    return lines
+
+
+def _score_lines(parts: Mapping[str, Any]) -> list[str]:
+    terms = [f"{part['weight']:.3f}·({name} − {part['median']:.3f})"
+             for name in ("attention", "distance") if (part := parts[name])]  # fmt: skip
+    sums = " + ".join(terms).replace("+ -", "− ").replace("− -", "+ ").replace("-", "−")
+    return [
+        f"Score = (lexical + {parts['offset']:.4f})·factor, factor = exp({MAX_SHIFT:.3f}·tanh(m/{MAX_SHIFT:.3f})),",
+        f"m = {sums}, without a term for what a hit lacks",
+    ]
