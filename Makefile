@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/installed ## run everything from scratch: node, products, vectors, searches, report
+demo: .venv/installed ## run everything from scratch: node, products, ingest, searches, report
 	$(BIN)/anthem demo
 
 test: .venv/installed-dev ## lint, then run all tests on a real node

@@ -36,10 +36,10 @@ def test_missing_values_are_reported(run, index, foreign_index, explaining):
 
 
 def test_reranking_by_attention_alone_is_noted(run, attention_encoder, foreign_index):
-    """A search reranked by attention alone counts as reranked, and a note says that nothing is stored."""
+    """A search reranked by the attention of texts counts as reranked, and a note says that nothing is stored."""
     text = run(foreign_index, "fire tv", "--rerank", "client", "--bundle", str(attention_encoder.bundle.path)).stdout
     assert "reranked (client)" in text
-    assert "Note: reranked by attention alone: no product among the hits has values of this model" in text
+    assert "Note: attention was computed from the texts: no product among the hits has values of this model" in text
 
 
 def test_control_characters_in_titles_are_removed(run, cluster, client, index):

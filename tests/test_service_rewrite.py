@@ -106,7 +106,7 @@ def test_a_model_without_attention_ranks_by_containment(run_service, encoder_wit
     """Without attention in the bundle the script gets no tables, and attention alone is no way to rank."""
     with run_service(encoder_without_attention) as http:
         assert "tables" not in script_params(rewrite(http)["body"])
-        assert rewrite(http, signals=["attention"])["reason"] == "the model has none of the signals"
+        assert rewrite(http, signals=["attention"])["reason"] == "the model has none of the requested signals"
         assert http.post("/encode/query", json={"text": "tv"}).json()["query"]["tables"] == []
         assert http.post("/encode/products", json={"texts": ["tv"]}).json()["trigrams"] is None
 

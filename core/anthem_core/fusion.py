@@ -1,6 +1,6 @@
 """Fusion of a product's signals into one score, in numpy.
 
-It has two twins: the Painless script of `anthem_plugin.scoring.painless`, and the torch formulas with which
+It has two twins: the Painless script in `anthem_plugin.scoring.painless_source`, and the torch formulas with which
 `anthem_model.calibration` chooses the weights. Tests check that all three give the same scores.
 """
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from anthem_core.geometry.lorentz import Array
 
-# Largest ratio of two products' factors. A product stays first if the caller's boost makes its score higher by more.
+# Largest ratio of two products' factors: a product that the caller's boost raises by more stays first.
 MAX_FACTOR_RATIO = 50.0
 MAX_SHIFT = math.log(MAX_FACTOR_RATIO) / 2
-# `query_weight` of OpenSearch's rescore: products outside the window keep their lexical order below it, and inside the
-# window the lexical score, which is part of the fused one, is not added again.
+# `query_weight` of OpenSearch's rescore. It is so small that products outside the window stay below it, in lexical
+# order, and that the lexical score, which the fused one already contains, adds nothing inside it.
 QUERY_WEIGHT = 1e-12
 
 
@@ -71,7 +71,7 @@ def model_shift(distance: Array | None, attention: Array | None, fusion: FusionW
 def fuse(lexical: Array, shift: Array, fusion: FusionWeights) -> Array:
     """Score of products, `(s + h)·exp(B·tanh(m/B))`, `(N,)`: the lexical score times a factor between 1/7 and 7.
 
-    Its logarithm is `log(h) + log1p(s/h) + B·tanh(m/B)`, so the lexical score counts by its ratios: its scale hardly
+    Its logarithm is `log(h) + log1p(s/h) + B·tanh(m/B)`, so only ratios of lexical scores count: their scale hardly
     matters, and a product whose `s + h` is more than 50 times as high as another's is ranked above it.
     """
     scores: Array = (lexical + fusion.lexical_offset) * np.exp(MAX_SHIFT * np.tanh(shift / MAX_SHIFT))

@@ -70,7 +70,7 @@ class DoctorTarget:
 
     @property
     def expected_signals(self) -> tuple[ModelSignal, ...]:
-        """Signals of the bundle that products should have values for; all of them if ingest was told others only."""
+        """Signals that products should have values for: those of the bundle that ingest recorded, or all of it."""
         available = choose_signals(self.bundle)
         return tuple(signal for signal in available if signal in (self.signals or available)) or available
 

@@ -148,7 +148,7 @@ def _index_actions(index: str, dataset: Dataset, advance: Callable[[int], object
 
 
 def plain_index_body() -> dict[str, Any]:
-    """Body of an index without vectors: English text, one shard."""
+    """Body of an index without the model's fields: English text, one shard."""
     english = {"type": "text", "analyzer": "english"}
     return {
         "settings": {"number_of_shards": 1, "number_of_replicas": 0},

@@ -115,8 +115,8 @@ def model_card(bundle: Bundle, report: ParityReport) -> str:
     return f"""# ANTHEM bundle {bundle.model_id}
 
 A reranker for product search. A query becomes {bundle.hyperboloids} hyperboloids in {bundle.dimension} dimensions,
-and a table over the ids of trigrams. A product becomes a point, which matches when it lies inside, and the ids and
-weights of its trigrams. It loads with ONNX Runtime alone.
+and an attention table. A product becomes a point, which matches when it lies inside one of them, and a list of
+trigram ids with weights. It loads with ONNX Runtime alone.
 
 | | |
 |---|---|

@@ -124,7 +124,7 @@ def _model_object(source: Mapping[str, Any], model_fields: ModelFields) -> Mappi
 def build_update_action(hit: IndexHit, partial_document: Mapping[str, Any]) -> BulkAction:
     """Bulk action that merges a partial document into a hit; refused (409) if the product has changed since.
 
-    It is written even if `_source` stays the same: values may be in there that a mapping without them did not index.
+    It is written even if `_source` stays the same: it may contain values that were not indexed for lack of a mapping.
     """
     return {**_conditional_header(hit, "update"), "_source": {"doc": dict(partial_document), "detect_noop": False}}
 

@@ -80,8 +80,8 @@ class IngestArguments:
 @click.option(
     "--signals",
     type=click.Choice(MODEL_SIGNAL_CHOICES),
-    help="Signals of the model that searches will rank by; defaults to all of the bundle. Containment needs a vector "
-    "in each product, attention its trigrams.",
+    help="Signals of the model that searches will rank by; defaults to all that the bundle has. Containment needs a "
+    "vector in each product, attention needs trigrams.",
 )
 @_rate_option
 @click.option("--follow", is_flag=True, help="Keep running, and add values to new and changed products.")
@@ -98,7 +98,7 @@ class IngestArguments:
 @click.option(
     "--beside",
     is_flag=True,
-    help="Keep the values of another model, write these next to them, then make these the current ones.",
+    help="Keep the values of another model, write the new ones next to them, then make the new ones current.",
 )
 @click.option("--prune", is_flag=True, help="Afterwards, remove the values of all models except the current one.")
 @click.option(
@@ -118,7 +118,7 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
 
     With --corpus, products are loaded from a file together with their values; INDEX is created if it does not
     exist. A product replaces the one with the same id, unless both are equal.
-    Exit codes: 0 done; 3 the bundle cannot be used, or not for these signals; 4 a file cannot be used; 6 the cluster
+    Exit codes: 0 done; 3 the bundle cannot be used, or lacks one of the signals; 4 a file cannot be used; 6 the cluster
     refuses, or has no such index or field; 8 some products could not be read or written, all others were, and the
     dead-letter file names them.
 

@@ -45,15 +45,15 @@ def choose_signals(bundle: Bundle, requested: Collection[str] | None = None) -> 
     missing = set(requested or ()) - set(available)
     if missing:
         raise BundleError(
-            f"{bundle.path} cannot compute what {', '.join(sorted(missing))} needs, because it has no graph for it. "
-            "Use a bundle that has one, or write the vectors alone: --signals containment"
+            f"{bundle.path} has no graph for {', '.join(sorted(missing))}, so it cannot compute its values. "
+            "Use a bundle that has one, or write vectors only: --signals containment"
         )
     return tuple(signal for signal in available if requested is None or signal in requested)
 
 
 @dataclass(frozen=True)
 class ValueBuilder:
-    """Computes the values of products: by which model, for which signals, from which text fields, stored where."""
+    """Computes the values of products for some signals, from text fields; an index has them in `model_fields`."""
 
     encoder: Encoder
     signals: tuple[ModelSignal, ...]

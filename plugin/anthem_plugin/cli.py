@@ -51,7 +51,7 @@ _PREFERENCE = "anthem"
 @click.option(
     "--slack", type=float, help="With --rerank filter: added to every limit; defaults to the slack of the bundle."
 )
-@click.option("--explain", "explaining", is_flag=True, help="Show what the score of each hit adds up from.")
+@click.option("--explain", "explaining", is_flag=True, help="Show how the score of each hit is computed.")
 @click.option(
     "--operators", is_flag=True, help="Treat OR in QUERY as an operator that means either phrase: 'fire OR kindle'."
 )
@@ -84,9 +84,9 @@ def search(  # noqa: PLR0913 (one argument per option)
 ) -> None:
     """Search INDEX for QUERY and show each hit's rank before and after reranking, and what moved it.
 
-    Under a hit that moved stand the words that attention paired, and their shares of it. A search that cannot be
-    reranked shows the plain hits and the reason. Exit codes: 0 searched, 3 the bundle cannot be used, 6 the cluster
-    refuses or cannot be reached, or the index has no such field.
+    Below each hit that moved are the pairs of a query word and a title word that attention found strongest, and the
+    share of each. A search that cannot be reranked shows the plain hits and the reason. Exit codes: 0 searched, 3 the
+    bundle cannot be used, 6 the cluster refuses or cannot be reached, or the index has no such field.
 
     \b
     Example:
@@ -122,7 +122,7 @@ def search(  # noqa: PLR0913 (one argument per option)
 def _search_plainly(
     client: AnthemClient, index: str, body: Mapping[str, Any], window: int, profile: IndexProfile
 ) -> Response:
-    """The plain search, wide enough to give the former rank of every hit of the window; with the hits' models."""
+    """The plain search for all hits of the window, which gives their former ranks, with the model of each hit."""
     wide = {**body, "size": max(body["size"], window), "_source": [profile.scoring.fields.model]}
     return client.search(index, wide, mode="none", preference=_PREFERENCE)
 
@@ -136,7 +136,7 @@ def _source_setting(field: str, profile: IndexProfile, explaining: bool) -> dict
 def _add_lexical_scores(
     rows: Sequence[dict[str, Any]], client: AnthemClient, index: str, body: Mapping[str, Any], after: Response
 ) -> None:
-    """Add the lexical score of hits past the plain search; 0 for those that were found by their vectors alone."""
+    """Add the lexical score of hits that the plain search did not return; 0 for those found by their vectors alone."""
     missing = [row for row in rows if row["lexical"] is None]
     if not missing:
         return
@@ -164,7 +164,7 @@ def _with_slack(mode: ModeName, slack: float | None) -> RerankMode:
 def _remarks(
     after: Response, cluster: OpenSearch, index: str, bundle: str, profile: IndexProfile, encoder: Encoder
 ) -> dict[str, str | None]:
-    """Reason and note, in which `anthem ingest` has the options that add this bundle's values and keep others."""
+    """Reason and note; `anthem ingest` in them gets the options that add this bundle's values and keep others."""
     remarks = {"reason": after["anthem"]["reason"], "note": missing_values_note(after, index, profile, encoder)}
     command, missing = f"anthem ingest {index}", no_values_reason(index)
     options = f" --bundle {quote(bundle)}"
@@ -175,12 +175,12 @@ def _remarks(
 
 
 def missing_values_note(after: Response, index: str, profile: IndexProfile, encoder: Encoder) -> str | None:
-    """Note on hits that were reranked without the values that the bundle could rank by; None if they have them."""
+    """Note on hits that lack values that the bundle could rank by; None if they have them."""
     report, scoring = after["anthem"], profile.scoring
     if not report["reranked"]:
         return None
     if report["mode"] == "client" and not any(has_model(hit, scoring) for hit in after["hits"]["hits"]):
-        return f"reranked by attention alone: {no_values_reason(index)}"
+        return f"attention was computed from the texts: {no_values_reason(index)}"
     is_old = encoder.bundle.has_attention and "attention" not in profile.signals and not profile.faults
     if report["mode"] in ("cluster", "retrieve") and is_old:
         return f"reranked without attention, because {index} has no trigrams; run: anthem ingest {index}"

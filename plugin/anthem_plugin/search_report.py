@@ -67,7 +67,7 @@ class RankedHits:
         return is_attention_from_texts(self.report, self.profile, self.window)
 
     def text(self, hit: Hit) -> str:
-        """Text of a hit that attention compares with the query."""
+        """The text of a hit, which attention compares with the query."""
         return product_text(hit.get("_source", {}), self.profile.text_fields)
 
     def has_attention(self, hit: Hit) -> bool:
@@ -166,7 +166,7 @@ def _format_movement(rank: int, before: int | None) -> str:
 
 
 def _detail_lines(row: Mapping[str, Any]) -> list[str]:
-    """What stands under a hit: the words that moved it, and its explanation."""
+    """Lines below a hit: the words that moved it, and its explanation."""
     shown = [pair for pair in row.get("pairs", ()) if pair[2] >= _SMALLEST_SHOWN_SHARE]
     pairs = ", ".join(
         f"{printable(asked)} ↔ {printable(found)} {_format_share(share)}" for asked, found, share in shown
@@ -199,7 +199,7 @@ def _format_signal(name: str, part: Mapping[str, float | None]) -> str:
 
 
 def _closing_lines(result: Mapping[str, Any]) -> list[str]:
-    """How the numbers of an explanation add up, which is the same for every hit, and the query's own weights."""
+    """The formula of the score, which is the same for every hit, and the weights of the query's trigrams."""
     explained = (row["explanation"]["score"] for row in result["hits"] if "explanation" in row)
     parts = next(filter(None, explained), None)
     lines = _score_lines(parts) if parts else []

@@ -1,6 +1,6 @@
 """The attention score: a query is a table over the ids of entities, a title its ids and their weights.
 
-In the cluster the script of `anthem_plugin.scoring.painless` computes the same score from the same numbers.
+In the cluster, the script in `anthem_plugin.scoring.painless_source` computes the same score from the same numbers.
 """
 
 from __future__ import annotations

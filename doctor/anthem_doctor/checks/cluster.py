@@ -137,7 +137,7 @@ def check_disks(nodes: Sequence[Mapping[str, Any]], settings: Mapping[str, Any])
         full = [node for node in reporting if _exceeds_watermark(setting, node)]
         if full:
             names = ", ".join(f"{node['node']} ({node['disk.percent']} %)" for node in full)
-            expected = "free disk space: above flood_stage indices reject writes, vectors included"
+            expected = "free disk space: above flood_stage indices reject writes, those of ingest included"
             command = console_request("GET", "_cat/allocation?v")
             yield Finding("disk", level, f"above the watermark {watermark}: {names}", expected, command)
             return

@@ -159,7 +159,7 @@ def check_signals(target: DoctorTarget, index: IndexDescription, fields: ModelFi
     left_out = [signal for signal in choose_signals(target.bundle) if signal not in ranked]
     if left_out:
         values = " and ".join(VALUE_OF_SIGNAL[signal] for signal in left_out)
-        reason = "ingest was told so" if set(target.expected_signals) <= set(ranked) else "run ingest to add them"
+        reason = "left out with --signals" if set(target.expected_signals) <= set(ranked) else "run ingest to add them"
         found += f", not by {' and '.join(left_out)}: it has no field for {values} ({reason})"
     yield Finding("signals", "ok", found)
 

@@ -54,7 +54,7 @@ class TableEncoder(nn.Module):
     `score = Σ_i a_i · Σ_j answered_cells[i,v_j] / Σ_j answered[i,v_j] + Σ_j w_j·explained[v_j] / Σ_j w_j`
 
     with `answered[i,v] = exp(s₀·cell_iv + look_v)`, `answered_cells = answered·cell` and
-    `explained[v] = c·Σ_i q_iv·cell_iv`. All other ids stand at a default, the mean entry of a sample of the ids.
+    `explained[v] = c·Σ_i q_iv·cell_iv`. All other ids have a default, the mean entry of a sample of the ids.
     """
 
     def __init__(self, grid: AttentionGrid) -> None:

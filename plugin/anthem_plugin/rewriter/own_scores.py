@@ -19,7 +19,7 @@ OWN_PIPELINE_REASON = (
 )
 OWN_EXTENSION_REASON = "`ext.{0}` makes OpenSearch rank the hits again; to rank by ANTHEM, remove it from the body"
 
-# Processors of OpenSearch that change neither scores nor order. Every other one may, plugins' own included.
+# Processors of OpenSearch that change neither scores nor order. All others may, including those of plugins.
 _ORDER_KEEPING_PROCESSORS = frozenset(
     (
         "collapse", "filter_query", "hybrid_score_explanation", "neural_query_enricher", "oversample", "rename_field",
@@ -33,8 +33,8 @@ _RANKING_EXTENSIONS = ("mmr", "personalize_request_parameters", "rerank")
 def own_scores_reason(body: Mapping[str, Any], *, boosts_indices: bool = False) -> str | None:
     """Why the scores of a body must be left alone, or None if only its query gives scores.
 
-    With `boosts_indices`, the mode ranks by scores that already contain `indices_boost`, so that it is no reason. A
-    pipeline that the body names, rather than defines, is not known here.
+    `boosts_indices` says that the mode ranks by scores that already contain `indices_boost`, which is then no reason.
+    A pipeline that the body names but does not define cannot be checked here.
     """
     if body.get("rescore", []) != []:
         return OWN_RESCORE_REASON

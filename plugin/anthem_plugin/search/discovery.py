@@ -74,7 +74,7 @@ class IndexProfiles:
         return profile
 
     def expire_soon(self, request: SearchRequest) -> None:
-        """Read the profile of the request's index again after half a minute: its values may be elsewhere by now."""
+        """Read the profile of the request's index again after half a minute, because its values may have moved."""
         key = _profile_key(request)
         profile, expires = self._profiles.get(key, (None, 0.0))
         if profile is not None and expires > self._clock() + RETRY_SECONDS:
@@ -111,9 +111,9 @@ class IndexProfiles:
         return IndexProfile(replace(scoring, signals=signals), tuple(text_fields), faults)
 
     def _read_mappings(self, request: SearchRequest) -> Steps[Mapping[str, Mapping[str, Any]] | None]:
-        """Mappings of the indices by name; None if the cluster forbids to read them.
+        """Mappings of the indices by name; None if the cluster forbids reading them.
 
-        Nor are they read for a body with a point in time, which names no index.
+        They are not read for a body with a point in time either, because it names no index.
         """
         if request.index is None:
             return None

@@ -1,4 +1,4 @@
-"""Why a hit has its score: the signals it adds up from, where it lies in the query's region, and the query's parts."""
+"""Why a hit has its score: what each signal contributes, where it lies in the query's region, and the query's parts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SignalPart:
 
     @property
     def contribution(self) -> float:
-        """The part of the shift."""
+        """What the signal adds to the shift."""
         return 0.0 if self.value is None else self.weight * (self.value - self.median)
 
     def to_dict(self) -> dict[str, float | None]:
@@ -50,7 +50,7 @@ class SignalPart:
 
 @dataclass(frozen=True, slots=True)
 class ScoreParts:
-    """What the score of a hit adds up from; a signal that did not rank is None.
+    """The numbers that the score of a hit is computed from; a signal that did not rank is None.
 
     `score = (lexical + offset)·factor`, `factor = exp(B·tanh(shift/B))`, and the shift is the sum of both parts.
     """
@@ -72,11 +72,11 @@ class ScoreParts:
 
     @property
     def factor(self) -> float:
-        """By how much the model multiplies the lexical score."""
+        """The factor by which the model multiplies the lexical score plus the offset."""
         return self.score / (self.lexical + self.offset)
 
     def to_dict(self) -> dict[str, Any]:
-        """Values by name, those that follow from others included."""
+        """Values by name, including those computed from others."""
         attention, distance = (part and part.to_dict() for part in (self.attention, self.distance))
         result = {"shift": self.shift, "factor": self.factor, "score": self.score}
         return {"lexical": self.lexical, "offset": self.offset, "attention": attention, "distance": distance, **result}
@@ -92,7 +92,7 @@ class Margin:
 
 @dataclass(frozen=True, slots=True)
 class RegionPart:
-    """Where a product lies: its distance, by how much it is outside limits and slack, and its tightest margins."""
+    """Where a product lies: its distance, how far it is outside limits and slack, and its tightest margins."""
 
     distance: float
     contained: bool

@@ -60,7 +60,7 @@ class RerankSkipped(Exception):  # noqa: N818 (a decision, not an error)
 
 
 class NoValuesFound(RerankSkipped):
-    """The search found no values of the model; they may be elsewhere since the index's profile was read."""
+    """The search found no values of the model; they may have moved since the index's profile was read."""
 
 
 class ScriptForbiddenError(Exception):
@@ -117,7 +117,7 @@ class IndexProfile:
     """How one index is ranked: parameters of the scores, its signals among them, and fields of the product text.
 
     The signals are assumed to be all of the model's if the mapping could not be read. `faults` describes fields of the
-    model that are mapped in another way, each with what to do, if no index has them right.
+    model that no index maps correctly, and says for each what to do.
     """
 
     scoring: ScoringParams

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from anthem_plugin.scoring.params import ScoringParams
 
-# Both are returned in a hit's `fields`, where a value that both ask for appears twice.
+# Both are returned in a hit's `fields`, where a value requested by both appears twice.
 _FIELD_LISTS = ("docvalue_fields", "fields")
 _WINDOW_KEYS = (*SCOPE_KEYS, "query", "post_filter", "min_score", "terminate_after")  # what decides which hits it has
 
@@ -24,7 +24,7 @@ def request_text_hashes(body: Mapping[str, Any], scoring: ScoringParams) -> dict
 
 
 def remove_text_hash(hit: Mapping[str, Any], body: Mapping[str, Any], scoring: ScoringParams) -> dict[str, Any]:
-    """The hit without the fields that the caller's own body does not ask for."""
+    """The hit without the fields that the caller's own body does not request."""
     added = _fields_to_add(body, scoring)
     fields = {name: values for name, values in hit.get("fields", {}).items() if name not in added}
     return {key: value for key, value in hit.items() if key != "fields"} | ({"fields": fields} if fields else {})
@@ -49,7 +49,7 @@ def are_told_apart(hits: Sequence[Mapping[str, Any]], scoring: ScoringParams) ->
 
 
 def build_window_hashes_body(body: Mapping[str, Any], scoring: ScoringParams, window: int) -> dict[str, Any]:
-    """Body that finds the hits of another body's window, and returns nothing of them but their text hashes."""
+    """Body that finds the hits of another body's window, and returns only their model ids and text hashes."""
     kept = {key: body[key] for key in _WINDOW_KEYS if key in body}
     fields = [scoring.fields.model, scoring.fields.text_hash]
     return {**kept, "size": window, "_source": False, "track_total_hits": False, "docvalue_fields": fields}

@@ -1,4 +1,4 @@
-"""What moved a hit, in words: how much of its attention grid each pair of a query word and a title word has."""
+"""What moved a hit, in words: the share of its attention grid that each pair of a query and a title word has."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def word_pairs(grid: TitleGrid, query: str, title: str) -> list[WordPair]:
 def spelled_words(text: str) -> list[str]:
     """Words of a text as it spells them, one for each word of `split_words`; normalised where they do not correspond.
 
-    They do not where normalising splits or joins words, as in `½`.
+    They do not correspond where normalising splits or joins words, as in `½`.
     """
     words, spelled = split_words(text), _WORD.findall(text)
     return spelled if [split_words(word) for word in spelled] == [[word] for word in words] else words

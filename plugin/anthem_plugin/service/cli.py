@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anthem_plugin.service.server import AnthemServer
 
-# A process of its own: the client of OpenSearch would occupy up to 18 MB of the service's memory ever after.
+# A process of its own, because the OpenSearch client would keep up to 18 MB of the service's memory.
 STORE_SCRIPT_COMMAND = (
     sys.executable, "-P", "-c", "from anthem_plugin.service.cli import _store_script; _store_script()"
 )  # fmt: skip

@@ -38,7 +38,7 @@ class ServiceMetrics:
         )
 
     def watch_query_caches(self, caches: Mapping[str, _CacheInfo]) -> None:
-        """Add the hits and misses of the query caches, by what they keep of a query."""
+        """Add the hits and misses of the query caches, by the encoding that each of them keeps."""
         self.registry.register(_QueryCacheCollector(caches))
 
 

@@ -71,8 +71,8 @@ class RewriteRequest(RequestModel):
     )
     signals: Annotated[list[ModelSignal], Field(min_length=1)] | None = Field(
         None,
-        description="Signals of the model that the index has; all by default. A product without one counts as median, "
-        "but with the signals of the index the body is smaller, and their weights fit better.",
+        description="Signals of the model that the index has; all by default. A signal that a product lacks counts as "
+        "its median, but if you name the signals of the index, the body is smaller and the weights fit better.",
     )
     operators: bool = Field(False, description="Whether OR between phrases of the query text means either phrase.")
     slack: float | None = Field(
@@ -163,7 +163,7 @@ def rewrite_body(request: RewriteRequest, context: ServiceContext, scoring: Scor
     log_texts(text)
     scoring = replace(scoring, signals=scoring.signals.intersection(request.signals or scoring.signals))
     if not scoring.signals:
-        return _unchanged(request, "the model has none of the signals")
+        return _unchanged(request, "the model has none of the requested signals")
     phrases = split_query_text(text, operators=request.operators)
     region = encode_phrases(context.encode_query, phrases)
     reason = NO_WORDS_REASON if region is None else too_many_hyperboloids_reason(region)
