@@ -15,9 +15,10 @@ from anthem_core.console import bundle_option, handle_errors, json_option, print
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
+from anthem_core.encoding.stored_vectors import unpack_points
 from anthem_core.fusion import model_shift
 from anthem_plugin.scoring.params import ATTENTION, BOTH, ScoringParams
-from anthem_plugin.scoring.window import lift_point, point_distances
+from anthem_plugin.scoring.window import point_distances
 from candidates import RANKING_TASKS, lexical_run, load_splits, prepare_training_parts
 from cells import RUNS_FOLDER, TRAINING_MINUTES, benchmark_data_folder
 from model_runs import measure_run, model_run
@@ -73,8 +74,8 @@ def score_documents(bundle: Bundle, dataset: Dataset, split: CandidateSplit) -> 
     """What the model says about each candidate, for each way to score it."""
     scoring, encoder, attention = ScoringParams.from_bundle(bundle), Encoder(bundle), AttentionScorer(bundle)
     ids = sorted({product for task in RANKING_TASKS for pool in lexical_run(split, task).values() for product in pool})
-    encoded = encoder.encode_products([dataset.products[product].title for product in ids])
-    points = dict(zip(ids, map(lift_point, encoded), strict=True))
+    vectors = encoder.encode_vectors([dataset.products[product].title for product in ids])
+    points = dict(zip(ids, unpack_points(vectors, bundle.vector_step), strict=True))
     scores: dict[str, CandidateScores] = {way: {} for way in DOCUMENT_SIGNALS}
     for query, candidates in split.candidates.items():
         pool, region = candidates.product_ids, encoder.encode_query(split.queries[query])

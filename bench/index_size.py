@@ -96,8 +96,9 @@ def _store_bytes(
         cluster.indices.forcemerge(index=SIZE_INDEX, max_num_segments=1, request_timeout=600)
         cluster.indices.flush(index=SIZE_INDEX)
         cluster.indices.refresh(index=SIZE_INDEX)
-        stats = cluster.indices.stats(index=SIZE_INDEX, metric="store")["_all"]["primaries"]
-        return int(stats["store"]["size_in_bytes"])
+        # Not the store's size, which counts the merged segments as long as their files are kept.
+        (shard,) = cluster.indices.segments(index=SIZE_INDEX)["indices"][SIZE_INDEX]["shards"]["0"]
+        return sum(int(segment["size_in_bytes"]) for segment in shard["segments"].values())
     finally:
         cluster.indices.delete(index=SIZE_INDEX)
 

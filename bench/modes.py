@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from opensearchpy import OpenSearch
 
-    from anthem_core.beir import Dataset
+    from anthem_core.beir import Dataset, Qrels
     from anthem_core.geometry.lorentz import Array
+    from anthem_evaluation.runs import Run
     from anthem_plugin.modes import RerankMode
 
 MODES_INDEX = "anthem-modes"
@@ -83,7 +84,7 @@ class ModesBench:
     catalogue: Dataset
 
     @property
-    def qrels(self) -> Mapping[str, Mapping[str, int]]:
+    def qrels(self) -> Qrels:
         """Grades of the dev queries."""
         return self.catalogue.qrels["dev"]
 
@@ -168,7 +169,7 @@ class ModesBench:
             ]
             yield [name, *recalls, *changes]
 
-    def mean(self, runs: Mapping[str, Mapping[str, float]], measure: Any) -> str:  # noqa: ANN401 (ir_measures has no types)
+    def mean(self, runs: Run, measure: Any) -> str:  # noqa: ANN401 (ir_measures has no types)
         """Mean of a measure over all dev queries; a query without hits counts as 0."""
         values = measure_per_query(runs, self.qrels, [measure])[str(measure)]
         return f"{sum(values.values()) / len(self.qrels):.3f}"

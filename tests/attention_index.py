@@ -24,7 +24,7 @@ def encoder_without_attention(attention_encoder, add_attention, tmp_path_factory
     bundle = add_attention(attention_encoder.bundle, folder)
     for name in OPTIONAL_FILES:
         (folder / name).unlink()
-    save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.vocabulary.rules())))
+    save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.rules())))
     return Encoder(load_bundle(folder))
 
 

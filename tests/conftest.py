@@ -105,7 +105,7 @@ def add_attention():
             LEXICAL_ATTENTION: FusionWeights(1.0, **attention),
             ALL_SIGNALS: FusionWeights(1.0, **containment, **attention),
         }
-        model_id = compute_model_id(folder, bundle.vocabulary.rules())
+        model_id = compute_model_id(folder, bundle.rules())
         save_manifest(replace(bundle, path=folder, model_id=model_id, fusion=fusion))
         return load_bundle(folder)
 

@@ -3,7 +3,9 @@
 import numpy as np
 
 from anthem_core.encoding.attention import AttentionTable
-from anthem_core.encoding.title_entities import STORED_ENTITY
+from anthem_core.encoding.packed_titles import MAX_WEIGHT
+from anthem_core.encoding.stored_vectors import pack_points, unpack_points
+from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.fusion import FusionWeights
 from anthem_core.geometry import lorentz
 from anthem_core.geometry.regions import EncodedQuery
@@ -18,6 +20,7 @@ SCORING = ScoringParams(
     model_id="0123456789abcdef",
     dimension=D,
     gamma=0.3,
+    vector_step=2**-4,
     slack=0.01,
     fusions={CONTAINMENT: FUSION, ATTENTION: FUSION, BOTH: FUSION},
     signals=BOTH,
@@ -48,7 +51,8 @@ def store(client, index, documents):
 
 def product(point=None, title=None, model=SCORING.model_id, lexical=1.0):
     """Document of a product with a point, packed trigrams, both or neither."""
-    return {"title": "fire tv", "lexical": lexical} | ModelFields().document(point, model, "fire tv", title)
+    vector = None if point is None else pack_points(point, SCORING.vector_step)
+    return {"title": "fire tv", "lexical": lexical} | ModelFields().document(vector, model, "fire tv", title)
 
 
 def script_values(client, index, source, params):
@@ -93,8 +97,8 @@ def random_points(rng, count, radius=3.0):
 
 
 def lifted(points):
-    """Points as the script reads them from the index, time recomputed."""
-    return lorentz.lift(points[:, 1:].astype(np.float64))
+    """Points as the script reads them from the index, in whole steps."""
+    return unpack_points(pack_points(points, SCORING.vector_step), SCORING.vector_step)
 
 
 def random_table(rng, trigrams, rows, ids):
@@ -111,11 +115,7 @@ def random_table(rng, trigrams, rows, ids):
 
 def random_titles(rng, count, ids):
     """Packed trigrams of titles: one to 112 of the ids, of which some occur more than once."""
-    titles = []
-    for _ in range(count):
-        title = np.zeros(rng.integers(1, 113), STORED_ENTITY)
-        title["id"] = np.sort(rng.choice(ids, len(title)))
-        title["weight"] = rng.integers(0, 256, len(title))
-        title["weight"][rng.integers(len(title))] = 255
-        titles.append(title.tobytes())
-    return titles
+    lengths = rng.integers(1, 113, count)
+    weights = rng.integers(0, MAX_WEIGHT + 1, lengths.sum())
+    weights[np.cumsum(lengths) - 1 - rng.integers(lengths)] = MAX_WEIGHT
+    return TitleEntities(rng.choice(ids, lengths.sum()), weights, lengths).pack()

@@ -10,6 +10,7 @@ from threading import Event, Thread
 import pytest
 
 from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.stored_vectors import unpack_points
 from anthem_core.opensearch.schema import ModelFields
 
 BRANDS = ["acme", "globex", "initech", "umbrella", "stark"]
@@ -25,13 +26,18 @@ def match(query):
     return {"query": {"match": {"title": {"query": query}}}}
 
 
+def stored_points(encoder, titles):
+    """Points of titles as an index stores them."""
+    return unpack_points(encoder.encode_vectors(titles), encoder.bundle.vector_step)
+
+
 def model_documents(encoder, titles, model_id=None):
     """What ingest stores for each title: the values of the encoder's model, labelled with it or another."""
-    points, bundle = encoder.encode_products(titles), encoder.bundle
+    vectors, bundle = encoder.encode_vectors(titles), encoder.bundle
     trigrams = AttentionScorer(bundle).encode_titles(titles).pack() if bundle.has_attention else [None] * len(titles)
     return [
-        ModelFields().document(point, model_id or bundle.model_id, title, packed)
-        for point, title, packed in zip(points, titles, trigrams, strict=True)
+        ModelFields().document(vector, model_id or bundle.model_id, title, packed)
+        for vector, title, packed in zip(vectors, titles, trigrams, strict=True)
     ]
 
 

@@ -11,9 +11,9 @@ import bodies_index
 import numpy as np
 import pytest
 from bodies_index import TITLES
+from small_index import stored_points
 
 from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.geometry.lorentz import lift
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import Filter
 from anthem_plugin.rewriter.own_scores import INDICES_BOOST_REASON, OWN_RESCORE_REASON
@@ -170,7 +170,7 @@ def cell(mode, reason):
 @pytest.fixture(scope="module")
 def slack(encoder):
     """A slack that all products but one are within."""
-    points = lift(encoder.encode_products(TITLES)[:, 1:].astype(np.float64))
+    points = stored_points(encoder, TITLES)
     return float(np.sort(to_float64(encoder.encode_query("fire tv")).excess(points))[7:].mean())
 
 

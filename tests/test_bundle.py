@@ -186,7 +186,7 @@ def test_a_bundle_with_one_of_the_two_attention_graphs(folder, missing, use, mes
     """The table alone scores, the grid alone does not; what needs the other graph says which one is missing."""
     bundle = load_bundle(folder)
     (folder / missing).unlink()
-    save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.vocabulary.rules())))
+    save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.rules())))
     partial = load_bundle(folder)
     assert partial.has_attention == (missing == ATTENTION_GRAPH)
     if partial.has_attention:
@@ -196,7 +196,7 @@ def test_a_bundle_with_one_of_the_two_attention_graphs(folder, missing, use, mes
 
 
 @pytest.mark.parametrize(
-    "name", sorted({"model", "dimension", "hyperboloids", "radius", "gamma", "slack", "text", "fusion"})
+    "name", sorted({"model", "dimension", "hyperboloids", "radius", "gamma", "vector_step", "slack", "text", "fusion"})
 )
 def test_every_entry_is_required(folder, name):
     """If a manifest lacks an entry, the message names it."""
@@ -210,6 +210,7 @@ def test_every_entry_is_required(folder, name):
     [
         *(("gamma", value) for value in (0, 1, -0.1, 1.5, True, [0.2])),
         *(("radius", value) for value in (0, -1, 10.5, "3")),
+        *(("vector_step", value) for value in (0, -0.5, 0.3, 2**20, 1e-300, "0.5")),
         *(("slack", value) for value in (1e9, -1e9, {})),
         *((name, value) for name in ("dimension", "hyperboloids") for value in (0, -1, 2.5, True, "64", 10**30)),
         ("hyperboloids", 9),
@@ -302,12 +303,12 @@ def test_graphs_and_vocabulary_determine_the_model_id(folder, name):
     """Any change to a graph or the vocabulary changes the model id."""
     bundle = load_bundle(folder)
     flip_bit(folder / name)
-    assert compute_model_id(folder, bundle.vocabulary.rules()) != bundle.model_id
+    assert compute_model_id(folder, bundle.rules()) != bundle.model_id
 
 
-def test_tokenizer_rules_determine_the_model_id(folder):
-    """Any change to a tokenizer rule changes the model id."""
-    rules = load_bundle(folder).vocabulary.rules()
+def test_rules_determine_the_model_id(folder):
+    """Any change to a tokenizer rule, or to the step of stored vectors, changes the model id."""
+    rules = load_bundle(folder).rules()
     ids = {compute_model_id(folder, rules | {name: "other"}) for name in rules} | {compute_model_id(folder, rules)}
     assert len(ids) == len(rules) + 1
 
@@ -334,7 +335,7 @@ def test_a_graph_onnxruntime_cannot_read(folder):
     """If ONNX Runtime cannot read a graph, the BundleError names the file, the runtime and what to do."""
     bundle = load_bundle(folder)
     (folder / QUERY_GRAPH).write_bytes(b"not a graph")
-    save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.vocabulary.rules())))
+    save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.rules())))
     unreadable = load_bundle(folder)
     with pytest.raises(
         BundleError, match=r"query_encoder.onnx: ONNX Runtime .* cannot read this graph .* Export it again"

@@ -208,10 +208,13 @@ def test_a_closed_index_has_one_finding(target):
 @pytest.mark.parametrize(
     ("vector", "command", "found"),
     [({}, None, "dimension"), ({"type": "float"}, "PUT /products-new", "anthem.vector with type float"),
-     ({"dimension": 3}, "--beside", "anthem.vector with dimension 3"), (None, "anthem ingest products", "{model}")],
+     ({"dimension": 3}, "--beside", "anthem.vector with dimension 3"),
+     ({"data_type": "float"}, "--beside", "anthem.vector with data_type float"),
+     ({"dimension": 65, "data_type": "FLOAT"}, "--beside", "with dimension 65, data_type float"),
+     (None, "anthem ingest products", "{model}")],
 )  # fmt: skip
 def test_mapping_faults_and_their_fixes(target, bundle, vector, command, found):
-    """A wrong type needs a new index, another dimension a second object, a missing field a run of ingest."""
+    """A wrong type needs a new index, other vectors a second object, a missing field a run of ingest."""
     mappings = mappings_with_values(bundle, **(vector or {}))
     if vector is None:
         del mappings["properties"]["anthem"]["properties"]["model"]
@@ -233,6 +236,13 @@ def test_trigrams_of_another_type_are_a_fault(target, bundle, field):
     assert worst_level(index_checks.check_mapping(vectors_only, describe_index(mappings), ModelFields())) == "ok"
     (signals,) = index_checks.check_signals(target, describe_index(mappings), ModelFields())
     assert "by the lexical score and containment, not by attention" in signals.found
+
+
+def test_vectors_of_an_earlier_version_are_no_signal(target, bundle):
+    """An index whose vectors are floats is ranked by attention alone, which the finding says."""
+    mappings = mappings_with_values(bundle, dimension=65, data_type="FLOAT")
+    (signals,) = index_checks.check_signals(target, describe_index(mappings), ModelFields())
+    assert "by the lexical score and attention, not by containment" in signals.found
 
 
 @pytest.mark.parametrize("signal", MODEL_SIGNALS)
@@ -267,11 +277,10 @@ def test_signals_of_a_whole_index(target, bundle):
     ("vector", "knn", "expected"),
     [({}, "false", "ok"), ({"method": HNSW_METHOD}, "true", "ok"), ({}, "true", "warning"),
      ({"method": HNSW_METHOD | {"engine": "faiss"}}, "true", "warning"), ({"mode": "on_disk"}, "true", "warning"),
-     ({"method": HNSW_METHOD | {"space_type": "cosinesimil"}}, "true", "fault"),
-     ({"method": HNSW_METHOD, "data_type": "byte"}, "true", "fault")],
+     ({"method": HNSW_METHOD | {"space_type": "cosinesimil"}}, "true", "fault")],
 )  # fmt: skip
 def test_engines_that_change_vectors(target, bundle, vector, knn, expected):
-    """Cosine and bytes lose the length of a point; Faiss, the default, needs native libraries."""
+    """Cosine loses the length of a point; Faiss, the default, needs native libraries."""
     index = describe_index(mappings_with_values(bundle, **vector), knn=knn)
     assert worst_level(index_checks.check_engine(target, index, ModelFields())) == expected
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthem_core.encoding.title_entities import STORED_ENTITY
+from anthem_core.encoding.stored_vectors import pack_points
+from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.geometry.lorentz import expmap0
 from anthem_core.opensearch.schema import MODEL_SIGNALS, ModelFields
 from anthem_doctor.checks.coverage import check_coverage, check_coverage_loss
@@ -88,26 +89,26 @@ def with_change(sample, number, **stored):
 
 
 def test_a_point_beyond_the_radius_is_found(target, builder, sample):
-    """A vector on the hyperboloid but outside the bundle's radius is a fault, although its text has changed."""
-    tangent = np.zeros(target.bundle.dimension)
-    tangent[0] = target.bundle.radius
+    """A vector outside the bundle's radius is a fault, although its text has changed; one at the radius is none."""
+    tangent = np.full(target.bundle.dimension, target.bundle.dimension**-0.5)
+    near = replace(target, bundle=replace(target.bundle, radius=2.0, vector_step=2**-7))
     samples = [
-        with_change(sample, 0, vector=expmap0(tangent * factor).tolist(), text_hash="x") for factor in (1.0, 1.02)
+        with_change(sample, 0, vector=pack_points(expmap0(radius * tangent), 2**-7).tolist(), text_hash="x")
+        for radius in (2.0, 2.1)
     ]
-    findings = [list(check_points(target, "products", hits, builder)) for hits in samples]
+    findings = [list(check_points(near, "products", hits, builder)) for hits in samples]
     assert [finding.level for (finding,) in findings] == ["ok", "fault"]
 
 
 @pytest.mark.parametrize(
     "spoil",
-    [lambda vector, _: (np.array(vector) / np.linalg.norm(vector)).tolist(),
-     lambda _, dimension: expmap0(np.full(dimension, 0.01)).tolist(),
-     lambda _, dimension: expmap0(np.full(dimension, 1.0)).tolist(), lambda *_: None],
-    ids=["normalised", "another point", "too far out", "missing"],
+    [lambda vector, _: (np.array(vector) / np.linalg.norm(vector)).tolist(), lambda _, dimension: [1] * dimension,
+     lambda vector, _: [vector[0] + 2, *vector[1:]], lambda vector, _: [*vector, 0], lambda *_: None],
+    ids=["normalised", "another point", "changed", "too long", "missing"],
 )  # fmt: skip
 @pytest.mark.parametrize("number", [0, 2])
 def test_one_bad_vector_is_found(target, builder, sample, spoil, number):
-    """Valid points are ok; a vector that is normalised, of another text, too far out or missing is a fault."""
+    """Valid points are ok; a vector that is normalised, of another text, changed, too long or missing is a fault."""
     vector = spoil(sample[number]["_source"]["anthem"]["vector"], target.bundle.dimension)
     bad = with_change(sample, number, vector=vector)
     assert worst_level(check_points(target, "products", sample, builder)) == "ok"
@@ -116,7 +117,8 @@ def test_one_bad_vector_is_found(target, builder, sample, spoil, number):
 
 def pack(*entities):
     """Trigrams of a product as `_source` holds them, from ids and weights."""
-    return b64encode(b"".join(number.to_bytes(2, "little") + bytes([weight]) for number, weight in entities)).decode()
+    ids, weights = np.array(entities, np.int64).T
+    return b64encode(TitleEntities(ids, weights, np.array([len(entities)])).pack()[0]).decode()
 
 
 @pytest.mark.parametrize(
@@ -139,10 +141,10 @@ def test_one_bad_trigram_is_found(target, builder, sample, spoil, number):
 @pytest.mark.parametrize(("change", "level"), [(0, "ok"), (1, "ok"), (2, "fault")])
 def test_a_weight_may_be_rounded_differently(target, builder, sample, change, level):
     """A weight that differs by 1 is the same weight on another processor; one that differs by more is a fault."""
-    stored = np.frombuffer(b64decode(sample[0]["_source"]["anthem"]["trigrams"]), STORED_ENTITY).copy()
-    heaviest = stored["weight"].argmax()
-    stored["weight"][heaviest] -= change
-    changed = with_change(sample, 0, trigrams=b64encode(stored.tobytes()).decode())
+    stored = TitleEntities.unpack([b64decode(sample[0]["_source"]["anthem"]["trigrams"])])
+    weights = stored.weights.copy()
+    weights[weights.argmax()] -= change
+    changed = with_change(sample, 0, trigrams=pack(*zip(stored.ids, weights, strict=True)))
     (finding,) = check_trigrams(target, "products", changed, builder)
     assert finding.level == level
 

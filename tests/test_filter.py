@@ -6,9 +6,8 @@ import logging
 import numpy as np
 import pytest
 from opensearchpy import AsyncOpenSearch
-from small_index import PRODUCTS, large_index, match, small_index
+from small_index import PRODUCTS, large_index, match, small_index, stored_points
 
-from anthem_core.geometry.lorentz import lift
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.modes import Filter
 from anthem_plugin.options import ClientOptions
@@ -39,7 +38,7 @@ def anthem(client, encoder):
 @pytest.fixture(scope="module")
 def excess(encoder):
     """Excess of each product, computed by numpy; `-inf` for a product without a vector."""
-    points = lift(encoder.encode_products(PRODUCTS)[:, 1:].astype(np.float64))
+    points = stored_points(encoder, PRODUCTS)
     values = to_float64(encoder.encode_query("fire tv red")).excess(points)
     return np.where(np.arange(len(PRODUCTS)) % 10, values, -np.inf)
 
@@ -122,7 +121,7 @@ def test_or_filters_by_either_phrase(anthem, client, encoder, index, text):
     region = encoder.encode_query(text.split(" OR ")[0])
     for phrase in text.split(" OR ")[1:]:
         region |= encoder.encode_query(phrase)
-    points = lift(encoder.encode_products(PRODUCTS)[:, 1:].astype(np.float64))
+    points = stored_points(encoder, PRODUCTS)
     inside = to_float64(region).contains(points, 0.15)
     plain = ids(client.search(index=index, body=match(text) | {"size": 200}))
     response = anthem.search(index, match(text) | {"size": 200}, mode=Filter(0.15, unknown=False), operators=True)

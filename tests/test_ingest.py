@@ -96,7 +96,7 @@ signal_sets = st.sets(st.sampled_from(MODEL_SIGNALS))
 @given(texts, texts, texts, texts, signal_sets, signal_sets)
 def test_a_product_is_current_only_for_its_text_model_and_values(text, other_text, model, other_model, has, needs):
     """What `ModelFields.document` writes is current for the same text and model, if every requested value is there."""
-    hit = make_hit_with_values({"title": text, **FIELDS.document([1.0, 0.0], model, text, b"abc")}, signals=has)
+    hit = make_hit_with_values({"title": text, **FIELDS.document([1, 0], model, text, b"abc")}, signals=has)
     assert is_current(hit, FIELDS, model, text, needs) == (needs <= has)
     is_same = (other_model, other_text) == (model, text)
     assert is_current(hit, FIELDS, other_model, other_text, needs) == (is_same and needs <= has)
@@ -111,11 +111,11 @@ def test_a_product_without_values_is_never_current(source):
     assert not is_current(make_hit_with_values(source), FIELDS, "", "", MODEL_SIGNALS)
 
 
-@given(st.none() | st.just([1.0, 0.5]), st.none() | st.binary(min_size=1))
-def test_a_document_has_the_values_that_are_given(point, trigrams):
+@given(st.none() | st.just([1, -128]), st.none() | st.binary(min_size=1))
+def test_a_document_has_the_values_that_are_given(vector, trigrams):
     """A partial document has a vector, trigrams in base64, or both, beside model id and text hash."""
-    values = FIELDS.document(point, "model", "tv", trigrams)["anthem"]
-    assert values.pop("vector", None) == point
+    values = FIELDS.document(vector, "model", "tv", trigrams)["anthem"]
+    assert values.pop("vector", None) == vector
     assert values.get("trigrams") is None if trigrams is None else b64decode(values["trigrams"]) == trigrams
     assert values.keys() - {"trigrams"} == {"model", "text_hash"}
 

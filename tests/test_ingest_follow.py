@@ -139,7 +139,7 @@ def test_the_command_switches_and_prunes(client, cluster, index, tmp_path, bundl
     """`--beside --prune` leaves the values of one model, which the aliases name; a second run writes nothing."""
     create_index(client, index)
     client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
-    foreign = ModelFields().document([1.0] + [0.0] * bundle.dimension, "another", "red sofa")
+    foreign = ModelFields().document([0] * bundle.dimension, "another", "red sofa")
     client.update(index=index, id="1", body={"doc": foreign}, refresh=True)
     command = [index, "--url", cluster, "--beside", "--prune", "--json", "--dead-letter", str(tmp_path / "dead")]
     counts = [json.loads(CliRunner().invoke(ingest, command).stdout) for _ in range(2)]
@@ -148,6 +148,27 @@ def test_the_command_switches_and_prunes(client, cluster, index, tmp_path, bundl
     client.indices.refresh(index=index)
     assert "anthem" not in client.get(index=index, id="1")["_source"]
     assert count_complete(client, index, ModelFields(counts[0]["object"])) == 20
+
+
+@pytest.mark.parametrize("has_values", [True, False])
+def test_an_index_of_an_earlier_version_says_what_to_run(client, cluster, index, tmp_path, bundle, has_values):
+    """Vectors of floats are refused with two commands; these write the new values and remove the old ones."""
+    create_index(client, index)
+    fields = {"vector": {"type": "knn_vector", "dimension": bundle.dimension + 1}, "model": {"type": "keyword"}}
+    client.indices.put_mapping(index=index, body={"properties": {"anthem": {"properties": fields}}})
+    if has_values:
+        foreign = {"vector": [1.0] + [0.0] * bundle.dimension, "model": "another", "text_hash": "x"}
+        client.update(index=index, id="1", body={"doc": {"anthem": foreign}}, refresh=True)
+    command = [index, "--url", cluster, "--dead-letter", str(tmp_path / "dead")]
+    refused = CliRunner().invoke(ingest, command)
+    assert refused.exit_code == 6
+    for option in ("--beside", "--prune"):
+        assert f"anthem ingest {index} {option}" in refused.output
+        done = CliRunner().invoke(ingest, [*command, option, "--json"])
+        assert json.loads(done.stdout)["written"] == (20 if option == "--beside" else 0)
+    client.indices.refresh(index=index)
+    assert "anthem" not in client.get(index=index, id="1")["_source"]
+    assert count_complete(client, index, ModelFields(f"anthem_{bundle.model_id[:8]}")) == 20
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -186,7 +207,7 @@ def test_a_copy_with_graphs_gets_the_aliases(client, index, encoder):
     assert (copy.products, copy.aliases) == (20, (alias, red))
     assert list(client.indices.get(index=alias)) == [f"{index}-ann"]
     assert client.indices.get_alias(index=f"{index}-ann")[f"{index}-ann"]["aliases"][red]["filter"]
-    vector = encoder.encode_products(["red sofa 7"])[0].tolist()
+    vector = encoder.encode_vectors(["red sofa 7"])[0].tolist()
     found = client.search(index=alias, body={"query": {"knn": {"anthem.vector": {"vector": vector, "k": 1}}}})
     assert "7" in [hit["_id"] for hit in found["hits"]["hits"]]
     assert client.count(index=index)["count"] == 20

@@ -1,10 +1,13 @@
 """The Painless script on a real node computes containment and filters products as numpy does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from opensearchpy.exceptions import TransportError
 from script_index import (
     SCORING,
+    D,
     create_script_index,
     lifted,
     product,
@@ -15,6 +18,7 @@ from script_index import (
     store,
 )
 
+from anthem_core.encoding.stored_vectors import unpack_points
 from anthem_core.geometry import lorentz
 from anthem_core.opensearch.schema import SCRIPT_ID_PREFIX
 from anthem_plugin.modes import Filter
@@ -22,7 +26,7 @@ from anthem_plugin.scoring import painless
 from anthem_plugin.scoring.params import to_float64
 
 DISTANCE_AND_EXCESS = """
-float[] x = hasModel(doc, params) ? storedVector(doc, params.vector, params.centres) : null;
+byte[] x = hasModel(doc, params) ? storedVector(doc, params.vector, params.centres) : null;
 if (x == null) return [];
 return [regionDistance(x, params), regionExcess(x, params)];
 """
@@ -102,29 +106,28 @@ def test_distance_equals_numpy_on_float32_queries(client, index):
 def test_distance_and_excess_at_and_near_the_centre(client, index):
     """At the centre the distance is 0 and the excess is minus the smallest limit; near it, no precision is lost."""
     query = random_query(np.random.default_rng(6), 1)
-    centre = query.centres[0]
-    near = np.array([centre, centre, centre, centre])
-    for row, step in enumerate([0.0, 1e-7, 1e-6, 1e-3]):
-        near[row, 1] += np.float32(step)
-    store(client, index, products(near))
-    computed = distances_and_excesses(client, index, query)
-    exact = to_float64(query)
-    assert computed[0, 0] == pytest.approx(0, abs=1e-12)
-    assert computed[0, 1] == pytest.approx(-exact.limits.min(), abs=1e-12)
-    expected = exact.distance(lifted(near), SCORING.gamma)
-    np.testing.assert_allclose(computed[:, 0], expected, rtol=1e-7, atol=1e-13)
+    point = lifted(query.centres)
+    store(client, index, products(point))
+    for offset in (0.0, 1e-7, 1e-6, 1e-3):
+        centre = point.copy()
+        centre[0, 1] += offset
+        exact = to_float64(replace(query, centres=centre))
+        ((distance, excess),) = distances_and_excesses(client, index, exact)
+        assert distance == pytest.approx(exact.distance(point, SCORING.gamma)[0], rel=1e-7, abs=1e-13)
+        if offset == 0:
+            assert (distance, excess) == pytest.approx((0, -exact.limits.min()), abs=1e-12)
 
 
 @pytest.mark.node
 def test_products_exactly_on_the_limits(client, index):
     """A product on a limit or at the origin is contained, a product outside is not; both implementations agree."""
+    steps = np.random.default_rng(7).integers(1, 20, D)
+    points = unpack_points(np.array([steps, -steps, steps + 1, steps - 1, steps * 0]), SCORING.vector_step)
     query = random_query(np.random.default_rng(7), 1, radius=0.0)
-    limits = query.limits[0].astype(np.float64)
-    tangents = np.array([limits, -limits, limits + 1e-4, limits * 0.999, limits * 0])
-    points = lorentz.expmap0(tangents).astype(np.float32)
+    query = replace(query, limits=np.abs(lorentz.logmap0(points[:1])))
     store(client, index, products(points))
     distance, excess = distances_and_excesses(client, index, query).T
-    assert list(excess <= 1e-6) == [True, True, False, True, True]
+    assert list(excess <= 1e-12) == [True, True, False, True, True]
     assert distance[-1] == 0
     np.testing.assert_allclose(excess, to_float64(query).excess(lifted(points)), atol=1e-12)
 

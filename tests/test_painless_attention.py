@@ -26,7 +26,8 @@ from script_index import (
     store,
 )
 
-from anthem_core.encoding.title_entities import MAX_STORED_ID, TitleEntities
+from anthem_core.encoding.packed_titles import MAX_STORED_ID
+from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.fusion import MAX_FACTOR_RATIO, FusionWeights, fuse, model_shift
 from anthem_plugin.scoring import painless
 from anthem_plugin.scoring.params import ATTENTION, BOTH, CONTAINMENT, to_float64
@@ -115,6 +116,27 @@ def test_attention_equals_numpy(products, phrases):
     np.testing.assert_allclose(computed, score_attention(phrases, products.titles), rtol=1e-9, atol=1e-9)
 
 
+def spoiled_titles(rng, count):
+    """Bytes of titles of which some were cut, lengthened or changed, and short random bytes."""
+    for title in random_titles(rng, count, IDS):
+        kind, at = rng.integers(5), rng.integers(len(title))
+        changed = title[:at] + bytes([rng.integers(256)]) + title[at + 1 :]
+        noise = rng.integers(0, 256, rng.integers(0, 9), np.uint8).tobytes()
+        yield (title[:at], title + noise, changed, noise, bytes([2, 0x5F, *noise]))[kind]
+
+
+@pytest.mark.node
+def test_any_bytes_score_as_in_numpy(client, index):
+    """Bytes that numpy does not read as a title have no score in the script, all others the same score."""
+    titles = [b"\xff", b"\x80\1", b"\1\5\x80\x80\x80\1", *spoiled_titles(np.random.default_rng(40), 500)]
+    store(client, index, [product(title=title) for title in titles])
+    params = painless.build_score_script(None, SCORING, [some_table()])["params"]
+    computed = [float(value) for (value,) in script_values(client, index, ATTENTION_SCORE, params)]
+    expected = some_table().score(TitleEntities.unpack(titles, skip_malformed=True))
+    assert 50 < np.isnan(expected).sum() < 450
+    np.testing.assert_allclose(computed, expected, rtol=1e-9)
+
+
 @pytest.mark.node
 @given(seeds, tables, fusions, st.sampled_from([CONTAINMENT, ATTENTION, BOTH]))
 @settings(max_examples=40)
@@ -167,7 +189,7 @@ def odd_products(point, title):
     yield bare | {"anthem": {"vector": good["vector"], "trigrams": good["trigrams"]}}
     yield bare | {"anthem": {"model": SCORING.model_id}}
     yield product(point, title, model="fedcba9876543210")
-    for packed in (b"", b"\x01", title + b"\x01", title[:-1], title[:2] + b"\x00"):
+    for packed in (b"", b"\x01", title + b"\x01", title[:-1], title[:2] + b"\xff"):
         yield bare | {"anthem": {"model": SCORING.model_id, "trigrams": b64encode(packed).decode()}}
 
 
@@ -275,7 +297,7 @@ EXTREMES = [
 def extreme_products(client):
     """Index of products with lexical scores up to the largest float32, and of one with the largest coordinates."""
     rng = np.random.default_rng(41)
-    points = [*random_points(rng, 5), np.full(D + 1, 3e38, np.float32)]
+    points = [*random_points(rng, 5), np.full(D + 1, 1e30, np.float32)]
     values = zip(points, random_titles(rng, 6, IDS), [0.0, 1.0, 1e9, 1e30, 3e38, 1.0], strict=True)
     name = "test-painless-extremes"
     client.indices.delete(index=name, ignore_unavailable=True)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.encoding.bundle import Bundle
+from anthem_core.encoding.stored_vectors import pack_points, unpack_points
 from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import BundleError
 from anthem_core.fusion import MAX_FACTOR_RATIO, FusionWeights, fuse, model_shift
@@ -31,7 +32,7 @@ from anthem_plugin.search.response import (
 
 D = 4
 FUSION = FusionWeights(lexical_offset=0.5, containment=2.0, median_distance=1.0, attention=1.5, median_attention=-0.5)
-SCORING = ScoringParams("m", D, 0.2, 0.01, dict.fromkeys((CONTAINMENT, ATTENTION, BOTH), FUSION), BOTH)
+SCORING = ScoringParams("m", D, 0.2, 2**-6, 0.01, dict.fromkeys((CONTAINMENT, ATTENTION, BOTH), FUSION), BOTH)
 ORIGIN = EncodedQuery(
     centres=np.array([[1, 0, 0, 0, 0]], np.float32),
     limits=np.array([[0.5, 0.4, 0.3, 0.2]], np.float32),
@@ -40,12 +41,12 @@ ORIGIN = EncodedQuery(
     intersections=np.array([[0, 0.5], [0, 0]], np.float32),
 )
 
-unit = st.floats(-1, 1, allow_nan=False)
-vectors = st.lists(unit, min_size=D, max_size=D).map(lambda v: lorentz.expmap0(np.array(v)).tolist())
+steps = st.integers(-128, 127)
+vectors = st.lists(steps, min_size=D, max_size=D)
 stored = st.one_of(
     st.none(),
     st.fixed_dictionaries({"vector": vectors, "model": st.sampled_from(["m", "other"])}),
-    st.fixed_dictionaries({"vector": st.lists(unit, max_size=3), "model": st.just("m")}),
+    st.fixed_dictionaries({"vector": st.lists(steps | st.just(0.5), max_size=4), "model": st.just("m")}),
     st.just({"model": "m"}),
     st.just("not an object"),
 )
@@ -66,8 +67,13 @@ def hits(draw):
 
 def hit(tangent, score=1.0, model="m"):
     """A hit with the point that `expmap0` maps a tangent vector to."""
-    point = lorentz.expmap0(np.array(tangent, float))
-    return {"_id": "1", "_score": score, "_source": ModelFields().document(point, model, "x")}
+    vector = pack_points(lorentz.expmap0(np.array(tangent, float)), SCORING.vector_step)
+    return {"_id": "1", "_score": score, "_source": ModelFields().document(vector, model, "x")}
+
+
+def in_steps(*steps):
+    """Tangent vector of the point with these coordinates in steps."""
+    return lorentz.logmap0(unpack_points(steps, SCORING.vector_step))
 
 
 def rerank(lexical_hits, window=100, attention=None):
@@ -146,7 +152,10 @@ def test_scores_fuse_the_given_signals(lexical_hits, attention):
         {"_id": "1", "_score": 1.0, "_source": {}},
         hit([1, 0, 0, 0], model="other"),
         hit([1, 0, 0]),
-        {"_id": "1", "_score": 1.0, "_source": {"anthem": {"model": "m", "vector": "1 0 0 0 0"}}},
+        *(
+            {"_id": "1", "_score": 1.0, "_source": {"anthem": {"model": "m", "vector": vector}}}
+            for vector in ("1 0 0 0", [1, 0, 0, 0, 0], *([1.0, 0, 0, odd] for odd in (128, 0.5, 1e999, "0", None)))
+        ),
     ],
 )
 def test_a_product_without_a_usable_vector_gets_the_median_distance(unusable):
@@ -161,20 +170,22 @@ def test_a_product_without_a_usable_vector_gets_the_median_distance(unusable):
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
-        ({"model": "m", "trigrams": b64encode(b"\1\0\377").decode()}, b"\1\0\377"),
-        ({"model": "m", "trigrams": ""}, b""),
-        ({"model": "m", "trigrams": b64encode(b"\1\0").decode()}, None),
-        ({"model": "m", "trigrams": "not base64"}, None),
-        ({"model": "m", "trigrams": 5}, None),
-        ({"model": "m"}, None),
-        ({"model": "other", "trigrams": ""}, None),
-        ({}, None),
+        ({"model": "m", "trigrams": b64encode(b"\1\17\7").decode()}, [(7, 15)]),
+        ({"model": "m", "trigrams": ""}, []),
+        ({"model": "m", "trigrams": b64encode(b"\1\17").decode()}, []),
+        ({"model": "m", "trigrams": "not base64"}, []),
+        ({"model": "m", "trigrams": 5}, []),
+        ({"model": "m"}, []),
+        ({"model": "other", "trigrams": b64encode(b"\1\17\7").decode()}, []),
+        ({}, []),
     ],
 )
 def test_stored_trigrams_are_read_or_missing(stored, expected):
     """Trigrams of this model are read as they were packed; anything else counts as missing."""
     hit = {"_source": {"anthem": stored}}
-    assert read_trigrams(hit, SCORING) == expected
+    titles = read_trigrams([hit, hit], SCORING)
+    assert list(zip(titles.ids, titles.weights, strict=True)) == 2 * expected
+    assert titles.lengths.tolist() == [len(expected)] * 2
     assert has_model(hit, SCORING) == (stored.get("model") == "m")
 
 
@@ -184,14 +195,6 @@ def test_no_score_is_ever_nan():
     for scoring, score in ((broken, 1.0), (SCORING, None)):
         with pytest.raises(ValueError, match="not a finite number"):
             rerank_hits([hit([1, 0, 0, 0], score)], scoring, distance=np.ones(1))
-
-
-def test_time_is_recomputed_from_space():
-    """A vector stored off the hyperboloid is ranked by its space coordinates alone, as in the script."""
-    item = hit([0.5, 1, 0, 0])
-    expected = hit_distances([item], ORIGIN, SCORING)
-    item["_source"]["anthem"]["vector"][0] = 99.0
-    assert hit_distances([item], ORIGIN, SCORING) == expected
 
 
 @pytest.mark.parametrize(
@@ -262,15 +265,15 @@ def test_the_reason_of_a_failed_shard_is_the_innermost(failures, cause):
 
 def test_margins_are_limits_less_coordinates_tightest_first():
     """A product is contained if its tightest margin is not below minus the slack."""
-    inside = explain_region(hit([0.1, 0.3, 0.1, 0]), ORIGIN, SCORING)
+    inside = explain_region(hit(in_steps(6, 19, 6, 0)), ORIGIN, SCORING)
     assert inside.contained
     assert [margin.dimension for margin in inside.margins] == [1, 3, 2]
-    np.testing.assert_allclose([margin.value for margin in inside.margins], [0.1, 0.2, 0.2], atol=1e-6)
-    outside = explain_region(hit([0, 0, 0, 0.5]), ORIGIN, SCORING)
+    np.testing.assert_allclose([margin.value for margin in inside.margins], [0.1, 0.2, 0.2], atol=0.01)
+    outside = explain_region(hit(in_steps(0, 0, 0, 32)), ORIGIN, SCORING)
     assert not outside.contained
     assert outside.margins[0].dimension == 3
-    assert outside.margins[0].value == pytest.approx(-0.3, abs=1e-6)
-    assert explain_region(hit([0, 0, 0, 0.205]), ORIGIN, SCORING).contained, "a margin within the slack is inside"
+    assert outside.margins[0].value == pytest.approx(0.2 - np.arcsinh(0.5), abs=1e-6)
+    assert explain_region(hit(in_steps(0, 0, 0, 13)), ORIGIN, SCORING).contained, "a margin within the slack is inside"
 
 
 def test_attention_names_entities_and_intersections():
@@ -281,7 +284,7 @@ def test_attention_names_entities_and_intersections():
 
 def test_a_bundle_without_weights_is_an_error(tmp_path):
     """A bundle without fusion weights for these signals is an error that names the weights it has."""
-    bundle = Bundle(tmp_path, "m", D, 1, 3.0, 0.2, 0.0, Vocabulary((), 10), {"all": FUSION})
+    bundle = Bundle(tmp_path, "m", D, 1, 3.0, 0.2, 2**-6, 0.0, Vocabulary((), 10), {"all": FUSION})
     with pytest.raises(BundleError, match=r"\['all'\]"):
         ScoringParams.from_bundle(bundle)
 

@@ -64,9 +64,9 @@ def test_client_and_command_rank_alike(client, attention_encoder, command, files
     kept = [signal for signal in ("containment", "attention") if signal in signals]
     for number, title in TITLES.items():
         if has_words(title):
-            point = attention_encoder.encode_products([title])[0] if "containment" in kept else None
+            vector = attention_encoder.encode_vectors([title])[0] if "containment" in kept else None
             values = trigrams[number] if "attention" in kept else None
-            documents[number] |= ModelFields().document(point, bundle.model_id, title, values)
+            documents[number] |= ModelFields().document(vector, bundle.model_id, title, values)
     index = create_index(client, ModelFields().mapping(bundle.dimension, kept), documents)
     anthem = AnthemClient(client, Encoder(bundle), ClientOptions(text_fields=()))
     bodies = {query: match(text) | {"size": 200, "_source": False} for query, text in QUERIES.items()}
@@ -160,9 +160,9 @@ def independent_scores(encoder, signals, query, lexical):
     for (product, score), text, attended in zip(lexical.items(), texts, attention, strict=True):
         shift = 0.0
         if has_words(text):
-            point = encoder.encode_products([text]).astype(float)
-            point[:, 0] = np.sqrt(1 + np.sum(point[:, 1:] ** 2, axis=1))
-            distance = encoder.encode_query(query).distance(point, bundle.gamma)[0]
+            space = np.rint(encoder.encode_products([text])[0, 1:] / bundle.vector_step) * bundle.vector_step
+            point = np.array([math.sqrt(1 + np.sum(space.astype(float) ** 2)), *space])
+            distance = encoder.encode_query(query).distance(point[None], bundle.gamma)[0]
             shift -= weights.containment * (distance - weights.median_distance) if "containment" in signals else 0.0
             shift += weights.attention * (attended - weights.median_attention) if "attention" in signals else 0.0
         scores[product] = (score + weights.lexical_offset) * math.exp(bound * math.tanh(shift / bound))
@@ -183,7 +183,7 @@ def test_each_set_of_signals_ranks_by_the_formula(encoder, attention_encoder, co
         ranked = [expected[product] for product in ranked_ids(scores)]
         assert ranked != [expected[product] for product in run[query]]
         for better, worse in pairwise(ranked[:100]):
-            assert worse <= better * (1 + 1e-6)
+            assert worse <= better * (1 + 1e-3)  # encoded in another batch, a coordinate may be rounded differently
 
 
 @given(st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=9), st.data())

@@ -7,11 +7,10 @@ from typing import get_args
 import numpy as np
 import pytest
 from opensearchpy import AsyncOpenSearch
-from small_index import PRODUCTS, large_index, match, small_index
+from small_index import PRODUCTS, large_index, match, small_index, stored_points
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.encoder import Encoder
-from anthem_core.geometry.lorentz import lift
 from anthem_core.geometry.regions import EncodedQuery
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.modes import Filter, ModeName, Retrieve, mode_name, resolve_mode
@@ -24,9 +23,9 @@ from anthem_plugin.search.request import NO_HITS_REASON, no_values_reason
 
 KINDLE = {"match": {"title": "kindle"}}
 KINDLE_BODY = {"query": KINDLE, "size": 150}
-CENTRES = [[1.0, 0.0], [2.0**0.5, 1.0]]
-QUERY = EncodedQuery(np.array(CENTRES), np.ones((2, 1)), np.full(2, 0.5), np.ones(1), np.ones((1, 1)))
-SCORING = ScoringParams("m", 1, 0.2, 0.0, {}, BOTH)
+CENTRES = [[1.0, 0.0], [2.0**0.5, 1.0], [401.0**0.5, 20.0]]
+QUERY = EncodedQuery(np.array(CENTRES), np.ones((3, 1)), np.full(3, 1 / 3), np.ones(1), np.ones((1, 1)))
+SCORING = ScoringParams("m", 1, 0.2, 0.125, 0.0, {}, BOTH)
 SCRIPT = {"id": "anthem-containment-0", "params": {}}
 
 
@@ -54,7 +53,10 @@ def scores(response):
 
 
 def test_neighbours_of_every_centre_are_added_to_the_query():
-    """Each centre requests three times k products of this model that match the filters; the rescore ranks all hits."""
+    """Each centre requests three times k products of this model that match the filters; the rescore ranks all hits.
+
+    Centres are packed as vectors are: in whole steps, of which a byte holds 127.
+    """
     brand = {"term": {"brand": "acme"}}
     query = {"bool": {"must": [KINDLE], "filter": [brand]}}
     body = build_retrieve_body(
@@ -66,10 +68,10 @@ def test_neighbours_of_every_centre_are_added_to_the_query():
     assert neighbours["filter"] == [{"term": {"anthem.model": "m"}}]
     assert [clause["knn"]["anthem.vector"] for clause in neighbours["should"]] == [
         {"vector": centre, "k": 21, "ignore_unmapped": True, "filter": {"bool": {"filter": [brand]}}}
-        for centre in CENTRES
+        for centre in ([0], [8], [127])
     ]
     (rescore,) = body["rescore"]
-    assert rescore["window_size"] == 20 + 2 * 21
+    assert rescore["window_size"] == 20 + 3 * 21
     inner = rescore["query"]["rescore_query"]["script_score"]["query"]
     assert inner == {"bool": {"should": [query, {"match_all": {"boost": 0}}]}}
     assert (body["size"], body["_source"]) == (5, {"excludes": ["anthem", "anthem_*.vector", "anthem_*.trigrams"]})
@@ -119,7 +121,7 @@ def test_lexical_and_near_products_are_ranked_by_the_fusion(anthem, client, enco
     lexical = scores(client.search(index=index, body=body))
     response = scores(anthem.search(index, body, mode=Retrieve(k=10)))
     assert lexical.keys() <= response.keys()
-    points = lift(encoder.encode_products(PRODUCTS)[:, 1:].astype(np.float64))
+    points = stored_points(encoder, PRODUCTS)
     distance = to_float64(encoder.encode_query(text)).distance(points, encoder.bundle.gamma)
     attention = AttentionScorer(encoder.bundle).score_titles(text, PRODUCTS)
     distance[::10] = attention[::10] = np.nan
@@ -143,7 +145,7 @@ def test_lexical_hits_score_as_in_cluster_mode(anthem, index, text):
 def test_the_nearest_products_are_found(anthem, encoder, index, k):
     """The k products nearest to each centre are among the hits, whatever their titles."""
     response = anthem.search(index, KINDLE_BODY, mode=Retrieve(k=k))
-    points = lift(encoder.encode_products(PRODUCTS)[:, 1:].astype(np.float64))
+    points = stored_points(encoder, PRODUCTS)
     query = to_float64(encoder.encode_query("kindle"))
     for centre in query.centres:
         product = points[:, 0] * centre[0] - points[:, 1:] @ centre[1:]

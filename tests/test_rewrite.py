@@ -19,7 +19,7 @@ from anthem_plugin.scoring.params import ScoringParams
 
 SCRIPT = {"id": "anthem-containment-0", "params": {"gamma": 0.2}}
 QUERY = EncodedQuery(*(np.ones(shape) for shape in ((1, 3), (1, 2), (1,), (1,), (1, 1))))
-SCORING = ScoringParams("m", 2, 0.2, 0.0, {}, frozenset())
+SCORING = ScoringParams("m", 2, 0.2, 0.125, 0.0, {}, frozenset())
 MATCH = {"match": {"title": "fire tv"}}
 ANTHEM_FIELDS = ModelFields()
 EXCLUDES = ["anthem", "anthem_*.vector", "anthem_*.trigrams"]

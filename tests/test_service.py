@@ -76,17 +76,17 @@ def test_an_encoded_query_equals_the_encoders(service, encoder, attention, text)
 def test_encoded_products_equal_the_encoders(service, encoder, attention, titles):
     """Products encoded over HTTP are what `anthem ingest` stores, in the order of the request."""
     answer = service.post("/encode/products", json={"texts": titles}).json()
-    points = encoder.encode_products(titles)
+    vectors = encoder.encode_vectors(titles)
     expected = [
-        ModelFields().document(point, encoder.bundle.model_id, title, packed)
-        for point, title, packed in zip(points, titles, attention.encode_titles(titles).pack(), strict=True)
+        ModelFields().document(vector, encoder.bundle.model_id, title, packed)
+        for vector, title, packed in zip(vectors, titles, attention.encode_titles(titles).pack(), strict=True)
     ]
-    fields = zip(answer["points"], answer["trigrams"], answer["text_hashes"], strict=True)
+    fields = zip(answer["vectors"], answer["trigrams"], answer["text_hashes"], strict=True)
     assert expected == [
-        {"anthem": {"vector": point, "trigrams": trigrams, "model": answer["model"], "text_hash": text_hash}}
-        for point, trigrams, text_hash in fields
+        {"anthem": {"vector": vector, "trigrams": trigrams, "model": answer["model"], "text_hash": text_hash}}
+        for vector, trigrams, text_hash in fields
     ]
-    assert np.array_equal(np.array(answer["points"], np.float32).reshape(points.shape), points)
+    assert (answer["vectors"], answer["vector_step"]) == (vectors.tolist(), encoder.bundle.vector_step)
 
 
 @pytest.mark.parametrize("options", [{}, {"query_text": "fire tv"}, {"query_path": "query.match.title"}, {"window": 7}])
@@ -178,7 +178,7 @@ def test_invalid_input_is_answered_with_a_sentence(service, case):
 def test_a_request_of_maximum_size_is_answered_and_a_larger_one_is_rejected(service):
     """The maximum number of texts of the maximum length is encoded; a body of more bytes is rejected."""
     answer = service.post("/encode/products", json={"texts": ["é" * DEFAULTS.max_characters] * DEFAULTS.max_documents})
-    assert len(answer.json()["points"]) == DEFAULTS.max_documents
+    assert len(answer.json()["vectors"]) == DEFAULTS.max_documents
     refused = service.post("/encode/products", content=b" " * (DEFAULTS.max_bytes + 1))
     assert refused.status_code == 413
     assert f"more than {DEFAULTS.max_bytes} bytes" in refused.json()["detail"]

@@ -18,10 +18,11 @@ import trustme
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.encoder import Encoder
+from anthem_core.encoding.stored_vectors import unpack_points
 from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.scoring.painless import script_id
 from anthem_plugin.scoring.params import ScoringParams, to_float64
-from anthem_plugin.scoring.window import lift_point, score_window
+from anthem_plugin.scoring.window import score_window
 from anthem_sandbox.node.cluster_choice import DOCKER_IMAGE
 
 REPOSITORY = Path(__file__).parents[1]
@@ -158,7 +159,7 @@ def test_a_request_in_progress_is_answered_before_the_exit(run_process, bundle, 
 
         answer = http.post("/encode/products", content=slow_body(), headers={"content-type": "application/json"})
         assert process.wait(timeout=10) == 0
-    assert len(answer.json()["points"]) == 2
+    assert len(answer.json()["vectors"]) == 2
 
 
 def test_an_unusable_bundle_ends_the_command(tmp_path):
@@ -189,9 +190,9 @@ def test_a_cluster_reranks_with_what_the_service_computes(run_process, bundle, c
     titles, body = ["fire tv stick", "fire pit", "tv stand", "fire tv cube remote"], {"query": {"match_all": {}}}
     with run_process(bundle, tmp_path / "log", cluster) as (_, http):
         encoded = http.post("/encode/products", json={"texts": titles}).json()
-        values = zip(encoded["points"], encoded["trigrams"], encoded["text_hashes"], strict=True)
-        for title, (point, trigrams, text_hash) in zip(titles, values, strict=True):
-            stored = {"vector": point, "trigrams": trigrams, "model": encoded["model"], "text_hash": text_hash}
+        values = zip(encoded["vectors"], encoded["trigrams"], encoded["text_hashes"], strict=True)
+        for title, (vector, trigrams, text_hash) in zip(titles, values, strict=True):
+            stored = {"vector": vector, "trigrams": trigrams, "model": encoded["model"], "text_hash": text_hash}
             client.index(index=index, body={"title": title, "anthem": stored})
         client.indices.refresh(index=index)
         answer = http.post("/rewrite", json={"body": body, "query_text": "fire tv"}).json()
@@ -200,7 +201,7 @@ def test_a_cluster_reranks_with_what_the_service_computes(run_process, bundle, c
     found = {hit["_source"]["title"]: hit["_score"] for hit in response["hits"]["hits"]}
     assert not any("anthem" in hit["_source"] for hit in response["hits"]["hits"])
     distance = to_float64(Encoder(bundle).encode_query("fire tv")).distance(
-        np.array([lift_point(np.array(point, np.float32)) for point in encoded["points"]]), bundle.gamma
+        unpack_points(encoded["vectors"], encoded["vector_step"]), bundle.gamma
     )
     attention = AttentionScorer(bundle).score_titles("fire tv", titles)
     scoring = ScoringParams.from_bundle(bundle)

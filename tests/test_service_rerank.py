@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.stored_vectors import unpack_points
 from anthem_core.fusion import model_shift, relevance
 from anthem_plugin.scoring.documents import DocumentScorer, parse_vector
 from anthem_plugin.scoring.params import ATTENTION, CONTAINMENT, ScoringParams, to_float64
-from anthem_plugin.scoring.window import lift_point
 from anthem_plugin.service.context import MAX_INLINE_CHARACTERS
 from anthem_plugin.service.rerank import log_odds, round_score
 from anthem_plugin.service.settings import ServiceSettings
@@ -99,8 +99,8 @@ def test_without_attention_titles_are_scored_by_containment(run_service, encoder
     """If the bundle has no attention, a title scores like its point."""
     titles = TITLES[:4]
     with run_service(encoder_without_attention) as http:
-        points = http.post("/encode/products", json={"texts": titles}).json()["points"]
-        by_points = cohere(http, "fire tv", [" ".join(map(str, point)) for point in points])
+        vectors = http.post("/encode/products", json={"texts": titles}).json()["vectors"]
+        by_points = cohere(http, "fire tv", [" ".join(map(str, vector)) for vector in vectors])
         assert cohere(http, "fire tv", titles) == by_points
     assert len(set(by_index(by_points))) == len(titles)
 
@@ -118,11 +118,11 @@ def test_scores_do_not_depend_on_the_other_documents(service):
 def test_a_vector_as_text_scores_like_its_point(encoder, attention_encoder, form, between):
     """A vector in the text format of any OpenSearch version scores by containment, whatever stands beside it."""
     for bundle_encoder in (encoder, attention_encoder):
-        points = bundle_encoder.encode_products(TITLES[:4])
-        written = [form.format(between.join(str(value) for value in point)) for point in points]
+        vectors = bundle_encoder.encode_vectors(TITLES[:4])
+        written = [form.format(between.join(map(str, vector))) for vector in vectors.tolist()]
         bundle = bundle_encoder.bundle
         scorer, scoring = DocumentScorer(bundle_encoder, AttentionScorer(bundle)), ScoringParams.from_bundle(bundle)
-        exact = np.array([lift_point(point) for point in points])
+        exact = unpack_points(vectors, bundle.vector_step)
         distance = to_float64(bundle_encoder.encode_query("fire tv")).distance(exact, scoring.gamma)
         expected = relevance(model_shift(distance, None, scoring.fusion_for(CONTAINMENT)))
         np.testing.assert_allclose(scorer.score("fire tv", written), expected, rtol=1e-12)
@@ -130,12 +130,12 @@ def test_a_vector_as_text_scores_like_its_point(encoder, attention_encoder, form
         np.testing.assert_allclose(mixed, [*scorer.score("fire tv", TITLES), *expected], rtol=1e-12)
 
 
-@pytest.mark.parametrize("text", ["1 2 3", "", "1, 2, x", "1 2 nan", "1 2 inf", "1 2 1e999", "1 2 1e300", "[[1 2 3]]",
-                                  "1 2 3 4 5", "- + e ."])  # fmt: skip
+@pytest.mark.parametrize("text", ["1 2", "", "1, 2, x", "1 2 nan", "1 2 inf", "1 2 1e999", "1 2 128", "1 2 -129",
+                                  "1 2 0.5", "[[1 2 3]]", "1 2 3 4", "- + e"])  # fmt: skip
 def test_other_texts_are_not_vectors(text):
-    """A text with a wrong count of numbers, or with numbers that float32 cannot represent, is not a vector."""
-    assert parse_vector(text, 3) is None
-    assert parse_vector("[1, 0.5, 0.25, 0]", 3).tolist() == [pytest.approx(1.1456439), 0.5, 0.25, 0.0]
+    """A text with a wrong count of numbers, or with numbers that are not whole or not in a byte, is not a vector."""
+    assert parse_vector(text, 3, 0.25) is None
+    assert parse_vector("[2, 1, 0]", 3, 0.25).tolist() == [pytest.approx(1.1456439), 0.5, 0.25, 0.0]
 
 
 def test_a_query_without_words_keeps_the_order(service):

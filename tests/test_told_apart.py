@@ -161,7 +161,12 @@ def test_the_hashes_are_removed_unless_requested(client, anthem, index):
 @pytest.mark.parametrize(
     ("value", "definition", "fault"),
     [
-        ("vector", {"type": "float"}, "is mapped as float, not as knn_vector with dimension 65; a mapping cannot be"),
+        ("vector", {"type": "float"}, "is mapped as float, not as knn_vector with dimension 64 of type byte; a map"),
+        (
+            "vector",
+            {"type": "knn_vector", "dimension": 64},
+            "is mapped as knn_vector with dimension 64, not as knn_vector with dimension 64 of type byte; run: anthem",
+        ),
         (
             "vector",
             {"type": "knn_vector", "dimension": 3},

@@ -11,10 +11,10 @@ from anthem_core.beir import read_products, read_queries
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT
 from anthem_core.encoding.encoder import Encoder
+from anthem_core.encoding.stored_vectors import unpack_points
 from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.encoding.tokenizer import has_words
 from anthem_core.errors import DataError
-from anthem_core.geometry.lorentz import lift
 from anthem_core.opensearch.schema import product_text
 from anthem_evaluation.runs import rank_scores, ranked_ids
 from anthem_ingest.actions import build_product_source
@@ -199,11 +199,11 @@ def read_product_texts(
 
 
 def encode_points(texts: Sequence[str], encoder: Encoder) -> Array:
-    """Point of each text in float64, `(N, D+1)`, its time recomputed from space; NaN without letters or digits."""
+    """Point of each text in float64, `(N, D+1)`, as an index stores it; NaN without letters or digits."""
     points = np.full((len(texts), encoder.bundle.dimension + 1), np.nan)
     filled = [number for number, text in enumerate(texts) if has_words(text)]
-    encoded = encoder.encode_products([texts[number] for number in filled])
-    points[filled] = lift(encoded[:, 1:].astype(np.float64))
+    vectors = encoder.encode_vectors([texts[number] for number in filled])
+    points[filled] = unpack_points(vectors, encoder.bundle.vector_step)
     return points
 
 

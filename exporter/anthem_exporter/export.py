@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnxruntime
 
 from anthem_core.encoding import bundle as bundles
 from anthem_core.encoding.bundle import Bundle
-from anthem_core.encoding.title_entities import MAX_STORED_ID
+from anthem_core.encoding.encoder import open_session
+from anthem_core.encoding.packed_titles import MAX_STORED_ID
+from anthem_core.encoding.stored_vectors import choose_step
+from anthem_core.encoding.tokenizer import pad_ids
 from anthem_core.errors import BundleError
 from anthem_core.fusion import FusionWeights
-from anthem_exporter.graphs import export_graph, graph_modules, pack_tables
+from anthem_exporter.graphs import TEXT_INPUTS, export_graph, graph_modules, pack_tables
 from anthem_exporter.parity import ParityReport, check_parity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from anthem_core.encoding.tokenizer import Vocabulary
     from anthem_model.checkpoint import Checkpoint
 
 BUNDLE_FILES = (*bundles.REQUIRED_FILES, *bundles.OPTIONAL_FILES, "README.md", bundles.MANIFEST_FILE)
@@ -85,22 +90,31 @@ def _write_bundle(checkpoint: Checkpoint, work: Path, texts: Sequence[str]) -> P
         export_graph(module, graph, work)
     bundles.write_vocabulary(checkpoint.vocabulary, work)
     report = check_parity(checkpoint.model, checkpoint.vocabulary, work, texts)
-    bundle = _describe_bundle(checkpoint, work)
+    bundle = _describe_bundle(checkpoint, work, measure_step(work, checkpoint.vocabulary, texts))
     bundles.save_manifest(bundle)
     (work / "README.md").write_text(model_card(bundle, report), encoding="utf-8")
     return report
 
 
-def _describe_bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
+def measure_step(folder: Path, vocabulary: Vocabulary, texts: Sequence[str]) -> float:
+    """Step of stored vectors that suits the points of texts, computed by the exported graph."""
+    graph = open_session(folder / bundles.PRODUCT_GRAPH)
+    ids = [ids for text in texts if (ids := vocabulary.title_ids(text))]
+    points = [graph.run(["points"], dict(zip(TEXT_INPUTS, pad_ids([row]), strict=True)))[0] for row in ids]
+    return choose_step(np.concatenate(points))
+
+
+def _describe_bundle(checkpoint: Checkpoint, work: Path, vector_step: float) -> Bundle:
     shape, calibration = checkpoint.model.shape, checkpoint.calibration
     versions = {name: version(name) for name in RECORDED_LIBRARIES}
-    return Bundle(
+    bundle = Bundle(
         path=work,
-        model_id=bundles.compute_model_id(work, checkpoint.vocabulary.rules()),
+        model_id="",
         dimension=shape.dimension,
         hyperboloids=shape.hyperboloids,
         radius=shape.radius,
         gamma=shape.gamma,
+        vector_step=vector_step,
         slack=calibration.slack,
         vocabulary=checkpoint.vocabulary,
         fusion=calibration.fusion,
@@ -108,6 +122,7 @@ def _describe_bundle(checkpoint: Checkpoint, work: Path) -> Bundle:
         quality=checkpoint.quality,
         versions={"anthem-search": version("anthem-search"), "onnxruntime": onnxruntime.__version__, **versions},
     )
+    return replace(bundle, model_id=bundles.compute_model_id(work, bundle.rules()))
 
 
 def model_card(bundle: Bundle, report: ParityReport) -> str:
@@ -123,6 +138,7 @@ trigram ids with weights. It loads with ONNX Runtime alone.
 | size of graphs and vocabulary | {bundle.size_bytes / 1e6:.1f} MB |
 | vocabulary | {len(bundle.vocabulary.trigrams)} trigrams and {bundle.vocabulary.buckets} hash buckets |
 | radius bound, γ, default slack | {bundle.radius}, {bundle.gamma}, {bundle.slack:.4f} |
+| step of stored vectors | {bundle.vector_step} |
 | trained on | {", ".join(bundle.trained_on)} |
 | quality | `{json.dumps(bundle.quality)}` |
 

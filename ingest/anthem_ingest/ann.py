@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COMPARED_PRODUCTS = 200  # at most, before the aliases move
 MAX_COPY_PASSES = 10
+_COPIED_KEYS = ("type", "dimension", "data_type")  # of a vector's mapping
 # Settings that OpenSearch sets itself, or that describe how the index was created.
 _SETTINGS_NOT_COPIED = (
     "creation_date", "uuid", "provided_name", "version", "blocks", "resize", "routing", "history", "knn",
@@ -58,7 +59,8 @@ def build_ann_index_body(index: IndexDescription) -> dict[str, Any]:
     properties = dict(index.mappings.get("properties", {}))
     for name in vector_objects(index.mappings):
         fields = properties[name]["properties"]
-        vector = {"type": "knn_vector", "dimension": fields["vector"]["dimension"], "method": HNSW_METHOD}
+        vector = {key: fields["vector"][key] for key in _COPIED_KEYS if key in fields["vector"]}
+        vector |= {"method": HNSW_METHOD}
         properties[name] = {**properties[name], "properties": {**fields, "vector": vector}}
     return {"settings": {"index": settings}, "mappings": {**index.mappings, "properties": properties}}
 

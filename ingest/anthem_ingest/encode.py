@@ -28,9 +28,10 @@ from anthem_ingest.actions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    import numpy as np
+
     from anthem_core.encoding.bundle import Bundle
     from anthem_core.encoding.encoder import Encoder
-    from anthem_core.geometry.lorentz import Array
     from anthem_core.opensearch.schema import ModelSignal
     from anthem_ingest.report import IngestTally
 
@@ -69,14 +70,14 @@ class ValueBuilder:
         """Partial document with the values of each text; empty for a text without letters or digits."""
         is_encodable = [has_words(text) for text in texts]
         encodable = list(compress(texts, is_encodable))
-        points: Iterable[Array | None] = repeat(None)
+        vectors: Iterable[Iterable[np.int8] | None] = repeat(None)
         trigrams: Iterable[bytes | None] = repeat(None)
         if "containment" in self.signals:
-            points = self.encoder.encode_products(encodable)
+            vectors = self.encoder.encode_vectors(encodable)
         if "attention" in self.signals:
             trigrams = self.pack_trigrams(encodable)
-        values = zip(points, encodable, trigrams, strict=False)
-        documents = (self.model_fields.document(point, self.model_id, text, packed) for point, text, packed in values)
+        values = zip(vectors, encodable, trigrams, strict=False)
+        documents = (self.model_fields.document(vector, self.model_id, text, packed) for vector, text, packed in values)
         return [next(documents) if has else {} for has in is_encodable]
 
     def is_current(self, hit: IndexHit, text: str) -> bool:

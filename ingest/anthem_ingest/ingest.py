@@ -109,8 +109,8 @@ def survey_index(
 
 
 def bytes_per_value(bundle: Bundle) -> dict[ModelSignal, int]:
-    """Size of each value of a product in an index, by signal: a vector takes about `13·(D+1)` bytes."""
-    return {"containment": BYTES_PER_COORDINATE * (bundle.dimension + 1), "attention": BYTES_OF_TRIGRAMS}
+    """Size of each value of a product in an index, by signal: a vector takes about `4·D` bytes."""
+    return {"containment": BYTES_PER_COORDINATE * bundle.dimension, "attention": BYTES_OF_TRIGRAMS}
 
 
 def make_builder(encoder: Encoder, text_fields: Sequence[str], options: IngestOptions) -> ValueBuilder:

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from anthem_core.opensearch.schema import ModelSignal
 
 # Of a stored value, doc values and `_source` together; measured with titles of 110 characters on average (ESCI).
-BYTES_PER_COORDINATE = 13
-BYTES_OF_TRIGRAMS = 580
+BYTES_PER_COORDINATE = 4
+BYTES_OF_TRIGRAMS = 350
 
 _OPENSEARCH_VERSION_MASK = 0x08000000  # set in version ids of OpenSearch, not in those of Elasticsearch
 # An index with index.knn always builds a graph, and the native libraries of the default engine may be missing.
+_VECTOR_KEYS = {"dimension", "data_type"}  # that no mapping can change
 HNSW_METHOD = {"name": "hnsw", "engine": "lucene", "space_type": "l2"}
 
 
@@ -82,11 +83,21 @@ class MappingConflictError(ClusterError):
         actual_text, required_text = (
             ", ".join(f"{key} {value}" for key, value in keys.items()) for keys in (actual, required)
         )
+        remedy = (
+            f"Write into a new object with `anthem ingest {index} --beside`, which also moves the aliases there; then "
+            f"`anthem ingest {index} --prune` removes the old values."
+            if self.is_of_other_vectors
+            else "Use the bundle that made it, or reindex without it (POST _reindex) and run ingest on the new index."
+        )
         super().__init__(
             f"Index '{index}' has a field {path} of {actual_text}; the bundle needs {required_text}. OpenSearch cannot "
-            "change a field: use the bundle that made it, or reindex without it (POST _reindex) and run ingest on the "
-            "new index."
+            f"change a field. {remedy}"
         )
+
+    @property
+    def is_of_other_vectors(self) -> bool:
+        """Whether the field holds vectors too, but of another size or element type."""
+        return self.required.keys() <= _VECTOR_KEYS and self.actual.get("dimension", 0) is not None
 
 
 def check_index_name(index: str) -> None:
@@ -230,7 +241,10 @@ def build_missing_mapping(
 
 
 def _check_compatible(path: str, actual: Mapping[str, Any], required: Mapping[str, Any], index: str) -> None:
-    keys = [key for key in ("type", "dimension", "doc_values") if key in required and actual.get(key) != required[key]]
+    if actual.get("type") == "knn_vector":
+        actual = {**actual, "data_type": _element_type(actual)}
+    names = ("type", "dimension", "data_type", "doc_values")
+    keys = [key for key in names if key in required and actual.get(key) != required[key]]
     if keys:
         raise MappingConflictError(
             index, path, {key: actual.get(key) for key in keys}, {key: required[key] for key in keys}
@@ -247,6 +261,17 @@ def vector_objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the objects of models whose values include vectors."""
     names = model_objects(mappings)
     return tuple(name for name in names if "containment" in mapped_signals(mappings, ModelFields(name)))
+
+
+def has_float_vectors(mappings: Mapping[str, Any], model_fields: ModelFields) -> bool:
+    """Whether the vectors of a model's object are floats, as earlier versions wrote them."""
+    fields = mappings.get("properties", {}).get(model_fields.name, {}).get("properties", {})
+    return fields.get("vector", {}).get("type") == "knn_vector" and _element_type(fields["vector"]) == "float"
+
+
+def _element_type(vector: Mapping[str, Any]) -> str:
+    """Type of a vector's elements, floats by default; OpenSearch returns it in capitals."""
+    return str(vector.get("data_type", "float")).lower()
 
 
 def build_hnsw_properties(

@@ -18,7 +18,7 @@ from anthem_core.opensearch.schema import (
 )
 from anthem_ingest import index_io
 from anthem_ingest.actions import has_all_values, has_any_value
-from anthem_ingest.mapping import model_objects, parse_single_index
+from anthem_ingest.mapping import has_float_vectors, model_objects, parse_single_index
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -35,14 +35,16 @@ def choose_model_fields(client: OpenSearch, index: str, model_id: str, *, beside
     """Where an index holds, or will hold, the values of a model.
 
     The model's own object if the index has it, otherwise `anthem`. With `beside`, a model also gets its own object if
-    `anthem` holds values of another model, which are then kept.
+    `anthem` holds values of another model, which are then kept, or has a field for vectors of an earlier version.
     """
-    own_fields = fields_of_model(model_id)
-    present = _read_model_objects(client, index)
+    own_fields, mappings = fields_of_model(model_id), _read_mappings(client, index)
+    present = model_objects(mappings)
     if own_fields.name in present:
         return own_fields
     if not beside or _FIRST_MODEL_FIELDS.name not in present:
         return _FIRST_MODEL_FIELDS
+    if has_float_vectors(mappings, _FIRST_MODEL_FIELDS):
+        return own_fields
     is_of_other_model = {
         "bool": {
             "filter": has_any_value(_FIRST_MODEL_FIELDS),

@@ -74,7 +74,7 @@ class RankedHits:
         """Whether attention ranked the response and the hit has a value of it."""
         if "attention" not in self.report["signals"]:
             return False
-        return self.from_texts or bool(read_trigrams(hit, self.profile.scoring))
+        return self.from_texts or bool(read_trigrams([hit], self.profile.scoring).lengths.any())
 
 
 def hit_rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:

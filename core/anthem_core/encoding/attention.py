@@ -13,14 +13,15 @@ import numpy as np
 
 from anthem_core.encoding.bundle import ATTENTION_TABLE_GRAPH, Bundle
 from anthem_core.encoding.encoder import open_checked_session
-from anthem_core.encoding.title_entities import MAX_STORED_ID, MAX_WEIGHT, TitleEntities
+from anthem_core.encoding.packed_titles import MAX_STORED_ID, MAX_WEIGHT
+from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.encoding.tokenizer import unpack_ids
 from anthem_core.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from anthem_core.encoding.title_entities import IntArray
+    from anthem_core.encoding.packed_titles import IntArray
     from anthem_core.geometry.lorentz import Array
 
 TABLE_INPUTS = ("query", "query_mask")
@@ -145,7 +146,7 @@ class AttentionScorer:
 
 
 def weigh_entities(ids: IntArray, lengths: IntArray, id_logits: Array, place_logits: Array) -> IntArray:
-    """Weights of the entities of titles, `(E,)` uint8: `255·exp(logit − the title's largest)`, rounded."""
+    """Weights of the entities of titles, `(E,)` uint8: `15·exp(logit − the title's largest)`, rounded."""
     filled = lengths[lengths > 0]
     if not len(filled):
         return np.zeros(0, np.uint8)

@@ -7,6 +7,7 @@ import json
 import reprlib
 from dataclasses import dataclass, field
 from importlib import resources
+from math import frexp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ _WEIGHT_RULE: tuple[Callable[[float], bool], str] = (lambda value: 0 <= value <=
 _NUMBER_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "radius": (lambda value: 0 < value <= 10, "a number above 0, at most 10"),
     "gamma": (lambda value: 0 < value < 1, "a number between 0 and 1"),
+    "vector_step": (lambda value: 2**-20 <= value <= 2**10 and frexp(value)[0] == 0.5, "a number that is a power of 2"),
     "slack": _FINITE_RULE,
     "lexical_offset": (lambda value: 0.01 <= value <= 1e6, "a number from 0.01 to 1e6"),
     "containment": _WEIGHT_RULE,
@@ -60,6 +62,7 @@ class Bundle:
         hyperboloids: Number of hyperboloids K per query.
         radius: Largest distance of a point from the origin.
         gamma: Weight of the part of a product inside the limits, see `geometry.containment`.
+        vector_step: Unit of the coordinates of stored vectors, see `stored_vectors`.
         slack: By how much a product may exceed the limits and still count as contained.
         vocabulary: Ids of trigrams.
         fusion: Fusion weights by set of signals: `LEXICAL_CONTAINMENT`, `LEXICAL_ATTENTION` or `ALL_SIGNALS`.
@@ -74,6 +77,7 @@ class Bundle:
     hyperboloids: int
     radius: float
     gamma: float
+    vector_step: float
     slack: float
     vocabulary: Vocabulary
     fusion: dict[str, FusionWeights]
@@ -85,6 +89,10 @@ class Bundle:
     def has_attention(self) -> bool:
         """Whether the bundle has the optional graphs of the attention score."""
         return (self.path / ATTENTION_TABLE_GRAPH).is_file()
+
+    def rules(self) -> dict[str, Any]:
+        """What the model's values depend on beside the files: the tokenizer's rules and the step of stored vectors."""
+        return {**self.vocabulary.rules(), "vector_step": self.vector_step}
 
     @property
     def size_bytes(self) -> int:
@@ -98,7 +106,7 @@ def list_bundle_files(folder: Path) -> tuple[str, ...]:
 
 
 def compute_model_id(folder: Path, rules: dict[str, Any]) -> str:
-    """Sixteen hex digits of a SHA-256 over graphs, vocabulary and tokenizer rules.
+    """Sixteen hex digits of a SHA-256 over graphs, vocabulary and the rules of a bundle.
 
     Fusion weights are not included: tuning them must not make stored vectors stale.
     """
@@ -117,6 +125,7 @@ def save_manifest(bundle: Bundle) -> None:
         "hyperboloids": bundle.hyperboloids,
         "radius": bundle.radius,
         "gamma": bundle.gamma,
+        "vector_step": bundle.vector_step,
         "slack": bundle.slack,
         "text": bundle.vocabulary.rules(),
         "fusion": {signals: fusion.to_dict() for signals, fusion in bundle.fusion.items()},
@@ -159,7 +168,7 @@ def _load_folder(folder: Path) -> Bundle:
         raise BundleError(
             f"{folder / MANIFEST_FILE}: {error!r}; expected a complete manifest. {_RECOVERY_HINT}"
         ) from error
-    model_id = compute_model_id(folder, bundle.vocabulary.rules())
+    model_id = compute_model_id(folder, bundle.rules())
     if model_id != bundle.model_id:
         raise BundleError(
             f"{folder}: the files have model id {model_id}, the manifest says {bundle.model_id}. {_RECOVERY_HINT}"
@@ -241,6 +250,7 @@ def _parse_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
         hyperboloids=_parse_integer(folder, manifest, "hyperboloids"),
         radius=_parse_number(folder, manifest, "radius"),
         gamma=_parse_number(folder, manifest, "gamma"),
+        vector_step=_parse_number(folder, manifest, "vector_step"),
         slack=_parse_number(folder, manifest, "slack"),
         vocabulary=_read_vocabulary(folder, manifest["text"]),
         fusion={signals: _parse_fusion(folder, weights) for signals, weights in manifest["fusion"].items()},

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 
 from anthem_core.encoding.bundle import PRODUCT_GRAPH, QUERY_GRAPH, Bundle
+from anthem_core.encoding.stored_vectors import pack_points
 from anthem_core.encoding.tokenizer import pad_ids
 from anthem_core.errors import BundleError
 from anthem_core.geometry.regions import EncodedQuery
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from anthem_core.encoding.stored_vectors import Vector
     from anthem_core.geometry.lorentz import Array
 
 ENCODER_BATCH_SIZE = 64  # product texts per run of the graph
@@ -65,6 +67,10 @@ class Encoder:
             trigrams, mask = pad_ids([ids[row] for row in rows])
             points[rows] = self._product_graph.run(["points"], {"trigrams": trigrams, "mask": mask})[0]
         return points
+
+    def encode_vectors(self, texts: Sequence[str]) -> Vector:
+        """Points of product texts as an index stores them, `(N, D)`."""
+        return pack_points(self.encode_products(texts), self.bundle.vector_step)
 
 
 def open_session(path: Path, threads: int = 1) -> Any:  # noqa: ANN401 (ONNX Runtime has no types)

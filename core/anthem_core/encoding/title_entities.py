@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+
+from anthem_core.encoding.packed_titles import IntArray, pack_titles, unpack_titles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-IntArray: TypeAlias = npt.NDArray[np.integer]
-
-MAX_STORED_ID = 2**16 - 1  # ids are stored in two bytes
-MAX_WEIGHT = 255  # weights are stored in one byte
-STORED_ENTITY = np.dtype([("id", "<u2"), ("weight", "u1")])  # three bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TitleEntities:
     """Entities of N titles, one title after the other: `ids (E,)`, `weights (E,)` and `lengths (N,)`, E their sum.
 
-    A weight is the entity's share of the title's attention, in 255ths of the largest one; a title without letters or
-    digits has length 0.
+    A weight is the entity's share of the title's attention, in fifteenths of the largest one; a title without letters
+    or digits has length 0.
     """
 
     ids: IntArray
@@ -32,24 +26,23 @@ class TitleEntities:
     lengths: IntArray
 
     def pack(self) -> list[bytes]:
-        """Each title as an index stores it: three bytes an entity, by ascending id; the id is little-endian."""
+        """Each title as an index stores it, its entities by ascending id (`packed_titles`)."""
         titles = np.repeat(np.arange(len(self.lengths)), self.lengths)
         order = np.lexsort((self.weights, self.ids, titles))
-        stored = np.empty(len(order), STORED_ENTITY)
-        stored["id"], stored["weight"] = self.ids[order], self.weights[order]
-        ends = [0, *np.cumsum(self.lengths).tolist()]
-        return [stored[start:end].tobytes() for start, end in pairwise(ends)]
+        return pack_titles(self.ids[order], self.weights[order], self.lengths)
 
     @classmethod
-    def unpack(cls, titles: Sequence[bytes]) -> TitleEntities:
-        """Titles that `pack` returned.
+    def unpack(cls, titles: Sequence[bytes], *, skip_malformed: bool = False) -> TitleEntities:
+        """Titles that `pack` returned; with `skip_malformed`, a malformed one has no entities.
 
         Raises:
-            ValueError: The number of bytes is no multiple of three.
+            ValueError: A title is malformed, and not skipped.
         """
-        for title in titles:
-            if len(title) % STORED_ENTITY.itemsize:
-                raise ValueError(f"a title has {len(title)} bytes; expected a multiple of {STORED_ENTITY.itemsize}")
-        stored = np.frombuffer(b"".join(titles), STORED_ENTITY)
-        lengths = np.array([len(title) // STORED_ENTITY.itemsize for title in titles], np.int64)
-        return cls(stored["id"].astype(np.int64), stored["weight"], lengths)
+        ids, weights, lengths, malformed = unpack_titles(titles)
+        if malformed.any() and not skip_malformed:
+            title = titles[int(np.flatnonzero(malformed)[0])]
+            raise ValueError(
+                f"a title has the bytes {title[:12].hex(' ')}{' …' if len(title) > 12 else ''}; expected the number of "
+                "its entities, their weights and the gaps between their ids. Ingest it again."
+            )
+        return cls(ids, weights, lengths)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, SupportsInt, TypeAlias
+
+from anthem_core.encoding.stored_vectors import VECTOR_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-
-    from anthem_core.geometry.lorentz import Array
 
 ModelSignal: TypeAlias = Literal["containment", "attention"]
 
@@ -30,7 +30,7 @@ class ModelFields:
 
     @property
     def vector(self) -> str:
-        """Field of the product's point: Lorentz coordinates, time first."""
+        """Field of the product's point: its space coordinates as `stored_vectors` writes them."""
         return f"{self.name}.vector"
 
     @property
@@ -55,7 +55,7 @@ class ModelFields:
     def mapping(self, dimension: int, signals: Collection[ModelSignal] = MODEL_SIGNALS) -> dict[str, Any]:
         """Mapping to add to an existing index; with a dimension alone it needs no reindex and builds no HNSW graph."""
         values: dict[str, dict[str, Any]] = {
-            "vector": {"type": "knn_vector", "dimension": dimension + 1},
+            "vector": {"type": "knn_vector", "dimension": dimension, "data_type": VECTOR_TYPE},
             "trigrams": {"type": "binary", "doc_values": True},
         }
         properties = {VALUE_OF_SIGNAL[signal]: values[VALUE_OF_SIGNAL[signal]] for signal in signals} | {
@@ -64,12 +64,13 @@ class ModelFields:
         }
         return {"properties": {self.name: {"properties": properties}}}
 
-    def document(self, point: Array | None, model: str, text: str, trigrams: bytes | None = None) -> dict[str, Any]:
-        """Partial document of one product, nested, with the values that are given."""
+    def document(
+        self, vector: Iterable[SupportsInt] | None, model: str, text: str, trigrams: bytes | None = None
+    ) -> dict[str, Any]:
+        """Partial document of one product, nested, with the values that are given, both of them packed."""
         values: dict[str, Any] = {}
-        if point is not None:
-            # The shortest decimal that reads back as the same float32: a third less index and `_source`.
-            values["vector"] = [float(str(coordinate)) for coordinate in point]
+        if vector is not None:
+            values["vector"] = [int(number) for number in vector]
         if trigrams is not None:
             values["trigrams"] = b64encode(trigrams).decode("ascii")
         return {self.name: {**values, "model": model, "text_hash": hash_text(text)}}
@@ -110,7 +111,7 @@ def find_model_fields(mappings: Iterable[Mapping[str, Any]], model: str) -> Mode
 def mapped_signals(mappings: Mapping[str, Any], fields: ModelFields) -> tuple[ModelSignal, ...]:
     """Signals whose values an index can hold in these fields, by the types of its mapping.
 
-    A vector has to be a `knn_vector`, trigrams have to be `binary` with doc values.
+    A vector has to be a `knn_vector`, of any size and element type, trigrams have to be `binary` with doc values.
     """
     mapped = _object_properties(mappings, fields.name)
     required = fields.mapping(0)["properties"][fields.name]["properties"]

@@ -25,7 +25,7 @@ from anthem_plugin.modes import DEFAULT_WINDOW
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from anthem_core.opensearch.schema import ModelFields
+    from anthem_core.opensearch.schema import ModelFields, ModelSignal
     from anthem_doctor.facts import IndexFacts
 
 MAX_DELETED_FRACTION = 0.1  # of the documents; above it, lexical scores are noticeably off
@@ -145,13 +145,14 @@ def check_mapping(target: DoctorTarget, index: IndexDescription, fields: ModelFi
         command = target.command("ingest", index=index.name)
         yield Finding("mapping", "warning" if is_usable else "fault", found, expected, command)
     else:
-        sizes = f", dimension {dimension + 1}" if "containment" in signals else ""
+        sizes = f", dimension {dimension}" if "containment" in signals else ""
         yield Finding("mapping", "ok", f"{index.name} maps {fields.name}{sizes}{dynamic}")
 
 
 def check_signals(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
     """Which signals searches can rank the index by, according to its mapping."""
-    ranked = [signal for signal in mapped_signals(index.mappings, fields) if signal in choose_signals(target.bundle)]
+    mapped = [signal for signal in mapped_signals(index.mappings, fields) if signal in choose_signals(target.bundle)]
+    ranked = [signal for signal in mapped if _is_usable(target, index, fields, signal)]
     if not ranked:
         return
     others = ", ".join(["the lexical score", *ranked[:-1]])
@@ -164,14 +165,23 @@ def check_signals(target: DoctorTarget, index: IndexDescription, fields: ModelFi
     yield Finding("signals", "ok", found)
 
 
+def _is_usable(target: DoctorTarget, index: IndexDescription, fields: ModelFields, signal: ModelSignal) -> bool:
+    """Whether the field of a signal's values is mapped as this bundle needs it."""
+    try:
+        build_missing_mapping(index, fields, target.bundle.dimension, [signal])
+    except MappingConflictError:
+        return False
+    return True
+
+
 def _conflict_finding(
     target: DoctorTarget, index: IndexDescription, fields: ModelFields, error: MappingConflictError
 ) -> Finding:
-    """A field that is mapped differently: vectors of another dimension can stay, other types need a new index."""
+    """A field that is mapped differently: vectors of another size or type can stay, other types need a new index."""
     actual, required = (
         ", ".join(f"{key} {value}" for key, value in side.items()) for side in (error.actual, error.required)
     )
-    if error.required.keys() == {"dimension"} and error.actual["dimension"] is not None:
+    if error.is_of_other_vectors:
         command = target.command("ingest", "--beside", index=index.name)
     else:
         properties = fields.mapping(target.bundle.dimension, target.expected_signals)["properties"]
@@ -181,7 +191,7 @@ def _conflict_finding(
 
 
 def check_engine(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
-    """Whether an index with HNSW graphs keeps vectors unchanged: cosine normalises them, bytes round them.
+    """Whether an index with HNSW graphs keeps vectors unchanged, as cosine does not, which normalises them.
 
     Faiss, the default engine, needs native libraries on every node.
     """
@@ -191,12 +201,11 @@ def check_engine(target: DoctorTarget, index: IndexDescription, fields: ModelFie
     method = vector.get("method", {})
     engine = method.get("engine", vector.get("engine", "faiss"))
     space = method.get("space_type", vector.get("space_type", "l2"))
-    data_type = vector.get("data_type", "float")
     expected = f"method {json.dumps(HNSW_METHOD)}"
     properties = build_hnsw_properties(fields, target.bundle.dimension, target.expected_signals)
     command = _reindex_requests(target, index, {"index.knn": True}, properties)
-    if space == "cosinesimil" or data_type != "float":
-        found = f"{fields.vector} of {index.name} is kept as {data_type} with {space}, which changes the vectors"
+    if space == "cosinesimil":
+        found = f"{fields.vector} of {index.name} is kept with {space}, which changes the vectors"
         yield Finding("engine", "fault", found, expected, command)
     elif engine != "lucene":
         found = f"{fields.vector} of {index.name} uses {engine}, which needs native libraries on every node"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anthem_core.encoding.title_entities import STORED_ENTITY
-from anthem_core.geometry.lorentz import inner, is_on_hyperboloid
+from anthem_core.encoding.stored_vectors import MAX_STEPS, read_vector, unpack_points
+from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.opensearch.schema import hash_text, product_text
 from anthem_doctor.checks.coverage import check_coverage
 from anthem_doctor.findings import DoctorTarget, Finding, judge_fact
@@ -17,13 +17,14 @@ from anthem_ingest.actions import stored_signals
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from anthem_core.encoding.bundle import Bundle
     from anthem_core.geometry.lorentz import Array
     from anthem_core.opensearch.schema import ModelFields
     from anthem_doctor.facts import ValueFacts
     from anthem_ingest.actions import IndexHit
     from anthem_ingest.encode import ValueBuilder
 
-MAX_COORDINATE_DIFFERENCE = 1e-3  # between a stored vector and the same text encoded again
+MAX_STEP_DIFFERENCE = 1  # of a coordinate, between a stored vector and the same text encoded again
 
 
 def check_values(target: DoctorTarget, facts: ValueFacts, builder: ValueBuilder) -> list[Finding]:
@@ -63,12 +64,12 @@ def check_texts(target: DoctorTarget, index: str, sample: Sequence[IndexHit], fi
 def check_points(
     target: DoctorTarget, index: str, sample: Sequence[IndexHit], builder: ValueBuilder
 ) -> Iterator[Finding]:
-    """Whether vectors lie on the hyperboloid, `|<x,x> + 1| ≤ 1e-4·x0²`, within the radius, and are this bundle's."""
-    fields, dimension = builder.model_fields, target.bundle.dimension
+    """Whether vectors are whole, lie within the radius, and are this bundle's."""
+    fields = builder.model_fields
     sample = [hit for hit in sample if "containment" in stored_signals(hit, fields)]
     if not sample:
         return
-    points = [_stored_vector(hit, fields, dimension) for hit in sample]
+    points = [_stored_point(hit, fields, target.bundle) for hit in sample]
     without = [hit["_id"] for hit, point in zip(sample, points, strict=True) if point is None]
     scope = f"{index}: of {len(sample)} sampled products"
     if without:
@@ -82,7 +83,7 @@ def check_points(
 def check_trigrams(
     target: DoctorTarget, index: str, sample: Sequence[IndexHit], builder: ValueBuilder
 ) -> Iterator[Finding]:
-    """Whether the trigrams of products whose text is unchanged are, byte for byte, what this bundle computes."""
+    """Whether the trigrams of products whose text is unchanged are what this bundle computes."""
     fields = builder.model_fields
     sample = [hit for hit in sample if "attention" in stored_signals(hit, fields)]
     if not sample:
@@ -109,14 +110,13 @@ def check_trigrams(
 def _are_trigrams(stored: object, computed: bytes) -> bool:
     """Whether stored trigrams are the computed ones; a weight may differ by 1, as processors may round differently."""
     try:
-        packed = b64decode(str(stored), validate=True)
+        found = TitleEntities.unpack([b64decode(str(stored), validate=True)])
     except ValueError:
         return False
-    if len(packed) != len(computed):
+    expected = TitleEntities.unpack([computed])
+    if not np.array_equal(found.ids, expected.ids):
         return False
-    found, expected = (np.frombuffer(value, STORED_ENTITY) for value in (packed, computed))
-    difference = np.abs(found["weight"].astype(np.int64) - expected["weight"])
-    return np.array_equal(found["id"], expected["id"]) and bool((difference <= 1).all())
+    return bool((np.abs(found.weights.astype(np.int64) - expected.weights) <= 1).all())
 
 
 def _missing_finding(target: DoctorTarget, index: str, check: str, found: str, ids: Sequence[str]) -> Finding:
@@ -143,26 +143,26 @@ def _text_unchanged(target: DoctorTarget, hit: IndexHit, fields: ModelFields) ->
     return bool(_stored_values(hit, fields).get("text_hash") == hash_text(text))
 
 
-def _stored_vector(hit: IndexHit, fields: ModelFields, dimension: int) -> Array | None:
-    vector = _stored_values(hit, fields).get("vector")
-    return np.array(vector, np.float64) if isinstance(vector, list) and len(vector) == dimension + 1 else None
+def _stored_point(hit: IndexHit, fields: ModelFields, bundle: Bundle) -> Array | None:
+    vector = read_vector(_stored_values(hit, fields).get("vector"), bundle.dimension)
+    return None if vector is None else unpack_points(vector, bundle.vector_step)
 
 
-def _largest_difference(target: DoctorTarget, hits: Sequence[IndexHit], points: Array, builder: ValueBuilder) -> float:
-    """Largest difference of a coordinate between stored points and the same texts encoded again; 0 if all changed."""
+def _largest_difference(target: DoctorTarget, hits: Sequence[IndexHit], points: Array, builder: ValueBuilder) -> int:
+    """Largest difference in steps between stored points and the same texts encoded again; 0 if all texts changed."""
     unchanged = [number for number, hit in enumerate(hits) if _text_unchanged(target, hit, builder.model_fields)]
     if not unchanged:
-        return 0.0
+        return 0
     texts = [product_text(hits[number]["_source"], target.text_fields) for number in unchanged]
-    return float(np.abs(builder.encoder.encode_products(texts) - points[unchanged]).max())
+    stored = points[unchanged, 1:] / target.bundle.vector_step
+    return int(np.abs(builder.encoder.encode_vectors(texts) - stored).max())
 
 
-def _points_finding(target: DoctorTarget, index: str, scope: str, points: Array, difference: float) -> Finding:
-    residual = float(np.abs(inner(points, points) + 1).max())
-    radius, max_radius = float(np.arccosh(np.maximum(points[:, 0], 1)).max()), target.bundle.radius
-    found = f"{scope}, |<x,x> + 1| is at most {residual:.1e}, the largest radius {radius:.2f} (limit {max_radius:g}), "
-    found += f"and the largest difference to the same text encoded again {difference:.1e}"
-    valid = all(is_on_hyperboloid(point[None]) for point in points) and radius <= max_radius * 1.01
-    if valid and difference <= MAX_COORDINATE_DIFFERENCE:
+def _points_finding(target: DoctorTarget, index: str, scope: str, points: Array, difference: int) -> Finding:
+    bundle = target.bundle
+    radius, rounding = float(np.arccosh(points[:, 0]).max()), bundle.vector_step / 2 * bundle.dimension**0.5
+    found = f"{scope}, the largest radius is {radius:.2f} (limit {bundle.radius:g}), and the largest difference to the "
+    found += f"same text encoded again {difference} of {MAX_STEPS} steps"
+    if radius <= bundle.radius * 1.01 + rounding and difference <= MAX_STEP_DIFFERENCE:
         return Finding("points", "ok", found)
     return _recomputation(target, index, "points", found, "the points")

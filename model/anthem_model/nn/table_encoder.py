@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from anthem_model.nn.attention_grid import AttentionGrid, QuerySide
 
 SAMPLE_STEP = 16  # every sixteenth id is in the sample whose mean is the default
-MAX_WEIGHT = 255  # of a title's entities, whose weights are stored in one byte
+MAX_WEIGHT = 15  # of a title's entities, whose weights are stored in half a byte
 
 
 class TableOutputs(NamedTuple):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anthem_core.encoding.stored_vectors import pack_points
 from anthem_core.fusion import QUERY_WEIGHT
 from anthem_plugin.modes import DEFAULT_WINDOW, Retrieve
 from anthem_plugin.rewriter.filter_clauses import extract_filter_clauses
@@ -52,7 +53,8 @@ def build_retrieve_body(
     filters = extract_filter_clauses(query, text) if retrieve.filter is None else [retrieve.filter]
     if filters is None:
         return RewrittenBody.unchanged(body, INSEPARABLE_FILTERS_REASON)
-    centres = np.concatenate([encoded.centres for encoded in to_float64(region).queries()]).tolist()
+    points = np.concatenate([encoded.centres for encoded in to_float64(region).queries()])
+    centres = pack_points(points, scoring.vector_step).tolist()
     neighbours = HNSW_OVERFETCH * retrieve.k * len(centres)
     rescore = {"window_size": min(window + neighbours, MAX_RESCORE_WINDOW), "query": _rescore_query(query, script)}
     combined = {"bool": {"should": [query, _neighbour_clause(centres, scoring, retrieve.k, filters)]}}
@@ -61,9 +63,9 @@ def build_retrieve_body(
 
 
 def _neighbour_clause(
-    centres: Sequence[Sequence[float]], scoring: ScoringParams, k: int, filters: Sequence[Mapping[str, Any]]
+    centres: Sequence[Sequence[int]], scoring: ScoringParams, k: int, filters: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Clause that matches products of this model that are near a centre and match all filters."""
+    """Clause that matches products of this model that are near a centre, packed as they are, and match all filters."""
     options: dict[str, Any] = {"k": HNSW_OVERFETCH * k, "ignore_unmapped": True}
     if filters:
         options["filter"] = {"bool": {"filter": list(filters)}}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anthem_core.encoding.stored_vectors import read_vector, unpack_points
 from anthem_core.fusion import model_shift, relevance
 from anthem_plugin.scoring.params import ATTENTION, CONTAINMENT, ScoringParams
-from anthem_plugin.scoring.window import lift_point, point_distances
+from anthem_plugin.scoring.window import point_distances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anthem_core.geometry.lorentz import Array
     from anthem_core.geometry.regions import EncodedQuery
 
-# OpenSearch formats a vector as "0.1 0.2" since 3.6, and as "[0.1, 0.2]" before.
+# OpenSearch formats a vector as "12 -5" since 3.6, and as "[12, -5]" before.
 _VECTOR_TEXT = re.compile(r"\s*\[?[\s\d.,eE+-]+\]?\s*")
 
 
@@ -59,7 +59,7 @@ class DocumentScorer:
         or digits has a relevance of ½, as one whose signal is the median, and so has every document if the query has
         none.
         """
-        points = [parse_vector(document, self._scoring.dimension) for document in documents]
+        points = [parse_vector(text, self._scoring.dimension, self._scoring.vector_step) for text in documents]
         titles = [text if point is None else "" for point, text in zip(points, documents, strict=True)]
         if not self._attention:
             points = self._add_title_points(points, titles)
@@ -82,25 +82,22 @@ class DocumentScorer:
         return model_shift(distance, None, self._scoring.fusion_for(CONTAINMENT))
 
     def _add_title_points(self, points: Sequence[Array | None], titles: Sequence[str]) -> list[Array | None]:
-        """Points of all documents: the given ones, and those of the titles that have words."""
+        """Points of all documents: the given ones, and those of the titles that have words, as they are stored."""
         completed, vocabulary = list(points), self._encoder.bundle.vocabulary
         encodable = [number for number, title in enumerate(titles) if vocabulary.title_ids(title)]
-        encoded = self._encoder.encode_products([titles[number] for number in encodable])
-        for number, point in zip(encodable, encoded, strict=True):
-            completed[number] = lift_point(point)
+        vectors = self._encoder.encode_vectors([titles[number] for number in encodable])
+        for number, point in zip(encodable, unpack_points(vectors, self._scoring.vector_step), strict=True):
+            completed[number] = point
         return completed
 
 
-def parse_vector(text: str, dimension: int) -> Array | None:
-    """Point `(D+1,)` written as D+1 finite numbers, with or without brackets; None for any other text."""
+def parse_vector(text: str, dimension: int, step: float) -> Array | None:
+    """Point `(D+1,)` of a stored vector, D whole numbers with or without brackets; None for any other text."""
     if not _VECTOR_TEXT.fullmatch(text):
         return None
     try:
         numbers = [float(part) for part in text.strip(" []\n\t\r").replace(",", " ").split()]
     except ValueError:
         return None
-    largest = np.finfo(np.float32).max
-    is_point = len(numbers) == dimension + 1 and all(
-        math.isfinite(number) and abs(number) <= largest for number in numbers
-    )
-    return lift_point(np.array(numbers, np.float32)) if is_point else None
+    vector = read_vector(numbers, dimension)
+    return None if vector is None else unpack_points(vector, step)

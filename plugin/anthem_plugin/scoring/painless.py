@@ -109,6 +109,7 @@ def region_params(region: Region, scoring: ScoringParams) -> dict[str, Any]:
     queries = to_float64(region).queries()
     return {
         "vector": scoring.fields.vector,
+        "vector_step": scoring.vector_step,
         "centres": np.concatenate([query.centres for query in queries]).tolist(),
         "limits": np.concatenate([query.limits for query in queries]).tolist(),
         "weights": np.concatenate([query.weights for query in queries]).tolist(),

@@ -29,26 +29,26 @@ boolean hasModel(Map doc, Map params) {
 """
 
 _CONTAINMENT_SOURCE = """\
-// Vector of a product, or null if it has none of this dimension.
-float[] storedVector(Map doc, def field, List centres) {
+// Vector of a product, space coordinates in steps; null if it has none of this dimension.
+byte[] storedVector(Map doc, def field, List centres) {
   def value = storedValue(doc, field);
-  if (!(value instanceof float[])) return null;
-  float[] x = (float[]) value;
-  return centres.size() > 0 && x.length == ((List) centres.get(0)).size() ? x : null;
+  if (!(value instanceof byte[])) return null;
+  byte[] x = (byte[]) value;
+  return centres.size() > 0 && x.length + 1 == ((List) centres.get(0)).size() ? x : null;
 }
 
 // Fills z with a product's coordinates as seen from a centre, and returns the factor that makes a vector of the tangent
 // space of them. Painless has no asinh, and log1p keeps the factor exact near the centre.
-double logmap(float[] x, List centre, double[] z) {
+double logmap(byte[] x, double step, List centre, double[] z) {
   int n = x.length;
-  double x0 = 1.0;
+  int squares = 0;
   double dot = 0.0;
-  for (int i = 1; i < n; ++i) { double v = x[i]; x0 += v * v; dot += v * at(centre, i); }
-  x0 = Math.sqrt(x0);
+  for (int i = 0; i < n; ++i) { int v = x[i]; squares += v * v; dot += v * at(centre, i + 1); }
+  double x0 = Math.sqrt(1.0 + step * step * squares);
   double c0 = at(centre, 0);
-  double shift = (x0 + x0 * c0 - dot) / (1.0 + c0);
+  double shift = (x0 + x0 * c0 - step * dot) / (1.0 + c0);
   double r = 0.0;
-  for (int i = 1; i < n; ++i) { double y = x[i] - shift * at(centre, i); z[i - 1] = y; r += y * y; }
+  for (int i = 0; i < n; ++i) { double y = step * x[i] - shift * at(centre, i + 1); z[i] = y; r += y * y; }
   double length = Math.sqrt(r);
   return length < 1e-7 ? 1.0 : Math.log1p(length + r / (1.0 + Math.sqrt(1.0 + r))) / length;
 }
@@ -89,13 +89,14 @@ double combine(double[] values, List alternatives) {
   return minimum;
 }
 
-double regionDistance(float[] x, Map params) {
+double regionDistance(byte[] x, Map params) {
   List centres = (List) params.get('centres');
   List limits = (List) params.get('limits');
   List weights = (List) params.get('weights');
   double gamma = number(params, 'gamma');
+  double step = number(params, 'vector_step');
   List counts = hyperboloidCounts(params);
-  double[] z = new double[x.length - 1];
+  double[] z = new double[x.length];
   double[] distances = new double[centres.size()];
   double[] values = new double[counts.size()];
   int first = 0;
@@ -103,7 +104,7 @@ double regionDistance(float[] x, Map params) {
     int end = first + ((Number) counts.get(q)).intValue();
     double nearest = Double.MAX_VALUE;
     for (int k = first; k < end; ++k) {
-      double factor = logmap(x, (List) centres.get(k), z);
+      double factor = logmap(x, step, (List) centres.get(k), z);
       distances[k] = hyperboloidDistance(z, factor, (List) limits.get(k), gamma);
       nearest = Math.min(nearest, distances[k]);
     }
@@ -115,16 +116,17 @@ double regionDistance(float[] x, Map params) {
   return combine(values, (List) params.get('alternatives'));
 }
 
-double regionExcess(float[] x, Map params) {
+double regionExcess(byte[] x, Map params) {
   List centres = (List) params.get('centres');
+  double step = number(params, 'vector_step');
   List counts = hyperboloidCounts(params);
-  double[] z = new double[x.length - 1];
+  double[] z = new double[x.length];
   double[] values = new double[counts.size()];
   int k = 0;
   for (int q = 0; q < values.length; ++q) {
     double smallest = Double.MAX_VALUE;
     for (int end = k + ((Number) counts.get(q)).intValue(); k < end; ++k) {
-      double factor = logmap(x, (List) centres.get(k), z);
+      double factor = logmap(x, step, (List) centres.get(k), z);
       List limits = (List) ((List) params.get('limits')).get(k);
       double largest = -Double.MAX_VALUE;
       for (int i = 0; i < z.length; ++i) { largest = Math.max(largest, Math.abs(z[i]) * factor - at(limits, i)); }
@@ -137,18 +139,27 @@ double regionExcess(float[] x, Map params) {
 """
 
 _ATTENTION_SOURCE = """\
-// Trigrams of a product, three bytes each; null if it has none.
+// Trigrams of a product, as `anthem_core.encoding.packed_titles` writes them; null if it has none.
 BytesRef storedTrigrams(Map doc, def field) {
   def value = storedValue(doc, field);
-  if (!(value instanceof BytesRef)) return null;
-  BytesRef title = (BytesRef) value;
-  return title.length % 3 == 0 ? title : null;
+  return value instanceof BytesRef ? (BytesRef) value : null;
 }
 
-// Every trigram adds the defaults to the sums; one with a row of its own, also its difference from them.
+// Every trigram adds the defaults to the sums; one with a row of its own, also its difference from them. NaN for bytes
+// that are no title.
 double tableScore(BytesRef title, Map table) {
   byte[] bytes = title.bytes;
-  int end = title.offset + title.length;
+  int b = title.offset;
+  int end = b + title.length;
+  if (b == end) return Double.NaN;
+  int count = bytes[b++];
+  if (count < 0) {
+    if (b == end) return Double.NaN;
+    count = (count & 127) + ((bytes[b++] & 255) << 7);
+  }
+  int firstWeight = b;
+  b += (count + 1) / 2;
+  if (b + count > end) return Double.NaN;
   String rows = (String) table.get('rows');
   int ids = rows.length();
   List entries = (List) table.get('entries');
@@ -160,9 +171,22 @@ double tableScore(BytesRef title, Map table) {
   double[] cells = new double[attention.size()];
   double explained = 0.0;
   int weights = 0;
-  for (int b = title.offset; b < end; b += 3) {
-    int id = (bytes[b] & 255) | (bytes[b + 1] & 255) << 8;
-    int weight = bytes[b + 2] & 255;
+  int id = 0;
+  for (int j = 0; j < count; ++j) {
+    if (b == end) return Double.NaN;
+    int part = bytes[b++];
+    id += part & 127;
+    if (part < 0) {
+      if (b == end) return Double.NaN;
+      part = bytes[b++];
+      id += (part & 127) << 7;
+      if (part < 0) {
+        if (b == end || bytes[b] < 0) return Double.NaN;
+        id += bytes[b++] << 14;
+      }
+    }
+    if (id > 65535) return Double.NaN;
+    int weight = bytes[firstWeight + (j >> 1)] >> ((j & 1) << 2) & 15;
     weights += weight;
     int row = id < ids ? rows.charAt(id) - 33 : -1;  // a space, code 32, is no row
     if (row < 0) continue;
@@ -174,7 +198,7 @@ double tableScore(BytesRef title, Map table) {
       cells[i] += at(own, e + 2) - at(defaultCells, i);
     }
   }
-  double count = title.length / 3;
+  if (b != end) return Double.NaN;
   double score = explained / weights + defaultExplained;
   for (int i = 0; i < cells.length; ++i) {
     double sum = answered[i] + count * at(defaultAnswered, i);
@@ -206,7 +230,7 @@ double shift(double value, double median, double weight) {
 
 boolean known = hasModel(doc, params);
 List centres = (List) params.get('centres');
-float[] x = known && centres != null ? storedVector(doc, params.get('vector'), centres) : null;
+byte[] x = known && centres != null ? storedVector(doc, params.get('vector'), centres) : null;
 if (params.get('slack') != null) {
   if (x == null) return number(params, 'unknown');
   return regionExcess(x, params) <= number(params, 'slack') ? 1.0 : 0.0;

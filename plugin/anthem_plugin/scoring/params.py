@@ -42,6 +42,7 @@ class ScoringParams:
     model_id: str
     dimension: int
     gamma: float
+    vector_step: float
     slack: float
     fusions: dict[Signals, FusionWeights]
     signals: Signals
@@ -67,6 +68,7 @@ class ScoringParams:
             model_id=bundle.model_id,
             dimension=bundle.dimension,
             gamma=bundle.gamma,
+            vector_step=bundle.vector_step,
             slack=bundle.slack,
             fusions={subset: bundle.fusion[FUSION_NAMES[subset]] for subset in possible},
             signals=possible[-1] & frozenset(signals),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anthem_core.fusion import fuse, model_shift
-from anthem_core.geometry.lorentz import Array, lift
 from anthem_plugin.scoring.params import ModelSignal, ScoringParams, Signals, to_float64
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from anthem_core.encoding.attention import AttentionTable
     from anthem_core.encoding.title_entities import TitleEntities
+    from anthem_core.geometry.lorentz import Array
     from anthem_core.geometry.regions import Region
 
 
@@ -64,8 +64,3 @@ def point_distances(points: Sequence[Array | None], region: Region, scoring: Sco
     if known:
         result[known] = to_float64(region).distance(np.array([points[number] for number in known]), scoring.gamma)
     return result
-
-
-def lift_point(point: Array) -> Array:
-    """Point in float64 with its time recomputed from its float32 space coordinates, as the script does; `(D+1,)`."""
-    return lift(point[1:].astype(np.float64))

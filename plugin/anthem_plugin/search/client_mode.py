@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.opensearch.schema import product_text
 from anthem_plugin.rewriter.rescore import build_window_body, page_bounds
 from anthem_plugin.rewriter.source_filtering import fetchable_text_fields
@@ -103,8 +102,7 @@ def _score_attention(
     if attention is None or not prepared.tables:
         return None
     if is_stored and any(has_model(hit, scoring) for hit in hits):
-        titles = TitleEntities.unpack([read_trigrams(hit, scoring) or b"" for hit in hits])
-        scores: Array = budget.spend(partial(score_attention, prepared.tables, titles))
+        scores: Array = budget.spend(partial(score_attention, prepared.tables, read_trigrams(hits, scoring)))
         return None if budget.exceeded else scores
     return _score_texts(prepared, hits, text_fields, attention) if text_fields else None
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.encoding.tokenizer import extract_trigrams
 from anthem_core.fusion import QUERY_WEIGHT, FusionWeights, fuse
 from anthem_core.geometry.lorentz import logmap
@@ -177,7 +176,7 @@ def is_attention_from_texts(report: Mapping[str, Any], profile: IndexProfile, wi
 
 def stored_attention(hits: Sequence[Hit], tables: Sequence[AttentionTable], scoring: ScoringParams) -> Array:
     """Attention score of the stored trigrams of each hit, `(N,)`; NaN for a hit without them."""
-    return score_attention(tables, TitleEntities.unpack([read_trigrams(hit, scoring) or b"" for hit in hits]))
+    return score_attention(tables, read_trigrams(hits, scoring))
 
 
 def explain_region(hit: Hit, region: Region, scoring: ScoringParams, *, margins: int = 3) -> RegionPart | None:

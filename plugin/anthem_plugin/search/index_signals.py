@@ -49,7 +49,7 @@ def _describe(definition: Mapping[str, Any]) -> str:
     """A field's type in words, with what the script depends on: dimension, element type and doc values."""
     kind = definition.get("type", "object")
     if kind == "knn_vector":
-        elements = definition.get("data_type", "float")
+        elements = str(definition.get("data_type", "float")).lower()
         numbers = "" if elements == "float" else f" of type {elements}"
         stored = "" if definition.get("doc_values", True) else " without doc values"
         return f"{kind} with dimension {definition.get('dimension')}{numbers}{stored}"

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from anthem_core.encoding.title_entities import STORED_ENTITY
+from anthem_core.encoding.stored_vectors import read_vector, unpack_points
+from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.fusion import QUERY_WEIGHT
-from anthem_core.geometry.lorentz import lift
 from anthem_core.opensearch.connection import innermost_reason
 from anthem_plugin.modes import DEFAULT_WINDOW
 from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.rewriter.source_filtering import read_model_object, restore_source
-from anthem_plugin.scoring.window import lift_point, point_distances, rank_descending, score_window
+from anthem_plugin.scoring.window import point_distances, rank_descending, score_window
 from anthem_plugin.search.request import RerankSkipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from anthem_core.encoding.stored_vectors import Vector
     from anthem_core.geometry.lorentz import Array
     from anthem_core.geometry.regions import Region
     from anthem_plugin.scoring.params import ScoringParams
@@ -91,32 +92,32 @@ def narrow_to_page(
 def hit_distances(hits: Sequence[Hit], region: Region, scoring: ScoringParams) -> Array:
     """Distance of each hit to the query, `(N,)`; NaN for a hit without a vector of this model and dimension."""
     vectors = [_read_vector(hit, scoring) for hit in hits]
-    stored = np.array([vector for vector in vectors if vector is not None], np.float32)
-    points = iter(lift(stored[:, 1:].astype(np.float64)) if len(stored) else ())
+    known = [vector for vector in vectors if vector is not None]
+    points = iter(unpack_points(np.array(known), scoring.vector_step) if known else ())
     return point_distances([None if vector is None else next(points) for vector in vectors], region, scoring)
 
 
 def read_point(hit: Hit, scoring: ScoringParams) -> Array | None:
-    """Point `(D+1,)` of a hit in float64, its time recomputed from space; None without a vector of this model."""
+    """Point `(D+1,)` of a hit in float64; None without a vector of this model."""
     vector = _read_vector(hit, scoring)
-    return None if vector is None else lift_point(np.array(vector, np.float32))
+    return None if vector is None else unpack_points(vector, scoring.vector_step)
 
 
-def _read_vector(hit: Hit, scoring: ScoringParams) -> list[float] | None:
-    vector = _read_values(hit, scoring).get("vector")
-    return vector if isinstance(vector, list) and len(vector) == scoring.dimension + 1 else None
+def _read_vector(hit: Hit, scoring: ScoringParams) -> Vector | None:
+    return read_vector(_read_values(hit, scoring).get("vector"), scoring.dimension)
 
 
-def read_trigrams(hit: Hit, scoring: ScoringParams) -> bytes | None:
-    """Stored trigrams of a hit, as `TitleEntities.unpack` reads them; None without those of this model."""
+def read_trigrams(hits: Sequence[Hit], scoring: ScoringParams) -> TitleEntities:
+    """Stored trigrams of hits; a hit has no entities without those of this model, or if its bytes are malformed."""
+    return TitleEntities.unpack([_decode_trigrams(hit, scoring) for hit in hits], skip_malformed=True)
+
+
+def _decode_trigrams(hit: Hit, scoring: ScoringParams) -> bytes:
     stored = _read_values(hit, scoring).get("trigrams")
-    if not isinstance(stored, str):
-        return None
     try:
-        packed = b64decode(stored, validate=True)
+        return b64decode(stored, validate=True) if isinstance(stored, str) else b""
     except ValueError:
-        return None
-    return None if len(packed) % STORED_ENTITY.itemsize else packed
+        return b""
 
 
 def has_model(hit: Hit, scoring: ScoringParams) -> bool:

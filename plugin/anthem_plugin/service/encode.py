@@ -53,7 +53,8 @@ class EncodeProductsResponse(BaseModel):
     """Values to store in the index as `anthem.model`, `.vector`, `.trigrams` and `.text_hash`, in request order."""
 
     model: str = Field(description="Id of the model, for `anthem.model` of every product.")
-    points: list[list[float]] = Field(description="One point of D+1 Lorentz coordinates per text.")
+    vector_step: float = Field(description="Unit of the numbers in `vectors`.")
+    vectors: list[list[int]] = Field(description="D space coordinates of the point of each text, in steps.")
     trigrams: list[str] | None = Field(
         description="Base64 of the trigrams of each text and their weights; null if the model has no attention."
     )
@@ -80,21 +81,22 @@ def routes(context: ServiceContext) -> APIRouter:
 
     @router.post("/products")
     def encode_products(request: EncodeProductsRequest) -> EncodeProductsResponse:
-        """Encode products as points and trigrams, ready to be stored in an index."""
+        """Encode products as vectors and trigrams, ready to be stored in an index."""
         context.count_documents("texts", request.texts)
         for number, text in enumerate(request.texts):
             context.check_length(f"texts.{number}", text)
         log_texts(*request.texts)
         texts, attention = request.texts, context.attention
-        points = context.encoder.encode_products(texts)
+        vectors = context.encoder.encode_vectors(texts)
         trigrams = attention.encode_titles(texts).pack() if attention else [None] * len(texts)
         stored = [
-            ModelFields().document(point, model_id, text, packed)["anthem"]
-            for point, text, packed in zip(points, texts, trigrams, strict=True)
+            ModelFields().document(vector, model_id, text, packed)["anthem"]
+            for vector, text, packed in zip(vectors, texts, trigrams, strict=True)
         ]
         return EncodeProductsResponse(
             model=model_id,
-            points=[product["vector"] for product in stored],
+            vector_step=context.encoder.bundle.vector_step,
+            vectors=[product["vector"] for product in stored],
             trigrams=[product["trigrams"] for product in stored] if attention else None,
             text_hashes=[product["text_hash"] for product in stored],
         )

@@ -94,6 +94,7 @@ def build_inference_search(target: PipelineTarget, scoring: ScoringParams) -> Pi
     fields, signals = scoring.fields, scoring.signals or max(scoring.fusions, key=len)
     params = {
         "vector": fields.vector,
+        "vector_step": scoring.vector_step,
         "trigrams": fields.trigrams,
         "model_field": fields.model,
         "model": "",
