@@ -29,7 +29,8 @@ def score_window(
     if not signals:
         return lexical.astype(np.float32)
     fusion = scoring.fusion_for(signals)
-    return fuse(lexical, model_shift(distance, attention, fusion), fusion).astype(np.float32)
+    scores = fuse(lexical, model_shift(distance, attention, fusion), fusion)
+    return np.minimum(scores, np.finfo(np.float32).max).astype(np.float32)
 
 
 def given_signals(distance: Array | None, attention: Array | None) -> Signals:
