@@ -153,7 +153,7 @@ def test_trigrams_of_a_changed_text_are_not_compared(target, builder, sample):
     """Products whose text changed, or that have no trigrams in the index, say nothing about the trigrams of others."""
     changed = with_change(sample, 0, trigrams=pack((1, 2)), text_hash="x")
     (finding,) = check_trigrams(target, "products", changed, builder)
-    assert (finding.level, "2 have trigrams of their present text" in finding.found) == ("ok", True)
+    assert (finding.level, "2 have trigrams of their current text" in finding.found) == ("ok", True)
     vectors = [hit | {"matched_queries": ["anthem.vector"]} for hit in sample]
     assert list(check_trigrams(target, "products", vectors, builder)) == []
     trigrams = [hit | {"matched_queries": ["anthem.trigrams"]} for hit in sample]

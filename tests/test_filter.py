@@ -18,7 +18,7 @@ from anthem_plugin.scoring.params import ScoringParams, to_float64
 from anthem_plugin.search.cluster_mode import NOTHING_CONTAINED, TOO_MANY_MATCHES
 from anthem_plugin.search.request import NO_HITS_REASON
 
-SCRIPT = {"id": "anthem-containment-0", "params": {"slack": 0.1}}
+SCRIPT = {"id": "anthem-score-0", "params": {"slack": 0.1}}
 ALL = match("fire tv red") | {"size": 200, "track_total_hits": True}
 
 

@@ -11,7 +11,7 @@ from anthem_ingest.remove import _list_other_indices, remove_from_index, remove_
 
 pytestmark = pytest.mark.node
 
-SCRIPT_NAME = "anthem-containment-test"
+SCRIPT_NAME = "anthem-score-test"
 USER_SCRIPT_NAMES = ("foreign-script", "anthem-mine")
 
 

@@ -26,7 +26,7 @@ KINDLE_BODY = {"query": KINDLE, "size": 150}
 CENTRES = [[1.0, 0.0], [2.0**0.5, 1.0], [401.0**0.5, 20.0]]
 QUERY = EncodedQuery(np.array(CENTRES), np.ones((3, 1)), np.full(3, 1 / 3), np.ones(1), np.ones((1, 1)))
 SCORING = ScoringParams("m", 1, 0.2, 0.125, 0.0, {}, BOTH)
-SCRIPT = {"id": "anthem-containment-0", "params": {}}
+SCRIPT = {"id": "anthem-score-0", "params": {}}
 
 
 @pytest.fixture(scope="module")

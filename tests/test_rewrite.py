@@ -17,7 +17,7 @@ from anthem_plugin.rewriter.retrieve import build_retrieve_body
 from anthem_plugin.rewriter.source_filtering import excluded_value, restore_source
 from anthem_plugin.scoring.params import ScoringParams
 
-SCRIPT = {"id": "anthem-containment-0", "params": {"gamma": 0.2}}
+SCRIPT = {"id": "anthem-score-0", "params": {"gamma": 0.2}}
 QUERY = EncodedQuery(*(np.ones(shape) for shape in ((1, 3), (1, 2), (1,), (1,), (1, 1))))
 SCORING = ScoringParams("m", 2, 0.2, 0.125, 0.0, {}, frozenset())
 MATCH = {"match": {"title": "fire tv"}}

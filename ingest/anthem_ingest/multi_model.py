@@ -75,8 +75,8 @@ def check_switch(client: OpenSearch, index: str, model_fields: ModelFields, sign
     if left:
         names = ", ".join(CURRENT_FIELDS.value(signal) for signal in left)
         raise ClusterError(
-            f"Index '{index}' has an alias {names} of another model. OpenSearch cannot remove it, so it would stay at "
-            f"that model. Write its values for this model too: --signals {','.join(MODEL_SIGNALS)}"
+            f"The alias {names} of index '{index}' points at another model. OpenSearch cannot remove it, so it would "
+            f"keep pointing there. Write its values for this model too: --signals {','.join(MODEL_SIGNALS)}"
         )
 
 

@@ -108,7 +108,7 @@ def list_bundle_files(folder: Path) -> tuple[str, ...]:
 def compute_model_id(folder: Path, rules: dict[str, Any]) -> str:
     """Sixteen hex digits of a SHA-256 over graphs, vocabulary and the rules of a bundle.
 
-    Fusion weights are not included: tuning them must not make stored vectors stale.
+    Fusion weights are not included: tuning them must not make stored values stale.
     """
     digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
     for name in list_bundle_files(folder):
@@ -212,9 +212,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     if version < BUNDLE_FORMAT:
         raise BundleError(
-            f"{path} has format {version}, of an earlier version; this version reads format {BUNDLE_FORMAT}, in which "
-            "attention is a table and the fusion weights have another meaning. Train and export again: anthem train "
-            "DATA --output CHECKPOINT, anthem export CHECKPOINT BUNDLE. Then run `anthem ingest` again."
+            f"{path} has format {version}, of an earlier version; this version reads format {BUNDLE_FORMAT}, which adds "
+            "attention tables and other fusion weights. Train and export again: anthem train DATA --output CHECKPOINT, "
+            "anthem export CHECKPOINT BUNDLE. Then run `anthem ingest` again."
         )
     if version > BUNDLE_FORMAT:
         raise BundleError(

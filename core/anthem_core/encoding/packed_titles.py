@@ -62,7 +62,7 @@ def _split_title(title: bytes) -> tuple[int, bytes, bytes]:
 
 
 def _read_numbers(packed: bytes) -> IntArray:
-    """Numbers of which the last byte ends one; a number of more bytes than a gap may have is above every id."""
+    """Numbers of a sequence of bytes that ends with a whole number; one with too many bytes becomes too large an id."""
     content = np.frombuffer(packed, np.uint8)
     ends = np.flatnonzero(content < _CONTINUED) + 1
     starts = np.concatenate([[0], ends])[:-1]

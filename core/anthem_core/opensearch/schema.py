@@ -79,7 +79,7 @@ class ModelFields:
 DEFAULT_TEXT_FIELDS = ("title",)  # of the product text, where nothing else is named or recorded
 MATCH_ALL: dict[str, Any] = {"match_all": {}}  # query that finds every product
 CURRENT_FIELDS = ModelFields("anthem_current")  # holds only field aliases
-SCRIPT_ID_PREFIX = "anthem-containment-"  # of the stored scripts, one per version of their source
+SCRIPT_ID_PREFIX = "anthem-score-"  # of the stored scripts, one per version of their source
 _META_KEY = "anthem"  # in the mapping's `_meta`: one record per model's object
 
 

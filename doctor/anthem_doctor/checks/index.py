@@ -191,7 +191,7 @@ def _conflict_finding(
 
 
 def check_engine(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
-    """Whether an index with HNSW graphs keeps vectors unchanged, as cosine does not, which normalises them.
+    """Whether an index with HNSW graphs keeps vectors unchanged; cosine normalises them.
 
     Faiss, the default engine, needs native libraries on every node.
     """

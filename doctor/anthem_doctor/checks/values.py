@@ -54,7 +54,7 @@ def check_texts(target: DoctorTarget, index: str, sample: Sequence[IndexHit], fi
     if not changed:
         yield Finding("text", "ok", found)
         return
-    expected = "values of the current text; ingest computes those that changed again"
+    expected = "values of the current text; ingest recomputes those that differ"
     if len(changed) == len(sample):
         expected += ". All differ: were other fields ingested? Name them with --field"
     command = target.command("ingest", index=index)
@@ -99,7 +99,7 @@ def check_trigrams(
         for hit, packed in zip(hits, computed, strict=True)
         if not _are_trigrams(_stored_values(hit, fields)["trigrams"], packed)
     ]
-    found = f"{scope}, {len(hits)} have trigrams of their present text, {len(differing)} of these differ from what "
+    found = f"{scope}, {len(hits)} have trigrams of their current text, {len(differing)} of these differ from what "
     found += "this bundle computes"
     if differing:
         yield _recomputation(target, index, "trigrams", f"{found}, such as {differing[0]}", "the trigrams")

@@ -65,7 +65,7 @@ def build_retrieve_body(
 def _neighbour_clause(
     centres: Sequence[Sequence[int]], scoring: ScoringParams, k: int, filters: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Clause that matches products of this model that are near a centre, packed as they are, and match all filters."""
+    """Clause that matches products of this model that match all filters and are near a centre, given in stored form."""
     options: dict[str, Any] = {"k": HNSW_OVERFETCH * k, "ignore_unmapped": True}
     if filters:
         options["filter"] = {"bool": {"filter": list(filters)}}

@@ -37,8 +37,8 @@ byte[] storedVector(Map doc, def field, List centres) {
   return centres.size() > 0 && x.length + 1 == ((List) centres.get(0)).size() ? x : null;
 }
 
-// Fills z with a product's coordinates as seen from a centre, and returns the factor that makes a vector of the tangent
-// space of them. Painless has no asinh, and log1p keeps the factor exact near the centre.
+// Fills z with a product's coordinates as seen from a centre, and returns the factor that scales them
+// to a tangent vector. Painless has no asinh, and log1p keeps the factor exact near the centre.
 double logmap(byte[] x, double step, List centre, double[] z) {
   int n = x.length;
   int squares = 0;
@@ -188,7 +188,7 @@ double tableScore(BytesRef title, Map table) {
     if (id > 65535) return Double.NaN;
     int weight = bytes[firstWeight + (j >> 1)] >> ((j & 1) << 2) & 15;
     weights += weight;
-    int row = id < ids ? rows.charAt(id) - 33 : -1;  // a space, code 32, is no row
+    int row = id < ids ? rows.charAt(id) - 33 : -1;  // a space, code 32, means no row
     if (row < 0) continue;
     List own = (List) entries.get(row);
     explained += weight * (at(own, 0) - defaultExplained);
@@ -222,7 +222,7 @@ double attentionScore(BytesRef title, List tables) {
 FUNCTIONS_SOURCE = f"{_VALUES_SOURCE}\n{_CONTAINMENT_SOURCE}\n{_ATTENTION_SOURCE}\n"
 
 SCORE_SOURCE = """\
-// What a signal adds to the logarithm of the score; a missing signal counts as its median.
+// What a signal adds to m; a missing signal counts as its median.
 double shift(double value, double median, double weight) {
   double added = weight * (value - median);
   return Double.isNaN(added) || Double.isInfinite(value) ? 0.0 : added;
