@@ -16,7 +16,7 @@ from ir_measures import R, nDCG
 from anthem_core.console import bundle_option, handle_errors, json_option, print_result
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
-from anthem_core.geometry.lorentz import lift
+from anthem_core.encoding.stored_vectors import unpack_points
 from anthem_core.opensearch.connection import connect
 from anthem_core.opensearch.schema import ModelFields
 from anthem_evaluation.metrics import measure_per_query
@@ -143,7 +143,7 @@ class ModesBench:
         return [share(inside[True]), share(inside[False])]
 
     def _points(self, titles: list[str]) -> Array:
-        return lift(self.encoder.encode_products(titles)[:, 1:].astype(np.float64))
+        return unpack_points(self.encoder.encode_vectors(titles), self.encoder.bundle.vector_step)
 
     def retrieve_rows(self) -> Iterator[list[str]]:
         """Rows of the table of `retrieve` mode: queries as written, and with two letters of every word swapped."""

@@ -154,6 +154,16 @@ def test_a_pattern_has_the_signals_of_all_its_indices(bundle):
     mappings = {"bare": {"mappings": {}}, "copy": wrong, "shop": mapping("anthem")}
     profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "*", mappings)
     assert (profile.signals, profile.faults) == (BOTH, ())
+    assert profile.scoring.misfits == {"containment": {"copy"}}
+    assert profile.scoring.readable_signals("copy") == {"attention"}
+    for name in ("bare", "shop", "created-later"):
+        assert profile.scoring.readable_signals(name) == BOTH
+
+
+def test_an_unread_mapping_has_no_misfits(bundle):
+    """Without permission to read mappings every index counts as mapped correctly; that it is unknown is remembered."""
+    scoring = discover(IndexProfiles(bundle, ClientOptions()), "shop", REFUSED)[0].scoring
+    assert (scoring.misfits, scoring.readable_signals("shop")) == (None, BOTH)
 
 
 FAILURES = [BROKEN, ABSENT, TransportError(429, "busy", {}), RerankSkipped("late"), "text", [], {"a": "text"}]

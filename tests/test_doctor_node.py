@@ -182,7 +182,7 @@ def close_the_index(client, index):
 
 @pytest.mark.parametrize(
     ("damage", "checks"),
-    [(remove_values, {"mapping", "coverage"}), (delete_the_script, {"script", "search cluster", "search filter"}),
+    [(remove_values, {"mapping", "coverage"}), (delete_the_script, {"script"}),
      (write_whole_documents, {"coverage"}), (change_a_title, {"text"}), (block_writes, {"blocks"}),
      (change_the_script, {"script"}), (swap_a_vector, {"points"}), (swap_trigrams, {"trigrams"}),
      (remove_trigrams, {"coverage"}), (ingest_vectors_only, {"mapping", "coverage"}), (close_the_index, {"index"})],
@@ -194,6 +194,20 @@ def test_the_command_of_each_fault_fixes_it(client, healthy_index, examine, dama
     assert {finding.check for finding in findings} == checks
     fix(client, [finding for finding in findings if not finding.check.startswith("search")])
     client.indices.refresh(index=healthy_index)
+    assert examine(healthy_index) == []
+
+
+def test_modes_wait_for_the_script(client, healthy_index, examine):
+    """As long as the script is missing, the modes that need it are not tried, and nothing is advised against them."""
+    delete_the_script(client, healthy_index)
+    findings = {finding.check: finding for finding in examine(healthy_index, everything=True)}
+    for mode in ("cluster", "filter"):
+        finding = findings[f"search {mode}"]
+        assert (finding.level, finding.command) == ("ok", "")
+        assert finding.found == "not tried: the script is not stored yet; the first search stores it"
+    assert "graphs" in findings["search retrieve"].found
+    assert "not tried" not in findings["search client"].found
+    fix(client, [findings["script"]])
     assert examine(healthy_index) == []
 
 
@@ -224,7 +238,9 @@ def test_aliases_and_patterns(client, healthy_index, examine):
 def test_another_model(client, healthy_index, encoder, examine):
     """Values of another model do not count; the command adds this model's, and aliases decide which is current."""
     other = Encoder(replace(encoder.bundle, model_id="0123abcd" + encoder.bundle.model_id[8:]))
-    (coverage,) = [finding for finding in examine(healthy_index, model=other) if finding.check == "coverage"]
+    before = {finding.check: finding for finding in examine(healthy_index, model=other)}
+    coverage = before["coverage"]
+    assert before["search"].found == "not tried: the values of 5 products are of another model"
     assert (coverage.level, "--beside" in coverage.command) == ("fault", True)
     fields = ModelFields("anthem_0123abcd")
     client.indices.put_mapping(index=healthy_index, body=fields.mapping(encoder.bundle.dimension))

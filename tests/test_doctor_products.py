@@ -17,7 +17,7 @@ from anthem_core.opensearch.schema import MODEL_SIGNALS, ModelFields
 from anthem_doctor.checks.coverage import check_coverage, check_coverage_loss
 from anthem_doctor.checks.searches import check_searches, find_lost_hits
 from anthem_doctor.checks.values import check_points, check_texts, check_trigrams
-from anthem_doctor.facts import TrialSearch, UnavailableFact, ValueCounts
+from anthem_doctor.facts import TrialSearch, UnavailableFact, ValueCounts, ValueFacts
 from anthem_doctor.findings import DoctorTarget
 from anthem_doctor.history import CoverageRun, append_run, default_history_file, loss_per_day, read_runs
 from anthem_doctor.probe import find_skipped_modes
@@ -283,6 +283,9 @@ def test_skipped_modes(matches, has_graphs, skipped):
     assert "filter" not in find_skipped_modes(unknown, MODEL_SIGNALS, has_graphs=has_graphs)
     assert list(find_skipped_modes(unknown, ["attention"], has_graphs=has_graphs)) == ["filter", "retrieve"]
     assert list(find_skipped_modes(unknown, [], has_graphs=has_graphs)) == ["cluster", "filter", "retrieve"]
+    waiting = find_skipped_modes(response("abc", matches), MODEL_SIGNALS, has_graphs=has_graphs, has_script=False)
+    assert sorted(waiting) == ["cluster", "filter", "retrieve"]
+    assert {mode for mode, why in waiting.items() if "script is not stored" not in why} == set(skipped)
 
 
 def test_a_search_that_fails(target):
@@ -293,3 +296,15 @@ def test_a_search_that_fails(target):
     assert (finding.level, "--rerank client" in finding.command) == ("warning", True)
     assert worst_level(check_searches(target, replace(trial, plain=failed))) == "fault"
     assert worst_level(check_searches(target, None)) == "warning"
+
+
+@pytest.mark.parametrize(
+    ("counts", "sample", "reason"),
+    [(ValueCounts(3, 2, 0), [], "the values of 2 products are of another model"),
+     (ValueCounts(3, 2, 2), UnavailableFact("POST products/_search", "forbidden"), "forbidden"),
+     (ValueCounts(0, 0, 0), [], "no sampled product has letters or digits in 'title'")],
+)  # fmt: skip
+def test_why_no_product_was_searched_for(target, counts, sample, reason):
+    """Without a product to search for, the warning says why none was found."""
+    (finding,) = check_searches(target, None, [ValueFacts("products", counts, sample, [])])
+    assert (finding.level, finding.found) == ("warning", f"not tried: {reason}")

@@ -180,7 +180,7 @@ def test_aliases_of_another_model_never_stay_behind(client, index, encoder):
     switch_aliases(client, index, new, ["containment"])
     switch_aliases(client, index, FIELDS, MODEL_SIGNALS)
     with pytest.raises(
-        ClusterError, match=r"anthem_current\.trigrams of another model.*--signals containment,attention"
+        ClusterError, match=r"alias anthem_current\.trigrams .* another model.*--signals containment,attention"
     ):
         switch_aliases(client, index, new, ["containment"])
     check_switch(client, index, FIELDS, ["containment"])

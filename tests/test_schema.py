@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anthem_core.encoding.tokenizer import split_words
 from anthem_core.opensearch.schema import (
     CURRENT_FIELDS,
     MODEL_SIGNALS,
@@ -14,6 +15,7 @@ from anthem_core.opensearch.schema import (
     ModelFields,
     fields_of_model,
     find_model_fields,
+    hash_text,
     mapped_signals,
     resolve_current_fields,
 )
@@ -124,3 +126,14 @@ def test_two_models_in_one_index(client, cluster, index, bundle, other, tmp_path
     run(ingest, "--bundle", str(other.path), "--beside", "--prune")
     assert reranks(other)
     assert advice(bundle) == f"anthem ingest {index} --bundle {bundle.path}"
+
+
+spellings = st.lists(
+    st.sampled_from(["fire", "TV", "Fire", "tv", "½", "1⁄2", " ", "-", "!", "\ud800"]), max_size=6
+).map("".join)
+
+
+@given(spellings, spellings)
+def test_texts_of_the_same_words_have_the_same_hash(text, other):
+    """A text hash is that of the normalised words: case and punctuation do not count, words and their order do."""
+    assert (hash_text(text) == hash_text(other)) == (split_words(text) == split_words(other))

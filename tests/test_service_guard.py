@@ -21,11 +21,11 @@ class SlowEncoder:
     def __init__(self, encoder, gate):
         self._encoder, self._gate, self.bundle = encoder, gate, encoder.bundle
 
-    def encode_products(self, texts):
+    def encode_vectors(self, texts):
         """Wait, then encode."""
         if "slow tv" in texts:
             self._gate.wait(60)
-        return self._encoder.encode_products(texts)
+        return self._encoder.encode_vectors(texts)
 
     def encode_query(self, text):
         """Fail or encode."""

@@ -94,6 +94,15 @@ def test_the_signals_of_an_index_can_be_named(service, encoder, scoring, signals
     assert rewrite(service, signals=["attention", "containment"]) == rewrite(service)
 
 
+def test_the_limit_of_hyperboloids_is_one_of_containment(service):
+    """A text of many phrases is ranked by attention alone, which sends no hyperboloids, and not by containment."""
+    text = " OR ".join("abcdefghijkl")
+    body = rewrite(service, match(text), operators=True, signals=["attention"])["body"]
+    assert len(script_params(body)["tables"]) == len(text.split(" OR "))
+    answer = rewrite(service, match(text), operators=True, signals=["containment"])
+    assert "24 hyperboloids" in answer["reason"]
+
+
 @pytest.mark.parametrize("mode", ["filter", "retrieve"])
 def test_modes_that_need_vectors_reject_an_index_without(service, mode):
     """Modes `filter` and `retrieve` leave the body unchanged if the index has no vectors."""

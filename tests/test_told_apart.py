@@ -1,6 +1,7 @@
 """`reranked` is true only if a signal of the model tells at least two hits of the window apart."""
 
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,19 +9,27 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from small_index import GRAPH, match, model_documents
 
+from anthem_core.encoding.tokenizer import split_words
 from anthem_core.opensearch.schema import ModelFields, fields_of_model
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
-from anthem_plugin.scoring.params import ScoringParams
+from anthem_plugin.scoring.params import CONTAINMENT, ScoringParams
 from anthem_plugin.search.client_mode import distinguishing_signals
-from anthem_plugin.search.request import NO_HITS_REASON, NOT_TOLD_APART_REASON, ONE_HIT_REASON, no_values_reason
+from anthem_plugin.search.explain import explain_hits
+from anthem_plugin.search.request import (
+    NO_HITS_REASON,
+    NOT_TOLD_APART_REASON,
+    ONE_HIT_REASON,
+    no_trigrams_note,
+    no_values_reason,
+)
 from anthem_plugin.search.told_apart import are_told_apart, text_identity
 
 # Title of each product, and what it has: values of the model, those of another one, or none.
 PRODUCTS = {
     "same1": ("fire tv", "own"),
     "same2": ("fire tv", "own"),
-    "same3": ("fire tv", "own"),
+    "same3": ("Fire-TV!", "own"),
     "stick": ("fire tv stick", "own"),
     "bare1": ("fire tv", None),
     "bare2": ("fire pit tv", None),
@@ -28,7 +37,7 @@ PRODUCTS = {
 }
 SIGNALS = ["lexical", "containment", "attention"]
 MODES = ["cluster", "client", "retrieve"]
-pages = st.tuples(st.integers(0, 4), st.integers(1, 8), st.integers(1, 8))  # from, size, window
+pages = st.tuples(st.integers(0, 9), st.integers(0, 8), st.integers(1, 8))  # from, size, window
 subsets = st.lists(st.sampled_from(sorted(PRODUCTS)), unique=True)
 
 
@@ -82,9 +91,9 @@ def anthem(client, encoder):
 
 
 def identity(product):
-    """What the model knows about a product: its text, or nothing."""
+    """What the model knows about a product: the words of its text, or nothing."""
     title, kind = PRODUCTS[product]
-    return title if kind == "own" else None
+    return tuple(split_words(title)) if kind == "own" else None
 
 
 def ids(response):
@@ -98,10 +107,13 @@ def ids(response):
 @example(["same1", "stick"], (0, 1, 8), False)
 @example(["same1", "stick"], (1, 1, 8), True)
 @example(["bare1", "same1"], (0, 8, 8), False)
+@example(["same1", "stick"], (0, 0, 8), True)
+@example(["same1", "stick"], (2, 8, 1), True)
+@example(["same1", "stick"], (2, 8, 8), True)
 def test_a_search_is_reranked_if_the_window_has_two_texts(client, anthem, index, mode, products, page, filtered):
     """`reranked` says whether the window has two hits of which the model knows different things; if not, it is plain.
 
-    That holds for every page, also for one of a single hit, and with `filter_path`.
+    That holds for every page, also for one of a single hit or of none, and with `filter_path`.
     """
     start, size, window = page
     body = body_of(products, **{"from": start, "size": size})
@@ -113,7 +125,7 @@ def test_a_search_is_reranked_if_the_window_has_two_texts(client, anthem, index,
         index, body, query_text="fire tv", mode=mode, window=window, preference="_local", **options
     )
     expected = len({identity(product) for product in in_window}) > 1
-    expected &= bool(plain["hits"]["hits"]) or bool(options and in_window)
+    expected &= bool(plain["hits"]["hits"])
     assert response["anthem"]["reranked"] == expected, response["anthem"]
     if expected:
         assert response["anthem"]["signals"] == SIGNALS
@@ -237,6 +249,89 @@ def test_an_index_with_one_signal_ranks_by_it(anthem, encoder, create, documents
     assert filtered["reranked"] == (signal == "containment")
 
 
+WRONG_MAPPINGS = {
+    "dynamic": {},  # text and numbers
+    "typed": {
+        "vector": {"type": "float"}, "trigrams": {"type": "keyword"}, "model": {"type": "keyword"},
+        "text_hash": {"type": "keyword"},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("wrong", WRONG_MAPPINGS)
+def test_a_wrong_copy_beside_the_index_has_no_values(client, anthem, encoder, index, create, documents, wrong):
+    """Hits of an index whose mapping is wrong are told apart by nothing, rank as if never ingested, and say so."""
+    copied = {f"copy-{number}": document for number, document in documents.items()}
+    copy = create({"properties": {"anthem": {"properties": WRONG_MAPPINGS[wrong]}}}, copied)
+    both = f"{index},{copy}"
+    for mode in ("cluster", "client", "filter"):
+        body = body_of(["copy-same1", "copy-stick"])
+        response = anthem.search(both, body, query_text="fire tv", mode=mode)
+        assert (response["anthem"]["reranked"], response["anthem"]["reason"]) == (False, no_values_reason(both)), mode
+        assert response["hits"] == client.search(index=both, body=body)["hits"]
+    body = body_of(["same1", "stick", "copy-same1", "copy-stick"])
+    inside, outside = (anthem.search(both, body, query_text="fire tv", mode=mode) for mode in ("cluster", "client"))
+    assert inside["anthem"]["signals"] == outside["anthem"]["signals"] == SIGNALS
+    assert ids(inside) == ids(outside)
+    scores = [[hit["_score"] for hit in response["hits"]["hits"]] for response in (inside, outside)]
+    np.testing.assert_allclose(*scores, rtol=1e-6)
+    assert all("fields" not in hit for hit in inside["hits"]["hits"])
+    region, scoring = encoder.encode_query("fire tv"), anthem.profile(both).scoring
+    found = client.search(index=both, body=body)["hits"]["hits"]
+    explained = explain_hits(found, [1.0] * len(found), region, scoring, scoring.signals, None)
+    assert [part.region is None for part in explained] == [hit["_index"] == copy for hit in found]
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("mode", ["cluster", "retrieve", "client"])
+@pytest.mark.parametrize("options", [{}, {"filter_path": "_shards,hits"}], ids=["whole", "filtered"])
+def test_a_hit_without_trigrams_has_one_signal(anthem, encoder, create, documents, mode, options):
+    """Attention is reported only if a hit has trigrams; otherwise the report names the command that adds them."""
+    if options and mode == "client":
+        return
+    stored = {
+        number: document | {"anthem": {key: value for key, value in document["anthem"].items() if key != "trigrams"}}
+        for number, document in documents.items()
+        if "anthem" in document and number not in ("same1", "other")
+    }
+    mapping = ModelFields().mapping(encoder.bundle.dimension)
+    mapping["properties"]["anthem"]["properties"]["vector"]["method"] = GRAPH
+    name = create(mapping, stored | {"same1": documents["same1"]}, {"index.knn": True})
+
+    def report(products):
+        return anthem.search(name, body_of(products), query_text="fire tv", mode=mode, **options)["anthem"]
+
+    without, same, one = report(["same2", "stick"]), report(["same2", "same3"]), report(["same1", "same2"])
+    assert (without["reranked"], without["signals"]) == (True, ["lexical", "containment"])
+    assert without["reason"] == (None if mode == "client" else no_trigrams_note(name))
+    assert (same["reranked"], same["reason"]) == (False, NOT_TOLD_APART_REASON)
+    assert (one["reranked"], one["reason"], one["signals"][-1]) == (True, None, "attention")
+
+
+@pytest.mark.node
+def test_the_smallest_of_several_trigrams_counts(anthem, encoder, create, documents):
+    """A product with a list of trigrams has the same score in both modes, in whichever order they are listed."""
+    packed = [document["anthem"]["trigrams"] for document in documents.values() if "anthem" in document]
+    packed = sorted(set(packed))
+    stored = {}
+    for number, listed in (("up", packed), ("down", packed[::-1]), ("first", packed[:1]), ("last", packed[-1:])):
+        values = documents["stick"]["anthem"] | {"trigrams": listed}
+        stored[number] = {"title": "fire tv", "anthem": values | {"text_hash": number}}
+    name = create(ModelFields().mapping(encoder.bundle.dimension, ["attention"]), stored)
+    inside, outside = (anthem.search(name, match("fire tv"), mode=mode) for mode in ("cluster", "client"))
+    assert inside["anthem"]["signals"] == outside["anthem"]["signals"] == ["lexical", "attention"]
+    scores = [{hit["_id"]: hit["_score"] for hit in response["hits"]["hits"]} for response in (inside, outside)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)
+    assert scores[1]["up"] == scores[1]["down"]
+
+
+def test_several_indices_are_joined_in_the_command():
+    """A reason names the indices of a search as a command takes them."""
+    assert no_values_reason(["a", "b"]) == no_values_reason("a,b")
+    assert no_values_reason(None) == no_values_reason([]) == no_values_reason("INDEX")
+
+
 @pytest.mark.node
 @pytest.mark.parametrize("mode", ["cluster", "client"])
 def test_values_of_another_model_rank_nothing(client, anthem, encoder, create, documents, mode):
@@ -273,6 +368,7 @@ def test_a_signal_counts_if_two_hits_differ(encoder, values, position):
 def test_a_hit_without_a_hash_has_a_text_of_its_own(encoder):
     """Without stored hashes, as in documents that others wrote, hits with values of the model count as different."""
     scoring = ScoringParams.from_bundle(encoder.bundle)
+    scoring = replace(scoring, signals=CONTAINMENT)
     hits = [{"_index": "a", "_id": number, "fields": {"anthem.model": [scoring.model_id]}} for number in "12"]
     assert are_told_apart(hits, scoring)
     assert not are_told_apart(hits[:1], scoring)

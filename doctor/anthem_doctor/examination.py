@@ -88,14 +88,16 @@ class Examination:
             *(finding for facts in index_facts for finding in check_index(targets[facts.index.name], facts, fields)),
             *(finding for facts in value_facts for finding in self._check_values(targets[facts.index_name], facts)),
             *self._examine_coverage_loss(cluster, value_facts),
-            *self._examine_searches(open_indices, value_facts),
+            *self._examine_searches(cluster, open_indices, value_facts),
         ]
 
     def _check_values(self, target: DoctorTarget, facts: ValueFacts) -> list[Finding]:
         builder = ValueBuilder(self.encoder, target.expected_signals, target.text_fields, self.fields)
         return check_values(target, facts, builder)
 
-    def _examine_searches(self, open_indices: list[IndexDescription], value_facts: list[ValueFacts]) -> list[Finding]:
+    def _examine_searches(
+        self, cluster: ClusterFacts, open_indices: list[IndexDescription], value_facts: list[ValueFacts]
+    ) -> list[Finding]:
         """Findings about a trial search; none if every index is closed."""
         if not open_indices:
             return []
@@ -104,9 +106,15 @@ class Examination:
             index.knn and "containment" in mapped_signals(index.mappings, fields) for index in open_indices
         )
         trial = run_trial_search(
-            self.client, self.target, self.encoder, self.profile, value_facts, has_graphs=has_graphs
+            self.client,
+            self.target,
+            self.encoder,
+            self.profile,
+            value_facts,
+            has_graphs=has_graphs,
+            has_script=cluster.stored_script is not None,
         )
-        return check_searches(self.target, trial)
+        return check_searches(self.target, trial, value_facts)
 
     def _examine_coverage_loss(self, cluster: ClusterFacts, value_facts: list[ValueFacts]) -> list[Finding]:
         """Findings about the loss per day; none if the values of no index could be counted."""

@@ -187,6 +187,7 @@ def run_trial_search(
     values: Iterable[ValueFacts],
     *,
     has_graphs: bool,
+    has_script: bool,
 ) -> TrialSearch | None:
     """Search for the text of a sampled product, plainly and in each mode; None if no sampled product has words."""
     query = _sample_query(target, encoder, values)
@@ -201,17 +202,28 @@ def run_trial_search(
         return ask_cluster(f"POST {index}/_search", lambda: send(index=index, body=sent, **options))
 
     plain = search(client.search, body)
-    skipped = find_skipped_modes(plain, profile.signals, has_graphs=has_graphs)
+    skipped = find_skipped_modes(plain, profile.signals, has_graphs=has_graphs, has_script=has_script)
     bodies = build_script_bodies(body, query, encoder, profile)
     responses = {mode: search(client.search, sent) for mode, sent in bodies.items() if mode not in skipped}
     responses["client"] = search(anthem.search, body, mode="client", query_text=query)
     return TrialSearch(query, plain, responses, skipped)
 
 
-def find_skipped_modes(plain: Fact, signals: Collection[ModelSignal], *, has_graphs: bool) -> dict[str, str]:
-    """Modes that are not tried, with the reason: `filter` would run its script on too many matching products."""
+def find_skipped_modes(
+    plain: Fact, signals: Collection[ModelSignal], *, has_graphs: bool, has_script: bool = True
+) -> dict[str, str]:
+    """Modes that are not tried, with the reason: `filter` would run its script on too many matching products.
+
+    A reason that lies in the index outlasts a missing script, which the first search stores, so it is given instead.
+    """
+    modes = ("cluster", "filter", "retrieve")
     if not signals:
-        return dict.fromkeys(("cluster", "filter", "retrieve"), "the index has no field of this model (anthem ingest)")
+        return dict.fromkeys(modes, "the index has no field of this model (anthem ingest)")
+    waiting = {} if has_script else dict.fromkeys(modes, "the script is not stored yet; the first search stores it")
+    return waiting | _modes_the_index_excludes(plain, signals, has_graphs=has_graphs)
+
+
+def _modes_the_index_excludes(plain: Fact, signals: Collection[ModelSignal], *, has_graphs: bool) -> dict[str, str]:
     if "containment" not in signals:
         return dict.fromkeys(("filter", "retrieve"), "it needs vectors (anthem ingest --signals containment,attention)")
     matches = 0 if isinstance(plain, UnavailableFact) else plain["hits"]["total"]["value"]

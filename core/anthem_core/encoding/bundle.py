@@ -212,9 +212,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     if version < BUNDLE_FORMAT:
         raise BundleError(
-            f"{path} has format {version}, of an earlier version; this version reads format {BUNDLE_FORMAT}, which adds "
-            "attention tables and other fusion weights. Train and export again: anthem train DATA --output CHECKPOINT, "
-            "anthem export CHECKPOINT BUNDLE. Then run `anthem ingest` again."
+            f"{path} has format {version}, of an earlier version; this version reads format {BUNDLE_FORMAT}, which "
+            "has attention tables and other fusion weights. Train and export again: anthem train DATA --output "
+            "CHECKPOINT, anthem export CHECKPOINT BUNDLE. Then run `anthem ingest` again."
         )
     if version > BUNDLE_FORMAT:
         raise BundleError(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, SupportsInt, TypeAlias
 
 from anthem_core.encoding.stored_vectors import VECTOR_TYPE
+from anthem_core.encoding.tokenizer import split_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ class ModelFields:
 
     @property
     def text_hash(self) -> str:
-        """Field of the hash of the text that the values were computed from."""
+        """Field of the hash of the words that the values were computed from (`hash_text`)."""
         return f"{self.name}.text_hash"
 
     def value(self, signal: ModelSignal) -> str:
@@ -184,8 +185,11 @@ def _ingest_records(meta: object) -> Mapping[str, Any]:
 
 
 def hash_text(text: str) -> str:
-    """First sixteen hex digits of the SHA-256 of a text; ingest skips a product whose text hash has not changed."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    """First sixteen hex digits of the SHA-256 of a text's normalised words, on which alone the model's values depend.
+
+    Texts with equal hashes have equal values, so ingest skips a product whose hash has not changed.
+    """
+    return hashlib.sha256(" ".join(split_words(text)).encode()).hexdigest()[:16]
 
 
 def product_text(source: Mapping[str, Any], fields: Sequence[str]) -> str:

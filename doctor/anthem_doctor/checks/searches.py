@@ -6,23 +6,37 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.console import printable
 from anthem_doctor.facts import UnavailableFact
-from anthem_doctor.findings import DoctorTarget, Finding
+from anthem_doctor.findings import DoctorTarget, Finding, count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from anthem_doctor.facts import Fact, TrialSearch
+    from anthem_doctor.facts import Fact, TrialSearch, ValueFacts
 
 
-def check_searches(target: DoctorTarget, trial: TrialSearch | None) -> list[Finding]:
-    """Findings about the plain search and about each mode; `trial` is None if no product had words to search for."""
+def check_searches(target: DoctorTarget, trial: TrialSearch | None, values: Sequence[ValueFacts] = ()) -> list[Finding]:
+    """Findings about the plain search and about each mode; `trial` is None if no sampled product has words."""
     if trial is None:
-        return [Finding("search", "warning", "found no product with words to search for", "products with words")]
+        return [_explain_missing_trial(target, values)]
     if isinstance(trial.plain, UnavailableFact):
         found = f"the plain search for '{printable(trial.query)}' fails: {trial.plain.reason}"
         return [Finding("search", "fault", found, "a search that works without ANTHEM")]
     findings = [finding for mode, fact in trial.responses.items() for finding in _check_mode(target, trial, mode, fact)]
     return findings + [Finding(f"search {mode}", "ok", f"not tried: {why}") for mode, why in trial.skipped.items()]
+
+
+def _explain_missing_trial(target: DoctorTarget, values: Sequence[ValueFacts]) -> Finding:
+    """Why no product could be searched for: unreadable samples, values of other models, or no words."""
+    facts = [fact for index in values for fact in (index.sample, index.sample_without_values, index.counts)]
+    refused = next((fact for fact in facts if isinstance(fact, UnavailableFact)), None)
+    if refused:
+        return Finding("search", "warning", f"not tried: {refused.reason}", f"permission to send {refused.request}")
+    of_others = sum(index.counts.with_values - index.counts.of_model for index in values)
+    if of_others:
+        found = f"not tried: the values of {count_of(of_others, 'product')} are of another model"
+        return Finding("search", "warning", found, f"products with values of {target.bundle.model_id}")
+    found = f"not tried: no sampled product has letters or digits in '{printable(target.text_fields[0])}'"
+    return Finding("search", "warning", found, "products with words")
 
 
 def _check_mode(target: DoctorTarget, trial: TrialSearch, mode: str, response: Fact) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from anthem_core.geometry.regions import EncodedQuery, Region
 from anthem_core.opensearch.schema import ModelFields
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from anthem_core.fusion import FusionWeights
 
@@ -36,7 +36,8 @@ class ScoringParams:
     """A model's constants that do not depend on the query, and the signals of an index that are ranked by.
 
     `dimension` is D; points have D+1 coordinates. `signals` are those of the model that the index has, beside the
-    lexical score; `fusions` has the weights of every set of signals that the model has.
+    lexical score; `fusions` has the weights of every set of signals that the model has. `misfits` has, for each signal,
+    the indices that map its values as another type; it is None if the mappings could not be read.
     """
 
     model_id: str
@@ -47,6 +48,7 @@ class ScoringParams:
     fusions: dict[Signals, FusionWeights]
     signals: Signals
     fields: ModelFields = field(default_factory=ModelFields)
+    misfits: Mapping[ModelSignal, frozenset[str]] | None = None
 
     @classmethod
     def from_bundle(
@@ -82,6 +84,10 @@ class ScoringParams:
             KeyError: The model cannot rank by them.
         """
         return self.fusions[frozenset(signals)]
+
+    def readable_signals(self, index: str | None) -> Signals:
+        """Signals whose values the script can read in an index, as far as its mapping is known."""
+        return frozenset(signal for signal in self.signals if index not in (self.misfits or {}).get(signal, ()))
 
 
 def to_float64(region: Region) -> Region:

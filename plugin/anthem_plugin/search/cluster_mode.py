@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import TransportError
@@ -13,7 +14,7 @@ from anthem_plugin.rewriter.body import build_script_body
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON
 from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
-from anthem_plugin.scoring.params import ATTENTION
+from anthem_plugin.scoring.params import ATTENTION, ModelSignal
 from anthem_plugin.search.counts import build_hit_count_body, build_match_count_body, hit_count, vector_count
 from anthem_plugin.search.request import (
     NO_HITS_REASON,
@@ -25,7 +26,9 @@ from anthem_plugin.search.request import (
     RerankSkipped,
     ScriptForbiddenError,
     SendStep,
+    index_name,
     list_signals,
+    no_trigrams_note,
     no_values_reason,
     rewritten_body,
 )
@@ -33,17 +36,19 @@ from anthem_plugin.search.response import check_shards
 from anthem_plugin.search.told_apart import (
     are_told_apart,
     build_window_hashes_body,
+    known_signals,
     remove_text_hash,
     request_text_hashes,
     text_identity,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from anthem_plugin.modes import ModeName, ScriptMode
-    from anthem_plugin.scoring.params import Signals
+    from anthem_plugin.scoring.params import ScoringParams
     from anthem_plugin.search.request import PreparedSearch, Response, SearchRequest, Steps
+    from anthem_plugin.search.response import Hit
 
 TOO_MANY_MATCHES = (
     "the query matches more than {:,} products, and each costs a script run: narrow it or raise the limit"
@@ -71,8 +76,7 @@ def rank_in_cluster(request: SearchRequest, prepared: PreparedSearch) -> Steps[R
         return (yield from _filter(request, prepared, request.mode))
     if isinstance(request.mode, Retrieve):
         return (yield from _retrieve(request, prepared, request.mode))
-    response = yield from _rescore(request, prepared, _build_body(request, prepared, "cluster"))
-    return _ranked(prepared, response, "cluster")
+    return (yield from _rescore(request, prepared, _build_body(request, prepared, "cluster"), "cluster"))
 
 
 def _check_signals(request: SearchRequest, prepared: PreparedSearch) -> None:
@@ -88,19 +92,27 @@ def _check_signals(request: SearchRequest, prepared: PreparedSearch) -> None:
     if not profile.signals:
         raise NoValuesFound(profile.note or no_values_reason(request.index))
     if request.mode != "cluster":
-        reason = NO_VECTORS_REASON.format(mode_name(request.mode), request.index or "INDEX")
+        reason = NO_VECTORS_REASON.format(mode_name(request.mode), index_name(request.index))
         raise NoValuesFound(profile.note or reason)
     if not prepared.tables:
         raise RerankSkipped(str(prepared.budget) if prepared.budget.exceeded else NO_QUERY_TEXT_REASON)
 
 
-def _signals(prepared: PreparedSearch) -> Signals:
-    """The model's signals that the script ranks by: those of the index, but no attention without a table."""
-    return prepared.profile.signals - (frozenset() if prepared.tables else ATTENTION)
+def _ranking(prepared: PreparedSearch) -> ScoringParams:
+    """Parameters with the signals that the script ranks by: those of the index, but no attention without a table."""
+    signals = prepared.profile.signals - (frozenset() if prepared.tables else ATTENTION)
+    return replace(prepared.profile.scoring, signals=signals)
 
 
-def _ranked(prepared: PreparedSearch, response: Response, mode: ModeName) -> RankedResponse:
-    return RankedResponse(response, mode, list_signals(_signals(prepared)), prepared.profile.note)
+def _ranked(
+    request: SearchRequest, prepared: PreparedSearch, response: Response, mode: ModeName, hits: Sequence[Hit]
+) -> RankedResponse:
+    """The response with the signals that the hits have values for, and a note if none of them has trigrams."""
+    scoring = _ranking(prepared)
+    known = frozenset[ModelSignal]().union(*(known_signals(hit, scoring) for hit in hits))
+    lacks_trigrams = "attention" in scoring.signals - known
+    notes = filter(None, (prepared.profile.note, no_trigrams_note(request.index) if lacks_trigrams else None))
+    return RankedResponse(response, mode, list_signals(known), "; ".join(notes) or None)
 
 
 def _build_body(request: SearchRequest, prepared: PreparedSearch, mode: ScriptMode) -> dict[str, Any]:
@@ -120,12 +132,11 @@ def _build_body(request: SearchRequest, prepared: PreparedSearch, mode: ScriptMo
 def _retrieve(request: SearchRequest, prepared: PreparedSearch, mode: Retrieve) -> Steps[RankedResponse]:
     body = _build_body(request, prepared, mode)
     try:
-        response = yield from _rescore(request, prepared, body)
+        return (yield from _rescore(request, prepared, body, "retrieve"))
     except (TransportError, RerankSkipped) as error:
         if _NO_HNSW_GRAPH not in str(getattr(error, "info", error)):
             raise
         raise RerankSkipped(_no_graph_reason(request.index), getattr(error, "response", None)) from error
-    return _ranked(prepared, response, "retrieve")
 
 
 def _filter(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> Steps[RankedResponse]:
@@ -168,17 +179,19 @@ def _count_filtered(
     return count
 
 
-def _rescore(request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any]) -> Steps[Response]:
+def _rescore(
+    request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any], mode: ModeName
+) -> Steps[RankedResponse]:
     """Response to a body that rescores, if the model tells hits apart.
 
     What is sent is the body that the rewriter built; in addition the hits return their text hashes, which are removed
     from the response.
     """
-    scoring = prepared.profile.scoring
+    scoring = _ranking(prepared)
     if "filter_path" in request.options:  # the response would not contain the hashes
         response = yield from _send(request, body)
-        yield from _check_window(request, prepared, body)
-        return response
+        window = yield from _read_window(request, scoring, body)
+        return _ranked(request, prepared, response, mode, window)
     response = yield from _send(request, request_text_hashes(body, scoring))
     hits = response["hits"]["hits"]
     stripped = [remove_text_hash(hit, request.body, scoring) for hit in hits]
@@ -187,23 +200,26 @@ def _rescore(request: SearchRequest, prepared: PreparedSearch, body: Mapping[str
         # Past the last hit, the plain search returns another `max_score`, and `retrieve` finds more products.
         is_plain = request.mode == "cluster" and not response["hits"].get("max_score")
         raise RerankSkipped(NO_HITS_REASON, response if is_plain else None)
-    hits_in_window = hits[: max(0, _window_size(body) - page_bounds(body)[0])]
-    if not are_told_apart(hits_in_window, scoring):
-        yield from _check_window(request, prepared, body)
-    return response
+    ranked_hits = hits[: max(0, _window_size(body) - page_bounds(body)[0])]
+    if not are_told_apart(ranked_hits, scoring):
+        ranked_hits = yield from _read_window(request, scoring, body)
+    return _ranked(request, prepared, response, mode, ranked_hits)
 
 
-def _check_window(request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any]) -> Steps[None]:
-    """Check that the model tells hits of the window apart, with a search for the whole window.
+def _read_window(request: SearchRequest, scoring: ScoringParams, body: Mapping[str, Any]) -> Steps[Sequence[Hit]]:
+    """Hits of the whole window, if the model tells them apart and the page has hits.
 
     Raises:
-        RerankSkipped: It does not.
+        RerankSkipped: It does not, or the page is empty.
     """
-    scoring = prepared.profile.scoring
-    response = yield request.count_step(build_window_hashes_body(body, scoring, _window_size(body)))
-    hits = response["hits"]["hits"]
+    (start, size), window = page_bounds(body), _window_size(body)
+    response = yield request.count_step(build_window_hashes_body(body, scoring, window, total=start >= window))
+    hits: Sequence[Hit] = response["hits"]["hits"]
+    found = hit_count(response) if start >= window else len(hits)
+    if size == 0 or start >= found:
+        raise RerankSkipped(NO_HITS_REASON)
     if are_told_apart(hits, scoring):
-        return
+        return hits
     if len(hits) > 1 and text_identity(hits[0], scoring) is None:
         raise NoValuesFound(no_values_reason(request.index))
     raise RerankSkipped(_UNRANKED_REASONS.get(len(hits), NOT_TOLD_APART_REASON))
@@ -238,7 +254,7 @@ def _store_script(request: SearchRequest) -> Steps[None]:
 
 
 def _no_graph_reason(index: str | None) -> str:
-    name = index or "INDEX"
+    name = index_name(index)
     return (
         f"{name} has no HNSW graph of its vectors, which retrieve mode needs: "
         f"search {name}-ann, the copy that `anthem ingest {name} --ann` creates"

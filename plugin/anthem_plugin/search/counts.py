@@ -16,7 +16,9 @@ _AGGREGATION = "anthem"
 def build_match_count_body(body: Mapping[str, Any], scoring: ScoringParams, limit: int) -> dict[str, Any]:
     """Body that counts the matches, up to `limit + 1` on each shard, and those of them with a vector of this model."""
     has_vector = [{"term": {scoring.fields.model: scoring.model_id}}, {"exists": {"field": scoring.fields.vector}}]
-    aggregations = {_AGGREGATION: {"filter": {"bool": {"filter": has_vector}}}}
+    misfits = sorted((scoring.misfits or {}).get("containment", ()))  # their values are no vectors for the script
+    unreadable = {"must_not": [{"terms": {"_index": misfits}}]} if misfits else {}
+    aggregations = {_AGGREGATION: {"filter": {"bool": {"filter": has_vector, **unreadable}}}}
     counted = {"size": 0, "track_total_hits": True, "aggs": aggregations, "terminate_after": limit + 1}
     return {**_scope(body), "query": body["query"], **counted}
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from opensearchpy.exceptions import AuthorizationException
+from opensearchpy.exceptions import AuthorizationException, NotFoundError
 from opensearchpy.exceptions import ConnectionError as NoConnection
 
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, VALUE_OF_SIGNAL, find_model_fields, ingested_fields
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.index_signals import read_index_signals
-from anthem_plugin.search.request import IndexProfile, SendStep
+from anthem_plugin.search.request import IndexProfile, SendStep, index_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,8 +64,8 @@ class IndexProfiles:
         except Exception as error:  # noqa: BLE001 (nothing about discovery may break reranking)
             profile = known or self._default
             self._store(key, profile, RETRY_SECONDS)
-            # If the cluster does not answer, the search fails too, with an error of its own.
-            level = logging.INFO if isinstance(error, NoConnection) else logging.WARNING
+            # If the cluster does not answer or has no such index, the search fails too, with an error of its own.
+            level = logging.INFO if isinstance(error, NoConnection | NotFoundError) else logging.WARNING
             _log.log(level, "Index %s: mapping not read (%s); using %s", key, error, profile.to_dict())
         else:
             self._store(key, profile, PROFILE_LIFETIME_SECONDS)
@@ -107,8 +106,8 @@ class IndexProfiles:
         scoring = ScoringParams.from_bundle(self._bundle, fields)
         if mappings is None:
             return IndexProfile(scoring, tuple(text_fields))
-        signals, faults = read_index_signals(str(index), known, scoring)
-        return IndexProfile(replace(scoring, signals=signals), tuple(text_fields), faults)
+        scoring, faults = read_index_signals(index_name(index), mappings, scoring)
+        return IndexProfile(scoring, tuple(text_fields), faults)
 
     def _read_mappings(self, request: SearchRequest) -> Steps[Mapping[str, Mapping[str, Any]] | None]:
         """Mappings of the indices by name; None if the cluster forbids reading them.

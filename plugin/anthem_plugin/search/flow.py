@@ -136,7 +136,8 @@ class SearchFlow:
         prepared = yield from self._prepare(request)
         if request.mode == "client":
             return (yield from rank_in_client(request, prepared, self._attention))
-        limit_reason = too_many_hyperboloids_reason(prepared.region)
+        sends_region = "containment" in prepared.profile.signals
+        limit_reason = too_many_hyperboloids_reason(prepared.region) if sends_region else None
         if limit_reason is None and not self.scripts_forbidden:
             try:
                 return (yield from rank_in_cluster(request, prepared))
@@ -206,7 +207,10 @@ def _check_options(request: SearchRequest) -> None:
         raise RerankSkipped(f"`{misplaced[0]}` was passed as an option; put it into the body")
     hidden = sorted((request.options.get("params") or {}).keys() - _HARMLESS_PARAMS)
     if hidden:
-        raise RerankSkipped(f"`{hidden[0]}` was passed in `params`; pass it as an argument, or put it into the body")
+        place = (
+            "put it into the body" if hidden[0] in _BODY_OPTIONS else "pass it as an argument, or put it into the body"
+        )
+        raise RerankSkipped(f"`{hidden[0]}` was passed in `params`; {place}")
 
 
 def _log_failure(reason: str) -> None:

@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.opensearch.schema import MODEL_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
-    from anthem_plugin.scoring.params import ScoringParams, Signals
+    from anthem_plugin.scoring.params import ModelSignal, ScoringParams
 
 _BESIDE = "run: anthem ingest {index} --beside"
 _NEW_INDEX = "a mapping cannot be changed, so copy the products without `{object}` into a new index, and ingest that"
 
 
 def read_index_signals(
-    index: str, mappings: Collection[Mapping[str, Any]], scoring: ScoringParams
-) -> tuple[Signals, tuple[str, ...]]:
-    """Signals of the model whose fields have the right type in at least one index, and the faults of all others.
+    index: str, mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringParams
+) -> tuple[ScoringParams, tuple[str, ...]]:
+    """The parameters with the signals that at least one index maps with the right type, and the faults of all others.
 
-    A field that no index has is no fault: it was not ingested.
+    `mappings` has those of the indices by name. A field that no index has is no fault: it was not ingested.
     """
     fields, signals, faults = scoring.fields, set(), []
     expected = fields.mapping(scoring.dimension)
+    misfits: dict[ModelSignal, frozenset[str]] = {}
     for signal in (signal for signal in MODEL_SIGNALS if signal in scoring.signals):
         path = fields.value(signal)
         required = _describe(_find_field(expected, path))
-        found = [_describe(mapped) for mapping in mappings if (mapped := _find_field(mapping, path))]
-        if required in found:
+        mapped = {name: definition for name in mappings if (definition := _find_field(mappings[name], path))}
+        found = {name: _describe(definition) for name, definition in mapped.items()}
+        if wrong := frozenset(name for name in found if found[name] != required):
+            misfits[signal] = wrong
+        if len(wrong) < len(found):
             signals.add(signal)
         elif found:
-            remedy = _BESIDE if found[0].partition(" ")[0] == "knn_vector" else _NEW_INDEX
-            remedy = remedy.format(index=index, object=fields.name)
-            faults.append(f"`{path}` is mapped as {found[0]}, not as {required}; {remedy}")
-    return frozenset(signals), tuple(faults)
+            faults.append(_fault(index, path, next(iter(found.values())), required))
+    return replace(scoring, signals=frozenset(signals), misfits=misfits), tuple(faults)
+
+
+def _fault(index: str, path: str, found: str, required: str) -> str:
+    """What is wrong with a field, and what to do."""
+    remedy = _BESIDE if found.partition(" ")[0] == "knn_vector" else _NEW_INDEX
+    remedy = remedy.format(index=index, object=path.partition(".")[0])
+    return f"`{path}` is mapped as {found}, not as {required}; {remedy}"
 
 
 def _find_field(mapping: Mapping[str, Any], path: str) -> Mapping[str, Any]:

@@ -173,9 +173,19 @@ def list_signals(signals: Collection[ModelSignal]) -> list[Signal]:
     return [signal for signal in get_args(Signal) if signal == "lexical" or signal in signals]
 
 
-def no_values_reason(index: str | None) -> str:
+def index_name(index: str | Sequence[str] | None) -> str:
+    """The index of a request as a command names it: several are joined by commas, as OpenSearch accepts them."""
+    return ",".join([index] if isinstance(index, str) else index or ["INDEX"])
+
+
+def no_values_reason(index: str | Sequence[str] | None) -> str:
     """Reason for a search without values of the model to rank by."""
-    return f"no product among the hits has values of this model; run: anthem ingest {index or 'INDEX'}"
+    return f"no product among the hits has values of this model; run: anthem ingest {index_name(index)}"
+
+
+def no_trigrams_note(index: str | Sequence[str] | None) -> str:
+    """Note on a search that the script ranked by attention too, although no hit of the page has trigrams."""
+    return f"no product on this page has trigrams of this model; run: anthem ingest {index_name(index)}"
 
 
 def rewritten_body(rewritten: RewrittenBody) -> dict[str, Any]:

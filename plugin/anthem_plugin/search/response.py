@@ -11,6 +11,7 @@ from anthem_core.encoding.stored_vectors import read_vector, unpack_points
 from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.fusion import QUERY_WEIGHT
 from anthem_core.opensearch.connection import innermost_reason
+from anthem_core.opensearch.schema import VALUE_OF_SIGNAL
 from anthem_plugin.modes import DEFAULT_WINDOW
 from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.rewriter.source_filtering import read_model_object, restore_source
@@ -108,27 +109,45 @@ def _read_vector(hit: Hit, scoring: ScoringParams) -> Vector | None:
 
 
 def read_trigrams(hits: Sequence[Hit], scoring: ScoringParams) -> TitleEntities:
-    """Stored trigrams of hits; a hit has no entities without those of this model, or if its bytes are malformed."""
-    return TitleEntities.unpack([_decode_trigrams(hit, scoring) for hit in hits], skip_malformed=True)
+    """Stored trigrams of hits; a hit has no entities without those of this model, or if its bytes are malformed.
+
+    Of several values the smallest by its bytes counts, which is the one that the script reads.
+    """
+    stored = [smallest_trigrams(_read_values(hit, scoring).get("trigrams")) for hit in hits]
+    return TitleEntities.unpack(stored, skip_malformed=True)
 
 
-def _decode_trigrams(hit: Hit, scoring: ScoringParams) -> bytes:
-    stored = _read_values(hit, scoring).get("trigrams")
+def smallest_trigrams(stored: object) -> bytes:
+    """The value of a binary field in base64, the smallest of several by its bytes; empty without one."""
+    values = stored if isinstance(stored, list) else [stored]
+    return min((_decode(value) for value in values if isinstance(value, str)), default=b"")
+
+
+def _decode(value: str) -> bytes:
     try:
-        return b64decode(stored, validate=True) if isinstance(stored, str) else b""
+        return b64decode(value + "=" * (-len(value) % 4), validate=True)  # doc values have no padding
     except ValueError:
         return b""
 
 
 def has_model(hit: Hit, scoring: ScoringParams) -> bool:
-    """Whether a hit was ingested with this model."""
+    """Whether a hit was ingested with this model, in an index that maps one of its values correctly."""
     return bool(_read_values(hit, scoring))
 
 
 def _read_values(hit: Hit, scoring: ScoringParams) -> dict[str, Any]:
-    """What the source of a hit stores for this model; empty if it belongs to another one."""
+    """What the source of a hit stores for this model; empty if it belongs to another one.
+
+    A value that the hit's index maps as another type is left out, because the script does not read it either.
+    """
     stored = read_model_object(hit.get("_source", {}), scoring.fields)
-    return stored if _read_model_id(stored.get("model")) == scoring.model_id else {}
+    if _read_model_id(stored.get("model")) != scoring.model_id:
+        return {}
+    unreadable = scoring.signals - scoring.readable_signals(hit.get("_index"))
+    if unreadable and unreadable == scoring.signals:
+        return {}
+    hidden = {VALUE_OF_SIGNAL[signal] for signal in unreadable}
+    return {key: value for key, value in stored.items() if key not in hidden}
 
 
 def _read_model_id(value: object) -> object:

@@ -166,12 +166,15 @@ def rewrite_body(request: RewriteRequest, context: ServiceContext, scoring: Scor
         return _unchanged(request, "the model has none of the requested signals")
     phrases = split_query_text(text, operators=request.operators)
     region = encode_phrases(context.encode_query, phrases)
-    reason = NO_WORDS_REASON if region is None else too_many_hyperboloids_reason(region)
+    if region is None:
+        return _unchanged(request, NO_WORDS_REASON)
+    sent_region = region if "containment" in scoring.signals else None
+    reason = None if sent_region is None else too_many_hyperboloids_reason(sent_region)
     if reason is not None:
         return _unchanged(request, reason)
     return build_script_body(
         request.body,
-        region if "containment" in scoring.signals else None,
+        sent_region,
         scoring,
         _script_mode(request),
         tables=context.encode_tables(phrases) if "attention" in scoring.signals else (),
