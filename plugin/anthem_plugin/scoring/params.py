@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from anthem_core.fusion import FusionWeights
+    from anthem_core.geometry.lorentz import Array
 
 ModelSignal: TypeAlias = Literal["containment", "attention"]
 Signals: TypeAlias = frozenset[ModelSignal]
 
 CONTAINMENT: Signals = frozenset({"containment"})
+DECIMALS_IN_PARAMS = 7
 ATTENTION: Signals = frozenset({"attention"})
 BOTH: Signals = CONTAINMENT | ATTENTION
 FUSION_NAMES: dict[Signals, str] = {
@@ -99,12 +101,18 @@ def to_float64(region: Region) -> Region:
     return region.map_queries(_query_to_float64)
 
 
+def _round(values: Array) -> Array:
+    """Values in float64 with as many decimals as float32 has near 1: short numbers make a small request body."""
+    rounded: Array = np.round(values.astype(np.float64), DECIMALS_IN_PARAMS)
+    return rounded
+
+
 def _query_to_float64(query: EncodedQuery) -> EncodedQuery:
     weighted = query.weights > 0
     return EncodedQuery(
-        centres=lift(query.centres[weighted, 1:].astype(np.float64)),
-        limits=query.limits[weighted].astype(np.float64),
-        weights=query.weights[weighted].astype(np.float64),
+        centres=lift(_round(query.centres[weighted, 1:])),
+        limits=_round(query.limits[weighted]),
+        weights=_round(query.weights[weighted]),
         entities=query.entities,
         intersections=query.intersections,
     )

@@ -207,10 +207,8 @@ def _check_options(request: SearchRequest) -> None:
         raise RerankSkipped(f"`{misplaced[0]}` was passed as an option; put it into the body")
     hidden = sorted((request.options.get("params") or {}).keys() - _HARMLESS_PARAMS)
     if hidden:
-        place = (
-            "put it into the body" if hidden[0] in _BODY_OPTIONS else "pass it as an argument, or put it into the body"
-        )
-        raise RerankSkipped(f"`{hidden[0]}` was passed in `params`; {place}")
+        place = "" if hidden[0] in _BODY_OPTIONS else "pass it as an argument, or "
+        raise RerankSkipped(f"`{hidden[0]}` was passed in `params`; {place}put it into the body")
 
 
 def _log_failure(reason: str) -> None:
