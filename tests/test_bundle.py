@@ -112,7 +112,7 @@ DAMAGE = {
     "format 0": ({"format": 0}, f"has format 0; expected format {BUNDLE_FORMAT}", "Is this an ANTHEM"),
     "older": (
         {"format": 1, "fusion": {LEXICAL_CONTAINMENT: {"bias": 0.0}}},
-        "format 1, of an earlier version; this version reads format 2, in which attention is a table",
+        "format 1, of an earlier version; this version reads format 2, which has attention tables",
         "anthem train DATA --output CHECKPOINT, anthem export CHECKPOINT BUNDLE. Then run `anthem ingest` again",
     ),
     "newer": (
