@@ -120,7 +120,7 @@ def test_distance_and_excess_at_and_near_the_centre(client, index):
 
 @pytest.mark.node
 def test_products_exactly_on_the_limits(client, index):
-    """A product on a limit or at the origin is contained, to the decimals of the parameters; a product outside is not."""
+    """A product on a limit or at the origin is contained, to the decimals that are sent; a product outside is not."""
     steps = np.random.default_rng(7).integers(1, 20, D)
     points = unpack_points(np.array([steps, -steps, steps + 1, steps - 1, steps * 0]), SCORING.vector_step)
     query = random_query(np.random.default_rng(7), 1, radius=0.0)
