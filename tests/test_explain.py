@@ -112,7 +112,7 @@ def test_a_signal_that_a_hit_lacks_adds_nothing(value, median, weight):
 
 @given(st.floats(0, 1e9), st.floats(1e-3, 10), st.floats(-50, 50))
 def test_a_hit_below_the_window_is_recognised(lexical, offset, shift):
-    """Scores below the window are told from fused ones by themselves."""
+    """The score alone tells whether a hit was inside the window."""
     assert is_below_window(float(np.float32(QUERY_WEIGHT) * np.float32(lexical)), lexical)
     fused = fuse(np.array(lexical), np.array(shift), FusionWeights(offset))
     assert fused >= (lexical + offset) / math.sqrt(MAX_FACTOR_RATIO) * (1 - 1e-9)
@@ -159,7 +159,7 @@ def test_pairs_stand_under_the_hit_in_plain_words():
 
 
 def test_an_explanation_as_text_adds_up_without_coordinates():
-    """The numbers of a hit stand in one line, what is the same for all hits below them, and no dimension anywhere."""
+    """Each hit has one line of numbers; the formula follows once, below all hits; no dimension is printed."""
     fusion = FusionWeights(0.1, 0.2, 0.46, 1.2, -1.3)
     parts = score_parts(2.0, 0.8, -1.0, fusion, BOTH)
     region = {"distance": 0.8, "contained": False, "outside_by": 0.12, "margins": [{"dimension": 7, "value": -0.3}]}

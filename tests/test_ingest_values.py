@@ -71,7 +71,7 @@ def test_a_script_reads_the_trigrams(client, index, encoder):
 
 @pytest.mark.parametrize("first", MODEL_SIGNALS)
 def test_an_index_with_one_value_gets_the_other(client, cluster, index, encoder, tmp_path, first):
-    """Products with one value are due until they have the other too; the survey says so, and the first value stays."""
+    """A product with one of two values is due until it has both; the survey counts it, and the first value is kept."""
     create_index(client, index, make_products())
     command = [index, "--url", cluster, "--dead-letter", str(tmp_path / "dead")]
     assert CliRunner().invoke(ingest, [*command, "--signals", first]).exit_code == 0

@@ -198,7 +198,7 @@ def test_selected_titles_are_those_titles(titles, data):
 
 
 def test_every_product_is_encoded_once(reranker):
-    """A run's products have one row each, and one more stands for those that are missing."""
+    """Each product of a run has its own row; all missing products share one more."""
     products = reranker.encode_products({"a": "fire tv", "b": "?!", "c": "tv"})
     assert isinstance(products, RunProducts)
     assert products.points.shape == (4, reranker.scoring.dimension + 1)

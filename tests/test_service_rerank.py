@@ -116,7 +116,7 @@ def test_scores_do_not_depend_on_the_other_documents(service):
 @pytest.mark.parametrize("form", ["{}", "[{}]", " [ {} ] "])
 @pytest.mark.parametrize("between", [" ", ", ", ","])
 def test_a_vector_as_text_scores_like_its_point(encoder, attention_encoder, form, between):
-    """A vector in the text format of any OpenSearch version scores by containment, whatever stands beside it."""
+    """A vector in the text format of any OpenSearch version scores by containment, whatever the other documents are."""
     for bundle_encoder in (encoder, attention_encoder):
         vectors = bundle_encoder.encode_vectors(TITLES[:4])
         written = [form.format(between.join(map(str, vector))) for vector in vectors.tolist()]

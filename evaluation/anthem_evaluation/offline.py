@@ -45,7 +45,7 @@ class RunProducts:
     """The products of a run, encoded once: their rows by id, and the values of each row.
 
     `points (N+1, D+1)` are NaN, and `titles` of length 0, where a product has no value; so is the last row, which
-    stands for every product that is missing from the corpus. None for a signal that is not used.
+    all products share that are missing from the corpus. None for a signal that is not used.
     """
 
     rows: Mapping[str, int]

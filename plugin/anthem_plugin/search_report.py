@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.console import printable
 from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.encoding.query_operators import encode_phrases
+from anthem_core.encoding.query_operators import encode_phrases, encode_tables
 from anthem_core.fusion import MAX_SHIFT
 from anthem_core.opensearch.schema import product_text
 from anthem_plugin.rewriter.query_text import value_at_path
@@ -20,7 +20,6 @@ from anthem_plugin.search.explain import (
     stored_attention,
     strongest_attention,
 )
-from anthem_plugin.search.flow import encode_tables
 from anthem_plugin.search.response import read_trigrams
 from anthem_plugin.search.word_pairs import strongest_pairs
 

@@ -10,6 +10,7 @@ from anthem_core.geometry.regions import Either, Region
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from anthem_core.encoding.attention import AttentionTable
     from anthem_core.geometry.regions import EncodedQuery
 
 _OR_OPERATOR = re.compile(r"(?<!\S)OR(?!\S)")
@@ -40,3 +41,13 @@ def encode_phrases(encode_query: Callable[[str], EncodedQuery | None], phrases: 
     if len(queries) > 1:
         return Either(tuple(queries))
     return queries[0] if queries else None
+
+
+def encode_tables(
+    encode_table: Callable[[str], AttentionTable | None], phrases: Iterable[str]
+) -> tuple[AttentionTable, ...]:
+    """Attention tables of the phrases that have letters or digits.
+
+    `encode_table` is `AttentionScorer.encode_query` or a cached version of it.
+    """
+    return tuple(table for phrase in phrases if (table := encode_table(phrase)) is not None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opensearchpy.exceptions import TransportError
 
 from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.encoding.query_operators import encode_phrases, split_query_text
+from anthem_core.encoding.query_operators import encode_phrases, encode_tables, split_query_text
 from anthem_core.opensearch.connection import error_reason, is_refusal
 from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON, NO_WORDS_REASON, find_query_text
@@ -34,7 +34,7 @@ from anthem_plugin.search.request import (
 from anthem_plugin.search.time_budget import TimeBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from anthem_core.encoding.attention import AttentionTable
     from anthem_core.encoding.encoder import Encoder
@@ -187,13 +187,6 @@ class SearchFlow:
             return region, ()
         tables = budget.spend(partial(encode_tables, self._encode_table, phrases))
         return region, () if budget.exceeded else tables
-
-
-def encode_tables(
-    encode_table: Callable[[str], AttentionTable | None], phrases: Iterable[str]
-) -> tuple[AttentionTable, ...]:
-    """Attention tables of the phrases that have letters or digits."""
-    return tuple(table for phrase in phrases if (table := encode_table(phrase)) is not None)
 
 
 def _check_options(request: SearchRequest) -> None:

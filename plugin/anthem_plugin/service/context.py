@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from anthem_core.encoding.attention import AttentionScorer, AttentionTable
 from anthem_core.encoding.encoder import Encoder
+from anthem_core.encoding.query_operators import encode_tables
 from anthem_core.geometry.lorentz import Array
 from anthem_core.geometry.regions import EncodedQuery
 from anthem_plugin.scoring.documents import DocumentScorer
@@ -70,7 +71,7 @@ class ServiceContext:
         """Attention table of each phrase that has letters or digits; none if the bundle has no attention."""
         if self.encode_table is None:
             return ()
-        return tuple(table for phrase in phrases if (table := self.encode_table(phrase)) is not None)
+        return encode_tables(self.encode_table, phrases)
 
     def count_documents(self, place: str, documents: Sequence[str]) -> None:
         """Count documents in the metrics; `place` names the field of the request.
