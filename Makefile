@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ESCI ?= ../shared/data/esci
-BENCHMARKS := $(addprefix bench/,quality.py load.py attention.py service.py document_signals.py search_latency.py index_size.py modes.py)
+QUERIES ?= ../shared/data/queries/esci_queries.txt.gz
+BENCHMARKS := $(addprefix bench/,quality.py geometry.py load.py attention.py service.py document_signals.py search_latency.py index_size.py modes.py)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -29,8 +30,8 @@ lint: .venv/installed-dev ## run ruff, mypy and import-linter
 	$(BIN)/mypy $(BENCHMARKS)
 	$(BIN)/lint-imports
 
-bundle: .venv/installed-dev ## train and export bundles/general again from its two sources
-	$(BIN)/python bundles/make.py $(ESCI) bundles/general
+bundle: .venv/installed-dev ## train and export bundles/general again from its sources
+	$(BIN)/python bundles/make.py $(ESCI) $(QUERIES) bundles/general
 	$(BIN)/python tests/golden/refresh.py
 
 bench: .venv/installed-dev ## compare with rankers from the literature; takes hours; data in ANTHEM_DATA

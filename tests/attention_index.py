@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from anthem_core.encoding.bundle import OPTIONAL_FILES, compute_model_id, load_bundle, save_manifest
+from anthem_core.encoding.bundle import ATTENTION_FILES, compute_model_id, load_bundle, save_manifest
 from anthem_core.encoding.encoder import Encoder
 
 BRANDS = ["acme", "globex", "initech", "stark"]
@@ -22,7 +22,7 @@ def encoder_without_attention(attention_encoder, add_attention, tmp_path_factory
     """Encoder of the same bundle, without the attention graphs."""
     folder = tmp_path_factory.mktemp("without_attention")
     bundle = add_attention(attention_encoder.bundle, folder)
-    for name in OPTIONAL_FILES:
+    for name in ATTENTION_FILES:
         (folder / name).unlink()
     save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.rules())))
     return Encoder(load_bundle(folder))

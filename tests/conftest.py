@@ -22,7 +22,9 @@ from anthem_core.encoding.bundle import (
     LEXICAL_ATTENTION,
     LEXICAL_CONTAINMENT,
     REQUIRED_FILES,
+    WORDS_FILE,
     compute_model_id,
+    list_bundle_files,
     load_bundle,
     save_manifest,
 )
@@ -94,7 +96,7 @@ def add_attention():
     golden = Path(__file__).parent / "golden"
 
     def copy_with_attention(bundle, folder, table_graph=golden / ATTENTION_TABLE_GRAPH):
-        for name in REQUIRED_FILES:
+        for name in {*list_bundle_files(bundle.path)} & {*REQUIRED_FILES, WORDS_FILE}:
             shutil.copy(bundle.path / name, folder / name)
         shutil.copy(golden / ATTENTION_GRAPH, folder)
         shutil.copy(table_graph, folder / ATTENTION_TABLE_GRAPH)

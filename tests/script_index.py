@@ -52,7 +52,7 @@ def store(client, index, documents):
 def product(point=None, title=None, model=SCORING.model_id, lexical=1.0):
     """Document of a product with a point, packed trigrams, both or neither."""
     vector = None if point is None else pack_points(point, SCORING.vector_step)
-    return {"title": "fire tv", "lexical": lexical} | ModelFields().document(vector, model, "fire tv", title)
+    return {"title": "fire tv", "lexical": lexical} | ModelFields().document(vector, model, ["fire", "tv"], title)
 
 
 def script_values(client, index, source, params):

@@ -36,7 +36,7 @@ def model_documents(encoder, titles, model_id=None):
     vectors, bundle = encoder.encode_vectors(titles), encoder.bundle
     trigrams = AttentionScorer(bundle).encode_titles(titles).pack() if bundle.has_attention else [None] * len(titles)
     return [
-        ModelFields().document(vector, model_id or bundle.model_id, title, packed)
+        ModelFields().document(vector, model_id or bundle.model_id, bundle.vocabulary.split_words(title), packed)
         for vector, title, packed in zip(vectors, titles, trigrams, strict=True)
     ]
 

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shipped_words import has_words
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.attention_grid import GridExplainer
 from anthem_core.encoding.bundle import (
+    ATTENTION_FILES,
     ATTENTION_GRAPH,
     ATTENTION_TABLE_GRAPH,
-    OPTIONAL_FILES,
     PRODUCT_GRAPH,
-    REQUIRED_FILES,
     compute_model_id,
+    list_bundle_files,
     load_bundle,
     save_manifest,
 )
 from anthem_core.encoding.packed_titles import MAX_WEIGHT
 from anthem_core.encoding.title_entities import TitleEntities
-from anthem_core.encoding.tokenizer import extract_trigrams
 from anthem_core.errors import BundleError
 from anthem_plugin.scoring.params import ATTENTION, BOTH, CONTAINMENT, ScoringParams
 
@@ -58,9 +58,7 @@ def test_every_title_has_a_score(attention, query, titles):
     """A score is finite if both query and title have letters or digits, otherwise NaN."""
     scores = attention.score_titles(query, titles)
     assert scores.shape == (len(titles),)
-    assert [bool(np.isfinite(score)) for score in scores] == [
-        bool(extract_trigrams(query) and extract_trigrams(t)) for t in titles
-    ]
+    assert [bool(np.isfinite(score)) for score in scores] == [has_words(query) and has_words(t) for t in titles]
 
 
 @given(some_queries, st.lists(some_text, max_size=5))
@@ -97,7 +95,7 @@ def test_stored_titles_score_the_same(attention, titles):
     np.testing.assert_allclose(table.score(stored), table.score(entities), atol=1e-12)
 
 
-@given(st.lists(some_text.filter(extract_trigrams), min_size=1, max_size=9))
+@given(st.lists(some_text.filter(has_words), min_size=1, max_size=9))
 @settings(max_examples=50)
 def test_the_weights_of_a_title_are_shares_of_its_largest(attention, titles):
     """In every title at least one entity has the weight 15, whatever the other titles are."""
@@ -124,30 +122,31 @@ def test_the_better_match_scores_higher(attention):
     assert match > other
 
 
-@given(some_queries.filter(extract_trigrams), some_text)
+@given(some_queries.filter(has_words), some_text)
 @settings(max_examples=50)
-def test_a_grid_is_labelled_with_trigrams(explainer, query, title):
-    """Rows are the query's trigrams, columns the title's, up to the limits."""
+def test_a_grid_is_labelled_with_entities(explainer, query, title):
+    """Rows are the query's entities, columns the title's, up to the limits."""
     vocabulary = explainer.bundle.vocabulary
     grid = explainer.explain_title(query, title)
-    if not extract_trigrams(title):
+    if not has_words(title):
         assert grid is None
         return
-    assert grid.query == extract_trigrams(query, vocabulary.query_limit)
-    assert grid.title == extract_trigrams(title, vocabulary.title_limit)
+    assert grid.query == vocabulary.entities(query, vocabulary.query_limit)
+    assert grid.title == vocabulary.entities(title, vocabulary.title_limit)
     assert grid.cells.shape == (len(grid.query), len(grid.title))
     assert np.isfinite(grid.score)
 
 
-def test_equal_trigrams_have_the_strongest_cell(explainer):
-    """In each row the cell of the same trigram is the strongest; a query without letters has no grid."""
+def test_equal_entities_have_the_strongest_cell(explainer):
+    """In each row the cell of the same entity is the strongest; a query without letters has no grid."""
     grid = explainer.explain_title("tv", "red tv")
-    strongest = [grid.title[number] for number in grid.cells.argmax(axis=1)]
-    assert strongest == grid.query == ["#tv", "tv#"]
+    strongest = [grid.title[number].name for number in grid.cells.argmax(axis=1)]
+    assert strongest == [entity.name for entity in grid.query]
+    assert strongest[-2:] == ["#tv", "tv#"]
     assert explainer.explain_title("?!", "red tv") is None
 
 
-@given(some_queries.filter(extract_trigrams), some_text.filter(extract_trigrams))
+@given(some_queries.filter(has_words), some_text.filter(has_words))
 @settings(max_examples=50)
 def test_a_grid_of_the_shipped_bundle_shares_out_attention(bundle, query, title):
     """Its cells are shares: none is negative, and they sum to at most 1."""
@@ -164,7 +163,7 @@ def test_an_attention_scorer_is_thread_safe(attention_encoder, attention):
             np.testing.assert_array_equal(scores, expected)
 
 
-@pytest.mark.parametrize("name", OPTIONAL_FILES)
+@pytest.mark.parametrize("name", ATTENTION_FILES)
 def test_each_graph_changes_the_model_id(attention_encoder, folder, name):
     """Both attention graphs are part of the model id; without them the id depends on the other files alone."""
     (folder / name).unlink()
@@ -176,13 +175,13 @@ def test_the_graphs_are_part_of_the_bundle(attention_encoder):
     """The bundle's size includes the graphs, and its fusion has weights for every set of signals."""
     bundle = attention_encoder.bundle
     assert bundle.has_attention
-    files = (*REQUIRED_FILES, *OPTIONAL_FILES)
+    files = list_bundle_files(bundle.path)
     assert bundle.size_bytes == sum((bundle.path / name).stat().st_size for name in files)
     assert ScoringParams.from_bundle(bundle).fusions.keys() == {CONTAINMENT, ATTENTION, BOTH}
     assert load_bundle(bundle.path) == bundle
 
 
-@pytest.mark.parametrize("name", OPTIONAL_FILES)
+@pytest.mark.parametrize("name", ATTENTION_FILES)
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -200,13 +199,13 @@ def test_a_damaged_graph_is_refused(folder, name, damage, message):
 def without_attention(folder):
     """The bundle in a folder without its attention graphs, which are moved aside."""
     bundle = load_bundle(folder)
-    for name in OPTIONAL_FILES:
+    for name in ATTENTION_FILES:
         (folder / name).rename(folder / f"aside-{name}")
     save_manifest(replace(bundle, model_id=compute_model_id(folder, bundle.rules())))
     return load_bundle(folder)
 
 
-@pytest.mark.parametrize("name", OPTIONAL_FILES)
+@pytest.mark.parametrize("name", ATTENTION_FILES)
 def test_a_graph_that_the_manifest_does_not_list_is_refused(folder, name):
     """A graph that was added after export is refused."""
     assert not without_attention(folder).has_attention

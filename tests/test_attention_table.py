@@ -304,7 +304,7 @@ def test_golden_trigrams_and_scores(scorer):
 @pytest.mark.parametrize("buckets", [2**16 - 1, 2**16])
 def test_ids_must_fit_in_two_bytes(bundle, buckets):
     """A vocabulary of up to 65,536 ids has an attention score; for a larger one the error says what to do."""
-    vocabulary = replace(bundle.vocabulary, trigrams=(), buckets=buckets)
+    vocabulary = replace(bundle.vocabulary, trigrams=(), words=(), buckets=buckets)
     large = replace(bundle, vocabulary=vocabulary)
     if len(vocabulary) <= 2**16:
         AttentionScorer(large)

@@ -19,11 +19,11 @@ from anthem_core.encoding.bundle import (
     BUNDLE_FORMAT,
     LEXICAL_CONTAINMENT,
     MANIFEST_FILE,
-    OPTIONAL_FILES,
     PRODUCT_GRAPH,
     QUERY_GRAPH,
-    REQUIRED_FILES,
+    TRAINING_FILE,
     TRIGRAMS_FILE,
+    WORDS_FILE,
     compute_model_id,
     find_shipped_bundles,
     list_bundle_files,
@@ -32,11 +32,13 @@ from anthem_core.encoding.bundle import (
     write_vocabulary,
 )
 from anthem_core.encoding.encoder import Encoder, open_session
-from anthem_core.encoding.tokenizer import build_vocabulary
+from anthem_core.encoding.text_rules import RULES_1, RULES_2, TEXT_RULES
+from anthem_core.encoding.tokenizer import Vocabulary, build_vocabulary
 from anthem_core.errors import BundleError
 from anthem_core.fusion import FusionWeights
+from anthem_core.opensearch.schema import hash_words
 
-ALL_FILES = (*REQUIRED_FILES, *OPTIONAL_FILES)
+ALL_FILES = list_bundle_files(find_shipped_bundles()["general"])
 
 
 @pytest.fixture
@@ -81,13 +83,13 @@ def literal(name, value):
 
 
 def change_rules(folder, **changes):
-    """Change tokenizer rules in the manifest."""
+    """Change text rules in the manifest."""
     rules = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["text"]
     change_manifest(folder, text=rules | changes)
 
 
 def rules(**changes):
-    """Damage that changes tokenizer rules in the manifest."""
+    """Damage that changes text rules in the manifest."""
     return lambda folder: change_rules(folder, **changes)
 
 
@@ -107,23 +109,29 @@ DAMAGE = {
     "manifest not text": (lambda folder: (folder / MANIFEST_FILE).write_bytes(b"\xff\xfe{"), "is not JSON", RECOVERY),
     "manifest not an object": (lambda folder: write_manifest(folder, "[]"), "has format None", "Is this an ANTHEM"),
     "nested deeply": (lambda folder: write_manifest(folder, "[" * 200_000 + "]" * 200_000), "is not JSON", RECOVERY),
-    "foreign": ({"format": "keras"}, f"has format 'keras'; expected format {BUNDLE_FORMAT}", "Is this an ANTHEM"),
-    "format true": ({"format": True}, f"has format True; expected format {BUNDLE_FORMAT}", "Is this an ANTHEM"),
-    "format 0": ({"format": 0}, f"has format 0; expected format {BUNDLE_FORMAT}", "Is this an ANTHEM"),
+    "foreign": ({"format": "keras"}, "has format 'keras'; expected formats 2 and 3", "Is this an ANTHEM"),
+    "format true": ({"format": True}, "has format True; expected formats 2 and 3", "Is this an ANTHEM"),
+    "format 0": ({"format": 0}, "has format 0; expected formats 2 and 3", "Is this an ANTHEM"),
     "older": (
         {"format": 1, "fusion": {LEXICAL_CONTAINMENT: {"bias": 0.0}}},
-        "format 1, of an earlier version; this version reads format 2, which has attention tables",
+        "format 1, of an earlier version; this version reads formats 2 and 3, which have attention tables",
         "anthem train DATA --output CHECKPOINT, anthem export CHECKPOINT BUNDLE. Then run `anthem ingest` again",
     ),
     "newer": (
         {"format": BUNDLE_FORMAT + 1},
-        f"format {BUNDLE_FORMAT + 1}; this version reads format {BUNDLE_FORMAT}",
+        f"format {BUNDLE_FORMAT + 1}; this version reads formats 2 and 3",
         "Upgrade",
     ),
     "no checksums": ({"sha256": None}, "SHA-256 .* the manifest says None", RECOVERY),
     "another model": ({"model": "0" * 16}, "have model id .* the manifest says 0000", RECOVERY),
     "swapped graph": (swap_graph, "have model id .*, the manifest says", RECOVERY),
-    "other tokenizer rules": (rules(gram=4), r"other tokenizer rules \(\{'gram': 4\}\)", "Export again"),
+    "other text rules": (rules(bucket_hash="md5", gram=4), r"other text rules \(\{.*'gram': 4", "Export again"),
+    "newer text rules": (
+        rules(version=7),
+        "made with text rules 7; this version knows 1 and 2",
+        "Upgrade ANTHEM Search",
+    ),
+    "text rules true": (rules(version=True), "made with text rules True; this version knows", "Upgrade"),
     "other hash": (rules(bucket_hash="md5"), "'bucket_hash': 'md5'", "Export again"),
     "other buckets": (rules(buckets=7), "have model id .*, the manifest says", RECOVERY),
     "other limit": (rules(query_limit=7), "have model id .*, the manifest", RECOVERY),
@@ -246,7 +254,7 @@ def test_a_weight_out_of_range_is_refused(folder, name, value):
 @pytest.mark.parametrize("name", ["buckets", "query_limit", "title_limit"])
 @pytest.mark.parametrize("value", [0, -1, True, "48", 2**40])
 def test_a_vocabulary_size_out_of_range_is_refused(folder, name, value):
-    """Zero buckets or a limit of zero trigrams is refused before anything divides by it."""
+    """Zero buckets or a limit of zero entities is refused before anything divides by it."""
     change_rules(folder, **{name: value})
     with pytest.raises(BundleError, match=f"has {name} .*; expected a whole number from 1"):
         load_bundle(folder)
@@ -300,14 +308,14 @@ def test_fusion_does_not_change_the_model_id(folder):
 
 @pytest.mark.parametrize("name", ALL_FILES)
 def test_graphs_and_vocabulary_determine_the_model_id(folder, name):
-    """Any change to a graph or the vocabulary changes the model id."""
+    """Any change to a graph or the vocabulary changes the model id, one to the parameters for training does not."""
     bundle = load_bundle(folder)
     flip_bit(folder / name)
-    assert compute_model_id(folder, bundle.rules()) != bundle.model_id
+    assert (compute_model_id(folder, bundle.rules()) == bundle.model_id) == (name == TRAINING_FILE)
 
 
 def test_rules_determine_the_model_id(folder):
-    """Any change to a tokenizer rule, or to the step of stored vectors, changes the model id."""
+    """Any change to a text rule, or to the step of stored vectors, changes the model id."""
     rules = load_bundle(folder).rules()
     ids = {compute_model_id(folder, rules | {name: "other"}) for name in rules} | {compute_model_id(folder, rules)}
     assert len(ids) == len(rules) + 1
@@ -349,11 +357,65 @@ def test_a_missing_graph(tmp_path):
         open_session(tmp_path / "none.onnx")
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=())), max_size=20))
-def test_vocabulary_survives_its_file(tmp_path_factory, texts):
-    """The trigrams of any texts are the same after writing and reading: none contains a line break."""
-    folder = tmp_path_factory.mktemp("vocabulary")
-    vocabulary = build_vocabulary(texts, 100, 7, min_count=1)
+def save_with(bundle, folder, vocabulary):
+    """Write a bundle into a copy of its folder with another vocabulary, and read it again."""
     write_vocabulary(vocabulary, folder)
-    trigrams = (folder / TRIGRAMS_FILE).read_text(encoding="utf-8").split("\n")[:-1]
-    assert tuple(trigrams) == vocabulary.trigrams
+    changed = replace(bundle, path=folder, vocabulary=vocabulary)
+    changed = replace(changed, model_id=compute_model_id(folder, changed.rules()))
+    save_manifest(changed)
+    assert load_bundle(folder) == changed
+    return changed
+
+
+def test_words_are_part_of_a_bundle(bundle, folder):
+    """A bundle with words reads back with them; they have their own file, and the model id depends on it."""
+    vocabulary = Vocabulary(("#re", "red"), 9, words=("red", "tv", "टीवी"), text_rules=RULES_2)
+    changed = save_with(bundle, folder, vocabulary)
+    assert (folder / WORDS_FILE).read_text(encoding="utf-8") == "red\ntv\nटीवी\n"
+    other = save_with(bundle, folder, replace(vocabulary, words=("red", "tv")))
+    assert other.model_id != changed.model_id
+    assert WORDS_FILE in list_bundle_files(folder)
+    (folder / WORDS_FILE).unlink()
+    with pytest.raises(BundleError, match=rf"{WORDS_FILE} is missing\. Copy the whole"):
+        load_bundle(folder)
+
+
+def test_a_bundle_without_words_has_no_file_of_them(bundle, folder):
+    """An earlier file of words is removed; one that was added later is refused."""
+    (folder / WORDS_FILE).write_text("tv\n", encoding="utf-8")
+    save_with(bundle, folder, Vocabulary(("#re",), 9))
+    assert not (folder / WORDS_FILE).exists()
+    (folder / WORDS_FILE).write_text("tv\n", encoding="utf-8")
+    with pytest.raises(BundleError, match=rf"{WORDS_FILE} has SHA-256 .*, the manifest says None"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("rules", TEXT_RULES.values())
+def test_a_bundle_keeps_its_text_rules(bundle, folder, rules):
+    """The manifest names the version of the text rules, and the model id depends on it; version 1 is not numbered."""
+    changed = save_with(bundle, folder, Vocabulary(("#re",), 9, text_rules=rules))
+    text = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["text"]
+    assert text.get("version", 1) == changed.vocabulary.text_rules.version == rules.version
+
+
+def test_a_bundle_of_format_2_keeps_its_id_and_hashes(bundle, folder):
+    """Format 2 has no words and version 1 of the text rules: its model id and the hashes of texts are those of then."""
+    changed = save_with(bundle, folder, Vocabulary(("#re", "red"), 9, 48, 112, text_rules=RULES_1))
+    change_manifest(folder, format=2)
+    old = load_bundle(folder)
+    assert old == changed
+    words = r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*"
+    former = {"normal_form": "NFKC, casefold, NFKC", "word": words, "word_end": "#", "gram": 3, "bucket_hash": "crc32"}
+    assert old.vocabulary.rules() == former | {"buckets": 9, "query_limit": 48, "title_limit": 112}
+    assert hash_words(old.vocabulary.split_words("Fire TV™ 1½ Pokémon")) == "a7e6ee5f4135200b"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=())), max_size=20))
+def test_vocabulary_survives_its_files(tmp_path_factory, texts):
+    """The words and trigrams of any texts are the same after writing and reading: none contains a line break."""
+    folder = tmp_path_factory.mktemp("vocabulary")
+    vocabulary = build_vocabulary(texts, 100, 7, words=50, min_count=1)
+    write_vocabulary(vocabulary, folder)
+    for file, names in ((TRIGRAMS_FILE, vocabulary.trigrams), (WORDS_FILE, vocabulary.words)):
+        read = (folder / file).read_text(encoding="utf-8").split("\n")[:-1] if names else []
+        assert tuple(read) == names

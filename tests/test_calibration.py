@@ -239,7 +239,7 @@ def build_shop(gain=1.0):
 
 
 def test_the_slack_contains_the_required_fraction(ranker):
-    """The calibrated slack contains 93 % of the relevant validation products, and no weight is negative."""
+    """The calibrated slack contains 90 % of the relevant validation products, and no weight is negative."""
     calibration = calibrate(ranker, [build_shop()])
     contained = calibration.quality["tiny"]["relevant_contained"]
     assert CONTAINED_FRACTION - 1 / len(TITLES) <= contained <= CONTAINED_FRACTION + 1 / len(TITLES)
@@ -304,7 +304,7 @@ def test_an_unusual_shop_gives_finite_weights(ranker, shop):
 
 
 def test_calibration_without_judgments(ranker):
-    """Without judgments, the slack contains 93 % of the titles with all query words, and all signals have weight."""
+    """Without judgments, the slack contains 90 % of the titles with all query words, and all signals have weight."""
     shop = replace(build_shop(), judged_queries=[])
     calibration = calibrate(ranker, [shop])
     excess = [

@@ -9,9 +9,9 @@ import small_index
 from click.testing import CliRunner
 from opensearchpy import AsyncOpenSearch, OpenSearch
 from opensearchpy.exceptions import AuthorizationException, NotFoundError, TransportError
+from shipped_words import DIMENSION
 from small_index import match
 
-from anthem_core.encoding.bundle import load_bundle
 from anthem_core.opensearch.schema import CURRENT_FIELDS, ModelFields, fields_of_model
 from anthem_ingest.cli import ingest
 from anthem_plugin.cli import search
@@ -30,7 +30,6 @@ index = small_index.index
 REFUSED = AuthorizationException(403, "security_exception", {})
 ABSENT = NotFoundError(404, "index_not_found_exception", {})
 BROKEN = TransportError(503, "unavailable", {})
-DIMENSION = load_bundle("general").dimension
 BOTH = frozenset({"containment", "attention"})
 
 
@@ -105,6 +104,7 @@ def test_a_cluster_that_forbids_the_request_has_the_defaults(bundle):
 ALIASES = {name: {"type": "alias", "path": f"anthem_x.{name}"} for name in ("vector", "trigrams", "model")}
 VECTOR = {"type": "knn_vector", "dimension": DIMENSION, "data_type": "BYTE"}  # as OpenSearch returns it
 TRIGRAMS = {"type": "binary", "doc_values": True}
+AS_STORED = f"knn_vector with dimension {DIMENSION} of type byte"
 FLOAT_VECTOR = {"type": "knn_vector", "dimension": DIMENSION + 1}  # of an earlier version
 
 
@@ -117,9 +117,13 @@ FLOAT_VECTOR = {"type": "knn_vector", "dimension": DIMENSION + 1}  # of an earli
         ({"trigrams": TRIGRAMS}, {"attention"}, None),
         ({"vector": {"type": "float"}, "trigrams": TRIGRAMS}, {"attention"}, "as float, not as knn_vector with dim"),
         ({"vector": VECTOR | {"dimension": 33}}, set(), "dimension 33 of type byte, not as knn_vector"),
-        ({"vector": FLOAT_VECTOR}, set(), "dimension 65, not as knn_vector with dimension 64 of type byte"),
-        ({"vector": VECTOR | {"data_type": "binary"}}, set(), "dimension 64 of type binary, not as"),
-        ({"vector": VECTOR | {"doc_values": False}}, set(), "dimension 64 of type byte without doc values, not as"),
+        ({"vector": FLOAT_VECTOR}, set(), f"dimension {DIMENSION + 1}, not as {AS_STORED}"),
+        ({"vector": VECTOR | {"data_type": "binary"}}, set(), f"dimension {DIMENSION} of type binary, not as"),
+        (
+            {"vector": VECTOR | {"doc_values": False}},
+            set(),
+            f"dimension {DIMENSION} of type byte without doc values, not",
+        ),
         ({"vector": {"properties": {"x": {"type": "float"}}}}, set(), "as object, not as"),
         ({"vector": VECTOR, "trigrams": {"type": "binary"}}, {"containment"}, "as binary without doc values, not as"),
         ({"vector": VECTOR, "trigrams": {"type": "text"}}, {"containment"}, "as text, not as binary with doc values"),

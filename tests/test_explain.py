@@ -1,74 +1,96 @@
 """Explanations: the parts of a score add up to it, and pairs of words share out the attention grid."""
 
+import html
 import math
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from anthem_core.encoding.attention_grid import GridExplainer, TitleGrid
-from anthem_core.encoding.tokenizer import extract_trigrams, split_words
+from anthem_core.encoding.text_rules import RULES_1, RULES_2, TEXT_RULES
+from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.fusion import MAX_FACTOR_RATIO, MAX_SHIFT, QUERY_WEIGHT, FusionWeights, fuse, model_shift
 from anthem_plugin.scoring.params import ATTENTION, BOTH, CONTAINMENT
 from anthem_plugin.search.explain import SignalPart, fused_signals, is_below_window, score_parts
-from anthem_plugin.search.word_pairs import spelled_words, strongest_pairs, word_pairs
+from anthem_plugin.search.spelling import spelled_words
+from anthem_plugin.search.word_pairs import strongest_pairs, word_pairs
 from anthem_plugin.search_report import format_result
 
+TEXTS = [
+    "Cordless DRILL, 20 V", "½ Zoll ﬁx", "Weiße Straße straße", "टीवी टीवी", "Men’s 1½ in. x 12-Volt Pokémon™ men's",
+    "18 volt 18V", "5/8 in. &amp; 0.5&quot;", "AT&T iPhone手机壳 手机", "IŞIKLI ayna",
+]  # fmt: skip
 words = st.text(st.characters(codec="utf-8"), max_size=40)
-some_text = st.one_of(words, st.sampled_from(["Cordless DRILL, 20 V", "½ Zoll ﬁx", "Weiße Straße straße", "टीवी टीवी"]))
-queries = some_text.filter(extract_trigrams)
+some_text = st.one_of(words, st.sampled_from(TEXTS), st.text("½1./-25 volt&amp;", max_size=20))
+all_rules = st.sampled_from([*TEXT_RULES.values()])
+KNOWN_WORDS = ("drill", "strasse", "टीवी", "volt", "12", "手机壳", "ayna")
 weights = st.builds(
     FusionWeights, st.floats(1e-3, 10), st.floats(0, 5), st.floats(0, 3), st.floats(0, 5), st.floats(-3, 1)
 )
 signal_values = st.floats(-5, 5) | st.just(math.nan)
 
 
-def random_grid(query, title, seed):
-    """A grid of two texts with random shares; None if one of them has no letters."""
-    asked, offered = extract_trigrams(query, 48), extract_trigrams(title, 112)
-    if not (asked and offered):
-        return None
+@given(some_text, some_text, all_rules, st.integers(2, 30), st.integers(0, 99))
+def test_pairs_share_out_the_grid(query, title, rules, limit, seed):
+    """A pair has the cells of the entities of its two words, and all pairs together have the whole grid."""
+    vocabulary = Vocabulary((), 9, words=KNOWN_WORDS, text_rules=rules)
+    asked, offered = vocabulary.entities(query, limit), vocabulary.entities(title, 2 * limit)
+    assume(asked and offered)
     cells = np.random.default_rng(seed).random((len(asked), len(offered)))
-    return TitleGrid(asked, offered, cells / cells.sum(), 0.0)
+    pairs = word_pairs(TitleGrid(asked, offered, cells, 0.0), query, title, rules)
+    assert sum(pair.share for pair in pairs) == pytest.approx(cells.sum())
+    sides = [list_entities(entities, text, rules) for entities, text in ((asked, query), (offered, title))]
+    for pair, ((one, rows), (other, columns)) in zip(pairs, product(*(side.items() for side in sides)), strict=True):
+        assert pair.share == pytest.approx(cells[np.ix_(rows, columns)].sum())
+        assert pair.query == spelled_words(query, rules)[rules.split_words(query).index(one)]
+        assert pair.title == spelled_words(title, rules)[rules.split_words(title).index(other)]
 
 
-@given(queries, queries, st.integers(0, 99))
-def test_pairs_share_out_the_grid(query, title, seed):
-    """A pair has the cells of all places of its two words, and all pairs together have the whole grid."""
-    grid = random_grid(query, title, seed)
-    pairs = word_pairs(grid, query, title)
-    assert sum(pair.share for pair in pairs) == pytest.approx(grid.cells.sum())
-    spelled = [spelled_words(text) for text in (query, title)]
-    for pair in pairs:
-        wanted = [split_words(word) for word in (pair.query, pair.title)]
-        share, row = 0.0, 0
-        for asked in split_words(query):
-            for i in range(row, min(row + len(asked), len(grid.query))):
-                column = 0
-                for offered in split_words(title):
-                    end = min(column + len(offered), len(grid.title))
-                    share += grid.cells[i, column:end].sum() * ([[asked], [offered]] == wanted)
-                    column += len(offered)
-            row += len(asked)
-        assert pair.share == pytest.approx(share)
-        assert pair.query in spelled[0]
-        assert pair.title in spelled[1]
-    assert len({(pair.query, pair.title) for pair in pairs}) == len(pairs)
+def list_entities(entities, text, rules):
+    """Places of the entities of each word that has some, by word, in the order of the text."""
+    words = rules.split_words(text)
+    places = {word: [n for n, entity in enumerate(entities) if words[entity.word] == word] for word in words}
+    return {word: found for word, found in places.items() if found}
 
 
-@given(some_text)
-def test_words_are_spelled_as_in_the_text(text):
-    """There is one spelling for each word of the tokenizer, which normalises to that word."""
-    spelled = spelled_words(text)
-    assert [split_words(word) for word in spelled] == [[word] for word in split_words(text)]
+@given(some_text, all_rules)
+def test_words_are_spelled_as_in_the_text(text, rules):
+    """There is one spelling for each word of the text: the word itself, or a part of the text with letters or digits.
+
+    By version 1 of the rules, which read a word alike wherever it stands, the part is this word alone.
+    """
+    spelled, expected = spelled_words(text, rules), rules.split_words(text)
+    assert len(spelled) == len(expected)
+    sources = [" ".join(source.split()) for source in (text, html.unescape(text))]
+    for spelling, word in zip(spelled, expected, strict=True):
+        assert spelling == word or any(spelling in source for source in sources)
+        assert RULES_1.split_words(spelling)
+        assert rules.version > 1 or rules.split_words(spelling) == [word]
 
 
-def test_spellings_are_kept():
-    """Capitals and accents stay as they are; where words do not correspond, they are printed normalised."""
-    assert spelled_words("Cordless DRILL, Weiße") == ["Cordless", "DRILL", "Weiße"]
-    assert spelled_words("Bohrer ½") == split_words("Bohrer ½")
+@pytest.mark.parametrize("rules", TEXT_RULES.values())
+def test_spellings_are_kept(rules):
+    """Capitals, accents and apostrophes stay as they are, punctuation around a word does not."""
+    assert spelled_words("(Cordless) DRILL, Weiße: é.", rules) == ["Cordless", "DRILL", "Weiße", "é"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "text", "expected"),
+    [
+        (RULES_1, "Bohrer ½ Zoll", ["Bohrer", "1", "2", "Zoll"]),
+        (RULES_2, "Men’s 1½ Pokémon™", ["Men’s", "1", "½", "Pokémon"]),
+        (RULES_2, "18-Volt 12 Volts Drill", ["18", "Volt", "12", "Volts", "Drill"]),
+        (RULES_2, "&quot;AT&amp;T&quot; iPhone手机壳", ["AT", "T", "iPhone", "手机壳"]),
+        (RULES_2, "IŞIKLI 1,234 Ct.", ["IŞIKLI", "1,234", "Ct"]),
+    ],
+)
+def test_golden_spellings(rules, text, expected):
+    """Where the rules join, split or rename words, each is shown as the text has it, if a part of it is that word."""
+    assert spelled_words(text, rules) == expected
 
 
 def test_the_strongest_pairs_are_the_words_in_common(bundle):

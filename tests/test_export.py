@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 import site
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from anthem_core.encoding.bundle import (
     PRODUCT_GRAPH,
     QUERY_GRAPH,
     REQUIRED_FILES,
+    list_bundle_files,
     load_bundle,
 )
 from anthem_core.encoding.encoder import Encoder
@@ -38,6 +40,7 @@ import onnx
 from anthem_exporter.export import export_bundle
 from anthem_exporter.parity import PARITY_BATCH_SIZES, PARITY_TOLERANCE, check_parity, parity_texts
 from anthem_model.anthem_ranker import AnthemRanker
+from anthem_model.base_model import read_bundle_model
 from anthem_model.calibration import Calibration
 from anthem_model.checkpoint import Checkpoint
 from anthem_model.nn.layers import ModelShape
@@ -45,18 +48,18 @@ from anthem_model.nn.network import Anthem, QueryEncoder
 
 torch.set_num_threads(1)  # for tiny tensors, more threads are slower
 
-VOCABULARY = Vocabulary(("#re", "red", "ed#"), buckets=46, query_limit=12, title_limit=20)
+VOCABULARY = Vocabulary(("#re", "red", "ed#"), buckets=46, query_limit=12, title_limit=20, words=("kettle", "red"))
 FEW_TEXTS = ["red kettle", "", "Kühlschrank", "!?", "a"]
 THINGS = ("teapot", "kettle", "lamp", "mug", "desk", "chair", "shoe", "shirt", "phone", "cable")
 
 
-def build_checkpoint(seed=0):
+def build_checkpoint(seed=0, vocabulary=VOCABULARY):
     """A checkpoint of a tiny model with random weights."""
     torch.manual_seed(seed)
-    model = Anthem(ModelShape(ids=len(VOCABULARY), dimension=8, hyperboloids=2, places=VOCABULARY.title_limit)).eval()
+    model = Anthem(ModelShape(ids=len(vocabulary), dimension=8, hyperboloids=2, places=vocabulary.title_limit)).eval()
     model.round_tables()
     fusion = {LEXICAL_CONTAINMENT: FusionWeights(4.0, 3.0, 1.0), ALL_SIGNALS: FusionWeights(4.0, 3.0, 1.0, 2.0, -0.5)}
-    return Checkpoint(model, VOCABULARY, Calibration(0.25, fusion), ["tiny"], {"ndcg": 0.5})
+    return Checkpoint(model, vocabulary, Calibration(0.25, fusion), ["tiny"], {"ndcg": 0.5})
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +137,30 @@ def test_the_same_checkpoint_gives_the_same_bytes(exported, tmp_path):
     (folder / QUERY_GRAPH).write_bytes(b"old")
     again, _ = export_bundle(build_checkpoint(), folder, FEW_TEXTS)
     assert again.model_id == bundle.model_id
+    assert {*list_bundle_files(folder)} == {*REQUIRED_FILES, *OPTIONAL_FILES}
     for name in (*REQUIRED_FILES, *OPTIONAL_FILES, "manifest.json"):
         assert (folder / name).read_bytes() == (bundle.path / name).read_bytes(), name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+
+
+def test_the_model_of_a_bundle_can_be_read_back(exported):
+    """From a bundle comes the checkpoint that it was exported from, its parameters bit for bit."""
+    checkpoint, read = build_checkpoint(), read_bundle_model(exported[0])
+    assert replace(read, model=None) == replace(checkpoint, model=None)
+    assert read.model.shape == checkpoint.model.shape
+    state = checkpoint.model.state_dict()
+    assert read.model.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in read.model.state_dict().items())
+
+
+def test_words_of_the_former_bundle_are_removed(bundle_copy):
+    """A bundle without words that replaces one with words has no file of them, and its card says what it has."""
+    assert "| 2 words, 3 trigrams and 46 hash buckets; text rules 2 |" in (bundle_copy / "README.md").read_text()
+    plain = replace(VOCABULARY, words=())
+    bundle, _ = export_bundle(build_checkpoint(vocabulary=plain), bundle_copy, FEW_TEXTS)
+    assert bundle.vocabulary == plain
+    assert {*read_files(bundle_copy)} == {*list_bundle_files(bundle_copy), "manifest.json", "README.md"}
+    assert "| 3 trigrams and 46 hash buckets; text rules 2 |" in (bundle_copy / "README.md").read_text()
 
 
 def test_export_leaves_global_state_unchanged(tmp_path):
@@ -263,7 +287,8 @@ def beir_folder(tmp_path_factory):
 def test_from_a_folder_to_a_bundle(beir_folder, tmp_path):
     """`anthem train` and `anthem export` give a bundle that loads and encodes; --json prints one object each."""
     runner, model, folder = CliRunner(), str(tmp_path / "shop.pt"), str(tmp_path / "bundle")
-    trained = runner.invoke(main, ["train", str(beir_folder), "--output", model, "--steps", "3", "--json"])
+    arguments = ["--from", "nothing", "--steps", "3", "--json"]
+    trained = runner.invoke(main, ["train", str(beir_folder), "--output", model, *arguments])
     assert trained.exit_code == 0, trained.output
     assert json.loads(trained.stdout)["checkpoint"] == model
     corpus = str(beir_folder / "corpus.jsonl.gz")
@@ -281,7 +306,7 @@ def test_missing_data_exits_4(tmp_path):
     """A folder, checkpoint or output folder that does not exist gives exit code 4 and a message that names it."""
     runner = CliRunner()
     missing, output = str(tmp_path / "none"), str(tmp_path / "x.pt")
-    for arguments in (["train", missing, "--output", output], ["export", missing, output]):
+    for arguments in (["train", missing, "--output", output, "--from", "nothing"], ["export", missing, output]):
         result = runner.invoke(main, arguments)
         assert result.exit_code == 4
         assert missing in result.stderr
@@ -290,7 +315,7 @@ def test_missing_data_exits_4(tmp_path):
 
 def test_an_output_that_cannot_be_written_is_refused_before_training(beir_folder, tmp_path):
     """Training does not begin if its checkpoint cannot be written."""
-    arguments = ["train", str(beir_folder), "--output", str(tmp_path / "none" / "x.pt")]
+    arguments = ["train", str(beir_folder), "--output", str(tmp_path / "none" / "x.pt"), "--from", "nothing"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 4
     assert "cannot be written" in result.stderr

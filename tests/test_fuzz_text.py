@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
+from shipped_words import split_words
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.query_operators import encode_phrases, split_phrases
-from anthem_core.encoding.tokenizer import split_words
 from anthem_core.opensearch.schema import ModelFields
 from anthem_ingest.ingest import ingest_index
 from anthem_plugin.client import AnthemClient

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
+from shipped_words import split_words
 
 from anthem_core.beir import Product
-from anthem_core.encoding.tokenizer import split_words
 from anthem_core.errors import BundleError, ClusterError, DataError
 from anthem_core.opensearch.connection import connect
 from anthem_core.opensearch.schema import MATCH_ALL, MODEL_SIGNALS, VALUE_OF_SIGNAL, ModelFields, product_text
@@ -97,11 +97,12 @@ signal_sets = st.sets(st.sampled_from(MODEL_SIGNALS))
 @given(texts, texts, texts, texts, signal_sets, signal_sets)
 def test_a_product_is_current_only_for_its_text_model_and_values(text, other_text, model, other_model, has, needs):
     """What `ModelFields.document` writes is current for the same words and model, if every requested value is there."""
-    hit = make_hit_with_values({"title": text, **FIELDS.document([1, 0], model, text, b"abc")}, signals=has)
-    assert is_current(hit, FIELDS, model, text, needs) == (needs <= has)
-    is_same = (other_model, split_words(other_text)) == (model, split_words(text))
-    assert is_current(hit, FIELDS, other_model, other_text, needs) == (is_same and needs <= has)
-    outdated = outdated_values(hit, FIELDS, other_model, other_text, needs)
+    words, other_words = split_words(text), split_words(other_text)
+    hit = make_hit_with_values({"title": text, **FIELDS.document([1, 0], model, words, b"abc")}, signals=has)
+    assert is_current(hit, FIELDS, model, words, needs) == (needs <= has)
+    is_same = (other_model, other_words) == (model, words)
+    assert is_current(hit, FIELDS, other_model, other_words, needs) == (is_same and needs <= has)
+    outdated = outdated_values(hit, FIELDS, other_model, other_words, needs)
     assert outdated == ({} if is_same else {VALUE_OF_SIGNAL[signal]: None for signal in has - needs})
 
 
@@ -109,13 +110,13 @@ def test_a_product_is_current_only_for_its_text_model_and_values(text, other_tex
 def test_a_product_without_values_is_never_current(source):
     """A product whose values are missing or were removed is not current."""
     assert not has_model_data(make_hit("1", source), FIELDS)
-    assert not is_current(make_hit_with_values(source), FIELDS, "", "", MODEL_SIGNALS)
+    assert not is_current(make_hit_with_values(source), FIELDS, "", [], MODEL_SIGNALS)
 
 
 @given(st.none() | st.just([1, -128]), st.none() | st.binary(min_size=1))
 def test_a_document_has_the_values_that_are_given(vector, trigrams):
     """A partial document has a vector, trigrams in base64, or both, beside model id and text hash."""
-    values = FIELDS.document(vector, "model", "tv", trigrams)["anthem"]
+    values = FIELDS.document(vector, "model", ["tv"], trigrams)["anthem"]
     assert values.pop("vector", None) == vector
     assert values.get("trigrams") is None if trigrams is None else b64decode(values["trigrams"]) == trigrams
     assert values.keys() - {"trigrams"} == {"model", "text_hash"}
@@ -258,7 +259,7 @@ def test_every_loaded_product_is_written(encoder, titles):
         hit = make_hit_with_values(action["_source"])
         assert builder.is_current(hit, title) == (title != "?!")
         document = ProductDocument(action["_id"], {"title": title})
-        assert is_unchanged(hit, document, FIELDS, builder.model_id, title, MODEL_SIGNALS)
+        assert is_unchanged(hit, document, FIELDS, builder.model_id, builder.split_words(title), MODEL_SIGNALS)
         tally.count_written(action["_id"])
     assert (tally.empty, tally.written + tally.empty) == (titles.count("?!"), len(titles))
 

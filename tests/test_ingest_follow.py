@@ -139,7 +139,7 @@ def test_the_command_switches_and_prunes(client, cluster, index, tmp_path, bundl
     """`--beside --prune` leaves the values of one model, which the aliases name; a second run writes nothing."""
     create_index(client, index)
     client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
-    foreign = ModelFields().document([0] * bundle.dimension, "another", "red sofa")
+    foreign = ModelFields().document([0] * bundle.dimension, "another", ["red", "sofa"])
     client.update(index=index, id="1", body={"doc": foreign}, refresh=True)
     command = [index, "--url", cluster, "--beside", "--prune", "--json", "--dead-letter", str(tmp_path / "dead")]
     counts = [json.loads(CliRunner().invoke(ingest, command).stdout) for _ in range(2)]

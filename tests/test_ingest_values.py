@@ -4,6 +4,7 @@ from base64 import b64decode
 
 import pytest
 from click.testing import CliRunner
+from shipped_words import split_words
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import ClusterError
@@ -120,7 +121,7 @@ def test_values_of_another_model_are_replaced(client, index, encoder, value):
     create_index(client, index, make_products())
     ingest_index(client, index, encoder)
     before = read_source(client, index, "0")["anthem"]
-    foreign = FIELDS.document(encoder.encode_vectors(["sofa"])[0], "another model", TITLES[0], b"abc")
+    foreign = FIELDS.document(encoder.encode_vectors(["sofa"])[0], "another model", split_words(TITLES[0]), b"abc")
     foreign["anthem"] = {key: found for key, found in foreign["anthem"].items() if key in {value, "model", "text_hash"}}
     client.index(index=index, id="0", body={"title": TITLES[0]} | foreign, refresh=True)
     found = survey_index(client, index, encoder.bundle)

@@ -1,4 +1,4 @@
-"""Initial parameters: the ridge regression, principal coordinates and latent semantic analysis."""
+"""Initial parameters: the regression on vectors of texts, their coordinates, and latent semantic analysis."""
 
 from dataclasses import replace
 
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from anthem_model.initialisation.initialise import initialise_from_vectors, principal_coordinates
+from anthem_model.initialisation.coordinates import fit_coordinates, unit_rows
+from anthem_model.initialisation.initialise import initialise_from_vectors
 from anthem_model.initialisation.lsa import MIN_TITLES_PER_WORD, lsa_vectors
 from anthem_model.trainer.training import TrainingPlan, build_initialised_ranker, build_ranker
 
@@ -46,24 +47,67 @@ def test_titles_point_in_the_directions_of_their_vectors(geometry):
         assert np.abs(directions[kind] @ directions[~kind].T).max() < 0.5
 
 
+def build_vectors(seed, count=12, width=5):
+    """Random vectors with another spread along each of some rotated axes, and a common part."""
+    rng = np.random.default_rng(seed)
+    rotation = np.linalg.qr(rng.normal(size=(width, width)))[0]
+    spreads = rng.uniform(0.2, 3, width)
+    return ((rng.normal(size=(count, width)) * spreads) @ rotation + rng.normal(size=width)).astype(np.float32)
+
+
 @few_examples
-@given(st.integers(0, 2**31), st.integers(1, 9), st.integers(1, 9))
-def test_principal_coordinates_preserve_cosines(seed, width, dimension):
-    """Coordinates have norm 1 and, if they have as many dimensions as the vectors, the cosines of the vectors."""
-    vectors = np.random.default_rng(seed).normal(size=(12, width)).astype(np.float32)
-    coordinates = principal_coordinates(vectors, dimension)
-    assert coordinates.shape == (12, dimension)
-    np.testing.assert_allclose(np.linalg.norm(coordinates, axis=1), 1, atol=1e-4)
-    if dimension >= width:
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        np.testing.assert_allclose(coordinates @ coordinates.T, unit @ unit.T, atol=1e-4)
+@given(st.integers(0, 2**31), st.integers(2, 20), st.integers(1, 9), st.integers(1, 9))
+def test_coordinates_have_norm_1_or_0(seed, count, width, dimension):
+    """Coordinates are unit rows, and zero for a vector at the mean of those that they were fitted to."""
+    vectors = build_vectors(seed, count, width)
+    coordinates = fit_coordinates(vectors, dimension, "letters")
+    assert coordinates.identity == "letters"
+    assert coordinates(vectors).shape == (count, dimension)
+    np.testing.assert_allclose(np.linalg.norm(coordinates(vectors), axis=1), 1, atol=1e-4)
+    assert not coordinates(coordinates.mean[None]).any()
 
 
-def test_the_first_principal_axis_has_the_largest_variance():
-    """A single coordinate is the one in which the vectors differ most."""
-    vectors = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32) * np.array([0.1, 9, 1], np.float32)
-    (coordinate,) = principal_coordinates(vectors, 1).T
-    assert abs(np.sign(vectors[:, 1]) @ np.sign(coordinate)) == 50
+@few_examples
+@given(st.integers(0, 2**31), st.integers(1, 9), st.floats(-10, 10))
+def test_coordinates_are_centred(seed, dimension, common):
+    """What all vectors share does not count: a vector added to all of them changes no coordinate."""
+    vectors = build_vectors(seed, count=30)
+    shifted = vectors + np.float32(common) * np.arange(1, 6, dtype=np.float32) / 5
+    original, moved = (fit_coordinates(group, dimension)(group) for group in (vectors, shifted))
+    np.testing.assert_allclose(original @ original.T, moved @ moved.T, atol=2e-3)
+
+
+@few_examples
+@given(st.integers(0, 2**31), st.integers(1, 5))
+def test_axes_are_principal_and_half_whitened(seed, dimension):
+    """The first axes are the principal ones, and the spread along each is the square root of what it was."""
+    vectors = build_vectors(seed, count=40)
+    coordinates = fit_coordinates(vectors, dimension)
+    projected = ((vectors - vectors.mean(axis=0)) @ coordinates.axes).astype(np.float64)
+    deviations = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False)[:dimension] / len(vectors) ** 0.5
+    np.testing.assert_allclose(projected.T @ projected / len(vectors), np.diag(deviations), atol=2e-3 * deviations[0])
+
+
+@few_examples
+@given(st.integers(0, 2**31), st.integers(2, 6))
+def test_axes_in_which_no_vectors_differ_are_zero(seed, count):
+    """N vectors differ along N − 1 axes at most; along the others a new vector has the coordinate 0."""
+    vectors = build_vectors(seed, count, width=9)
+    unknown = build_vectors(seed + 1, 20, width=9)
+    axes = fit_coordinates(vectors, 12).axes
+    assert axes.shape == (9, 12)
+    assert axes[:, : count - 1].any(axis=0).all()
+    assert not (unknown @ axes[:, count - 1 :]).any()
+
+
+@few_examples
+@given(st.integers(0, 2**31), st.floats(1e-3, 1e3))
+def test_unit_rows_have_the_directions_of_the_rows(seed, factor):
+    """The length of a row does not matter, and a zero row stays zero."""
+    rows = np.concatenate([build_vectors(seed), np.zeros((1, 5), np.float32)])
+    unit = unit_rows(rows)
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), [1] * 12 + [0], atol=1e-5)
+    np.testing.assert_allclose(unit_rows((factor * rows).astype(np.float32)), unit, atol=1e-5)
 
 
 @pytest.mark.parametrize("texts", [[], ["", "!?"], TITLES])
@@ -86,13 +130,30 @@ def test_texts_with_a_zero_vector_are_ignored():
     assert torch.equal(*tables)
 
 
-def test_trigrams_in_no_text_keep_their_random_direction_in_the_grid():
-    """In the grid only trigrams of the texts change."""
+def test_equal_vectors_change_nothing():
+    """If all texts have the same vector, it says nothing about them, and no parameter changes."""
+    ranker = build_random_ranker()
+    before = {name: value.clone() for name, value in ranker.state_dict().items()}
+    assert initialise_from_vectors(ranker, TITLES, np.ones((len(TITLES), 3), np.float16)) is None
+    assert all(torch.equal(value, before[name]) for name, value in ranker.state_dict().items())
+
+
+def test_entities_in_no_text_keep_their_random_direction_in_the_grid():
+    """In the grid only words and trigrams of the texts change."""
     ranker = build_random_ranker()
     before = ranker.network.grid.tangents.weight.clone()
-    initialise_from_vectors(ranker, TITLES[:1], np.ones((1, 3), np.float32))
+    texts = ["red teapot", "blue kettle"]
+    initialise_from_vectors(ranker, texts, np.eye(2, dtype=np.float32))
     changed = (ranker.network.grid.tangents.weight != before).any(1)
-    assert set(changed.nonzero().flatten().tolist()) == set(ranker.vocabulary.title_ids(TITLES[0]))
+    assert set(changed.nonzero().flatten().tolist()) == {i for text in texts for i in ranker.vocabulary.title_ids(text)}
+
+
+def test_the_coordinates_of_the_vectors_are_returned():
+    """The map from a teacher's vectors to the dimensions of the model has the name of the teacher."""
+    vectors = np.random.default_rng(0).normal(size=(len(TITLES), 9)).astype(np.float16)
+    coordinates = initialise_from_vectors(build_random_ranker(), TITLES, vectors, "letters")
+    assert coordinates.identity == "letters"
+    assert coordinates(vectors).shape == (len(TITLES), PLAN.dimension)
 
 
 def test_words_that_occur_together_are_near():

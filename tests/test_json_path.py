@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from anthem_core.artifact_cache import create_maven_context
 from anthem_core.errors import NodeError
 from anthem_core.opensearch.local_node import cache_folder
-from anthem_sandbox.node.artifact_cache import create_maven_context
 from anthem_sandbox.node.java import find_java
 
 JARS = ("com.jayway.jsonpath:json-path:2.9.0", "net.minidev:json-smart:2.5.2")

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anthem_core.artifact_cache import Artifact
 from anthem_core.errors import NodeError
 from anthem_core.opensearch.local_node import STATE_FILE, home_argument, is_node_of_home, local_node_url, read_state
 from anthem_sandbox.node import lifecycle, system
@@ -28,7 +29,7 @@ from anthem_sandbox.node.layout import (
     lay_out_home,
     plugin_descriptor,
 )
-from anthem_sandbox.node.lock import KNN_FOLDER, Artifact, format_lock, load_lock
+from anthem_sandbox.node.lock import KNN_FOLDER, format_lock, load_lock
 from anthem_sandbox.node.releases import (
     DEFAULT_RELEASE,
     NODE_RELEASES,

@@ -1,24 +1,20 @@
 """The download cache of the local node: every artifact is intact, or the error says what to do."""
 
-import gc
 import hashlib
 import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from maven_mirror import serve_artifact
 
+from anthem_core import artifact_cache
+from anthem_core.artifact_cache import Artifact, create_maven_context, ensure_artifacts, explain_disk_errors
 from anthem_core.errors import ExtraError, NodeError
 from anthem_core.opensearch.local_node import cache_folder
-from anthem_sandbox.node import artifact_cache
-from anthem_sandbox.node.artifact_cache import create_maven_context, ensure_artifacts, explain_disk_errors
 from anthem_sandbox.node.cli import node
-from anthem_sandbox.node.lock import Artifact
 
-# jgo does not close a response that it rejects; the fixture below collects it as garbage.
+# jgo does not close a response that it rejects; the mirror collects it as garbage.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
     "ignore:unclosed <socket:ResourceWarning",
@@ -28,43 +24,11 @@ CONTENT = b"content of a jar" * 200
 JAR = Artifact("org.toy", "toy", "1.0", "jar", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), ("lib",))
 
 
-class Repository(SimpleHTTPRequestHandler):
-    """A Maven repository on the loopback address whose next `failures` requests fail."""
-
-    failures = 0
-    paths: list[str] = []  # noqa: RUF012 (each test has its own subclass)
-
-    def do_GET(self):
-        """Serve a file, or fail."""
-        type(self).paths.append(self.path)
-        if type(self).failures > 0:
-            type(self).failures -= 1
-            self.send_error(503)
-        else:
-            super().do_GET()
-
-    def log_message(self, *_):
-        """Log nothing."""
-
-
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A mirror that holds one artifact, named by `ANTHEM_MAVEN_URL`; the cache is empty and temporary."""
-    handler = type("TestRepository", (Repository,), {"paths": []})
-    folder = tmp_path / "mirror" / "org" / "toy" / "toy" / "1.0"
-    folder.mkdir(parents=True)
-    (folder / JAR.filename).write_bytes(CONTENT)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path / "mirror")))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    monkeypatch.setenv("ANTHEM_MAVEN_URL", f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setenv("ANTHEM_CACHE", str(tmp_path / "cache"))
-    handler.file = folder / JAR.filename
-    yield handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    gc.collect()
+    """A mirror that holds one artifact."""
+    with serve_artifact(JAR, CONTENT, tmp_path, monkeypatch) as mirror:
+        yield mirror
 
 
 def test_cache_folder_follows_the_variables(monkeypatch):

@@ -74,3 +74,13 @@ def test_initialisation_texts_are_limited(monkeypatch):
     assert not Counter(sample) - Counter(texts)
     samples = [initialisation_texts(TITLES, ["red mug"] * 20, random.Random(seed), 5) for seed in range(5)]
     assert all("red mug" in texts for texts in samples)
+
+
+@given(st.lists(st.text("abcdefghij", min_size=1, max_size=9), max_size=9), st.integers(0, 2**31))
+def test_a_misspelled_text_has_as_many_words(words, seed):
+    """Two to six words stay as many, short ones stay as they are, and each keeps its first letter; others give None."""
+    text = pseudo_queries.misspell_text(" ".join(words), random.Random(seed))
+    assert (text is None) == (not 2 <= len(words) <= 6)
+    for before, after in zip(words, text.split() if text else (), strict=text is not None):
+        assert after[0] == before[0]
+        assert len(before) >= 4 or after == before

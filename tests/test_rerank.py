@@ -68,7 +68,7 @@ def hits(draw):
 def hit(tangent, score=1.0, model="m"):
     """A hit with the point that `expmap0` maps a tangent vector to."""
     vector = pack_points(lorentz.expmap0(np.array(tangent, float)), SCORING.vector_step)
-    return {"_id": "1", "_score": score, "_source": ModelFields().document(vector, model, "x")}
+    return {"_id": "1", "_score": score, "_source": ModelFields().document(vector, model, ["x"])}
 
 
 def in_steps(*steps):
@@ -277,7 +277,7 @@ def test_margins_are_limits_less_coordinates_tightest_first():
 
 
 def test_attention_names_entities_and_intersections():
-    """The strongest parts of a query come first; an intersection names both of its trigrams."""
+    """The strongest parts of a query come first; an intersection names both of its entities."""
     strongest = strongest_attention(ORIGIN, "tv", Vocabulary((), 10))
     assert [name for name, _ in strongest] == ["#tv × tv#", "tv#", "#tv"]
 

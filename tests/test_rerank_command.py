@@ -11,13 +11,13 @@ from attention_index import QUERIES, TITLES, create_index, hits
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shipped_words import VOCABULARY, has_words, split_words
 from small_index import match
 
 from anthem_core.beir import Dataset, Product, write_dataset
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.encoding.title_entities import TitleEntities
-from anthem_core.encoding.tokenizer import has_words
 from anthem_core.errors import DataError
 from anthem_core.fusion import MAX_FACTOR_RATIO
 from anthem_core.opensearch.schema import ModelFields
@@ -66,7 +66,7 @@ def test_client_and_command_rank_alike(client, attention_encoder, command, files
         if has_words(title):
             vector = attention_encoder.encode_vectors([title])[0] if "containment" in kept else None
             values = trigrams[number] if "attention" in kept else None
-            documents[number] |= ModelFields().document(vector, bundle.model_id, title, values)
+            documents[number] |= ModelFields().document(vector, bundle.model_id, split_words(title), values)
     index = create_index(client, ModelFields().mapping(bundle.dimension, kept), documents)
     anthem = AnthemClient(client, Encoder(bundle), ClientOptions(text_fields=()))
     bodies = {query: match(text) | {"size": 200, "_source": False} for query, text in QUERIES.items()}
@@ -203,7 +203,7 @@ def test_every_product_is_encoded_once(reranker):
     assert isinstance(products, RunProducts)
     assert products.points.shape == (4, reranker.scoring.dimension + 1)
     assert np.isfinite(products.points).all(axis=1).tolist() == [True, False, True, False]
-    assert products.titles.lengths.tolist() == [6, 0, 2, 0]
+    assert products.titles.lengths.tolist() == [len(VOCABULARY.title_ids(text)) for text in ("fire tv", "", "tv", "")]
     assert products.find(["c", "gone", "a"]).tolist() == [2, 3, 0]
 
 

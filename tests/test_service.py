@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shipped_words import split_words
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.opensearch.schema import ModelFields
@@ -78,7 +79,7 @@ def test_encoded_products_equal_the_encoders(service, encoder, attention, titles
     answer = service.post("/encode/products", json={"texts": titles}).json()
     vectors = encoder.encode_vectors(titles)
     expected = [
-        ModelFields().document(vector, encoder.bundle.model_id, title, packed)
+        ModelFields().document(vector, encoder.bundle.model_id, split_words(title), packed)
         for vector, title, packed in zip(vectors, titles, attention.encode_titles(titles).pack(), strict=True)
     ]
     fields = zip(answer["vectors"], answer["trigrams"], answer["text_hashes"], strict=True)

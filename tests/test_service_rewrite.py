@@ -94,13 +94,14 @@ def test_the_signals_of_an_index_can_be_named(service, encoder, scoring, signals
     assert rewrite(service, signals=["attention", "containment"]) == rewrite(service)
 
 
-def test_the_limit_of_hyperboloids_is_one_of_containment(service):
+def test_the_limit_of_hyperboloids_is_one_of_containment(service, encoder):
     """A text of many phrases is ranked by attention alone, which sends no hyperboloids, and not by containment."""
-    text = " OR ".join("abcdefghijkl")
+    phrases = "abcdefghijkl"
+    text = " OR ".join(phrases)
     body = rewrite(service, match(text), operators=True, signals=["attention"])["body"]
-    assert len(script_params(body)["tables"]) == len(text.split(" OR "))
+    assert len(script_params(body)["tables"]) == len(phrases)
     answer = rewrite(service, match(text), operators=True, signals=["containment"])
-    assert "24 hyperboloids" in answer["reason"]
+    assert f"{len(phrases) * encoder.bundle.hyperboloids} hyperboloids" in answer["reason"]
 
 
 @pytest.mark.parametrize("mode", ["filter", "retrieve"])

@@ -8,12 +8,12 @@ import pytest
 from attention_index import QUERIES, TITLES, create_index, hits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shipped_words import has_words
 from small_index import match, model_documents
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.bundle import PRODUCT_GRAPH
 from anthem_core.encoding.encoder import Encoder
-from anthem_core.encoding.tokenizer import has_words
 from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions

@@ -1,7 +1,6 @@
 """The teacher: a tiny sentence transformer with random weights, and a fake one that counts letters."""
 
 import os
-import random
 import shutil
 import socket
 
@@ -16,9 +15,9 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 
 from anthem_model.data.training_shop import JudgedQuery, ShopSplit, TrainingShop
 from anthem_model.geometry import lorentz
-from anthem_model.initialisation.teacher import Teacher, embed_shop
+from anthem_model.initialisation.teacher import Teacher, embed_texts
 from anthem_model.trainer.schedule import TrainingSchedule
-from anthem_model.trainer.training import TrainingPlan, train_anthem
+from anthem_model.trainer.training import TrainingPlan, TrainingSources, train_anthem
 
 torch.set_num_threads(1)  # for tiny tensors, more threads are slower
 
@@ -44,6 +43,8 @@ def model_folder(tmp_path_factory):
 class LetterTeacher:
     """A teacher whose vectors are counts of letters."""
 
+    identity = "letters"
+
     def vectors(self, texts, description):
         """Unit vectors of texts."""
         assert description
@@ -66,6 +67,16 @@ def test_vectors_have_norm_1_and_the_order_of_the_texts(model_folder, tmp_path):
     assert not np.allclose(vectors[0], vectors[1], atol=1e-2)
     for text, vector in zip(texts, vectors, strict=True):
         np.testing.assert_allclose(teacher.vectors([text], "one")[0], vector, atol=2e-3)
+
+
+def test_a_repeated_text_is_read_once(model_folder, tmp_path, monkeypatch):
+    """Each different text is encoded once; every copy of it gets the same vector."""
+    teacher = Teacher(model_folder, tmp_path)
+    encode, read = teacher._encoder.encode, []
+    monkeypatch.setattr(teacher._encoder, "encode", lambda texts: read.extend(texts) or encode(texts))
+    vectors = teacher.vectors([*TITLES, *TITLES[::-1]], "titles")
+    assert sorted(read) == sorted(TITLES)
+    np.testing.assert_array_equal(vectors[:12], vectors[12:][::-1])
 
 
 def test_vectors_are_cached(model_folder, tmp_path):
@@ -91,7 +102,7 @@ def test_a_truncated_cache_file_is_replaced(model_folder, tmp_path, size):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (None, "contains no config.json. Expected the folder of a sentence-embedding model"),
+        (None, r"contains neither \*\.onnx nor config\.json\. Expected the folder of a sentence-embedding model"),
         ("{}", "cannot be read as a sentence-embedding model"),
         ("no json", "cannot be read as a sentence-embedding model"),
         ('{"model_type": "nothing"}', "cannot be read as a sentence-embedding model"),
@@ -108,33 +119,49 @@ def test_a_folder_without_a_model_is_refused(tmp_path, config, message):
     assert caught.value.exit_code == 4
 
 
-def test_embedding_a_shop(model_folder, tmp_path):
-    """The texts are titles, then pseudo-queries, then judged queries, each with its own vector."""
+def test_embedding_shops(model_folder, tmp_path):
+    """The texts are titles, pseudo-queries and judged queries of each shop, then general ones, each with its vector.
+
+    Texts of two to six words follow once more, with typing errors and the vector of the correct text.
+    """
     teacher = Teacher(model_folder, tmp_path)
-    texts, vectors = embed_shop(build_shop(["red tea", "lamp"]), teacher, random.Random(0), 9)
+    shops = [build_shop(["red tea", "lamp"]), TrainingShop("other", ["copper wire"], [])]
+    everything, all_vectors = embed_texts(shops, teacher, 0, ["a kettle", "wire"])
+    end = everything.index("a kettle") + 2
+    texts, vectors = everything[:end], all_vectors[:end]
+    short = [row for row, text in enumerate(texts) if 2 <= len(split_words(text)) <= 6]
+    assert [len(text.split()) for text in everything[end:]] == [len(split_words(texts[row])) for row in short]
+    assert everything[end:] != [texts[row] for row in short]
+    np.testing.assert_array_equal(all_vectors[end:], vectors[short])
     assert texts[:12] == TITLES
-    assert texts[21:] == ["red tea", "lamp"]
+    assert texts[-2:] == ["a kettle", "wire"]
+    first, rest = texts[12 : texts.index("red tea")], texts[texts.index("red tea") : -2]
     title_words = {word for title in TITLES for word in split_words(title)}
-    assert all(set(split_words(text)) <= title_words for text in texts[12:21])
+    assert first
+    assert all(set(split_words(text)) <= title_words for text in first)
+    assert rest[:3] == ["red tea", "lamp", "copper wire"]
+    assert all(set(text.split()) <= {"copper", "wire"} for text in rest[3:])
     np.testing.assert_allclose(vectors, teacher.vectors(texts, "all"), atol=2e-3)
+    assert embed_texts(shops, teacher, 0, ["a kettle", "wire"])[0] == everything
 
 
 def test_a_shop_without_words_has_no_pseudo_queries():
     """Titles without letters and digits give no pseudo-queries."""
-    texts, vectors = embed_shop(TrainingShop("signs", ["!!", "?"], []), LetterTeacher(), random.Random(0))
+    texts, vectors = embed_texts([TrainingShop("signs", ["!!", "?"], [])], LetterTeacher(), 0)
     assert texts == ["!!", "?"]
     assert len(vectors) == 2
 
 
 def test_without_judgments_products_are_near_if_their_teacher_vectors_are():
-    """Without judgments and without training, similarities of products correlate with those of the teacher."""
+    """Without judgments and without training, similarities of products correlate with the teacher's, once centred."""
     schedule = TrainingSchedule(steps=1, learning_rate=1e-9)
     plan = TrainingPlan(schedule=schedule, dimension=26, grid_dimension=8, known_trigrams=200, hash_buckets=40)
     split = ShopSplit(build_shop(), TrainingShop("tiny", [], []))
-    points = train_anthem([split], plan, LetterTeacher()).ranker.encode_titles(TITLES)
+    points = train_anthem([split], plan, TrainingSources(teacher=LetterTeacher())).ranker.encode_titles(TITLES)
     directions = torch.nn.functional.normalize(lorentz.logmap0(points), dim=1)
     vectors = torch.from_numpy(LetterTeacher().vectors(TITLES, "titles")).float()
-    similarities = ((directions @ directions.T).flatten(), (vectors @ vectors.T).flatten())
+    centred = torch.nn.functional.normalize(vectors - vectors.mean(dim=0), dim=1)
+    similarities = ((directions @ directions.T).flatten(), (centred @ centred.T).flatten())
     assert np.corrcoef(*similarities)[0, 1] > 0.9
 
 
@@ -169,7 +196,7 @@ def test_a_model_without_its_tokenizer_is_refused(model_folder, tmp_path):
 def test_useless_vectors_are_refused(model_folder, tmp_path, monkeypatch, value):
     """Vectors that are not finite, or the same for all texts, are an error and are not cached."""
     teacher = Teacher(model_folder, tmp_path / "cache")
-    monkeypatch.setattr(teacher, "_encode", lambda texts, _: np.full((len(texts), 3), value, np.float16))
+    monkeypatch.setattr(teacher._encoder, "encode", lambda texts: np.full((len(texts), 3), value, np.float32))
     with pytest.raises(DataError, match="not finite or the same for all texts"):
         teacher.vectors(TITLES, "titles")
     assert not (tmp_path / "cache").exists()

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from shipped_words import DIMENSION, split_words
 from small_index import GRAPH, match, model_documents
 
-from anthem_core.encoding.tokenizer import split_words
 from anthem_core.opensearch.schema import ModelFields, fields_of_model
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
@@ -35,6 +35,7 @@ PRODUCTS = {
     "bare2": ("fire pit tv", None),
     "other": ("fire tv cube", "other"),
 }
+AS_STORED = f"knn_vector with dimension {DIMENSION} of type byte"
 SIGNALS = ["lexical", "containment", "attention"]
 MODES = ["cluster", "client", "retrieve"]
 pages = st.tuples(st.integers(0, 9), st.integers(0, 8), st.integers(1, 8))  # from, size, window
@@ -173,11 +174,11 @@ def test_the_hashes_are_removed_unless_requested(client, anthem, index):
 @pytest.mark.parametrize(
     ("value", "definition", "fault"),
     [
-        ("vector", {"type": "float"}, "is mapped as float, not as knn_vector with dimension 64 of type byte; a map"),
+        ("vector", {"type": "float"}, f"is mapped as float, not as {AS_STORED}; a map"),
         (
             "vector",
-            {"type": "knn_vector", "dimension": 64},
-            "is mapped as knn_vector with dimension 64, not as knn_vector with dimension 64 of type byte; run: anthem",
+            {"type": "knn_vector", "dimension": DIMENSION},
+            f"is mapped as knn_vector with dimension {DIMENSION}, not as {AS_STORED}; run: anthem",
         ),
         (
             "vector",

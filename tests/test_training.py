@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 from anthem_model.anthem_ranker import UNKNOWN_GAIN
 from anthem_model.data.batches import BatchMixture, ListSampler
 from anthem_model.data.training_shop import split_dataset
+from anthem_model.nn.byte_tables import encode_table
 from anthem_model.trainer.schedule import TrainingSchedule
 from anthem_model.trainer.training import TrainingPlan, _build_samplers, build_ranker, train_anthem
 from anthem_model.trainer.validation import build_pools, validate_ranker
@@ -43,11 +44,11 @@ def trained(request, split):
     return train_anthem([split], plan), plan
 
 
-def build_untrained_ranker(split, geometry="lorentz"):
+def build_untrained_ranker(split, **changes):
     """A ranker with random parameters."""
     torch.manual_seed(0)
     queries = [query.text for query in split.train.judged_queries]
-    return build_ranker(split.train.titles, queries, replace(PLAN, geometry=geometry))
+    return build_ranker(split.train.titles, queries, replace(PLAN, **changes))
 
 
 def are_equal(left, right):
@@ -69,14 +70,18 @@ def test_products_that_may_match_have_an_unknown_gain(split):
                 assert gains[row, column] == (UNKNOWN_GAIN if may_match else 0)
 
 
+@pytest.mark.parametrize("hyperboloids", [1, 2])
 @pytest.mark.parametrize("geometry", ["lorentz", "euclid"])
-def test_every_parameter_has_a_gradient(split, geometry):
-    """The loss gives every parameter a finite gradient and, once no layer is zero, all but one a non-zero one.
+def test_every_parameter_has_a_gradient(split, geometry, hyperboloids):
+    """The loss gives every parameter a finite gradient and, once no layer is zero, nearly all a non-zero one.
 
-    The exception is the bias of the intersections' share, because only differences of shares matter. Extents are not
-    trained.
+    Exceptions are the bias of the intersections' share and, with one hyperboloid, the gate, because only differences of
+    shares and of gates matter. Extents are not trained.
     """
-    ranker, batch = build_untrained_ranker(split, geometry), ListSampler(split.train, MIXTURE).batch(0)
+    ranker = build_untrained_ranker(split, geometry=geometry, hyperboloids=hyperboloids)
+    batch = ListSampler(split.train, MIXTURE).batch(0)
+    without = {"network.query.share.bias"}
+    without |= {"network.query.gate.weight", "network.query.gate.bias"} if hyperboloids == 1 else set()
     for parameter in ranker.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -86,14 +91,14 @@ def test_every_parameter_has_a_gradient(split, geometry):
     for name, parameter in trained.items():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.abs().sum() > 0 or name == "network.query.share.bias", name
+        assert parameter.grad.abs().sum() > 0 or name in without, name
 
 
 def test_training_lowers_the_loss(trained, split):
     """After training, the loss of a batch is lower than before."""
     result, plan = trained
     batch = ListSampler(split.train, MIXTURE, 99).batch(0)
-    rankers = (build_untrained_ranker(split, plan.geometry).eval(), result.ranker)
+    rankers = (build_untrained_ranker(split, geometry=plan.geometry).eval(), result.ranker)
     with torch.no_grad():
         before, after = (float(ranker.loss(batch)) for ranker in rankers)
     assert after < 0.9 * before
@@ -117,14 +122,14 @@ def test_the_same_seed_gives_the_same_model(trained, split):
 
 
 def test_a_trained_model_is_validated_and_rounded(trained, split):
-    """The model is in inference mode and rounded to float16, and validating it again gives the reported quality."""
+    """The model is in inference mode and rounded, and validating it again gives the reported quality."""
     result, _ = trained
     assert not result.ranker.training
     ndcg = validate_ranker(result.ranker, split.validation, build_pools(split.validation))
     assert result.quality == {"tiny": pytest.approx(ndcg, abs=0.02)}  # measured before rounding
     assert result.steps in (12, 24)
     table = result.ranker.network.grid.tangents.weight
-    assert torch.equal(table, table.half().float())
+    assert torch.equal(table, encode_table(table).decode())
 
 
 def test_initial_salience_is_inverse_document_frequency(split):

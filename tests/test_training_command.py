@@ -31,8 +31,19 @@ def folder(tmp_path):
 
 
 def build_command(folder, output, *options, steps=16):
-    """Arguments of `anthem train` for a short training."""
-    return ["train", str(folder), "--output", str(output), "--steps", str(steps), "--json", *options]
+    """Arguments of `anthem train` for a short training from nothing."""
+    return [
+        "train",
+        str(folder),
+        "--output",
+        str(output),
+        "--steps",
+        str(steps),
+        "--from",
+        "nothing",
+        "--json",
+        *options,
+    ]
 
 
 def are_equal(left, right):
@@ -67,17 +78,17 @@ def test_help_has_examples():
     """`anthem train --help` has examples and lists every option."""
     help_text = CliRunner().invoke(main, ["train", "--help"]).output
     assert "Example:" in help_text
-    assert "anthem train shop/ --output shop.pt" in help_text
-    assert "--teacher all-MiniLM-L6-v2/" in help_text
-    for option in ("--output", "--seed", "--steps", "--minutes", "--threads", "--teacher", "--share", "--json"):
-        assert option in help_text
+    assert "anthem train shop/ --from nothing" in help_text
+    assert "--teacher bge-small-en-v1.5" in help_text
+    for option in ("output", "seed", "steps", "minutes", "threads", "teacher", "texts", "from", "share", "json"):
+        assert f"--{option}" in help_text
 
 
 def test_a_teacher_that_is_not_a_model_exits_4(folder, tmp_path):
-    """A --teacher folder without a model gives exit code 4, is named, and leaves no files behind."""
+    """A --teacher that is neither a folder nor known gives exit code 4, is named, and leaves no files behind."""
     result = CliRunner().invoke(main, build_command(folder, tmp_path / "x.pt", "--teacher", str(tmp_path / "none")))
     assert result.exit_code == 4
-    assert f"{tmp_path / 'none'} contains no config.json. Expected the folder of a" in result.stderr
+    assert f"{tmp_path / 'none'} is not a folder. Expected the folder of a" in result.stderr
     assert result.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["shop"]
 

@@ -26,11 +26,11 @@ DATASET = Dataset(PRODUCTS, {f"q{row}": title for row, title in enumerate(TITLES
 
 @pytest.fixture
 def train(tmp_path):
-    """A function that runs `anthem train` with two steps, by default into `x.pt`."""
+    """A function that runs `anthem train` from nothing with two steps, by default into `x.pt`."""
 
     def run(*arguments, output=tmp_path / "x.pt"):
-        command = ["train", *map(str, arguments), "--output", str(output), "--steps", "2", "--json"]
-        return CliRunner().invoke(main, command)
+        command = ["train", *map(str, arguments), "--output", str(output), "--from", "nothing", "--steps", "2"]
+        return CliRunner().invoke(main, [*command, "--json"])
 
     return run
 

@@ -256,6 +256,26 @@ def test_the_quality_is_that_of_the_returned_ranker(uninterrupted):
     assert progress.best_step in (4, 8, 12, 13)
 
 
+class UnlearningRanker(LetterRanker):
+    """Learns the reverse of the judged order."""
+
+    def loss(self, batch):
+        """The negative of the listwise loss."""
+        return -super().loss(batch)
+
+
+def test_a_trained_ranker_does_not_end_worse_than_it_starts(uninterrupted):
+    """If every step makes a ranker worse, it is returned as it was, as of step 0."""
+    trained, expected = uninterrupted
+    ranker = build_letter_ranker(ranker_class=UnlearningRanker)
+    ranker.load_state_dict(trained.state_dict())
+    fast = replace(SCHEDULE, learning_rate=1.0)
+    samplers, shops = [ListSampler(build_shop(), MIXTURE)], [build_shop()]
+    progress = run_training_loop(ranker, samplers, shops, fast, may_keep_start=True)
+    assert (progress.best_step, progress.quality) == (0, expected.quality)
+    assert are_equal(ranker, trained)
+
+
 def test_the_best_parameters_are_kept():
     """Kept is the best mean quality over shops, of equal ones the later; without judgments the last one."""
     progress = TrainingProgress()

@@ -143,7 +143,7 @@ def find_unanswered_queries(folder: Path, dataset: Dataset, split: str) -> list[
         return []
     name = f"qrels/{split}.tsv"
     first_lines: dict[str, SkippedLine] = {}
-    lines = enumerate(_read_lines(folder / name), start=1)
+    lines = enumerate(read_lines(folder / name), start=1)
     columns = _parse_header(next(lines)[1], name)
     for number, line in lines:
         with suppress(_BadLineError):  # already reported
@@ -218,7 +218,7 @@ def _parse_queries(path: Path, skipped_lines: list[SkippedLine]) -> Iterator[tup
 def _read_qrels(path: Path, dataset: Dataset) -> Qrels:
     qrels: Qrels = {}
     name = f"qrels/{path.name}"
-    columns = _parse_header(next(_read_lines(path), b""), name)
+    columns = _parse_header(next(read_lines(path), b""), name)
 
     def parse(line: bytes) -> tuple[str, str, int]:
         query, product, grade = _parse_judgment(line, columns)
@@ -262,7 +262,7 @@ def _parse_lines(
     """Parse every line that is not blank, record bad lines, and reject the file at its end if there were too many."""
     bad: list[SkippedLine] = []
     total = 0
-    for number, line in islice(enumerate(_read_lines(path), start=1), header_lines, None):
+    for number, line in islice(enumerate(read_lines(path), start=1), header_lines, None):
         if not line.strip():
             continue
         total += 1
@@ -280,8 +280,8 @@ def _parse_lines(
         )
 
 
-def _read_lines(path: Path) -> Iterator[bytes]:
-    """Lines as bytes: only a line feed ends a line, so U+2028 and similar characters stay inside."""
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Lines of a file as bytes; only a line feed ends a line. DataError is raised if the file cannot be read."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             yield file.readline().removeprefix(BOM_UTF8)

@@ -13,7 +13,6 @@ from anthem_core.encoding.bundle import ALL_SIGNALS, LEXICAL_CONTAINMENT
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.encoding.stored_vectors import unpack_points
 from anthem_core.encoding.title_entities import TitleEntities
-from anthem_core.encoding.tokenizer import has_words
 from anthem_core.errors import DataError
 from anthem_core.opensearch.schema import product_text
 from anthem_evaluation.runs import rank_scores, ranked_ids
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from anthem_core.beir import SkippedLine
     from anthem_core.encoding.bundle import Bundle
+    from anthem_core.encoding.tokenizer import Vocabulary
     from anthem_core.geometry.lorentz import Array
     from anthem_evaluation.runs import Run
 
@@ -72,6 +72,7 @@ class OfflineReranker:
     scoring: ScoringParams
     encoder: Encoder | None
     attention: AttentionScorer | None
+    vocabulary: Vocabulary
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, signals: Collection[str], *, threads: int = 1) -> OfflineReranker:
@@ -82,7 +83,7 @@ class OfflineReranker:
         """
         encoder = Encoder(bundle, threads=threads) if "containment" in signals else None
         attention = AttentionScorer(bundle, threads=threads) if "attention" in signals else None
-        return cls(ScoringParams.from_bundle(bundle), encoder, attention)
+        return cls(ScoringParams.from_bundle(bundle), encoder, attention, bundle.vocabulary)
 
     def encode_products(self, texts: Mapping[str, str], advance: Callable[[int], object] = _no_progress) -> RunProducts:
         """Values of products by id, for the signals of this reranker."""
@@ -100,7 +101,7 @@ class OfflineReranker:
 
         None for a query without letters or digits.
         """
-        if not has_words(text):
+        if not self.vocabulary.has_words(text):
             return None
         ids, rows = list(lexical), products.find(lexical)
         scores = score_window(
@@ -201,7 +202,7 @@ def read_product_texts(
 def encode_points(texts: Sequence[str], encoder: Encoder) -> Array:
     """Point of each text in float64, `(N, D+1)`, as an index stores it; NaN without letters or digits."""
     points = np.full((len(texts), encoder.bundle.dimension + 1), np.nan)
-    filled = [number for number, text in enumerate(texts) if has_words(text)]
+    filled = [number for number, text in enumerate(texts) if encoder.bundle.vocabulary.has_words(text)]
     vectors = encoder.encode_vectors([texts[number] for number in filled])
     points[filled] = unpack_points(vectors, encoder.bundle.vector_step)
     return points

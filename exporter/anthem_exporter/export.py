@@ -23,6 +23,7 @@ from anthem_core.errors import BundleError
 from anthem_core.fusion import FusionWeights
 from anthem_exporter.graphs import TEXT_INPUTS, export_graph, graph_modules, pack_tables
 from anthem_exporter.parity import ParityReport, check_parity
+from anthem_model.base_model import write_training_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,11 +73,17 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _copy_bundle(work: Path, folder: Path) -> None:
-    """Copy a bundle file by file, the manifest last, so that a partial copy is rejected as damaged."""
+    """Copy a bundle file by file, the manifest last, so that a partial copy is rejected as damaged.
+
+    Files that only the folder's former bundle had are removed.
+    """
+    names = [name for name in BUNDLE_FILES if (work / name).is_file()]
     try:
-        for name in BUNDLE_FILES:
+        for name in names:
             shutil.copyfile(work / name, folder / f".{name}.part")
-        for name in BUNDLE_FILES:
+        for name in {*BUNDLE_FILES}.difference(names):
+            (folder / name).unlink(missing_ok=True)
+        for name in names:
             (folder / f".{name}.part").replace(folder / name)
     except OSError as error:
         raise BundleError(f"{folder} could not be written ({error.strerror}). Is the disk full?") from error
@@ -89,6 +96,7 @@ def _write_bundle(checkpoint: Checkpoint, work: Path, texts: Sequence[str]) -> P
     for graph, module in graph_modules(pack_tables(checkpoint.model)).items():
         export_graph(module, graph, work)
     bundles.write_vocabulary(checkpoint.vocabulary, work)
+    write_training_file(checkpoint, work)
     report = check_parity(checkpoint.model, checkpoint.vocabulary, work, texts)
     bundle = _describe_bundle(checkpoint, work, measure_step(work, checkpoint.vocabulary, texts))
     bundles.save_manifest(bundle)
@@ -129,14 +137,14 @@ def model_card(bundle: Bundle, report: ParityReport) -> str:
     """README of a bundle in Markdown: sizes, training data, quality, fusion weights, parity report and usage."""
     return f"""# ANTHEM bundle {bundle.model_id}
 
-A reranker for product search. A query becomes {bundle.hyperboloids} hyperboloids in {bundle.dimension} dimensions,
-and an attention table. A product becomes a point, which matches when it lies inside one of them, and a list of
-trigram ids with weights. It loads with ONNX Runtime alone.
+A reranker for product search. A query becomes {_count_hyperboloids(bundle)} in {bundle.dimension} dimensions,
+and an attention table. A product becomes a point, which matches when it lies inside, and a list of ids of words and
+trigrams with weights. It loads with ONNX Runtime alone.
 
 | | |
 |---|---|
-| size of graphs and vocabulary | {bundle.size_bytes / 1e6:.1f} MB |
-| vocabulary | {len(bundle.vocabulary.trigrams)} trigrams and {bundle.vocabulary.buckets} hash buckets |
+| size | {bundle.size_bytes / 1e6:.1f} MB |
+| vocabulary | {_describe_vocabulary(bundle.vocabulary)} |
 | radius bound, γ, default slack | {bundle.radius}, {bundle.gamma}, {bundle.slack:.4f} |
 | step of stored vectors | {bundle.vector_step} |
 | trained on | {", ".join(bundle.trained_on)} |
@@ -150,6 +158,17 @@ trigram ids with weights. It loads with ONNX Runtime alone.
 
 Use: `anthem ingest INDEX --bundle FOLDER`, then `anthem search INDEX QUERY --bundle FOLDER`.
 """
+
+
+def _count_hyperboloids(bundle: Bundle) -> str:
+    return "a hyperboloid" if bundle.hyperboloids == 1 else f"{bundle.hyperboloids} hyperboloids"
+
+
+def _describe_vocabulary(vocabulary: Vocabulary) -> str:
+    """Numbers of words, trigrams and buckets, and the version of the text rules."""
+    words = [f"{len(vocabulary.words)} words"] if vocabulary.words else []
+    parts = [*words, f"{len(vocabulary.trigrams)} trigrams", f"{vocabulary.buckets} hash buckets"]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}; text rules {vocabulary.text_rules.version}"
 
 
 def _fusion_table(fusion: Mapping[str, FusionWeights]) -> str:

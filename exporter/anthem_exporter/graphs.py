@@ -18,6 +18,7 @@ from anthem_core.encoding.attention import TABLE_INPUTS, TABLE_OUTPUTS
 from anthem_core.encoding.attention_grid import GRID_INPUTS, GRID_OUTPUTS
 from anthem_core.encoding.bundle import ATTENTION_GRAPH, ATTENTION_TABLE_GRAPH, PRODUCT_GRAPH, QUERY_GRAPH
 from anthem_core.errors import ParityError
+from anthem_model.nn.byte_tables import encode_table
 from anthem_model.nn.table_encoder import TableEncoder
 
 if TYPE_CHECKING:
@@ -67,12 +68,29 @@ class _HalfPrecisionTable(nn.Module):
         return self.rows[ids].float()
 
 
-class _HalfPrecisionEntities(nn.Module):
-    """Entity table of a graph: tangent vectors and salience, both stored in float16."""
+class _ByteTable(nn.Module):
+    """Embedding table that is stored in bytes, with a scale for each row, and looked up in float32."""
+
+    rows: Tensor
+    scales: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        rows, scales = encode_table(table.detach())
+        self.register_buffer("rows", rows)
+        self.register_buffer("scales", scales)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Rows of ids, in float32."""
+        return self.rows[ids].float() * self.scales[ids].float()
+
+
+class _PackedEntities(nn.Module):
+    """Entity table of a graph: tangent vectors in bytes, and salience in float16."""
 
     def __init__(self, model: Anthem) -> None:
         super().__init__()
-        self.tangent = _HalfPrecisionTable(model.shape.space.logmap0(model.entities.points))
+        self.tangent = _ByteTable(model.shape.space.logmap0(model.entities.points))
         self.salience = _HalfPrecisionTable(model.entities.salience.weight)
 
     def forward(self, trigrams: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,11 +99,12 @@ class _HalfPrecisionEntities(nn.Module):
 
 
 def pack_tables(model: Anthem) -> Anthem:
-    """Copy of a model with tables in float16; it computes the same if the tables were rounded before."""
+    """Copy of a model with its tables as a bundle stores them; it computes the same if they were rounded before."""
     copied = copy.deepcopy(model)
-    copied.query.entities = copied.product.entities = _HalfPrecisionEntities(model)  # type: ignore[assignment]
+    copied.query.entities = copied.product.entities = _PackedEntities(model)  # type: ignore[assignment]
     query, grid = copied.query, copied.grid
-    for part, name in ((query, "limits"), (query, "extent"), (grid, "tangents"), (grid, "salience")):
+    grid.tangents = _ByteTable(grid.tangents.weight)  # type: ignore[assignment]
+    for part, name in ((query, "limits"), (query, "extent"), (grid, "salience")):
         setattr(part, name, _HalfPrecisionTable(getattr(part, name).weight))
     return copied
 
@@ -150,12 +169,14 @@ def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
 @contextmanager
 def _silence_exporter() -> Iterator[None]:
     """Hide what torch's exporter prints, warns and logs; the parity report says what matters."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from anthem_core.encoding.tokenizer import has_words
 from anthem_core.errors import DataError
-from anthem_core.opensearch.schema import MODEL_SIGNALS, VALUE_OF_SIGNAL, hash_text, product_text
+from anthem_core.opensearch.schema import MODEL_SIGNALS, VALUE_OF_SIGNAL, hash_words, product_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -73,18 +72,18 @@ def has_model_data(hit: IndexHit, model_fields: ModelFields) -> bool:
 
 
 def is_current(
-    hit: IndexHit, model_fields: ModelFields, model_id: str, text: str, signals: Collection[ModelSignal]
+    hit: IndexHit, model_fields: ModelFields, model_id: str, words: list[str], signals: Collection[ModelSignal]
 ) -> bool:
-    """Whether a product has a current value for each signal: this model computed it from this text."""
+    """Whether a product has a current value for each signal: this model computed it from these words."""
     values = _model_object(hit["_source"], model_fields)
-    return _is_computed_from(values, model_id, text) and stored_signals(hit, model_fields).issuperset(signals)
+    return _is_computed_from(values, model_id, words) and stored_signals(hit, model_fields).issuperset(signals)
 
 
 def outdated_values(
-    hit: IndexHit, model_fields: ModelFields, model_id: str, text: str, signals: Collection[ModelSignal]
+    hit: IndexHit, model_fields: ModelFields, model_id: str, words: list[str], signals: Collection[ModelSignal]
 ) -> dict[str, None]:
-    """Nulls that remove the values of other signals, if another model or another text was used to compute them."""
-    if _is_computed_from(_model_object(hit["_source"], model_fields), model_id, text):
+    """Nulls that remove the values of other signals, if another model or other words were used to compute them."""
+    if _is_computed_from(_model_object(hit["_source"], model_fields), model_id, words):
         return {}
     return {VALUE_OF_SIGNAL[signal]: None for signal in sorted(stored_signals(hit, model_fields) - set(signals))}
 
@@ -94,12 +93,12 @@ def is_unchanged(
     document: ProductDocument,
     model_fields: ModelFields,
     model_id: str,
-    text: str,
+    words: list[str],
     signals: Collection[ModelSignal],
 ) -> bool:
     """Whether an index already holds exactly this whole document, with a current value for each signal.
 
-    A document whose text has no words must have no values.
+    A document without words must have no values.
     """
     if hit is None:
         return False
@@ -107,13 +106,13 @@ def is_unchanged(
     own_source = {key: value for key, value in source.items() if not MODEL_OBJECT_PATTERN.fullmatch(key)}
     values = _model_object(source, model_fields)
     has_values = all(values.get(VALUE_OF_SIGNAL[signal]) is not None for signal in signals)
-    needs_no_values = not values and not has_words(text)
-    is_complete = (_is_computed_from(values, model_id, text) and has_values) or needs_no_values
+    needs_no_values = not values and not words
+    is_complete = (_is_computed_from(values, model_id, words) and has_values) or needs_no_values
     return own_source == document.source and is_complete
 
 
-def _is_computed_from(values: Mapping[str, Any], model_id: str, text: str) -> bool:
-    return values.get("model") == model_id and values.get("text_hash") == hash_text(text)
+def _is_computed_from(values: Mapping[str, Any], model_id: str, words: list[str]) -> bool:
+    return values.get("model") == model_id and values.get("text_hash") == hash_words(words)
 
 
 def _model_object(source: Mapping[str, Any], model_fields: ModelFields) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ from itertools import compress, islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.encoding.attention import AttentionScorer
-from anthem_core.encoding.tokenizer import has_words
 from anthem_core.errors import BundleError
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MODEL_SIGNALS, ModelFields, product_text
 from anthem_ingest.actions import (
@@ -66,27 +65,32 @@ class ValueBuilder:
         """Id of the model that computes the values."""
         return self.encoder.bundle.model_id
 
+    def split_words(self, text: str) -> list[str]:
+        """Words of a text by the text rules of the model."""
+        return self.encoder.bundle.vocabulary.split_words(text)
+
     def build(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Partial document with the values of each text; empty for a text without letters or digits."""
-        is_encodable = [has_words(text) for text in texts]
-        encodable = list(compress(texts, is_encodable))
+        words = [self.split_words(text) for text in texts]
+        encodable = list(compress(texts, words))
         vectors: Iterable[Iterable[np.int8] | None] = repeat(None)
         trigrams: Iterable[bytes | None] = repeat(None)
         if "containment" in self.signals:
             vectors = self.encoder.encode_vectors(encodable)
         if "attention" in self.signals:
             trigrams = self.pack_trigrams(encodable)
-        values = zip(vectors, encodable, trigrams, strict=False)
-        documents = (self.model_fields.document(vector, self.model_id, text, packed) for vector, text, packed in values)
-        return [next(documents) if has else {} for has in is_encodable]
+        values = zip(vectors, filter(None, words), trigrams, strict=False)
+        documents = (self.model_fields.document(vector, self.model_id, has, packed) for vector, has, packed in values)
+        return [next(documents) if has else {} for has in words]
 
     def is_current(self, hit: IndexHit, text: str) -> bool:
         """Whether a product with this text already has every value, computed by this model."""
-        return is_current(hit, self.model_fields, self.model_id, text, self.signals)
+        return is_current(hit, self.model_fields, self.model_id, self.split_words(text), self.signals)
 
     def build_update(self, hit: IndexHit, text: str, values: Mapping[str, Any]) -> BulkAction:
         """Update of a hit with the values of its text; values of other signals stay only if they are current too."""
-        outdated = outdated_values(hit, self.model_fields, self.model_id, text, self.signals)
+        words = self.split_words(text)
+        outdated = outdated_values(hit, self.model_fields, self.model_id, words, self.signals)
         name = self.model_fields.name
         return build_update_action(hit, {name: {**values[name], **outdated}})
 
@@ -147,7 +151,9 @@ def plan_loads(
         due = [
             (document, text)
             for document, text in zip(valid, texts, strict=True)
-            if not is_unchanged(present.get(document.id), document, model_fields, model_id, text, signals)
+            if not is_unchanged(
+                present.get(document.id), document, model_fields, model_id, builder.split_words(text), signals
+            )
         ]
         tally.skipped += len(valid) - len(due)
         for (document, _), values in zip(due, builder.build([text for _, text in due]), strict=True):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anthem_model.nn.network import Anthem
 
 UNKNOWN_GAIN = -1.0  # marks a pair whose relevance is unknown
-TRIGRAM_DROPOUT = 0.1  # probability that a trigram is masked in training
+ENTITY_DROPOUT = 0.1  # probability that an entity is masked in training
 # Of the schedule's learning rate; tuned on validation queries (docs/lab-notebook.md).
 LEARNING_RATE_FACTOR = 2 / 3
 ENTITY_RATE_FACTOR = 0.3  # of that again, because entities start in good places
@@ -48,10 +48,12 @@ class ContainmentLogits(NamedTuple):
 class AnthemRanker(TrainableRanker):
     """A network with its vocabulary.
 
-    `only_signal` restricts ranking to one of both signals; by default they are summed.
+    `only_signal` restricts ranking to one of both signals; by default they are summed. `containment_rate_factor`
+    multiplies the learning rates of all parameters but the grid's.
     """
 
     only_signal: Literal["attention", "containment"] | None = None
+    containment_rate_factor: float = 1.0
 
     def __init__(self, vocabulary: Vocabulary, network: Anthem) -> None:
         super().__init__()
@@ -90,9 +92,10 @@ class AnthemRanker(TrainableRanker):
         grouped = {id(parameter) for parameter in (entities, *grid)}
         others = [parameter for parameter in self.parameters() if id(parameter) not in grouped]
         rate *= LEARNING_RATE_FACTOR
+        slow = rate * self.containment_rate_factor
         return [
-            {"params": [entities], "lr": rate * ENTITY_RATE_FACTOR},
-            {"params": [parameter for parameter in others if parameter.requires_grad], "lr": rate},
+            {"params": [entities], "lr": slow * ENTITY_RATE_FACTOR},
+            {"params": [parameter for parameter in others if parameter.requires_grad], "lr": slow},
             {"params": grid, "lr": rate},
         ]
 
@@ -169,17 +172,17 @@ class AnthemRanker(TrainableRanker):
         return torch.cat(points)[torch.argsort(order)]
 
     def query_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask of query texts, `(B, T)` each; in training some trigrams are masked."""
+        """Ids and mask of query texts, `(B, T)` each; in training some entities are masked."""
         return self._pad_texts(texts, self.vocabulary.query_limit)
 
     def title_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask of titles, `(N, L)` each; in training some trigrams are masked."""
+        """Ids and mask of titles, `(N, L)` each; in training some entities are masked."""
         return self._pad_texts(texts, self.vocabulary.title_limit)
 
     def _pad_texts(self, texts: Sequence[str], limit: int) -> tuple[Tensor, Tensor]:
         ids, mask = (torch.from_numpy(array) for array in pad_ids([self._ids_of(text, limit) for text in texts]))
         if self.training:
-            mask &= (torch.rand(mask.shape) >= TRIGRAM_DROPOUT) | (torch.arange(mask.shape[1]) == 0)
+            mask &= (torch.rand(mask.shape) >= ENTITY_DROPOUT) | (torch.arange(mask.shape[1]) == 0)
         return ids.to(self.device), mask.to(self.device)
 
     def _ids_of(self, text: str, limit: int) -> list[int]:

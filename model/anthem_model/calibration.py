@@ -25,13 +25,21 @@ if TYPE_CHECKING:
 WEIGHT_RATIOS = (0.0, *(round(0.02 * 1.5**step, 4) for step in range(10)))  # per standard deviation of a signal
 LEXICAL_OFFSET_FACTORS = (1 / 16, 1 / 4)  # of the median lexical score; the smaller, the less its scale matters
 DEFAULT_LEXICAL_SCORE = 10.0  # if no lexical score is above 0
-CONTAINED_FRACTION = 0.93  # of the relevant validation products, which the slack must contain
+CONTAINED_FRACTION = 0.9  # of the relevant validation products, which the slack must contain
 MIN_RELEVANT_GAIN = 0.5
 # A fusion is good enough with this fraction of the largest gain; without attention, which carries over best to other
 # catalogues, with less.
 MIN_GAIN_FRACTION_WITH_ATTENTION = 0.85
 MIN_GAIN_FRACTION = 1 / 3
 MAX_CALIBRATION_QUERIES = 600  # per shop
+# With fewer judged queries, chance decides which weights seem best. A model that started from a teacher or a base then
+# gets fixed weights per standard deviation of a signal, which suit shops that it never saw (docs/lab-notebook.md).
+MIN_CALIBRATION_QUERIES = 100
+TAUGHT_RATIOS = {
+    LEXICAL_CONTAINMENT: (0.4, 0.0),
+    LEXICAL_ATTENTION: (0.0, 0.6),
+    ALL_SIGNALS: (0.6, 0.6),
+}
 CONTAINMENT_SPREAD_RATIO = 0.3  # spread of containment relative to the lexical score, without judgments
 MAX_UNJUDGED_TITLES = 4000  # that a catalogue without judgments is calibrated on
 MAX_UNJUDGED_QUERIES = 300
@@ -108,9 +116,10 @@ class Calibration:
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def calibrate(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> Calibration:
+def calibrate(ranker: AnthemRanker, shops: Sequence[TrainingShop], *, is_taught: bool = False) -> Calibration:
     """Choose slack and fusion on the judged queries of the shops, so that they are good enough in every shop.
 
+    With fewer than 100 queries, a ranker that started from a teacher or a base (`is_taught`) gets fixed weights.
     Without judgments, pseudo-queries replace judged ones for the slack, with the titles that contain all their words as
     relevant products, and the fusion gives the signals fixed relative spreads.
     """
@@ -118,16 +127,23 @@ def calibrate(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> Calibratio
     if not groups:
         return _calibrate_unjudged(ranker, shops)
     slack = max(fit_slack(pools) for pools in groups.values())
-    chosen = {name: choose_fusion(list(groups.values()), signals) for name, signals in SIGNAL_SETS.items()}
+    if is_taught and sum(map(len, groups.values())) < MIN_CALIBRATION_QUERIES:
+        chosen = taught_fusion([pool for pools in groups.values() for pool in pools])
+    else:
+        chosen = {name: choose_fusion(list(groups.values()), signals) for name, signals in SIGNAL_SETS.items()}
     quality = {name: validation_quality(pools, slack, chosen) for name, pools in groups.items()}
     return Calibration(slack, _final_weights(chosen), quality)
 
 
 def _calibrate_unjudged(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> Calibration:
-    scored = (list(_score_pools(ranker, _with_pseudo_queries(shop))) for shop in shops if shop.titles)
-    groups = [pools for pools in scored if pools] or [[_placeholder_pool()]]
+    groups = [pools for pools in score_unjudged(ranker, shops) if pools] or [[_placeholder_pool()]]
     balanced = {name: balance_spread(groups, signals) for name, signals in SIGNAL_SETS.items()}
     return Calibration(max(fit_slack(pools) for pools in groups), _final_weights(balanced))
+
+
+def score_unjudged(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> list[list[ScoredPool]]:
+    """Candidates of pseudo-queries of each shop that has titles."""
+    return [list(_score_pools(ranker, _with_pseudo_queries(shop))) for shop in shops if shop.titles]
 
 
 def _final_weights(candidates: Mapping[str, FusionCandidate]) -> dict[str, FusionWeights]:
@@ -141,9 +157,9 @@ def _placeholder_pool() -> ScoredPool:
 
 
 def fit_slack(pools: Sequence[ScoredPool]) -> float:
-    """Smallest slack that contains 93 % of a shop's relevant products; 0 if no product is relevant."""
+    """Smallest slack that contains 90 % of a shop's relevant products; 0 if no product is relevant."""
     excess = _judged_excess(pools, relevant=True)
-    return float(torch.quantile(excess, CONTAINED_FRACTION)) if len(excess) else 0.0
+    return float(torch.quantile(excess, CONTAINED_FRACTION, interpolation="higher")) if len(excess) else 0.0
 
 
 def choose_fusion(groups: Sequence[Sequence[ScoredPool]], signals: Collection[str]) -> FusionCandidate:
@@ -168,6 +184,13 @@ def choose_fusion(groups: Sequence[Sequence[ScoredPool]], signals: Collection[st
     required = (MIN_GAIN_FRACTION_WITH_ATTENTION if "attention" in signals else MIN_GAIN_FRACTION) * max(gains)
     good_enough = [candidate for candidate, gain in zip(candidates, gains, strict=True) if gain >= required]
     return min(good_enough, key=lambda candidate: (candidate.containment, candidate.attention))
+
+
+def taught_fusion(pools: Sequence[ScoredPool]) -> dict[str, FusionCandidate]:
+    """Weights that are fixed per standard deviation of a signal, for each set of signals."""
+    scale = measure_scale(pools)
+    offset = scale.median_score * LEXICAL_OFFSET_FACTORS[0]
+    return {name: FusionCandidate(offset, *ratios, scale) for name, ratios in TAUGHT_RATIOS.items()}
 
 
 def balance_spread(groups: Sequence[Sequence[ScoredPool]], signals: Collection[str]) -> FusionCandidate:

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from anthem_core.encoding.text_rules import TEXT_RULES
 from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import DataError
 from anthem_core.files import atomic_write
 from anthem_core.fusion import FusionWeights
 from anthem_model.calibration import Calibration
+from anthem_model.initialisation.coordinates import TeacherCoordinates
 from anthem_model.nn.layers import ModelShape
 from anthem_model.nn.network import Anthem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHECKPOINT_FORMAT = 4  # rises when a file of another version cannot be read
+CHECKPOINT_FORMAT = 5  # rises when a file of another version cannot be read
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model with its vocabulary and calibration, the names of its training data, and validation measures."""
+    """A trained model with its vocabulary and calibration, the names of its training data, and validation measures.
+
+    `coordinates` map vectors of the teacher, if there was one, to the dimensions of the model.
+    """
 
     model: Anthem
     vocabulary: Vocabulary
     calibration: Calibration
     trained_on: list[str] = field(default_factory=list)
     quality: dict[str, Any] = field(default_factory=dict)
+    coordinates: TeacherCoordinates | None = None
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """Hexadecimal SHA-256 of the parameters and the vocabulary."""
+    digest = hashlib.sha256(repr(checkpoint.vocabulary).encode())
+    for name, value in checkpoint.model.state_dict().items():
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -44,18 +59,26 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:
-    vocabulary = checkpoint.vocabulary
+    vocabulary, coordinates = checkpoint.vocabulary, checkpoint.coordinates
     return {
         "anthem_checkpoint": CHECKPOINT_FORMAT,
         "shape": checkpoint.model.shape.to_dict(),
         "state": checkpoint.model.state_dict(),
         "trigrams": list(vocabulary.trigrams),
+        "words": list(vocabulary.words),
         "text": [vocabulary.buckets, vocabulary.query_limit, vocabulary.title_limit],
+        "text_rules": vocabulary.text_rules.version,
         "slack": checkpoint.calibration.slack,
         "fusion": {signals: weights.to_dict() for signals, weights in checkpoint.calibration.fusion.items()},
         "trained_on": checkpoint.trained_on,
         "quality": checkpoint.quality,
+        "teacher": None if coordinates is None else _coordinates_to_dict(coordinates),
     }
+
+
+def _coordinates_to_dict(coordinates: TeacherCoordinates) -> dict[str, Any]:
+    arrays = {"mean": torch.from_numpy(coordinates.mean), "axes": torch.from_numpy(coordinates.axes)}
+    return {"identity": coordinates.identity, **arrays}
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -85,5 +108,15 @@ def _from_dict(values: dict[str, Any]) -> Checkpoint:
     model.eval()
     fusion = {signals: FusionWeights.from_dict(weights) for signals, weights in values["fusion"].items()}
     calibration = Calibration(values["slack"], fusion)
-    vocabulary = Vocabulary(tuple(values["trigrams"]), *values["text"])
-    return Checkpoint(model, vocabulary, calibration, values["trained_on"], values["quality"])
+    buckets, query_limit, title_limit = values["text"]
+    vocabulary = Vocabulary(
+        tuple(values["trigrams"]),
+        buckets,
+        query_limit,
+        title_limit,
+        tuple(values["words"]),
+        TEXT_RULES[values["text_rules"]],
+    )
+    teacher = values["teacher"]
+    coordinates = teacher and TeacherCoordinates(teacher["identity"], teacher["mean"].numpy(), teacher["axes"].numpy())
+    return Checkpoint(model, vocabulary, calibration, values["trained_on"], values["quality"], coordinates)

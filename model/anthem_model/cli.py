@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from anthem_core.console import handle_errors, json_option, print_result, stderr
 from anthem_core.errors import require_extra
 from anthem_model.trainer.schedule import TrainingSchedule
+
+SHIPPED_BUNDLE = "general"
+NO_BASE = "nothing"
 
 
 @click.command()
@@ -45,8 +49,26 @@ from anthem_model.trainer.schedule import TrainingSchedule
 )
 @click.option(
     "--teacher",
+    "teachers",
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="Folder of a sentence-embedding model whose vectors initialise ANTHEM.",
+    help="Sentence-embedding model that reads the texts: a folder with model.onnx and tokenizer.json, a folder of "
+    "sentence-transformers, or bge-small-en-v1.5 or e5-small-v2, which are fetched. If repeated, the vectors of all "
+    "are put side by side.",
+)
+@click.option(
+    "--texts",
+    "texts_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="File with more texts for the teacher, such as queries: one on each line, plain or .gz. May be repeated.",
+)
+@click.option(
+    "--from",
+    "base",
+    default=SHIPPED_BUNDLE,
+    show_default=True,
+    help="Bundle or checkpoint to start from; `nothing` trains a new model, as in the paper.",
 )
 @click.option(
     "--share",
@@ -65,34 +87,50 @@ def train(  # noqa: PLR0913 (one argument per option)
     steps: int,
     minutes: float,
     threads: int,
-    teacher: Path | None,
+    teachers: tuple[Path, ...],
+    texts_files: tuple[Path, ...],
+    base: str,
     shares: tuple[int, ...],
     as_json: bool,
 ) -> None:
     """Train ANTHEM on BEIR folders: corpus.jsonl[.gz], queries.jsonl and qrels/train.tsv, or a corpus alone.
 
-    A sixth to a third of the judged queries in `train` are held out for validation. Other splits are not read.
+    Training starts from the bundle that ships. A --teacher, a sentence-embedding model, reads the titles, and the
+    bundle is adapted to its vectors, which takes minutes and needs no judgments. If there are judgments, the model is
+    then trained on them. A sixth to a third of the judged queries in `train` are held out for validation. Other splits
+    are not read.
 
-    The model is initialised from the words that occur together in titles or, with --teacher, from the teacher's vectors
-    of titles and queries. Neither needs judgments. To resume a training that was killed, run the same command again; it
-    continues after the last validation. There is one every 250 steps, and in a training of fewer than 1,000 steps one
-    after each quarter.
+    With --from nothing, a new model with a vocabulary of its own is initialised from the teacher's vectors or, without
+    a teacher, from words that occur together in titles.
+
+    To resume a training that was killed, run the same command again; it continues after the last validation. There is
+    one every 250 steps, and in a training of fewer than 1,000 steps one after each quarter.
 
     \b
     Example:
-        anthem train shop/ --output shop.pt
-        anthem train catalogue/ --teacher all-MiniLM-L6-v2/ --output shop.pt --minutes 20
+        anthem train shop/ --teacher bge-small-en-v1.5 --output shop.pt
+        anthem train shop/ --from nothing --output shop.pt --minutes 20
     """
     if shares and len(shares) != len(data):
         raise click.UsageError(f"{len(shares)} --share options for {len(data)} folders. Give one per folder, or none.")
-    optional = ("sentence_transformers",) if teacher else ()
-    require_extra("train", "torch", "geoopt", "bm25s", "scipy", "Stemmer", *optional)
+    if texts_files and not teachers:
+        raise click.UsageError("--texts without --teacher: only a teacher reads these texts. Add --teacher.")
+    require_extra("train", "torch", "geoopt", "bm25s", "scipy", "Stemmer")
+    from anthem_model.base_model import load_base
     from anthem_model.pipeline import train_from_folders
     from anthem_model.trainer.training import TrainingPlan
 
     interval = max(1, min(TrainingSchedule.validation_interval, steps // 4))
     schedule = TrainingSchedule(steps=steps, seconds=60 * minutes, validation_interval=interval)
     plan = TrainingPlan(seed=seed, schedule=schedule, threads=threads, shares=shares)
-    quality = train_from_folders(data, output, plan, teacher)
+    start = None if base == NO_BASE else load_base(base)
+    quality = train_from_folders(data, output, plan, teachers, texts_files, start)
     stderr.print(f"Next: anthem export {output} BUNDLE")
-    print_result({"checkpoint": str(output), **quality}, f"{output}: {quality}", as_json=as_json)
+    print_result({"checkpoint": str(output), **quality}, f"{output}: {_describe(quality)}", as_json=as_json)
+
+
+def _describe(quality: dict[str, Any]) -> str:
+    if quality["validation_ndcg_10"]:
+        return str(quality)
+    done = f"trained for {quality['steps']} steps" if quality["steps"] else "adapted to the titles"
+    return f"{done} in {quality['seconds']} s; there are no judgments to measure its quality on"

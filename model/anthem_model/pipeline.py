@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 from anthem_core.beir import find_unanswered_queries, read_dataset
 from anthem_core.console import print_skipped, stderr
 from anthem_core.errors import DataError
-from anthem_model.calibration import calibrate
-from anthem_model.checkpoint import Checkpoint, save_checkpoint
+from anthem_model.anthem_ranker import AnthemRanker
+from anthem_model.calibration import Calibration, calibrate
+from anthem_model.checkpoint import Checkpoint, fingerprint, save_checkpoint
+from anthem_model.data.general_texts import read_texts
 from anthem_model.data.training_shop import TRAINING_SPLIT, ShopSplit, TrainingShop, split_dataset
-from anthem_model.initialisation.teacher import Teacher
+from anthem_model.initialisation.known_teachers import find_teacher_folder
+from anthem_model.initialisation.teacher import load_teachers
+from anthem_model.recalibration import carry_calibration
 from anthem_model.torch_settings import torch_threads
 from anthem_model.trainer.resume import ResumeFolder
-from anthem_model.trainer.training import TrainedAnthem, TrainingPlan, train_anthem
+from anthem_model.trainer.training import TrainedAnthem, TrainingPlan, TrainingSources, train_anthem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +29,16 @@ if TYPE_CHECKING:
 
 
 def train_from_folders(
-    folders: Sequence[Path], output: Path, plan: TrainingPlan, teacher_folder: Path | None = None
+    folders: Sequence[Path],
+    output: Path,
+    plan: TrainingPlan,
+    teacher_folders: Sequence[Path] = (),
+    texts_files: Sequence[Path] = (),
+    base: Checkpoint | None = None,
 ) -> dict[str, Any]:
     """Train on BEIR folders, write a checkpoint and return the measured quality.
+
+    Training starts from `base` or, without it, from a new model.
 
     The state of the training is saved in `OUTPUT.work`. If a training is killed, the same call resumes it; the folder
     is deleted at the end.
@@ -37,22 +48,44 @@ def train_from_folders(
         AnthemError: The loss is NaN or infinite.
     """
     _check_writable(output)
+    if texts_files and not teacher_folders:
+        raise DataError("General texts need a teacher to read them. Name a teacher, or no texts.")
     work = output.with_name(f"{output.name}.work")
     splits = [
         read_training_data(folder, plan.seed, name)
         for folder, name in zip(folders, _unique_names(folders), strict=True)
     ]
-    data = hashlib.sha256(repr(splits).encode("utf-8", "surrogatepass")).hexdigest()
-    resume = ResumeFolder(work, repr(([str(folder) for folder in folders], plan, teacher_folder, data)))
-    teacher = None if teacher_folder is None else Teacher(teacher_folder, work, plan.threads)
-    trained = train_anthem(splits, plan, teacher, resume)
+    if base is not None and not teacher_folders and not any(split.train.judged_queries for split in splits):
+        raise DataError(
+            "There is nothing to learn: the data have no judgments, and no teacher reads the titles. Add --teacher "
+            "bge-small-en-v1.5 or qrels/train.tsv, or train a new model with --from nothing."
+        )
+    general_texts = read_texts(texts_files)
+    data = hashlib.sha256(repr((splits, general_texts)).encode("utf-8", "surrogatepass")).hexdigest()
+    teacher = load_teachers([find_teacher_folder(folder) for folder in teacher_folders], work, plan.threads)
+    identity = teacher.identity if teacher else None
+    settings = ([str(folder) for folder in folders], plan, identity, data, base and fingerprint(base))
+    resume = ResumeFolder(work, repr(settings))
+    trained = train_anthem(splits, plan, TrainingSources(base, teacher, general_texts), resume)
     with torch_threads(plan.threads):
-        calibration = calibrate(trained.ranker, _calibration_shops(splits))
+        calibration = _calibrate(trained, base, splits)
     quality = _quality_summary(trained) | {"validation": calibration.quality}
-    ranker, names = trained.ranker, [split.train.name for split in splits]
-    save_checkpoint(Checkpoint(ranker.network, ranker.vocabulary, calibration, names, quality), output)
+    ranker, names = trained.ranker, [*(base.trained_on if base else ()), *(split.train.name for split in splits)]
+    names += [f"teacher {folder.name}" for folder in teacher_folders] + [f"texts {file.name}" for file in texts_files]
+    names = list(dict.fromkeys(names))
+    checkpoint = Checkpoint(ranker.network, ranker.vocabulary, calibration, names, quality, trained.coordinates)
+    save_checkpoint(checkpoint, output)
     resume.delete()
     return quality | {"seconds": round(trained.seconds)}
+
+
+def _calibrate(trained: TrainedAnthem, base: Checkpoint | None, splits: Sequence[ShopSplit]) -> Calibration:
+    """Calibration of the trained model; that of the base is carried over if there are no validation queries."""
+    ranker = trained.ranker
+    if base is None or any(split.validation.judged_queries for split in splits):
+        return calibrate(ranker, _calibration_shops(splits), is_taught=trained.coordinates is not None)
+    base_ranker = AnthemRanker(base.vocabulary, base.model).eval()
+    return carry_calibration(base.calibration, base_ranker, ranker, [split.train for split in splits])
 
 
 def _calibration_shops(splits: Sequence[ShopSplit]) -> list[TrainingShop]:

@@ -198,7 +198,7 @@ def _format_signal(name: str, part: Mapping[str, float | None]) -> str:
 
 
 def _closing_lines(result: Mapping[str, Any]) -> list[str]:
-    """The formula of the score, which is the same for every hit, and the weights of the query's trigrams."""
+    """The formula of the score, which is the same for every hit, and the weights of the query's entities."""
     explained = (row["explanation"]["score"] for row in result["hits"] if "explanation" in row)
     parts = next(filter(None, explained), None)
     lines = _score_lines(parts) if parts else []

@@ -1,7 +1,7 @@
 """Write the two attention graphs of tests/golden again, with random weights: python tests/golden/attention.py.
 
-A cell is the inner product of two trigram vectors, each shared by many ids. The grid's score is the mean over the query
-of the largest cell. In the table each trigram has the three ids of its block of 64 with the largest cells.
+A cell is the inner product of two entity vectors, each shared by many ids. The grid's score is the mean over the query
+of the largest cell. In the table each entity has the three ids of its block of 64 with the largest cells.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
-ROWS, DIMENSION, PLACES = 64, 8, 112
+ROWS, DIMENSION, PLACES = 64, 8, 223  # more ids and places than a bundle has
 GRID = """
 <ir_version: 9, opset_import: ["" : 18]>
 attention (int64[one,T] query, bool[one,T] query_mask, int64[N,L] titles, bool[N,L] title_mask)
@@ -45,7 +45,7 @@ attention_table (int64[one,T] query, bool[one,T] query_mask)
         float[T] default_answered, float[T] default_answered_cells, float default_explained, float[T] attention,
         float[V] id_logits, float[P] place_logits)
 <int64 rows = {64}, int64[1] first = {0}, int64[1] last = {-1}, int64[1] three = {3}, float sharpness = {4.0},
- int64[1] blocks = {256}, float share = {0.25}>
+ int64[1] blocks = {1024}, float share = {0.25}>
 {
     asked = Squeeze(query, first)
     kept = Squeeze(query_mask, first)
@@ -88,12 +88,12 @@ def save_graph(text: str, file: str, **weights: np.ndarray) -> None:
 
 
 def main() -> None:
-    """Write both graphs with the same trigram vectors."""
+    """Write both graphs with the same entity vectors."""
     rng = np.random.default_rng(7)
     vectors = rng.normal(size=(ROWS, DIMENSION)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     looks = rng.normal(size=ROWS).astype(np.float32)
-    places = np.linspace(0, -1, PLACES).astype(np.float32)
+    places = np.linspace(0, -2, PLACES).astype(np.float32)
     save_graph(GRID, "attention.onnx", table=vectors)
     save_graph(TABLE, "attention_table.onnx", table=vectors, looks=looks, places=places)
 

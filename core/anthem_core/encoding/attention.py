@@ -43,14 +43,14 @@ SIGNIFICANT_DIGITS = 7  # of a table's numbers: they travel as decimals to the c
 
 @dataclass(frozen=True, slots=True)
 class AttentionTable:
-    """A query of T trigrams as a table with rows for n ids; the last row, n, is the default of all other ids.
+    """A query of T entities as a table with rows for n ids; the last row, n, is the default of all other ids.
 
     Attributes:
         ids: The ids with rows of their own, ascending, `(n,)`.
-        answered: How strongly an id answers each trigram of the query, `(n+1, T)`.
-        answered_cells: The same times the cell of the trigram and the id, `(n+1, T)`.
+        answered: How strongly an id answers each entity of the query, `(n+1, T)`.
+        answered_cells: The same times the cell of the entity and the id, `(n+1, T)`.
         explained: How well the query explains an id, `(n+1,)`.
-        attention: Weight of each trigram of the query, `(T,)`.
+        attention: Weight of each entity of the query, `(T,)`.
     """
 
     ids: IntArray
@@ -159,11 +159,11 @@ def weigh_entities(ids: IntArray, lengths: IntArray, id_logits: Array, place_log
 
 
 def build_attention_table(outputs: Mapping[str, Array]) -> AttentionTable:
-    """Table from the outputs of its graph, of which `ids` and three others are `(T, M)`, M neighbours a trigram."""
-    trigrams, neighbours = outputs["ids"].shape
+    """Table from the outputs of its graph, of which `ids` and three others are `(T, M)`, M neighbours an entity."""
+    entities, neighbours = outputs["ids"].shape
     neighbour_ids: IntArray = outputs["ids"].astype(np.int64).reshape(-1)
     ids, rows = np.unique(neighbour_ids, return_inverse=True)
-    columns = np.repeat(np.arange(trigrams), neighbours)
+    columns = np.repeat(np.arange(entities), neighbours)
     explained = np.full(len(ids) + 1, outputs["default_explained"], np.float64)
     explained[rows] = outputs["explained"].reshape(-1)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.encoding.bundle import ATTENTION_GRAPH, Bundle
 from anthem_core.encoding.encoder import open_checked_session
-from anthem_core.encoding.tokenizer import extract_trigrams, unpack_ids
+from anthem_core.encoding.tokenizer import unpack_ids
 
 if TYPE_CHECKING:
+    from anthem_core.encoding.tokenizer import Entity
     from anthem_core.geometry.lorentz import Array
 
 GRID_INPUTS = ("query", "query_mask", "titles", "title_mask")
@@ -19,10 +20,10 @@ GRID_OUTPUTS = ("scores", "grids")
 
 @dataclass(frozen=True, slots=True)
 class TitleGrid:
-    """How well a title answers a query: `cells (T, L)`, a row per query trigram, a column per title trigram."""
+    """How well a title answers a query: `cells (T, L)`, a row per query entity, a column per title entity."""
 
-    query: list[str]
-    title: list[str]
+    query: list[Entity]
+    title: list[Entity]
     cells: Array
     score: float
 
@@ -39,7 +40,7 @@ class GridExplainer:
         self.bundle = bundle
 
     def explain_title(self, query: str, title: str) -> TitleGrid | None:
-        """Grid of one title with its trigrams; None if the query or the title has no letters or digits.
+        """Grid of one title with its entities; None if the query or the title has no letters or digits.
 
         Its score is that of the whole grid. The attention score, which reads the same cells from a table, differs
         slightly.
@@ -51,9 +52,9 @@ class GridExplainer:
             return None
         values = (*unpack_ids([query_ids]), *unpack_ids([title_ids]))
         scores, grids = self._graph.run(GRID_OUTPUTS, dict(zip(GRID_INPUTS, values, strict=True)))
-        query_trigrams = extract_trigrams(query, vocabulary.query_limit)
-        title_trigrams = extract_trigrams(title, vocabulary.title_limit)
-        return TitleGrid(query_trigrams, title_trigrams, grids[0], float(scores[0]))
+        query_entities = vocabulary.entities(query, vocabulary.query_limit)
+        title_entities = vocabulary.entities(title, vocabulary.title_limit)
+        return TitleGrid(query_entities, title_entities, grids[0], float(scores[0]))
 
     @cached_property
     def _graph(self) -> Any:  # noqa: ANN401 (ONNX Runtime has no types)

@@ -11,26 +11,32 @@ from math import frexp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.encoding.tokenizer import TOKENIZER_RULES, Vocabulary
+from anthem_core.encoding.text_rules import RULES_1, TEXT_RULES, TextRules
+from anthem_core.encoding.tokenizer import Vocabulary
 from anthem_core.errors import BundleError
 from anthem_core.fusion import FusionWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-BUNDLE_FORMAT = 2
+BUNDLE_FORMAT = 3
+READ_FORMATS = (2, BUNDLE_FORMAT)  # format 2 has no words, and version 1 of the text rules
 MANIFEST_FILE = "manifest.json"
 TRIGRAMS_FILE = "trigrams.txt"
+WORDS_FILE = "words.txt"
 QUERY_GRAPH = "query_encoder.onnx"
 PRODUCT_GRAPH = "product_encoder.onnx"
 ATTENTION_GRAPH = "attention.onnx"
 ATTENTION_TABLE_GRAPH = "attention_table.onnx"
 REQUIRED_FILES = (QUERY_GRAPH, PRODUCT_GRAPH, TRIGRAMS_FILE)
-OPTIONAL_FILES = (ATTENTION_GRAPH, ATTENTION_TABLE_GRAPH)  # of attention: the table scores, the grid explains
+ATTENTION_FILES = (ATTENTION_GRAPH, ATTENTION_TABLE_GRAPH)  # the table scores, the grid explains
+TRAINING_FILE = "training.npz"  # parameters that `anthem train --from` reads; scores do not depend on it
+OPTIONAL_FILES = (*ATTENTION_FILES, WORDS_FILE, TRAINING_FILE)
 LEXICAL_CONTAINMENT = "lexical+containment"
 LEXICAL_ATTENTION = "lexical+attention"
 ALL_SIGNALS = "lexical+containment+attention"
 
+_READS = f"formats {' and '.join(map(str, READ_FORMATS))}"
 _RECOVERY_HINT = "Copy the whole folder again, or run `anthem export` again."
 
 # Each rule is a test and its description. Comparisons with NaN are false and 1e999 is read as infinity, so every rule
@@ -64,7 +70,7 @@ class Bundle:
         gamma: Weight of the part of a product inside the limits, see `geometry.containment`.
         vector_step: Unit of the coordinates of stored vectors, see `stored_vectors`.
         slack: By how much a product may exceed the limits and still count as contained.
-        vocabulary: Ids of trigrams.
+        vocabulary: Ids of entities: words and trigrams.
         fusion: Fusion weights by set of signals: `LEXICAL_CONTAINMENT`, `LEXICAL_ATTENTION` or `ALL_SIGNALS`.
         trained_on: Names of the training data.
         quality: Metrics measured when the bundle was made.
@@ -96,7 +102,7 @@ class Bundle:
 
     @property
     def size_bytes(self) -> int:
-        """Size of the graphs and the vocabulary in bytes."""
+        """Size of all files but manifest and model card, in bytes."""
         return sum((self.path / name).stat().st_size for name in list_bundle_files(self.path))
 
 
@@ -108,10 +114,12 @@ def list_bundle_files(folder: Path) -> tuple[str, ...]:
 def compute_model_id(folder: Path, rules: dict[str, Any]) -> str:
     """Sixteen hex digits of a SHA-256 over graphs, vocabulary and the rules of a bundle.
 
-    Fusion weights are not included: tuning them must not make stored values stale.
+    Fusion weights and `training.npz` are not included: changing them must not make stored values stale.
     """
     digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
     for name in list_bundle_files(folder):
+        if name == TRAINING_FILE:
+            continue
         digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
     return digest.hexdigest()[:16]
 
@@ -139,9 +147,20 @@ def save_manifest(bundle: Bundle) -> None:
 
 
 def write_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:
-    """Write the known trigrams, one per line, in the order of their ids."""
-    lines = "".join(f"{trigram}\n" for trigram in vocabulary.trigrams)
-    (folder / TRIGRAMS_FILE).write_text(lines, encoding="utf-8", newline="\n")
+    """Write the known trigrams and, if there are any, the known words, one per line, in the order of their ids."""
+    _write_lines(folder / TRIGRAMS_FILE, vocabulary.trigrams)
+    if vocabulary.words:
+        _write_lines(folder / WORDS_FILE, vocabulary.words)
+    else:
+        (folder / WORDS_FILE).unlink(missing_ok=True)
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+def _read_lines(path: Path) -> tuple[str, ...]:
+    return tuple(path.read_text(encoding="utf-8").split("\n")[:-1])
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
@@ -207,19 +226,16 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{path} is not JSON ({error}). {_RECOVERY_HINT}") from error
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if type(version) is not int or version < 1:  # isinstance would accept `true`
+        raise BundleError(f"{path} has format {reprlib.repr(version)}; expected {_READS}. Is this an ANTHEM bundle?")
+    if version < min(READ_FORMATS):
         raise BundleError(
-            f"{path} has format {reprlib.repr(version)}; expected format {BUNDLE_FORMAT}. Is this an ANTHEM bundle?"
-        )
-    if version < BUNDLE_FORMAT:
-        raise BundleError(
-            f"{path} has format {version}, of an earlier version; this version reads format {BUNDLE_FORMAT}, which "
-            "has attention tables and other fusion weights. Train and export again: anthem train DATA --output "
+            f"{path} has format {version}, of an earlier version; this version reads {_READS}, which "
+            "have attention tables and other fusion weights. Train and export again: anthem train DATA --output "
             "CHECKPOINT, anthem export CHECKPOINT BUNDLE. Then run `anthem ingest` again."
         )
     if version > BUNDLE_FORMAT:
         raise BundleError(
-            f"{path} has format {reprlib.repr(version)}; this version reads format {BUNDLE_FORMAT}. "
-            "Upgrade ANTHEM Search."
+            f"{path} has format {reprlib.repr(version)}; this version reads {_READS}. Upgrade ANTHEM Search."
         )
     return manifest
 
@@ -285,17 +301,34 @@ def _value_error(folder: Path, name: str, value: object, expected: str) -> Bundl
     )
 
 
-def _read_vocabulary(folder: Path, rules: dict[str, Any]) -> Vocabulary:
-    different = {name: rules.get(name) for name, value in TOKENIZER_RULES.items() if rules.get(name) != value}
-    if different:
-        raise BundleError(
-            f"{folder} was made with other tokenizer rules ({reprlib.repr(different)}); this version has "
-            f"{TOKENIZER_RULES}. Export again with this version, or use the version that the manifest names."
-        )
-    trigrams = tuple((folder / TRIGRAMS_FILE).read_text(encoding="utf-8").split("\n")[:-1])
-    return Vocabulary(
-        trigrams, *(_parse_integer(folder, rules, name) for name in ("buckets", "query_limit", "title_limit"))
+def _read_vocabulary(folder: Path, values: dict[str, Any]) -> Vocabulary:
+    buckets, query_limit, title_limit = (
+        _parse_integer(folder, values, name) for name in ("buckets", "query_limit", "title_limit")
     )
+    trigrams = _read_lines(folder / TRIGRAMS_FILE)
+    words = _read_lines(folder / WORDS_FILE) if (folder / WORDS_FILE).is_file() else ()
+    rules = _read_text_rules(folder, values)
+    vocabulary = Vocabulary(trigrams, buckets, query_limit, title_limit, words, rules)
+    different = [name for name, value in vocabulary.rules().items() if values.get(name) != value]
+    if different:
+        found = reprlib.repr({name: values.get(name) for name in different})
+        raise BundleError(
+            f"{folder} was made with other text rules ({found}); this version has "
+            f"{reprlib.repr({name: vocabulary.rules()[name] for name in different})}. "
+            "Export again with this version, or use the version that the manifest names."
+        )
+    return vocabulary
+
+
+def _read_text_rules(folder: Path, values: dict[str, Any]) -> TextRules:
+    """Text rules of the version that a manifest names; a manifest without a number has version 1."""
+    version = values.get("version", RULES_1.version)
+    if type(version) is not int or version not in TEXT_RULES:
+        raise BundleError(
+            f"{folder} was made with text rules {reprlib.repr(version)}; this version knows "
+            f"{' and '.join(map(str, TEXT_RULES))}. Upgrade ANTHEM Search."
+        )
+    return TEXT_RULES[version]
 
 
 def _sha256(path: Path) -> str:

@@ -1,136 +1,131 @@
-"""Text to trigrams to ids: the one tokenizer that training, export, ingest and search share."""
+"""Text to entities to ids: the one tokenizer that training, export, ingest and search share."""
 
 from __future__ import annotations
 
-import unicodedata
 import zlib
 from array import array
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import regex
+
+from anthem_core.encoding.text_rules import LATEST_RULES, TextRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# A word is letters, digits and their combining marks, in any script: without the marks Hindi would lose its vowels.
-_WORD_PATTERN = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*")
-
-# A faster path to the same words for ASCII text, as most titles are: lower case, and spaces for everything else.
-_ASCII_TRANSLATION = bytes(ord(chr(code).lower()) if chr(code).isalnum() else 32 for code in range(128)) + bytes(128)
-
 _MAX_CACHED_WORDS = 2**15  # per vocabulary; 10 MB at most
 _MAX_CACHED_WORD_LENGTH = 32  # characters
-
-TOKENIZER_RULES = {
-    "normal_form": "NFKC, casefold, NFKC",
-    "word": _WORD_PATTERN.pattern,
-    "word_end": "#",
-    "gram": 3,
-    "bucket_hash": "crc32",
-}
-
-
-def normalise(text: str) -> str:
-    """Text in the form that is compared: NFKC, casefold, NFKC again (casefold can undo the first NFKC)."""
-    if text.isascii():
-        return text.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+_MAX_WORD_GRAMS = 2**12  # the highest limit of entities that a bundle may have
+_MIN_ENTITY_LENGTH = 2  # characters of a word; the only trigram of a shorter one says the same
 
 
 def split_words(text: str) -> list[str]:
-    """Words of a text, normalised, in order."""
-    if text.isascii():
-        return text.encode("ascii").translate(_ASCII_TRANSLATION).decode("ascii").split()
-    words: list[str] = _WORD_PATTERN.findall(normalise(text))
-    return words
+    """Words of a text, normalised by the latest text rules, in order; a bundle's vocabulary may have older rules."""
+    return LATEST_RULES.split_words(text)
 
 
-def has_words(text: str) -> bool:
-    """Whether a text has letters or digits, so that it can be encoded."""
-    return bool(extract_trigrams(text, 1))
+class Entity(NamedTuple):
+    """A known whole word or a trigram of a text; `word` is the index of its word in `Vocabulary.split_words`."""
 
-
-def extract_trigrams(text: str, limit: int | None = None) -> list[str]:
-    """Overlapping character trigrams of `#word#`, word by word; at most `limit` of them.
-
-    A word of n characters gives n trigrams: `"red tv"` gives `#re red ed# #tv tv#`.
-    """
-    trigrams: list[str] = []
-    for word in split_words(text):
-        trigrams.extend(_word_trigrams(word))
-        if limit is not None and len(trigrams) >= limit:
-            return trigrams[:limit]
-    return trigrams
-
-
-def _word_trigrams(word: str) -> list[str]:
-    padded = f"#{word}#"
-    return [padded[start : start + 3] for start in range(len(word))]
+    name: str
+    word: int
+    is_word: bool = False
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Ids of trigrams: 0 is padding, then the known `trigrams`, then hash buckets shared by all others."""
+    """Ids of entities: 0 is padding, then known `trigrams`, hash buckets for all other trigrams, and known `words`.
+
+    A text's entities are its known words in order, then the trigrams of all its words; a limit cuts the end. An unknown
+    word has only its trigrams.
+    """
 
     trigrams: tuple[str, ...]
     buckets: int
     query_limit: int = 48
-    title_limit: int = 112
+    title_limit: int = 128
+    words: tuple[str, ...] = ()
+    text_rules: TextRules = LATEST_RULES
 
     def __len__(self) -> int:
         """Number of ids, padding included."""
-        return 1 + len(self.trigrams) + self.buckets
+        return 1 + len(self.trigrams) + self.buckets + len(self.words)
 
     @cached_property
-    def _ids(self) -> dict[str, int]:
+    def _trigram_ids(self) -> dict[str, int]:
         return {trigram: number for number, trigram in enumerate(self.trigrams, start=1)}
+
+    @cached_property
+    def _word_ids(self) -> dict[str, bytes]:
+        """Packed id of each known word."""
+        first = len(self) - len(self.words)
+        return {word: array("q", [number]).tobytes() for number, word in enumerate(self.words, start=first)}
+
+    def split_words(self, text: str) -> list[str]:
+        """Words of a text, normalised by the rules of this vocabulary, in order."""
+        return self.text_rules.split_words(text)
+
+    def has_words(self, text: str) -> bool:
+        """Whether a text has words, so that it can be encoded."""
+        return bool(self.split_words(text))
 
     def id(self, trigram: str) -> int:
         """Id of a trigram; an unknown one gets bucket `crc32(utf-8) mod buckets`, the same in every process."""
-        known = self._ids.get(trigram)
+        known = self._trigram_ids.get(trigram)
         return known if known is not None else 1 + len(self.trigrams) + zlib.crc32(trigram.encode()) % self.buckets
 
+    def entities(self, text: str, limit: int | None = None) -> list[Entity]:
+        """The first `limit` entities of a text, one for each id in `packed_ids`."""
+        words = self.split_words(text)
+        known = (Entity(word, number, is_word=True) for number, word in enumerate(words) if word in self._word_ids)
+        grams = (Entity(gram, number) for number, word in enumerate(words) for gram in self.text_rules.word_grams(word))
+        return [*known, *grams][:limit]
+
     def ids(self, text: str, limit: int) -> list[int]:
-        """Ids of the first `limit` trigrams of a text."""
+        """Ids of the first `limit` entities of a text."""
         ids: list[int] = np.frombuffer(self.packed_ids(text, limit), np.int64).tolist()
         return ids
 
     def packed_ids(self, text: str, limit: int) -> bytes:
-        """Ids of the first `limit` trigrams as int64 bytes, for `unpack_ids`; recently seen words are cached."""
-        return b"".join(map(self._word_ids.__getitem__, split_words(text)))[: 8 * limit]
+        """Ids of the first `limit` entities as int64 bytes, for `unpack_ids`; recently seen words are cached."""
+        words = self.split_words(text)
+        known = map(self._word_ids.get, words, repeat(b"")) if self.words else ()
+        return b"".join((*known, *map(self._gram_ids.__getitem__, words)))[: 8 * limit]
 
     @cached_property
-    def _word_ids(self) -> _WordIdCache:
-        return _WordIdCache(self)
+    def _gram_ids(self) -> _GramIdCache:
+        return _GramIdCache(self)
 
     def query_ids(self, text: str) -> list[int]:
-        """Ids of a query's trigrams; empty only for a query without letters or digits."""
+        """Ids of a query's entities; empty only for a query without words."""
         return self.ids(text, self.query_limit)
 
     def title_ids(self, text: str) -> list[int]:
-        """Ids of a title's trigrams."""
+        """Ids of a title's entities."""
         return self.ids(text, self.title_limit)
 
     def rules(self) -> dict[str, Any]:
-        """Everything that decides which ids a text gets, except the list of trigrams; part of the model id."""
+        """Everything that decides which ids a text gets, except the lists of entities; part of the model id."""
         limits = {"query_limit": self.query_limit, "title_limit": self.title_limit}
-        return {**TOKENIZER_RULES, "buckets": self.buckets, **limits}
+        return {**self.text_rules.to_dict(), "bucket_hash": "crc32", "buckets": self.buckets, **limits}
 
 
-class _WordIdCache(dict[str, bytes]):
-    """Packed ids by word, computed at first use; bounded in memory."""
+class _GramIdCache(dict[str, bytes]):
+    """Packed ids of the trigrams of a word, computed at first use; bounded in memory."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
 
     def __missing__(self, word: str) -> bytes:
-        """Compute the ids of a word, and keep them unless the word is too long to be worth caching."""
-        packed = array("q", map(self.vocabulary.id, _word_trigrams(word))).tobytes()
+        """Compute the ids of a word's trigrams, and keep them unless the word is too long to be worth caching."""
+        grams = self.vocabulary.text_rules.word_grams(word)[:_MAX_WORD_GRAMS]
+        ids = {gram: self.vocabulary.id(gram) for gram in dict.fromkeys(grams)}  # a long word repeats its trigrams
+        packed = array("q", map(ids.__getitem__, grams)).tobytes()
         if len(word) <= _MAX_CACHED_WORD_LENGTH:
             if len(self) >= _MAX_CACHED_WORDS:
                 self.clear()
@@ -138,14 +133,30 @@ class _WordIdCache(dict[str, bytes]):
         return packed
 
 
-def build_vocabulary(texts: Iterable[str], size: int, buckets: int, *, min_count: int = 2) -> Vocabulary:
-    """Vocabulary of the `size` most frequent trigrams, those with `min_count` or more; ties in code-point order."""
-    counts: Counter[str] = Counter()
+def build_vocabulary(
+    texts: Iterable[str], size: int, buckets: int, *, words: int = 0, min_count: int = 2
+) -> Vocabulary:
+    """Vocabulary of the `size` most frequent trigrams and the `words` most frequent words of two or more characters.
+
+    Each occurs at least `min_count` times. The most frequent come first, ties in code-point order: a title's ids are
+    then close to each other, and take a tenth less room in an index.
+    """
+    word_counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(extract_trigrams(text))
-    frequent = (trigram for trigram, count in counts.items() if count >= min_count)
-    ranked = sorted(frequent, key=lambda trigram: (-counts[trigram], trigram))
-    return Vocabulary(tuple(sorted(ranked[:size])), buckets)
+        word_counts.update(split_words(text))
+    gram_counts: Counter[str] = Counter()
+    for word, count in word_counts.items():
+        for gram in LATEST_RULES.word_grams(word):
+            gram_counts[gram] += count
+    long_words = Counter({word: count for word, count in word_counts.items() if len(word) >= _MIN_ENTITY_LENGTH})
+    trigrams = _most_frequent(gram_counts, size, min_count)
+    return Vocabulary(trigrams, buckets, words=_most_frequent(long_words, words, min_count))
+
+
+def _most_frequent(counts: Counter[str], size: int, min_count: int) -> tuple[str, ...]:
+    """The `size` most frequent names, most frequent first, ties in code-point order."""
+    frequent = (name for name, count in counts.items() if count >= min_count)
+    return tuple(sorted(frequent, key=lambda name: (-counts[name], name))[:size])
 
 
 def pad_ids(rows: Sequence[Sequence[int]], min_width: int = 1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, SupportsInt, TypeAlias
 
 from anthem_core.encoding.stored_vectors import VECTOR_TYPE
-from anthem_core.encoding.tokenizer import split_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -46,7 +45,7 @@ class ModelFields:
 
     @property
     def text_hash(self) -> str:
-        """Field of the hash of the words that the values were computed from (`hash_text`)."""
+        """Field of the hash of the words that the values were computed from (`hash_words`)."""
         return f"{self.name}.text_hash"
 
     def value(self, signal: ModelSignal) -> str:
@@ -66,15 +65,18 @@ class ModelFields:
         return {"properties": {self.name: {"properties": properties}}}
 
     def document(
-        self, vector: Iterable[SupportsInt] | None, model: str, text: str, trigrams: bytes | None = None
+        self, vector: Iterable[SupportsInt] | None, model: str, words: list[str], trigrams: bytes | None = None
     ) -> dict[str, Any]:
-        """Partial document of one product, nested, with the values that are given, both of them packed."""
+        """Partial document of one product, nested, with the values that are given, both of them packed.
+
+        `words` are those that the model's vocabulary finds in the product text.
+        """
         values: dict[str, Any] = {}
         if vector is not None:
             values["vector"] = [int(number) for number in vector]
         if trigrams is not None:
             values["trigrams"] = b64encode(trigrams).decode("ascii")
-        return {self.name: {**values, "model": model, "text_hash": hash_text(text)}}
+        return {self.name: {**values, "model": model, "text_hash": hash_words(words)}}
 
 
 DEFAULT_TEXT_FIELDS = ("title",)  # of the product text, where nothing else is named or recorded
@@ -184,12 +186,12 @@ def _ingest_records(meta: object) -> Mapping[str, Any]:
     return records if isinstance(records, dict) else {}
 
 
-def hash_text(text: str) -> str:
+def hash_words(words: list[str]) -> str:
     """First sixteen hex digits of the SHA-256 of a text's normalised words, on which alone the model's values depend.
 
     Texts with equal hashes have equal values, so ingest skips a product whose hash has not changed.
     """
-    return hashlib.sha256(" ".join(split_words(text)).encode()).hexdigest()[:16]
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
 
 
 def product_text(source: Mapping[str, Any], fields: Sequence[str]) -> str:

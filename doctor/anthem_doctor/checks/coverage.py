@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from anthem_core.encoding.tokenizer import has_words
 from anthem_core.opensearch.schema import product_text
 from anthem_doctor.findings import DoctorTarget, Finding, count_of
 from anthem_doctor.history import loss_per_day
@@ -54,7 +53,7 @@ def _estimate_needed(target: DoctorTarget, without: int, sample: Sequence[IndexH
     if not sample:
         return without
     texts = (product_text(hit.get("_source", {}), target.text_fields) for hit in sample)
-    with_words = sum(has_words(text) for text in texts)
+    with_words = sum(target.bundle.vocabulary.has_words(text) for text in texts)
     return round(without * with_words / len(sample))
 
 

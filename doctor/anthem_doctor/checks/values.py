@@ -9,7 +9,7 @@ import numpy as np
 
 from anthem_core.encoding.stored_vectors import MAX_STEPS, read_vector, unpack_points
 from anthem_core.encoding.title_entities import TitleEntities
-from anthem_core.opensearch.schema import hash_text, product_text
+from anthem_core.opensearch.schema import hash_words, product_text
 from anthem_doctor.checks.coverage import check_coverage
 from anthem_doctor.findings import DoctorTarget, Finding, judge_fact
 from anthem_ingest.actions import stored_signals
@@ -139,8 +139,8 @@ def _stored_values(hit: IndexHit, fields: ModelFields) -> dict[str, Any]:
 
 
 def _text_unchanged(target: DoctorTarget, hit: IndexHit, fields: ModelFields) -> bool:
-    text = product_text(hit["_source"], target.text_fields)
-    return bool(_stored_values(hit, fields).get("text_hash") == hash_text(text))
+    words = target.bundle.vocabulary.split_words(product_text(hit["_source"], target.text_fields))
+    return bool(_stored_values(hit, fields).get("text_hash") == hash_words(words))
 
 
 def _stored_point(hit: IndexHit, fields: ModelFields, bundle: Bundle) -> Array | None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 MAX_PSEUDO_QUERY_WORDS = 5
 MAX_PSEUDO_QUERIES = 20_000  # per catalogue
 MAX_QUERIES_PER_TITLE = 4
+MAX_MISSPELLED_WORDS = 6  # longer texts are titles, which have few typing errors
+MISSPELLED_FRACTION = 0.6
 MAX_INITIALISATION_TEXTS = 100_000  # per catalogue; larger ones are sampled
 
 
@@ -58,6 +60,14 @@ def misspell(word: str, random: Random) -> str:
         word[:at] + random.choice("abcdefghijklmnopqrstuvwxyz") + word[at + 1 :],
     )
     return random.choice(misspelled)
+
+
+def misspell_text(text: str, random: Random) -> str | None:
+    """A text of two to six words in which three words of five have a typing error; None if it has fewer or more."""
+    words = split_words(text)
+    if not 2 <= len(words) <= MAX_MISSPELLED_WORDS:
+        return None
+    return " ".join(misspell(word, random) if random.random() < MISSPELLED_FRACTION else word for word in words)
 
 
 def add_typing_errors(query: list[str], random: Random) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anthem_model.geometry.lorentz import DIST_SMOOTHING, bounded, norm
+from anthem_model.geometry.selection import smallest
 
 __all__ = [
     "bounded",
@@ -48,7 +49,7 @@ def pairwise_logmap(centres: Tensor, points: Tensor) -> Tensor:
 
 def nearest(centres: Tensor, points: Tensor, count: int) -> Tensor:
     """Indices of the `count` points nearest to each centre, `(T,D+1)` and `(N,D+1)` to `(T,count)`, nearest first."""
-    return torch.topk(pairwise_dist(centres, points), min(count, len(points)), dim=-1, largest=False).indices
+    return smallest(pairwise_dist(centres, points), count)
 
 
 def midpoint(weighted: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from anthem_model.geometry.selection import smallest
+
 EPSILON = 1e-12
 DIST_SMOOTHING = 1e-2  # added to the inner product: keeps the distance of coinciding points smooth and exact in float32
 
@@ -73,7 +75,7 @@ def pairwise_dist(centres: Tensor, points: Tensor) -> Tensor:
 def nearest(centres: Tensor, points: Tensor, count: int) -> Tensor:
     """Indices of the `count` points nearest to each centre, `(T,D+1)` and `(N,D+1)` to `(T,count)`, nearest first."""
     mirrored = torch.cat([centres[..., :1], -centres[..., 1:]], dim=-1)
-    return torch.topk(mirrored @ points.T, min(count, len(points)), dim=-1, largest=False).indices
+    return smallest(mirrored @ points.T, count)
 
 
 def midpoint(weighted: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The attention score: every query trigram is a region, every title trigram a point, every pair of them a cell."""
+"""The attention score: every query entity is a region, every title entity a point, every pair of them a cell."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from anthem_model.geometry.lorentz import bounded
 
 if TYPE_CHECKING:
-    from anthem_model.nn.layers import ModelShape, TrigramContext
+    from anthem_model.nn.layers import EntityContext, ModelShape
 
 MASKED_LOGIT = -1e4
 MIN_SOFTMAX_SUM = 1e-30  # lower bound of a divisor; no sum of terms is smaller, since the radius bounds all distances
 
 
 class QuerySide(NamedTuple):
-    """Query trigrams as regions: centres `(B,T,D+1)`, radii `(B,T)`, attention logits `(B,T)`."""
+    """Query entities as regions: centres `(B,T,D+1)`, radii `(B,T)`, attention logits `(B,T)`."""
 
     centres: Tensor
     radii: Tensor
@@ -26,7 +26,7 @@ class QuerySide(NamedTuple):
 
 
 class TitleSide(NamedTuple):
-    """Title trigrams as points `(N,L,D+1)`, with their logits in the answer and in the coverage sum, `(N,L)` each."""
+    """Title entities as points `(N,L,D+1)`, with their logits in the answer and in the coverage sum, `(N,L)` each."""
 
     points: Tensor
     answer_logits: Tensor
@@ -34,11 +34,11 @@ class TitleSide(NamedTuple):
 
 
 class AttentionGrid(nn.Module):
-    """Scores a title by the cells of a grid, query trigrams by title trigrams.
+    """Scores a title by the cells of a grid, query entities by title entities.
 
-    A cell is the containment of a title trigram in the region of a query trigram, `−(max(d − r, 0) + γ·min(d, r))` at
+    A cell is the containment of a title entity in the region of a query entity, `−(max(d − r, 0) + γ·min(d, r))` at
     distance `d` from a centre of radius `r`. The score is the sum of two terms, how well the title answers each query
-    trigram and how much of the title the query covers:
+    entity and how much of the title the query covers:
 
     `score = Σ_i a_i Σ_j p_ij·cell_ij + c·Σ_j b_j Σ_i q_ij·cell_ij`
 
@@ -47,7 +47,7 @@ class AttentionGrid(nn.Module):
 
     every: Tensor  # all ids; exported graphs contain this name, so renaming it would change the model id of bundles
 
-    def __init__(self, shape: ModelShape, context: TrigramContext) -> None:
+    def __init__(self, shape: ModelShape, context: EntityContext) -> None:
         super().__init__()
         self.shape = shape
         self.tangents = nn.Embedding(shape.ids, shape.grid)
@@ -70,14 +70,14 @@ class AttentionGrid(nn.Module):
         nn.init.zeros_(self.salience.weight)
 
     def encode_query(self, query: Tensor, mask: Tensor) -> QuerySide:
-        """Regions of query trigrams in context; `(B,T)` int64 and bool."""
+        """Regions of query entities in context; `(B,T)` int64 and bool."""
         tangent = bounded(self.context(self.tangents(query), mask), self.shape.radius)
         radii = F.softplus(self.radius(tangent)).squeeze(-1)
         attention = self.query_attention(tangent).squeeze(-1) + self.salience(query)[..., 0]
         return QuerySide(self.shape.space.expmap0(tangent), radii, attention.masked_fill(~mask, MASKED_LOGIT))
 
     def encode_titles(self, titles: Tensor, mask: Tensor) -> TitleSide:
-        """Points of title trigrams without context; `(N,L)` int64 and bool.
+        """Points of title entities without context; `(N,L)` int64 and bool.
 
         All of it depends on the ids alone, so that an exported graph contains it as precomputed tables.
         """
@@ -89,7 +89,7 @@ class AttentionGrid(nn.Module):
         return TitleSide(points, answer.masked_fill(~mask, MASKED_LOGIT), coverage.masked_fill(~mask, MASKED_LOGIT))
 
     def cells(self, query: QuerySide, points: Tensor) -> Tensor:
-        """Containment of title trigrams in query regions, `−(max(d − r, 0) + γ·min(d, r))`, always ≤ 0.
+        """Containment of title entities in query regions, `−(max(d − r, 0) + γ·min(d, r))`, always ≤ 0.
 
         Points `(B,M,D+1)` to cells `(B,T,M)`.
         """

@@ -24,18 +24,18 @@ GEOMETRIES = {"lorentz": lorentz, "euclid": euclid}
 class ModelShape:
     """Sizes and constants of a model: `ids` rows per table, dimension D, K hyperboloids per query, radius bound, γ.
 
-    `context` is the width of the convolution over trigrams. The attention grid has `grid` dimensions and an embedding
+    `context` is the width of the convolution over entities. The attention grid has `grid` dimensions and an embedding
     for each of `places` positions in a title; its table has entries for the `neighbours` nearest ids of each query
-    trigram. `geometry` is `lorentz`, or `euclid` for E-ANTHEM, the same model with
+    entity. `geometry` is `lorentz`, or `euclid` for E-ANTHEM, the same model with
     boxes, which serves as a baseline. Checkpoints contain the field names.
     """
 
     ids: int
-    dimension: int = 64
-    hyperboloids: int = 2
+    dimension: int = 96
+    hyperboloids: int = 1
     context: int = 5
     grid: int = 32
-    places: int = 112
+    places: int = 128
     neighbours: int = 4
     radius: float = 3.0
     gamma: float = 0.2
@@ -51,8 +51,8 @@ class ModelShape:
         return asdict(self)
 
 
-class TrigramContext(nn.Module):
-    """Adds context to trigrams, `t + mix(gelu(conv(t)))` with a depthwise convolution; `(B,T,D)` to `(B,T,D)`."""
+class EntityContext(nn.Module):
+    """Adds context to entities, `t + mix(gelu(conv(t)))` with a depthwise convolution; `(B,T,D)` to `(B,T,D)`."""
 
     def __init__(self, width: int, dimension: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class TrigramContext(nn.Module):
             nn.init.zeros_(parameter)  # so that the layer starts as the identity
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Add to every trigram the mixed convolution of its neighbours; padding contributes nothing."""
+        """Add to every entity the mixed convolution of its neighbours; padding contributes nothing."""
         kept = vectors * mask.unsqueeze(-1)
         near = self.near(kept.transpose(1, 2)).transpose(1, 2)
         result: Tensor = vectors + self.mix(F.gelu(near))
@@ -70,9 +70,9 @@ class TrigramContext(nn.Module):
 
 
 class EntityTable(nn.Module):
-    """Trigrams as points on the hyperboloid, and a salience for each, its share of the attention logits; initially 0.
+    """Entities as points on the hyperboloid, and a salience for each, its share of the attention logits; initially 0.
 
-    Queries and titles share one table, so that a trigram of both has the same point from the first step on.
+    Queries and titles share one table, so that an entity of both has the same point from the first step on.
     """
 
     def __init__(self, shape: ModelShape) -> None:
@@ -83,9 +83,9 @@ class EntityTable(nn.Module):
         self.salience = nn.Embedding(shape.ids, 1)
         nn.init.zeros_(self.salience.weight)
 
-    def forward(self, trigrams: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Tangent vectors at the origin `(B,T,D)` and salience `(B,T)`."""
-        return self.shape.space.logmap0(self.points[trigrams]), self.salience(trigrams).squeeze(-1)
+        return self.shape.space.logmap0(self.points[ids]), self.salience(ids).squeeze(-1)
 
     @torch.no_grad()
     def project(self) -> None:
@@ -100,21 +100,23 @@ class EntityTable(nn.Module):
 class RadialPlacement(nn.Module):
     """Point for a pooled vector: its direction, linearly mapped, at a learned radius; `(..., D)` to `(..., D+1)`.
 
-    The radius is learned because the length of a pooled vector only measures how much its trigrams agree.
+    The radius depends on the direction and on the length of the pooled vector, which measures how much its entities
+    agree, and so how specific a text is; at first it depends on neither.
     """
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.shape = shape
         self.turn = nn.Linear(shape.dimension, shape.dimension, bias=False)
-        self.depth = nn.Linear(shape.dimension, 1)
+        self.depth = nn.Linear(shape.dimension + 1, 1)
         nn.init.eye_(self.turn.weight)
         nn.init.zeros_(self.depth.weight)
         nn.init.constant_(self.depth.bias, -0.7)
 
     def forward(self, vector: Tensor) -> Tensor:
-        """Map vectors to points; the zero vector of a text without trigrams stays near the origin."""
+        """Map vectors to points; the zero vector of a text without entities stays near the origin."""
         turned = self.turn(vector)
         direction = turned / norm(turned)
-        placed: Tensor = self.shape.space.expmap0(self.shape.radius * torch.sigmoid(self.depth(direction)) * direction)
+        depth = torch.sigmoid(self.depth(torch.cat([direction, norm(vector)], dim=-1)))
+        placed: Tensor = self.shape.space.expmap0(self.shape.radius * depth * direction)
         return placed

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from anthem_model.geometry import lorentz
 from anthem_model.geometry.lorentz import bounded
 from anthem_model.nn.attention_grid import AttentionGrid
-from anthem_model.nn.layers import EntityTable, ModelShape, RadialPlacement, TrigramContext
+from anthem_model.nn.byte_tables import encode_table
+from anthem_model.nn.layers import EntityContext, EntityTable, ModelShape, RadialPlacement
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,14 +34,14 @@ class EncodedQueries(NamedTuple):
 
 
 class EncodedTitles(NamedTuple):
-    """Titles as points `(B,D+1)`, with the attention over their trigrams `(B,L)`."""
+    """Titles as points `(B,D+1)`, with the attention over their entities `(B,L)`."""
 
     points: Tensor
     attention: Tensor
 
 
 class QueryEncoder(nn.Module):
-    """Encodes the trigrams of a query as hyperboloids.
+    """Encodes the entities of a query as hyperboloids.
 
     Entities in context are intersected in pairs; entities and intersections are united by attention (WSDM 2022, §3).
     """
@@ -50,8 +51,8 @@ class QueryEncoder(nn.Module):
         size, heads = shape.dimension, shape.hyperboloids
         self.shape = shape
         self.entities = entities
-        self.limits = nn.Embedding(shape.ids, size)
-        self.context = TrigramContext(shape.context, size)
+        self.limits = nn.Embedding(shape.ids, 1)
+        self.context = EntityContext(shape.context, size)
         self.limit_context = nn.Linear(size, size)
         self.share = nn.Linear(size, 1)
         self.entity_attention = nn.Sequential(nn.Linear(2 * size, size), nn.Tanh(), nn.Linear(size, heads))
@@ -60,7 +61,7 @@ class QueryEncoder(nn.Module):
         self.place = RadialPlacement(shape)
         self.gate = nn.Linear(size, 1)
         self.extent = nn.Embedding(shape.ids, 2)
-        nn.init.normal_(self.limits.weight, std=0.1)
+        nn.init.normal_(self.limits.weight, std=0.01)
         with torch.no_grad():  # attention starts nearly uniform, with small random differences
             self.limit_context.weight.mul_(0.1)
             for weight in self.entity_attention[2].parameters():
@@ -70,11 +71,11 @@ class QueryEncoder(nn.Module):
         nn.init.zeros_(self.extent.weight)  # not trained: `fit_query_sizes` sets it after training
         self.extent.requires_grad_(False)
 
-    def forward(self, trigrams: Tensor, mask: Tensor) -> EncodedQueries:
-        """Encode queries; trigrams `(B,T)` int64, mask `(B,T)` bool."""
-        tangent, salience = self.entities(trigrams)
+    def forward(self, ids: Tensor, mask: Tensor) -> EncodedQueries:
+        """Encode queries; ids `(B,T)` int64, mask `(B,T)` bool."""
+        tangent, salience = self.entities(ids)
         tangent = self.context(tangent, mask)
-        limits = F.softplus(self.limits(trigrams) + self.limit_context(tangent) - 4)
+        limits = F.softplus(self.limits(ids) + self.limit_context(tangent) - 4)
         entities, pairs = self._attention(tangent, limits, salience, mask)
         centres = self.shape.space.expmap0(bounded(tangent, self.shape.radius))
         space = self.shape.space
@@ -83,16 +84,16 @@ class QueryEncoder(nn.Module):
         united_limits = entities @ limits + _unite_pair_limits(limits, pairs)
         return EncodedQueries(
             self.place(pooled),
-            united_limits * self._limit_factor(trigrams, mask, entities, pairs),
+            united_limits * self._limit_factor(ids, mask, entities, pairs),
             weights,
             torch.einsum("bk,bki->bi", weights, entities),
             torch.einsum("bk,bkij->bij", weights, pairs),
         )
 
-    def _limit_factor(self, trigrams: Tensor, mask: Tensor, entities: Tensor, pairs: Tensor) -> Tensor:
-        """Factor by which trigrams widen or narrow the limits, `exp(Σ_i a_i·e_i + 0.1·Σ_i e'_i)`; `(B,K,1)`."""
-        attention = trigram_attention(entities, pairs)
-        extents = self.extent(trigrams) * mask.unsqueeze(-1)
+    def _limit_factor(self, ids: Tensor, mask: Tensor, entities: Tensor, pairs: Tensor) -> Tensor:
+        """Factor by which entities widen or narrow the limits, `exp(Σ_i a_i·e_i + 0.1·Σ_i e'_i)`; `(B,K,1)`."""
+        attention = pool_attention(entities, pairs)
+        extents = self.extent(ids) * mask.unsqueeze(-1)
         log_factor = attention @ extents[..., :1] + 0.1 * extents[..., 1:].sum(1, keepdim=True)
         return torch.exp(log_factor.clamp(-1.5, 1.5))
 
@@ -132,8 +133,8 @@ class QueryEncoder(nn.Module):
         return centroid
 
 
-def trigram_attention(entities: Tensor, intersections: Tensor) -> Tensor:
-    """Attention of every trigram, `a_i + ½·Σ_j (a_ij + a_ji)`; `(...,T)` and `(...,T,T)` to `(...,T)`."""
+def pool_attention(entities: Tensor, intersections: Tensor) -> Tensor:
+    """Attention of every entity, `a_i + ½·Σ_j (a_ij + a_ji)`; `(...,T)` and `(...,T,T)` to `(...,T)`."""
     return entities + intersections.sum(-1) / 2 + intersections.sum(-2) / 2
 
 
@@ -144,14 +145,14 @@ def _unite_pair_limits(limits: Tensor, pairs: Tensor) -> Tensor:
 
 
 class ProductEncoder(nn.Module):
-    """Encodes the trigrams of a title as a point: entities in context, self-attention, attention-weighted centroid."""
+    """Encodes the entities of a title as a point: entities in context, self-attention, attention-weighted centroid."""
 
     def __init__(self, shape: ModelShape, entities: EntityTable) -> None:
         super().__init__()
         size = shape.dimension
         self.shape = shape
         self.entities = entities
-        self.context = TrigramContext(shape.context, size)
+        self.context = EntityContext(shape.context, size)
         self.heads = nn.Linear(size, 3 * size)
         self.mix = nn.Linear(size, size)
         self.attention = nn.Sequential(nn.Linear(size, size), nn.Tanh(), nn.Linear(size, 1))
@@ -159,9 +160,9 @@ class ProductEncoder(nn.Module):
         for parameter in (*self.mix.parameters(), *self.attention[2].parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, trigrams: Tensor, mask: Tensor) -> EncodedTitles:
-        """Encode titles; trigrams `(B,L)` int64, mask `(B,L)` bool."""
-        tangent, salience = self.entities(trigrams)
+    def forward(self, ids: Tensor, mask: Tensor) -> EncodedTitles:
+        """Encode titles; ids `(B,L)` int64, mask `(B,L)` bool."""
+        tangent, salience = self.entities(ids)
         tangent = self.context(tangent, mask)
         tangent = tangent + self.mix(self._self_attention(tangent, mask))
         scores = (self.attention(tangent).squeeze(-1) + salience).masked_fill(~mask, -1e9)
@@ -191,15 +192,18 @@ class Anthem(nn.Module):
         self.entities = EntityTable(shape)
         self.query = QueryEncoder(shape, self.entities)
         self.product = ProductEncoder(shape, self.entities)
-        self.grid = AttentionGrid(shape, TrigramContext(shape.context, shape.grid))
+        self.grid = AttentionGrid(shape, EntityContext(shape.context, shape.grid))
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.share = nn.Parameter(torch.tensor(0.2))
 
     @torch.no_grad()
     def round_tables(self) -> None:
-        """Round the tables to float16, the precision of a bundle, so that both compute the same."""
-        space = self.shape.space
-        self.entities.points.copy_(space.expmap0(space.logmap0(self.entities.points).half().float()))
-        query, grid = self.query, self.grid
-        for table in (self.entities.salience, query.limits, query.extent, grid.tangents, grid.salience):
+        """Round the tables to the precision of a bundle, so that both compute the same.
+
+        Tangent vectors are rounded to bytes, tables with one or two columns to float16.
+        """
+        space, query, grid = self.shape.space, self.query, self.grid
+        self.entities.points.copy_(space.expmap0(encode_table(space.logmap0(self.entities.points)).decode()))
+        grid.tangents.weight.copy_(encode_table(grid.tangents.weight).decode())
+        for table in (self.entities.salience, query.limits, query.extent, grid.salience):
             table.weight.copy_(table.weight.half().float())

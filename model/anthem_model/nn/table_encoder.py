@@ -18,9 +18,9 @@ MAX_WEIGHT = 15  # of a title's entities, whose weights are stored in half a byt
 
 
 class TableOutputs(NamedTuple):
-    """A query's table as the exported graph returns it; for T trigrams, M neighbours, V ids and P places.
+    """A query's table as the exported graph returns it; for T entities, M neighbours, V ids and P places.
 
-    `ids (T,M)` are the neighbours of each trigram, and `answered`, `answered_cells` their entries in its row, `(T,M)`;
+    `ids (T,M)` are the neighbours of each entity, and `answered`, `answered_cells` their entries in its row, `(T,M)`;
     `explained (T,M)` are their entries in the coverage sum. The three defaults, `(T,)`, `(T,)` and `()`, stand for
     every other id. `attention (T,)` weights the rows. The logits of a title's entities, by id `(V,)` and by place
     `(P,)`, do not depend on the query.
@@ -47,7 +47,7 @@ class TableEntries(NamedTuple):
 
 
 class TableEncoder(nn.Module):
-    """Turns a query into its table, in which only the nearest ids of each trigram have entries of their own.
+    """Turns a query into its table, in which only the nearest ids of each entity have entries of their own.
 
     The score of a title with ids `v_j` and weights `w_j` is the grid's score (`AttentionGrid`) with table entries:
 

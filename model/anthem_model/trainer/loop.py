@@ -62,13 +62,13 @@ class ValidationTrial:
 
 
 def train_within_budget(
-    ranker: TrainableRanker, split: ShopSplit, budget_seconds: float, seed: int, mixture: BatchMixture | None = None
+    ranker: TrainableRanker, split: ShopSplit, budget_seconds: float, seed: int, *, may_keep_start: bool = False
 ) -> TrainableRanker:
     """Train a ranker on one shop for a number of processor seconds, with the default schedule."""
     with torch_seed(seed):
-        samplers = [ListSampler(split.train, mixture or BatchMixture(), seed)]
+        samplers = [ListSampler(split.train, BatchMixture(), seed)]
         schedule = TrainingSchedule(steps=10**9, seconds=budget_seconds)
-        run_training_loop(ranker, samplers, [split.validation], schedule)
+        run_training_loop(ranker, samplers, [split.validation], schedule, may_keep_start=may_keep_start)
     return ranker
 
 
@@ -78,8 +78,12 @@ def run_training_loop(
     validation_shops: Sequence[TrainingShop],
     schedule: TrainingSchedule,
     resume: ResumeFolder | None = None,
+    *,
+    may_keep_start: bool = False,
 ) -> TrainingProgress:
     """Train a ranker on batches from the samplers in turn; afterwards it has its best parameters, in inference mode.
+
+    With `may_keep_start`, these are the initial ones unless some later ones validate better.
 
     Raises:
         AnthemError: The loss is NaN or infinite.
@@ -88,6 +92,8 @@ def run_training_loop(
     loop = _TrainingLoop(ranker, list(samplers), trials, schedule)
     if resume is not None:
         resume.restore(loop)
+    if may_keep_start and loop.progress.step == 0:
+        loop.offer_start()
     with progress("training", PROGRESS_BAR_STEPS) as advance:
         bar = int(PROGRESS_BAR_STEPS * loop.fraction_done)
         advance(bar)  # before the first step, so that the estimate of the remaining time ignores resumed steps
@@ -199,18 +205,27 @@ class _TrainingLoop:
         self.scheduler.step()
         return float(loss.detach())
 
+    def offer_start(self) -> None:
+        """Keep the initial parameters as the best so far, so that a training does not end worse than it starts."""
+        if self.trials:
+            self.progress.offer(self._measure(), self.ranker.state_dict())
+
     def validate(self, loss: float) -> None:
         """Validate the averaged parameters and keep them if they are the best so far."""
         current = copy.deepcopy(self.ranker.state_dict())
         averaged = self.averaged.module.state_dict()
         self.ranker.load_state_dict(averaged)
         self.ranker.project_parameters()
-        self.ranker.eval()
-        quality = {trial.shop.name: validate_ranker(self.ranker, trial.shop, trial.pools) for trial in self.trials}
+        quality = self._measure()
         self.ranker.load_state_dict(current)
         self.progress.offer(quality, averaged)
         values = ", ".join(f"{name} {ndcg:.4f}" for name, ndcg in quality.items()) or "no judgments"
         stderr.print(f"step {self.progress.step}: loss {loss:.3f}, validation nDCG@10: {values}")
+
+    def _measure(self) -> dict[str, float]:
+        """Validation nDCG@10 by shop."""
+        self.ranker.eval()
+        return {trial.shop.name: validate_ranker(self.ranker, trial.shop, trial.pools) for trial in self.trials}
 
     def status(self, loss: float) -> str:
         """Current loss and best validation nDCG@10 so far, for the progress bar."""

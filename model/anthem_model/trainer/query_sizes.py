@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
 from anthem_model.data.pseudo_queries import sample_pseudo_queries
-from anthem_model.nn.network import trigram_attention
+from anthem_model.nn.network import pool_attention
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ ANSWER_COUNT_SCALE = 0.25  # log size per log number of matching products
 QUERY_CHUNK_SIZE = 256
 MAX_COUNTED_PSEUDO_QUERIES = 8000  # per shop
 PSEUDO_QUERY_WEIGHT = 0.05  # relative to judged queries: judgments say more about what matches than shared words do
-TRIGRAM_COUNT_FACTOR = 0.1  # of the second extent of a trigram, which does not depend on attention
+ENTITY_COUNT_FACTOR = 0.1  # of the second extent of an entity, which does not depend on attention
 LSQR_TOLERANCE = 1e-8
 
 
@@ -40,10 +40,10 @@ class AnswerCounts(NamedTuple):
 
 @torch.no_grad()
 def fit_query_sizes(ranker: AnthemRanker, shops: Sequence[TrainingShop]) -> None:
-    """Fit the two extents of every trigram; no other parameter changes.
+    """Fit the two extents of every entity; no other parameter changes.
 
     Ridge regression `e = (AᵀVA + I)⁻¹AᵀVy` of `y = log(1 + n)`, n the number of matching products, centred per shop and
-    kind of query. `A` are the attention weights of a query's trigrams and their counts, `V` the weights of judged
+    kind of query. `A` are the attention weights of a query's entities and their counts, `V` the weights of judged
     queries and pseudo-queries.
     """
     groups = [group for shop in shops for group in count_answers(shop)]
@@ -76,16 +76,16 @@ def _centred_logs(counts: Sequence[int]) -> npt.NDArray[np.float64]:
 
 
 def _attention_matrix(ranker: AnthemRanker, texts: Sequence[str]) -> sparse.csr_matrix:
-    """Attention of every trigram in every text, then a tenth of its count; `(B, 2·ids)`."""
+    """Attention of every entity in every text, then a tenth of its count; `(B, 2·ids)`."""
     starts = range(0, len(texts), QUERY_CHUNK_SIZE)
     return sparse.vstack([_attention_rows(ranker, texts[start : start + QUERY_CHUNK_SIZE]) for start in starts])
 
 
 def _attention_rows(ranker: AnthemRanker, texts: Sequence[str]) -> sparse.csr_matrix:
-    trigrams, mask = ranker.query_ids(texts)
-    encoded = ranker.network.query(trigrams, mask)
-    attention = trigram_attention(encoded.entities, encoded.intersections)
-    rows, columns, width = mask.nonzero()[:, 0], trigrams[mask], ranker.network.shape.ids
-    values = torch.cat([attention[mask], torch.full(columns.shape, TRIGRAM_COUNT_FACTOR)])
+    ids, mask = ranker.query_ids(texts)
+    encoded = ranker.network.query(ids, mask)
+    attention = pool_attention(encoded.entities, encoded.intersections)
+    rows, columns, width = mask.nonzero()[:, 0], ids[mask], ranker.network.shape.ids
+    values = torch.cat([attention[mask], torch.full(columns.shape, ENTITY_COUNT_FACTOR)])
     coordinates = (torch.cat([rows, rows]).numpy(), torch.cat([columns, columns + width]).numpy())
     return sparse.csr_matrix((values.numpy(), coordinates), shape=(len(texts), 2 * width))

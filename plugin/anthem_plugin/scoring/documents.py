@@ -27,7 +27,7 @@ _VECTOR_TEXT = re.compile(r"\s*\[?[\s\d.,eE+-]+\]?\s*")
 class DocumentScorer:
     """Scores documents for a query; safe to share between threads.
 
-    A title is scored by attention alone: containment does not improve the order, and to encode titles as points takes
+    A title is scored by attention alone: containment improves some shops and harms others, and to encode titles takes
     ten times as long (docs/opensearch-pipeline.md has the figures). Without `attention` it is scored by containment.
 
     Args:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anthem_core.encoding.tokenizer import extract_trigrams
 from anthem_core.fusion import QUERY_WEIGHT, FusionWeights, fuse
 from anthem_core.geometry.lorentz import logmap
 from anthem_plugin.scoring.params import ATTENTION, CONTAINMENT, to_float64
@@ -199,11 +198,11 @@ def explain_region(hit: Hit, region: Region, scoring: ScoringParams, *, margins:
 def strongest_attention(
     query: EncodedQuery, text: str, vocabulary: Vocabulary, *, limit: int = 5
 ) -> list[tuple[str, float]]:
-    """Entities and intersections of a query with the most attention; an intersection reads `#re × tv#`."""
-    trigrams = extract_trigrams(text, vocabulary.query_limit)
-    entities = [(trigram, float(share)) for trigram, share in zip(trigrams, query.entities, strict=True)]
-    pairs = zip(*np.triu_indices(len(trigrams), k=1), strict=True)
-    intersections = [(f"{trigrams[i]} × {trigrams[j]}", float(query.intersections[i, j])) for i, j in pairs]
+    """Entities and intersections of a query with the most attention; an intersection reads `red × tv#`."""
+    names = [entity.name for entity in vocabulary.entities(text, vocabulary.query_limit)]
+    entities = [(name, float(share)) for name, share in zip(names, query.entities, strict=True)]
+    pairs = zip(*np.triu_indices(len(names), k=1), strict=True)
+    intersections = [(f"{names[i]} × {names[j]}", float(query.intersections[i, j])) for i, j in pairs]
     return sorted(entities + intersections, key=lambda pair: -pair[1])[:limit]
 
 

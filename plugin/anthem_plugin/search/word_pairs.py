@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import regex
 
-from anthem_core.encoding.tokenizer import TOKENIZER_RULES, split_words
+from anthem_plugin.search.spelling import spelled_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anthem_core.encoding.attention_grid import GridExplainer, TitleGrid
+    from anthem_core.encoding.text_rules import TextRules
+    from anthem_core.encoding.tokenizer import Entity
     from anthem_core.geometry.lorentz import Array
-
-_WORD = regex.compile(str(TOKENIZER_RULES["word"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +36,17 @@ def strongest_pairs(explainer: GridExplainer, phrases: Iterable[str], title: str
     if not grids:
         return []
     grid, phrase = max(grids, key=lambda pair: pair[0].score)
-    return sorted(word_pairs(grid, phrase, title), key=lambda pair: -pair.share)[:limit]
+    rules = explainer.bundle.vocabulary.text_rules
+    return sorted(word_pairs(grid, phrase, title, rules), key=lambda pair: -pair.share)[:limit]
 
 
-def word_pairs(grid: TitleGrid, query: str, title: str) -> list[WordPair]:
-    """Every word of the query with every word of the title; a share is the sum of the cells of their trigrams.
+def word_pairs(grid: TitleGrid, query: str, title: str, rules: TextRules) -> list[WordPair]:
+    """Every word of the query with every word of the title; a share is the sum of the cells of their entities.
 
     A word that occurs twice counts as one, spelled as at its first place.
     """
-    query_words, rows = _index_words(query, len(grid.query))
-    title_words, columns = _index_words(title, len(grid.title))
+    query_words, rows = _index_words(grid.query, query, rules)
+    title_words, columns = _index_words(grid.title, title, rules)
     shares = _sum_groups(_sum_groups(grid.cells, rows).T, columns).T
     return [
         WordPair(asked, offered, float(shares[i, j]))
@@ -55,28 +55,13 @@ def word_pairs(grid: TitleGrid, query: str, title: str) -> list[WordPair]:
     ]
 
 
-def spelled_words(text: str) -> list[str]:
-    """Words of a text as it spells them, one for each word of `split_words`; normalised where they do not correspond.
-
-    They do not correspond where normalising splits or joins words, as in `½`.
-    """
-    words, spelled = split_words(text), _WORD.findall(text)
-    return spelled if [split_words(word) for word in spelled] == [[word] for word in words] else words
-
-
-def _index_words(text: str, trigrams: int) -> tuple[list[str], Sequence[int]]:
-    """The distinct words of a text that its first trigrams belong to, and the index of each trigram's word."""
-    words: dict[str, int] = {}
-    spellings: list[str] = []
-    numbers: list[int] = []
-    for word, spelling in zip(split_words(text), spelled_words(text), strict=True):
-        if len(numbers) >= trigrams:
-            break
-        if word not in words:
-            words[word] = len(words)
-            spellings.append(spelling)
-        numbers += [words[word]] * len(word)  # a word of n characters has n trigrams
-    return spellings, numbers[:trigrams]
+def _index_words(entities: Sequence[Entity], text: str, rules: TextRules) -> tuple[list[str], list[int]]:
+    """The distinct words of a text that have entities, as it spells them, and the index of each entity's word."""
+    words, spelled = rules.split_words(text), spelled_words(text, rules)
+    firsts = {word: number for number, word in reversed(list(enumerate(words)))}
+    distinct = sorted({firsts[words[entity.word]] for entity in entities})
+    indices = {number: index for index, number in enumerate(distinct)}
+    return [spelled[number] for number in distinct], [indices[firsts[words[entity.word]]] for entity in entities]
 
 
 def _sum_groups(values: Array, groups: Sequence[int]) -> Array:

@@ -86,12 +86,12 @@ def routes(context: ServiceContext) -> APIRouter:
         for number, text in enumerate(request.texts):
             context.check_length(f"texts.{number}", text)
         log_texts(*request.texts)
-        texts, attention = request.texts, context.attention
-        vectors = context.encoder.encode_vectors(texts)
+        texts, attention, encoder = request.texts, context.attention, context.encoder
+        vectors, words = encoder.encode_vectors(texts), map(encoder.bundle.vocabulary.split_words, texts)
         trigrams = attention.encode_titles(texts).pack() if attention else [None] * len(texts)
         stored = [
-            ModelFields().document(vector, model_id, text, packed)["anthem"]
-            for vector, text, packed in zip(vectors, texts, trigrams, strict=True)
+            ModelFields().document(vector, model_id, text_words, packed)["anthem"]
+            for vector, text_words, packed in zip(vectors, words, trigrams, strict=True)
         ]
         return EncodeProductsResponse(
             model=model_id,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from anthem_sandbox.node.lock import Artifact
+    from anthem_core.artifact_cache import Artifact
     from anthem_sandbox.node.releases import NodeModule, NodeRelease
 
 PROGRAM_FOLDERS = ("agent", "bin", "lib", "modules", "plugins")

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from anthem_core.artifact_cache import ensure_artifacts, explain_disk_errors
 from anthem_core.console import stderr
 from anthem_core.errors import NodeError
 from anthem_core.opensearch.local_node import STATE_FILE, is_node_of_home, read_state
-from anthem_sandbox.node.artifact_cache import ensure_artifacts, explain_disk_errors
 from anthem_sandbox.node.diagnosis import crash_report, read_log
 from anthem_sandbox.node.java import find_java
 from anthem_sandbox.node.layout import build_java_command, build_node_settings, lay_out_home

@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.resources import files
 
+from anthem_core.artifact_cache import Artifact
 from anthem_sandbox.node.releases import DEFAULT_RELEASE
 
 DEFAULT_VERSION = DEFAULT_RELEASE.version
 KNN_FOLDER = "plugins/opensearch-knn"
-
-
-@dataclass(frozen=True, order=True)
-class Artifact:
-    """A file of a Maven repository, and the folders of the node's home that receive it. The fields are the format."""
-
-    group: str
-    artifact: str
-    version: str
-    packaging: str
-    sha256: str
-    size: int
-    into: tuple[str, ...]
-
-    @property
-    def filename(self) -> str:
-        """Name of the file in the repository, in the cache and in the home."""
-        return f"{self.artifact}-{self.version}.{self.packaging}"
-
-    @property
-    def coordinate(self) -> str:
-        """Maven coordinate, `group:artifact:version`."""
-        return f"{self.group}:{self.artifact}:{self.version}"
 
 
 def load_lock(version: str = DEFAULT_VERSION) -> tuple[Artifact, ...]:

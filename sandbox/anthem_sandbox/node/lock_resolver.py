@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from anthem_sandbox.node.artifact_cache import create_maven_context
-from anthem_sandbox.node.lock import KNN_FOLDER, Artifact
+from anthem_core.artifact_cache import Artifact, create_maven_context
+from anthem_sandbox.node.lock import KNN_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
+from anthem_core.artifact_cache import explain_disk_errors
 from anthem_core.errors import NodeError
 from anthem_core.opensearch.local_node import default_home, homes_folder
-from anthem_sandbox.node.artifact_cache import explain_disk_errors
 from anthem_sandbox.node.layout import WRITABLE_FOLDERS
 from anthem_sandbox.node.releases import DEFAULT_RELEASE
 
