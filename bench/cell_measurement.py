@@ -11,40 +11,53 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from adaptation import adapt_general, adaptation_titles
 from anthem_core.beir import read_dataset
+from anthem_core.encoding.bundle import Bundle, load_bundle
 from anthem_evaluation.measure import describe_machine
 from anthem_model.anthem_ranker import AnthemRanker
+from anthem_model.base_model import load_base
 from anthem_model.data.training_shop import ShopSplit
-from anthem_model.initialisation.teacher import Teacher, embed_shop
+from anthem_model.initialisation.teacher import embed_texts
 from anthem_model.trainer.loop import train_within_budget
-from anthem_model.trainer.training import TrainingPlan, build_initialised_ranker
-from candidates import RANKING_TASKS, SPLIT_SEED, WINDOW_SIZE, lexical_run, load_splits, prepare_training_parts
-from cells import RUNS_FOLDER, TEACHER_STARTED_MODELS, UNTRAINED_MODELS, benchmark_data_folder, pack_values
+from anthem_model.trainer.training import TrainingPlan, TrainingSources, prepare_ranker
+from candidates import RANKING_TASKS, WINDOW_SIZE, lexical_run, load_splits, prepare_training_parts
+from cells import (
+    BUNDLE_MODELS,
+    RUNS_FOLDER,
+    TEACHER_STARTED_MODELS,
+    UNTRAINED_MODELS,
+    benchmark_data_folder,
+    pack_values,
+)
 from fusion_fit import fit_fusion
 from model_runs import (
+    bundle_runs,
     fused_run,
     measure_run,
     median_milliseconds,
     model_run,
     score_all_candidates,
-    shipped_bundle_runs,
     standardised_sum_run,
 )
 from rankers.bi_encoder import SentenceBiEncoder, find_packaged_minilm
+from rankers.lambdamart import LambdaMart, train_lambdamart
 from rankers.registry import RANKER_BUILDERS
+from rankers.zero_shot import ZERO_SHOT_MODELS, ZeroShotEncoder, load_stored_teacher, load_zero_shot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from anthem_core.beir import Dataset
+    from anthem_core.beir import Dataset, Qrels
     from anthem_evaluation.runs import Run
     from anthem_model.data.training_shop import TrainingShop
-    from anthem_model.initialisation.teacher import TeacherVectors
     from anthem_model.ranker import TrainableRanker
     from candidates import CandidateScores, CandidateSplit
     from cells import BenchmarkCell
 
 TIMED_QUERIES = 21
+VECTORS_FOLDER = RUNS_FOLDER / "vectors"
+TEACHER = "bge_small"
 SINGLE_SIGNALS: tuple[Literal["attention", "containment"], ...] = ("attention", "containment")
 
 
@@ -55,44 +68,82 @@ def measure_cell(cell: BenchmarkCell) -> dict[str, Any]:
     parts = prepare_training_parts(dataset, cell.data)
     splits = load_splits(dataset, parts, RUNS_FOLDER / f"{cell.data}.json.gz")
     started = time.process_time()
-    ranker = train_model(cell, parts)
+    model = train_model(cell, dataset, parts, splits)
     seconds = round(time.process_time() - started)
     settings = asdict(cell) | {"seconds": seconds, "machine": describe_machine()}
-    return settings | _measure_cost(ranker, dataset, splits["dev"]) | _measure_quality(cell, ranker, splits, dataset)
+    if isinstance(model, Bundle):
+        runs = bundle_runs(model, dataset, splits["dev"])
+        return settings | {"bundle": load_bundle("general").model_id} | _summarise(runs, {}, splits["dev"].qrels)
+    return settings | _measure_cost(model, dataset, splits["dev"]) | _measure_quality(cell, model, splits, dataset)
 
 
-def train_model(cell: BenchmarkCell, parts: ShopSplit) -> TrainableRanker | None:
+def train_model(
+    cell: BenchmarkCell, dataset: Dataset, parts: ShopSplit, splits: Mapping[str, CandidateSplit]
+) -> TrainableRanker | Bundle | None:
     """Build and, unless the model is used as it is, train the ranker of a cell; None if OpenSearch computes the scores.
 
     The budget of CPU minutes includes building the ranker.
     """
     torch.manual_seed(cell.seed)
-    if cell.model in ("random", "bm25", "bm25_trigrams", "general"):
+    if cell.model in ("random", "bm25", "bm25_trigrams"):
         return None
+    if cell.model in BUNDLE_MODELS:
+        return load_bundle("general") if cell.model == "general" else adapt_model(cell, dataset, splits["dev"])
+    if cell.model in ZERO_SHOT_MODELS:
+        return load_zero_shot(cell.model, VECTORS_FOLDER)
     if cell.model in UNTRAINED_MODELS:
         return SentenceBiEncoder(find_packaged_minilm())
-    if cell.model == "anthem_unseen":
-        parts = _drop_judgments(parts)
-    titles, queries = parts.train.titles, [query.text for query in parts.train.judged_queries]
-    # The teacher's vectors are computed once for all seeds and are not part of the budget.
-    vectors = _read_teacher_vectors(parts.train) if cell.model in TEACHER_STARTED_MODELS else None
+    if cell.model == "lambdamart":
+        return _train_lambdamart(cell, dataset, parts.train, splits["validation"])
+    return _train_network(cell, _drop_judgments(parts) if cell.model == "anthem_unseen" else parts)
+
+
+def adapt_model(cell: BenchmarkCell, dataset: Dataset, dev: CandidateSplit) -> Bundle:
+    """The bundle `general`, adapted to the titles of the dataset alone."""
+    teacher = load_stored_teacher(TEACHER, VECTORS_FOLDER)
+    return adapt_general(cell.data, adaptation_titles(dataset, dev), teacher, RUNS_FOLDER / f"adapted-{cell.data}")
+
+
+def _train_lambdamart(
+    cell: BenchmarkCell, dataset: Dataset, shop: TrainingShop, validation: CandidateSplit
+) -> LambdaMart:
+    products = dataset.products.values()
+    titles = {product.id: product.title for product in products}
+    brands = {product.title: str(product.metadata["brand"]) for product in products if product.metadata.get("brand")}
+    return train_lambdamart(shop, validation, titles, brands, cell.seed)
+
+
+def _train_network(cell: BenchmarkCell, parts: ShopSplit) -> TrainableRanker:
+    sources = _teacher_sources(cell, parts.train)
     started = time.process_time()
-    if vectors:
-        ranker: TrainableRanker = build_initialised_ranker(titles, queries, TrainingPlan(), vectors)
+    if sources is not None:
+        ranker: TrainableRanker = prepare_ranker([parts.train], TrainingPlan(), sources)[0]
     else:
-        ranker = RANKER_BUILDERS[cell.model](titles, queries)
+        queries = [query.text for query in parts.train.judged_queries]
+        ranker = RANKER_BUILDERS[cell.model](parts.train.titles, queries)
     remaining_seconds = 60 * cell.minutes - (time.process_time() - started)
-    return train_within_budget(ranker, parts, remaining_seconds, cell.seed)
+    is_trained = sources is not None and sources.base is not None
+    return train_within_budget(ranker, parts, remaining_seconds, cell.seed, may_keep_start=is_trained)
+
+
+def _teacher_sources(cell: BenchmarkCell, shop: TrainingShop) -> TrainingSources | None:
+    """What a cell with a teacher starts from; the teacher has read the texts before, outside the budget.
+
+    `anthem_taught` starts from `general`, as `anthem train` does, `anthem_unseen` from nothing.
+    """
+    if cell.model not in TEACHER_STARTED_MODELS:
+        return None
+    teacher = load_stored_teacher(TEACHER, VECTORS_FOLDER)
+    if cell.model == "anthem_taught":
+        teacher.vectors(shop.titles, "titles")
+        return TrainingSources(base=load_base("general"), teacher=teacher)
+    embed_texts([shop], teacher, TrainingPlan().seed)
+    return TrainingSources(teacher=teacher)
 
 
 def _drop_judgments(parts: ShopSplit) -> ShopSplit:
     """Keep only the titles."""
     return ShopSplit(*(replace(shop, judged_queries=[]) for shop in (parts.train, parts.validation)))
-
-
-def _read_teacher_vectors(shop: TrainingShop) -> tuple[list[str], TeacherVectors]:
-    """Texts of a catalogue and the vectors of all-MiniLM-L6-v2 for them."""
-    return embed_shop(shop, Teacher(find_packaged_minilm(), RUNS_FOLDER / "teacher"), random.Random(SPLIT_SEED))
 
 
 def _measure_cost(ranker: TrainableRanker | None, dataset: Dataset, dev: CandidateSplit) -> dict[str, Any]:
@@ -104,24 +155,30 @@ def _measure_cost(ranker: TrainableRanker | None, dataset: Dataset, dev: Candida
     queries = [query for query, window in windows.items() if len(window) == WINDOW_SIZE] or list(windows)
     sample = [queries[number % len(queries)] for number in range(TIMED_QUERIES)]
     calls = [(dev.queries[query], [dataset.products[product].title for product in windows[query]]) for query in sample]
-    parameters = sum(parameter.numel() for parameter in ranker.parameters())
+    parameters = _count_parameters(ranker)
     milliseconds = median_milliseconds(ranker.score_titles, calls)
     return {"parameters": parameters, "megabytes": round(4e-6 * parameters, 2), "ms_per_100": round(milliseconds, 2)}
+
+
+def _count_parameters(ranker: TrainableRanker) -> int:
+    if isinstance(ranker, (LambdaMart, ZeroShotEncoder)):
+        return ranker.count_parameters()
+    return sum(parameter.numel() for parameter in ranker.parameters())
 
 
 def _measure_quality(
     cell: BenchmarkCell, ranker: TrainableRanker | None, splits: Mapping[str, CandidateSplit], dataset: Dataset
 ) -> dict[str, Any]:
-    """Fusion weights, mean measures and packed values per query, the last two by "task/way"."""
+    """Rank `dev` alone and fused with BM25, and measure."""
     score = partial(_score_split, cell.model, ranker, dataset)
-    weights: dict[str, float] = {}
-    if cell.model == "general":
-        runs = shipped_bundle_runs(dataset, splits["dev"])
-    else:
-        runs, weights = build_runs(cell.model, score, splits)
+    runs, weights = build_runs(cell.model, score, splits)
     if isinstance(ranker, AnthemRanker):
         runs |= _build_single_signal_runs(cell.model, ranker, score, splits)
-    qrels = splits["dev"].qrels
+    return _summarise(runs, weights, splits["dev"].qrels)
+
+
+def _summarise(runs: Mapping[tuple[str, str], Run], weights: dict[str, float], qrels: Qrels) -> dict[str, Any]:
+    """Fusion weights, mean measures and packed values per query, the last two by "task/way"."""
     measured = {f"{task}/{way}": measure_run(run, qrels) for (task, way), run in runs.items()}
     means = {
         key: {name: round(float(np.mean(values)), 4) for name, values in measures.items()}
@@ -171,8 +228,8 @@ def build_runs(
 ) -> tuple[dict[tuple[str, str], Run], dict[str, float]]:
     """Runs of `dev` by (task, way), alone and fused with BM25, and the fitted fusion weights.
 
-    BM25 itself is not fused. `anthem_unseen` has no judgments to fit weights on, so it is fused as a sum of
-    standardised scores.
+    BM25 itself is not fused, nor is LambdaMART, which reads it. `anthem_unseen` and zero-shot models have no judgments
+    to fit weights on, so they are fused as a sum of standardised scores.
     """
     dev = splits["dev"]
     if model == "bm25":
@@ -181,7 +238,9 @@ def build_runs(
     if model == "bm25_minilm":
         return {(task, "alone"): standardised_sum_run(dev, scores, task) for task in RANKING_TASKS}, {}
     runs = {(task, "alone"): model_run(dev, scores, task) for task in RANKING_TASKS}
-    if model == "anthem_unseen":
+    if model == "lambdamart":
+        return runs, {}
+    if model == "anthem_unseen" or model in ZERO_SHOT_MODELS:
         return runs | {(task, "fused"): standardised_sum_run(dev, scores, task) for task in RANKING_TASKS}, {}
     fusion = fit_fusion(splits["validation"], score(splits["validation"]))
     runs |= {(task, "fused"): fused_run(dev, scores, task, fusion) for task in RANKING_TASKS}

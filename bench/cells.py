@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rankers.registry import RANKER_BUILDERS
+from rankers.zero_shot import ZERO_SHOT_MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 RESULTS_FILE = REPOSITORY_ROOT / "bench" / "results" / "quality.jsonl"
+GEOMETRY_RESULTS_FILE = RESULTS_FILE.with_name("geometry.jsonl")
 RUNS_FOLDER = REPOSITORY_ROOT / "runs" / "quality"
 TRAINING_MINUTES = {"home_depot": 3.0, "esci": 1.0, "crowdflower": 1.0}  # CPU minutes by dataset
-UNTRAINED_MODELS = ("random", "bm25", "bm25_trigrams", "minilm", "bm25_minilm", "general")
+# The bundle of this repository, as it is and adapted to the titles of the dataset; measured again for a new bundle.
+BUNDLE_MODELS = ("general", "adapted")
+UNTRAINED_MODELS = ("random", "bm25", "bm25_trigrams", "minilm", "bm25_minilm", *ZERO_SHOT_MODELS, *BUNDLE_MODELS)
 # Both start from a teacher's vectors: the first learns from judgments as well, the second only from titles.
 TEACHER_STARTED_MODELS = ("anthem_taught", "anthem_unseen")
-MODEL_NAMES = (*UNTRAINED_MODELS, *RANKER_BUILDERS, *TEACHER_STARTED_MODELS)
+MODEL_NAMES = (*UNTRAINED_MODELS, "lambdamart", *RANKER_BUILDERS, *TEACHER_STARTED_MODELS)
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,13 @@ def list_cells(
     ]
 
 
-def list_missing_cells(cells: Iterable[BenchmarkCell], lines: Iterable[dict[str, Any]]) -> list[BenchmarkCell]:
-    """List the cells that have no line with the same settings."""
-    measured = {cell_of_line(line) for line in lines}
+def list_missing_cells(
+    cells: Iterable[BenchmarkCell], lines: Iterable[dict[str, Any]], bundle: str
+) -> list[BenchmarkCell]:
+    """List the cells that have no line with the same settings and, if a bundle is measured, the same bundle."""
+    measured = {
+        cell_of_line(line) for line in lines if line["model"] not in BUNDLE_MODELS or line.get("bundle") == bundle
+    }
     return [cell for cell in cells if cell not in measured]
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from scipy.stats import zscore
 
-from anthem_core.encoding.bundle import load_bundle
 from anthem_evaluation.metrics import informative_queries, measure_per_query, measures_for, relevant_grade
 from anthem_evaluation.offline import OfflineReranker
 from anthem_evaluation.runs import rank_scores
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from anthem_core.beir import Dataset, Qrels
+    from anthem_core.encoding.bundle import Bundle
     from anthem_evaluation.runs import Run
     from anthem_model.ranker import TrainableRanker
     from candidates import CandidateScores, CandidateSplit
@@ -88,14 +88,11 @@ def _standardise(values: Sequence[float]) -> Array:
     return zscore(array) if len(array) > 1 and np.ptp(array) > 0 else np.zeros(len(array))
 
 
-def shipped_bundle_runs(
-    dataset: Dataset, dev: CandidateSplit, bundle_name: str = "general"
-) -> dict[tuple[str, str], Run]:
+def bundle_runs(bundle: Bundle, dataset: Dataset, dev: CandidateSplit) -> dict[tuple[str, str], Run]:
     """Runs of a bundle with its own fusion weights, by task and way: with all signals, and without attention.
 
     Nothing is fitted to the dataset.
     """
-    bundle = load_bundle(bundle_name)
     product_ids = {product for candidates in dev.candidates.values() for product in candidates.product_ids}
     texts = {product: dataset.products[product].title for product in product_ids}
     runs: dict[tuple[str, str], Run] = {}

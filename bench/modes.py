@@ -154,10 +154,8 @@ class ModesBench:
         for name, (written, options) in cases.items():
             plain, cluster = self.runs("none", written, **options), self.runs("cluster", written, **options)
             retrieved = self.runs(Retrieve(k=NEIGHBOURS_PER_CENTRE), written, **options)
-            candidates = {
-                query: candidates_of(run, plain[query], HNSW_OVERFETCH * NEIGHBOURS_PER_CENTRE)
-                for query, run in retrieved.items()
-            }
+            neighbours = self.encoder.bundle.hyperboloids * HNSW_OVERFETCH * NEIGHBOURS_PER_CENTRE
+            candidates = {query: candidates_of(run, plain[query], neighbours) for query, run in retrieved.items()}
             count = round(float(np.mean([len(run) for run in candidates.values()])))
             as_many = {query: top(run, len(candidates[query])) for query, run in plain.items()}
             first = {query: top(run, LEXICAL_WINDOW) for query, run in plain.items()}
@@ -177,7 +175,7 @@ class ModesBench:
 
 def candidates_of(retrieved: Mapping[str, float], plain: Mapping[str, float], limit: int) -> dict[str, float]:
     """The first lexical hits, and the products that were found by their vectors alone."""
-    found_by_vector = [product for product in retrieved if product not in plain][: 2 * limit]
+    found_by_vector = [product for product in retrieved if product not in plain][:limit]
     products = [*[*plain][:LEXICAL_WINDOW], *found_by_vector]
     return {product: float(len(products) - rank) for rank, product in enumerate(products)}
 

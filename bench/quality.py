@@ -3,6 +3,7 @@
 python bench/quality.py run --data esci --model knrm --seed 0
 python bench/quality.py run --all --seeds 3
 python bench/quality.py table > docs/quality-tables.md
+python bench/quality.py page docs/quality.md
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from pathlib import Path
 import click
 
 from anthem_core.console import handle_errors, json_option, print_result, progress, stderr
+from anthem_core.encoding.bundle import load_bundle
 from cell_measurement import measure_cell
 from cells import (
+    GEOMETRY_RESULTS_FILE,
     MODEL_NAMES,
     RESULTS_FILE,
     TRAINING_MINUTES,
@@ -25,6 +28,8 @@ from cells import (
     list_missing_cells,
     read_results,
 )
+from geometry_tables import render_geometry_summary, render_geometry_tables
+from page_tables import insert_tables, render_page_tables
 from tables import render_tables
 
 results_option = click.option(
@@ -59,6 +64,9 @@ def main() -> None:
     help="CPU minutes of training; defaults to 3 for home_depot and 1 for the others.",
 )
 @click.option("--all", "all_cells", is_flag=True, help="Run all datasets and models.")
+@click.option(
+    "--again", is_flag=True, help="Measure cells again that have results; of two such lines, the last counts."
+)
 @results_option
 @json_option
 @handle_errors
@@ -70,6 +78,7 @@ def run(  # noqa: PLR0913 (one argument per option)
     seeds: int,
     minutes: float | None,
     all_cells: bool,
+    again: bool,
     results: Path,
     as_json: bool,
 ) -> None:
@@ -86,7 +95,8 @@ def run(  # noqa: PLR0913 (one argument per option)
         raise click.UsageError("No cell selected. Pass --data, --model or --all.")
     cells = list_cells(data or TRAINING_MINUTES, model or MODEL_NAMES, seeds if seed is None else seed + 1, minutes)
     selected = [cell for cell in cells if seed is None or cell.minutes == 0 or cell.seed == seed]
-    missing = list_missing_cells(selected, read_results(results))
+    lines = [] if again else read_results(results)
+    missing = list_missing_cells(selected, lines, load_bundle("general").model_id)
     with progress("cells", len(missing)) as advance:
         for cell in missing:
             stderr.print(f"{cell.data}, {cell.model}, seed {cell.seed}")
@@ -122,13 +132,38 @@ def fill_cell(data: str, model: str, seed: int, minutes: float, results: Path) -
 @json_option
 @handle_errors
 def print_tables(*, against: str, results: Path, as_json: bool) -> None:
-    """Print the tables in Markdown; a star marks a difference with p < 0.05.
+    """Print all tables in Markdown; a star marks a difference with p < 0.05, corrected over its table.
 
     Example: python bench/quality.py table > docs/quality-tables.md
     """
     lines = read_results(results)
     means = [{name: value for name, value in line.items() if name != "per_query"} for line in lines]
-    print_result({"cells": means}, render_tables(lines, against), as_json=as_json)
+    text = render_tables(lines, against)
+    if geometry := render_geometry_tables(read_results(GEOMETRY_RESULTS_FILE)):
+        text += f"\n\n## Hyperboloids and boxes\n\n{geometry}"
+    print_result({"cells": means}, text, as_json=as_json)
+
+
+@main.command("page")
+@click.argument("page", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@results_option
+@json_option
+@handle_errors
+def print_page_tables(*, page: Path | None, results: Path, as_json: bool) -> None:
+    """Print the tables of docs/quality.md; with PAGE, replace them in that file.
+
+    Example: python bench/quality.py page docs/quality.md
+    """
+    rendered = render_all_page_tables(results)
+    if page:
+        page.write_text(insert_tables(page.read_text(encoding="utf-8"), rendered), encoding="utf-8")
+    print_result(rendered, "\n\n".join(rendered.values()), as_json=as_json)
+
+
+def render_all_page_tables(results: Path) -> dict[str, str]:
+    """The tables of docs/quality.md by name, in Markdown."""
+    summary = render_geometry_summary(read_results(GEOMETRY_RESULTS_FILE))
+    return render_page_tables(read_results(results)) | {"geometry": summary}
 
 
 if __name__ == "__main__":

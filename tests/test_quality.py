@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 pytestmark = pytest.mark.train
 
+import adaptation
 import candidates
 import cell_measurement
 import cells
@@ -70,11 +71,19 @@ def test_measured_cells_are_not_missing(tmp_path):
     path = tmp_path / "quality.jsonl"
     selected = cells.list_cells(["esci"], ["bm25", "knrm"], 2)
     assert [(cell.model, cell.seed) for cell in selected] == [("bm25", 0), ("knrm", 0), ("knrm", 1)]
-    assert cells.list_missing_cells(selected, cells.read_results(path)) == selected
+    assert cells.list_missing_cells(selected, cells.read_results(path), "") == selected
     cells.append_result(make_line("knrm", 1), path)
-    assert cells.list_missing_cells(selected, cells.read_results(path)) == selected[:2]
+    assert cells.list_missing_cells(selected, cells.read_results(path), "") == selected[:2]
     longer = cells.list_cells(["esci"], ["knrm"], 2, minutes=5.0)
-    assert cells.list_missing_cells(longer, cells.read_results(path)) == longer
+    assert cells.list_missing_cells(longer, cells.read_results(path), "") == longer
+
+
+def test_another_bundle_is_measured_again():
+    """A line of a bundle counts for this bundle alone; other models do not depend on it."""
+    selected = cells.list_cells(["esci"], ["general", "knrm"], 1)
+    lines = [make_line("general", minutes=0.0) | {"bundle": "one"}, make_line("knrm")]
+    assert cells.list_missing_cells(selected, lines, "one") == []
+    assert [cell.model for cell in cells.list_missing_cells(selected, lines, "two")] == ["general"]
 
 
 def test_run_skips_measured_cells(tmp_path):
@@ -131,13 +140,6 @@ def test_last_line_of_a_cell_counts():
     """Of two lines with the same settings the table shows the second."""
     lines = [make_line("knrm"), make_line("knrm", shift=0.3)]
     assert tables.group_lines(lines)["esci", "knrm"] == [lines[1]]
-
-
-def test_p_value_of_equal_and_of_different_models():
-    """A model tested against itself has p = 1, against a better one nearly 0."""
-    worse, better = [make_line("knrm")], [make_line("anthem", shift=0.3)]
-    assert tables.paired_p_value(worse, worse, "judged/alone", "AP") == 1
-    assert tables.paired_p_value(worse, better, "judged/alone", "AP") < 1e-6
 
 
 def lexical_oracle(grades):
@@ -250,3 +252,12 @@ def test_opensearch_scores_judged_products_and_matches(client, tmp_path):
     candidates.write_candidates(fetched, tmp_path / "cache.json.gz")
     assert candidates.read_candidates(tmp_path / "cache.json.gz") == fetched
     assert not client.indices.exists(index=candidates.CANDIDATE_INDEX)
+
+
+def test_adaptation_reads_the_titles_that_are_ranked(monkeypatch):
+    """The teacher reads every title of a small catalogue once; of a large one, those of the candidates."""
+    split = make_split(random.Random(0), queries=2, products=3)
+    dataset = Dataset({f"p{number}": Product(f"p{number}", f"title {number % 5}") for number in range(10)})
+    assert adaptation.adaptation_titles(dataset, split) == [f"title {number}" for number in range(5)]
+    monkeypatch.setattr(adaptation, "MAX_TITLES", 5)
+    assert sorted(adaptation.adaptation_titles(dataset, split)) == ["title 0", "title 1", "title 2"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from anthem_core.encoding.tokenizer import split_words
+from anthem_core.encoding.text_rules import RULES_1
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class NgramVocabulary:
         self, texts: Sequence[str], sizes: Sequence[int] = (3,), max_ngrams: int = 8000, buckets: int = 1024
     ) -> None:
         self.sizes, self.buckets = tuple(sizes), buckets
-        self.split_words = lru_cache(NGRAM_CACHE_SIZE)(split_words)
+        self.split_words = lru_cache(NGRAM_CACHE_SIZE)(RULES_1.split_words)
         self.ngram_ids = lru_cache(NGRAM_CACHE_SIZE)(self._ngram_ids)
         word_counts = Counter(word for text in texts for word in self.split_words(text))
         counts: Counter[str] = Counter()

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from anthem_core.encoding.tokenizer import split_words
+from anthem_core.encoding.text_rules import RULES_1
 from rankers.word_vectors import cooccurrence_vectors
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Lexicon:
         return PaddedWords(ids, keys, ids > 0)
 
     def _stem_words(self, text: str) -> list[str]:
-        return [self._stem(word) for word in split_words(text)]
+        return [self._stem(word) for word in RULES_1.split_words(text)]
 
     def _compute_ids_and_keys(self, text: str) -> npt.NDArray[np.int64]:
         """Ids and keys of the words of a text, `(2, T)`; a key is `1 + crc32`."""
