@@ -189,7 +189,7 @@ def test_a_bundle_without_attention_ranks_by_two_signals(client, attention_encod
 
 
 def test_an_unusable_graph_gives_the_response(client, attention_encoder, add_attention, index, tmp_path):
-    """If the attention graph cannot be used, the search succeeds without reranking, and the reason says so."""
+    """If the attention graph cannot be used, the search succeeds without reranking, and the reason names the graph."""
     broken = Encoder(add_attention(attention_encoder.bundle, tmp_path, attention_encoder.bundle.path / PRODUCT_GRAPH))
     for mode in ("cluster", "client"):
         response = AnthemClient(client, broken).search(index, match("fire tv"), mode=mode)

@@ -262,7 +262,7 @@ WRONG_MAPPINGS = {
 @pytest.mark.node
 @pytest.mark.parametrize("wrong", WRONG_MAPPINGS)
 def test_a_wrong_copy_beside_the_index_has_no_values(client, anthem, encoder, index, create, documents, wrong):
-    """Hits of an index whose mapping is wrong are told apart by nothing, rank as if never ingested, and say so."""
+    """Hits of an index with a wrong mapping rank as if it had never been ingested, and the response says why."""
     copied = {f"copy-{number}": document for number, document in documents.items()}
     copy = create({"properties": {"anthem": {"properties": WRONG_MAPPINGS[wrong]}}}, copied)
     both = f"{index},{copy}"

@@ -32,7 +32,7 @@ MIN_RELEVANT_GAIN = 0.5
 MIN_GAIN_FRACTION_WITH_ATTENTION = 0.85
 MIN_GAIN_FRACTION = 1 / 3
 MAX_CALIBRATION_QUERIES = 600  # per shop
-# With fewer judged queries, chance decides which weights seem best. A model that started from a teacher or a base then
+# With fewer judged queries, chance decides which weights seem best. A model that started from a teacher then
 # gets fixed weights per standard deviation of a signal, which suit shops that it never saw (docs/lab-notebook.md).
 MIN_CALIBRATION_QUERIES = 100
 TAUGHT_RATIOS = {
@@ -119,7 +119,7 @@ class Calibration:
 def calibrate(ranker: AnthemRanker, shops: Sequence[TrainingShop], *, is_taught: bool = False) -> Calibration:
     """Choose slack and fusion on the judged queries of the shops, so that they are good enough in every shop.
 
-    With fewer than 100 queries, a ranker that started from a teacher or a base (`is_taught`) gets fixed weights.
+    With fewer than 100 queries, a ranker that a teacher started, itself or its base (`is_taught`), gets fixed weights.
     Without judgments, pseudo-queries replace judged ones for the slack, with the titles that contain all their words as
     relevant products, and the fusion gives the signals fixed relative spreads.
     """

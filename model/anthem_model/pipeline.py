@@ -70,10 +70,16 @@ def train_from_folders(
     with torch_threads(plan.threads):
         calibration = _calibrate(trained, base, splits)
     quality = _quality_summary(trained) | {"validation": calibration.quality}
-    ranker, names = trained.ranker, [*(base.trained_on if base else ()), *(split.train.name for split in splits)]
-    names += [f"teacher {folder.name}" for folder in teacher_folders] + [f"texts {file.name}" for file in texts_files]
-    names = list(dict.fromkeys(names))
-    checkpoint = Checkpoint(ranker.network, ranker.vocabulary, calibration, names, quality, trained.coordinates)
+    names = dict.fromkeys(
+        [
+            *(base.trained_on if base else ()),
+            *(split.train.name for split in splits),
+            *(f"teacher {folder.name}" for folder in teacher_folders),
+            *(f"texts {file.name}" for file in texts_files),
+        ]
+    )
+    ranker = trained.ranker
+    checkpoint = Checkpoint(ranker.network, ranker.vocabulary, calibration, list(names), quality, trained.coordinates)
     save_checkpoint(checkpoint, output)
     resume.delete()
     return quality | {"seconds": round(trained.seconds)}
