@@ -55,11 +55,8 @@ def train_from_folders(
         read_training_data(folder, plan.seed, name)
         for folder, name in zip(folders, _unique_names(folders), strict=True)
     ]
-    if base is not None and not teacher_folders and not any(split.train.judged_queries for split in splits):
-        raise DataError(
-            "There is nothing to learn: the data have no judgments, and no teacher reads the titles. Add --teacher "
-            "bge-small-en-v1.5 or qrels/train.tsv, or train a new model with --from nothing."
-        )
+    if base is not None and not teacher_folders:
+        _check_judgments(splits)
     general_texts = read_texts(texts_files)
     data = hashlib.sha256(repr((splits, general_texts)).encode("utf-8", "surrogatepass")).hexdigest()
     teacher = load_teachers([find_teacher_folder(folder) for folder in teacher_folders], work, plan.threads)
@@ -70,19 +67,32 @@ def train_from_folders(
     with torch_threads(plan.threads):
         calibration = _calibrate(trained, base, splits)
     quality = _quality_summary(trained) | {"validation": calibration.quality}
-    names = dict.fromkeys(
-        [
-            *(base.trained_on if base else ()),
-            *(split.train.name for split in splits),
-            *(f"teacher {folder.name}" for folder in teacher_folders),
-            *(f"texts {file.name}" for file in texts_files),
-        ]
-    )
-    ranker = trained.ranker
-    checkpoint = Checkpoint(ranker.network, ranker.vocabulary, calibration, list(names), quality, trained.coordinates)
-    save_checkpoint(checkpoint, output)
+    trained_on = [
+        *(base.trained_on if base else ()),
+        *(split.train.name for split in splits),
+        *(f"teacher {folder.name}" for folder in teacher_folders),
+        *(f"texts {file.name}" for file in texts_files),
+    ]
+    save_checkpoint(_checkpoint(trained, calibration, trained_on, quality), output)
     resume.delete()
     return quality | {"seconds": round(trained.seconds)}
+
+
+def _check_judgments(splits: Sequence[ShopSplit]) -> None:
+    if not any(split.train.judged_queries for split in splits):
+        raise DataError(
+            "There is nothing to learn: the data have no judgments, and no teacher reads the titles. Add --teacher "
+            "bge-small-en-v1.5 or qrels/train.tsv, or train a new model with --from nothing."
+        )
+
+
+def _checkpoint(
+    trained: TrainedAnthem, calibration: Calibration, trained_on: Sequence[str], quality: dict[str, Any]
+) -> Checkpoint:
+    """Build the checkpoint of a trained model; each source it was trained on is named once."""
+    ranker = trained.ranker
+    sources = list(dict.fromkeys(trained_on))
+    return Checkpoint(ranker.network, ranker.vocabulary, calibration, sources, quality, trained.coordinates)
 
 
 def _calibrate(trained: TrainedAnthem, base: Checkpoint | None, splits: Sequence[ShopSplit]) -> Calibration:
