@@ -1,5 +1,6 @@
 """A bundle is checked when it is loaded: the error names every kind of damage, with what to do about it."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -387,6 +388,16 @@ def test_a_bundle_without_words_has_no_file_of_them(bundle, folder):
     assert not (folder / WORDS_FILE).exists()
     (folder / WORDS_FILE).write_text("tv\n", encoding="utf-8")
     with pytest.raises(BundleError, match=rf"{WORDS_FILE} has SHA-256 .*, the manifest says None"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", [TRIGRAMS_FILE, WORDS_FILE])
+def test_a_vocabulary_that_is_not_utf_8_is_named(folder, name):
+    """The message names the file that is not UTF-8, even if its checksum is right."""
+    (folder / name).write_bytes(b"caf\xe9\n")
+    sha256 = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["sha256"]
+    change_manifest(folder, sha256=sha256 | {name: hashlib.sha256(b"caf\xe9\n").hexdigest()})
+    with pytest.raises(BundleError, match=rf"{name} is not UTF-8"):
         load_bundle(folder)
 
 

@@ -38,7 +38,8 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 import onnx
 
 from anthem_exporter.export import export_bundle
-from anthem_exporter.parity import PARITY_BATCH_SIZES, PARITY_TOLERANCE, check_parity, parity_texts
+from anthem_exporter.graphs import graph_modules
+from anthem_exporter.parity import PARITY_BATCH_SIZES, PARITY_TOLERANCE, check_parity, count_comparisons, parity_texts
 from anthem_model.anthem_ranker import AnthemRanker
 from anthem_model.base_model import read_bundle_model
 from anthem_model.calibration import Calibration
@@ -190,6 +191,13 @@ def test_parity_fails_with_a_changed_weight(bundle_copy, file):
     with pytest.raises(ParityError, match=rf"(?s){re.escape(file)}.*FAULT \w+ differs by .*, allowed 1e-05") as caught:
         check_parity(model, VOCABULARY, bundle_copy, FEW_TEXTS)
     assert caught.value.exit_code == 7
+
+
+def test_progress_reaches_its_total(exported):
+    """The parity check reports every comparison that it announced."""
+    model, compared = build_checkpoint().model, []
+    check_parity(model, VOCABULARY, exported[0].path, FEW_TEXTS, compared.append)
+    assert sum(compared) == count_comparisons(FEW_TEXTS, graph_modules(model))
 
 
 def rename_output(graph):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import Stemmer
 
 from anthem_core.encoding.text_rules import RULES_1
-from anthem_model.data.bm25 import _ENGLISH_STOP_WORDS
+from anthem_model.data.bm25 import ENGLISH_STOP_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -134,7 +134,7 @@ class FeatureExtractor:
     def _analyse(self, text: str) -> AnalysedText:
         words = RULES_1.split_words(text)
         stems = [self._stem(word) for word in words]
-        terms = [stem for word, stem in zip(words, stems, strict=True) if word not in _ENGLISH_STOP_WORDS]
+        terms = [stem for word, stem in zip(words, stems, strict=True) if word not in ENGLISH_STOP_WORDS]
         trigrams = [word[start : start + 3] for word in words for start in range(len(word) - 2)]
         shingles = [f"{left} {right}" for left, right in pairwise(stems)]
         numbers = frozenset(word for word in words if any(letter.isdigit() for letter in word))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from anthem_core.console import handle_errors, json_option, print_result, stderr
+from anthem_core.console import handle_errors, json_option, print_result, progress
 from anthem_core.errors import require_extra
 
 
@@ -28,12 +28,14 @@ def export(checkpoint: Path, bundle: Path, corpus: Path | None, as_json: bool) -
     """
     require_extra("train", "torch", "geoopt", "bm25s", "Stemmer", "onnx", "onnxscript")
     from anthem_exporter.export import export_bundle
-    from anthem_exporter.parity import parity_texts
+    from anthem_exporter.graphs import graph_modules
+    from anthem_exporter.parity import count_comparisons, parity_texts
     from anthem_model.checkpoint import load_checkpoint
 
     trained = load_checkpoint(checkpoint)
-    with stderr.status("exporting and checking parity"):
-        written, report = export_bundle(trained, bundle, parity_texts(corpus))
+    texts = parity_texts(corpus)
+    with progress("comparing texts", count_comparisons(texts, graph_modules(trained.model))) as advance:
+        written, report = export_bundle(trained, bundle, texts, advance)
     value = {"bundle": str(bundle), "model": written.model_id, "bytes": written.size_bytes, "parity": report.to_dict()}
     print_result(
         value, f"{report}\n{bundle}: model {written.model_id}, {written.size_bytes / 1e6:.1f} MB", as_json=as_json

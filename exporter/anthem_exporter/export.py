@@ -26,7 +26,7 @@ from anthem_exporter.parity import ParityReport, check_parity
 from anthem_model.base_model import write_training_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anthem_core.encoding.tokenizer import Vocabulary
     from anthem_model.checkpoint import Checkpoint
@@ -35,8 +35,10 @@ BUNDLE_FILES = (*bundles.REQUIRED_FILES, *bundles.OPTIONAL_FILES, "README.md", b
 RECORDED_LIBRARIES = ("torch", "geoopt", "onnx", "onnxscript", "numpy")
 
 
-def export_bundle(checkpoint: Checkpoint, folder: Path, texts: Sequence[str]) -> tuple[Bundle, ParityReport]:
-    """Write a bundle; its graphs are first compared with the torch model on texts.
+def export_bundle(
+    checkpoint: Checkpoint, folder: Path, texts: Sequence[str], advance: Callable[[int], object] = lambda _: None
+) -> tuple[Bundle, ParityReport]:
+    """Write a bundle; its graphs are first compared with the torch model on texts, which `advance` reports.
 
     Raises:
         ParityError: A graph does not compute what the model computes; the folder is not changed.
@@ -46,7 +48,7 @@ def export_bundle(checkpoint: Checkpoint, folder: Path, texts: Sequence[str]) ->
     _check_replaceable(folder)
     with tempfile.TemporaryDirectory(prefix="anthem-export-") as temporary:
         work = Path(temporary)
-        report = _write_bundle(checkpoint, work, texts)
+        report = _write_bundle(checkpoint, work, texts, advance)
         bundles.load_bundle(work)
         _copy_bundle(work, folder)
     return bundles.load_bundle(folder), report
@@ -92,12 +94,14 @@ def _copy_bundle(work: Path, folder: Path) -> None:
             (folder / f".{name}.part").unlink(missing_ok=True)
 
 
-def _write_bundle(checkpoint: Checkpoint, work: Path, texts: Sequence[str]) -> ParityReport:
+def _write_bundle(
+    checkpoint: Checkpoint, work: Path, texts: Sequence[str], advance: Callable[[int], object]
+) -> ParityReport:
     for graph, module in graph_modules(pack_tables(checkpoint.model)).items():
         export_graph(module, graph, work)
     bundles.write_vocabulary(checkpoint.vocabulary, work)
     write_training_file(checkpoint, work)
-    report = check_parity(checkpoint.model, checkpoint.vocabulary, work, texts)
+    report = check_parity(checkpoint.model, checkpoint.vocabulary, work, texts, advance)
     bundle = _describe_bundle(checkpoint, work, measure_step(work, checkpoint.vocabulary, texts))
     bundles.save_manifest(bundle)
     (work / "README.md").write_text(model_card(bundle, report), encoding="utf-8")

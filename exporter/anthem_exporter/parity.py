@@ -18,7 +18,7 @@ from anthem_exporter.graphs import GRID_SPEC, QUERY_SPEC, TABLE_SPEC, GraphSpec,
 from anthem_sandbox.catalogue import generate_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -32,6 +32,7 @@ GraphFeed: TypeAlias = dict[str, Array]
 PARITY_TOLERANCE = 1e-5
 PARITY_BATCH_SIZES = (1, 7, 64)
 PARITY_TEXT_COUNT = 1000
+EXTRA_TEXT_COUNT = 2  # an empty and an over-long text
 MIN_EQUAL_NEIGHBOURS = 0.8  # fraction of a query's trigrams that must have the same neighbours in torch
 UNUSUAL_TEXTS = (
     "Kühlschrank weiß",
@@ -81,41 +82,63 @@ class ParityReport:
         return "\n".join(lines)
 
 
-def check_parity(model: Anthem, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]) -> ParityReport:
+def check_parity(
+    model: Anthem,
+    vocabulary: Vocabulary,
+    folder: Path,
+    texts: Sequence[str],
+    advance: Callable[[int], object] = lambda _: None,
+) -> ParityReport:
     """Compare every graph of a folder with its torch module on texts, on an empty and on an over-long text.
+
+    `advance` is called with the number of texts that were compared, `count_comparisons` in all if nothing differs.
 
     Raises:
         ParityError: A name, axis, shape or value differs; the message contains the report.
     """
+    compared = ["", "over-long " * vocabulary.title_limit, *texts]
+    graphs = graph_modules(model).items()
     report = ParityReport(
-        [_compare_graph(module, graph, vocabulary, folder, texts) for graph, module in graph_modules(model).items()]
+        [_compare_graph(module, graph, vocabulary, folder, compared, advance) for graph, module in graphs]
     )
     if not report.passed:
         raise ParityError(f"The graphs and the torch model differ.\n{report}\nNothing was exported.")
     return report
 
 
+def count_comparisons(texts: Sequence[str], graphs: Collection[GraphSpec]) -> int:
+    """Number of texts that `check_parity` compares, each once per graph and size of batch."""
+    return sum((len(texts) + EXTRA_TEXT_COUNT) * len(_batch_sizes(graph)) for graph in graphs)
+
+
+def _batch_sizes(graph: GraphSpec) -> tuple[int, ...]:
+    """Sizes of the batches that a graph is compared with; the graph of a query's table takes a single text."""
+    return (1,) if graph is TABLE_SPEC else PARITY_BATCH_SIZES
+
+
 def _compare_graph(
-    module: nn.Module, graph: GraphSpec, vocabulary: Vocabulary, folder: Path, texts: Sequence[str]
+    module: nn.Module,
+    graph: GraphSpec,
+    vocabulary: Vocabulary,
+    folder: Path,
+    texts: Sequence[str],
+    advance: Callable[[int], object],
 ) -> GraphParity:
-    texts = ["", "over-long " * vocabulary.title_limit, *texts]
     result = GraphParity(graph.file, len(texts))
     runtime = open_session(folder / graph.file)
     _compare_signature(runtime, graph, result)
     if not result.faults:
         for feed in _graph_feeds(graph, vocabulary, texts):
             _compare_values(module, runtime, graph, feed, result)
+            advance(len(feed[graph.inputs[-1]]))
     return result
 
 
 def _graph_feeds(graph: GraphSpec, vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[GraphFeed]:
-    """Inputs of a graph: all texts in batches of every size; the grid gets one text per batch as query.
-
-    The graph of a query's table takes a single text.
-    """
+    """Inputs of a graph: all texts in batches of every size; the grid gets one text per batch as query."""
     queries = [vocabulary.query_ids(text) for text in texts]
     rows = queries if graph in (QUERY_SPEC, TABLE_SPEC) else [vocabulary.title_ids(text) for text in texts]
-    for size in (1,) if graph is TABLE_SPEC else PARITY_BATCH_SIZES:
+    for size in _batch_sizes(graph):
         for number, start in enumerate(range(0, len(rows), size)):
             query = pad_ids([queries[number % len(queries)]]) if graph is GRID_SPEC else ()
             yield dict(zip(graph.inputs, (*query, *pad_ids(rows[start : start + size])), strict=True))

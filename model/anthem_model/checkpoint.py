@@ -53,9 +53,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         DataError: The file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    with atomic_write(path, part):
-        torch.save(_to_dict(checkpoint), part)
+    with atomic_write(path) as file:
+        torch.save(_to_dict(checkpoint), file)
 
 
 def _to_dict(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -133,4 +133,4 @@ def _describe(quality: dict[str, Any]) -> str:
     if quality["validation_ndcg_10"]:
         return str(quality)
     done = f"trained for {quality['steps']} steps" if quality["steps"] else "adapted to the titles"
-    return f"{done} in {quality['seconds']} s; there are no judgments to measure its quality on"
+    return f"{done} in {quality['seconds']} s; there are no held-out judgments to measure its quality on"

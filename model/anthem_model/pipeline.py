@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anthem_core.beir import find_unanswered_queries, read_dataset
 from anthem_core.console import print_skipped, stderr
 from anthem_core.errors import DataError
+from anthem_core.files import check_writable
 from anthem_model.anthem_ranker import AnthemRanker
 from anthem_model.calibration import Calibration, calibrate
 from anthem_model.checkpoint import Checkpoint, fingerprint, save_checkpoint
@@ -149,16 +150,11 @@ def read_training_data(folder: Path, seed: int, name: str | None = None) -> Shop
 
 def _check_writable(output: Path) -> None:
     """Fail before the training if the checkpoint cannot be written after it."""
-    exists = os.path.lexists(output)
-    if exists and not output.is_file():
+    if os.path.lexists(output) and not output.is_file():
         raise DataError(f"{output} is not a regular file. Name a regular file or a file that does not exist.")
-    try:
-        with output.open("ab"):
-            pass
-    except OSError as error:
-        raise DataError(f"{output} cannot be written ({error.strerror}). Name a file in a writable folder.") from error
-    if not exists:
-        output.unlink()
+    if not output.parent.is_dir():
+        raise DataError(f"{output} cannot be written: its folder does not exist. Create the folder first.")
+    check_writable(output)
 
 
 def _quality_summary(trained: TrainedAnthem) -> dict[str, Any]:

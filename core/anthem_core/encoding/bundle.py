@@ -160,7 +160,10 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _read_lines(path: Path) -> tuple[str, ...]:
-    return tuple(path.read_text(encoding="utf-8").split("\n")[:-1])
+    try:
+        return tuple(path.read_text(encoding="utf-8").split("\n")[:-1])
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} is not UTF-8 ({error.reason}). {_RECOVERY_HINT}") from error
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:

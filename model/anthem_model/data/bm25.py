@@ -19,7 +19,7 @@ _STOP_WORD_LIST = """
 a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to was
 will with
 """
-_ENGLISH_STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
+ENGLISH_STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 
 
 class Bm25Index:
@@ -48,4 +48,4 @@ class Bm25Index:
         return rows
 
     def _terms(self, text: str) -> list[str]:
-        return [self._stem(word) for word in split_words(text) if word not in _ENGLISH_STOP_WORDS] or [""]
+        return [self._stem(word) for word in split_words(text) if word not in ENGLISH_STOP_WORDS] or [""]

@@ -78,10 +78,8 @@ class Teacher:
                 f"The vectors of {self._folder} are not finite or the same for all texts. Expected a trained "
                 "sentence-embedding model. Check that the model was copied completely."
             )
-        part = path.with_suffix(".part.npy")
-        with atomic_write(path, part):
-            self._cache.mkdir(parents=True, exist_ok=True)
-            np.save(part, computed)
+        with atomic_write(path, make_folder=True) as file:
+            np.save(file, computed)
         return computed
 
     def _encode(self, texts: Sequence[str], description: str) -> TeacherVectors:

@@ -57,10 +57,8 @@ class ResumeFolder:
         Raises:
             DataError: The file cannot be written.
         """
-        part = self._file.with_suffix(".part")
-        with atomic_write(self._file, part):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            torch.save({"format": RESUME_FORMAT, "fingerprint": self.fingerprint, "state": loop.state()}, part)
+        with atomic_write(self._file, make_folder=True) as file:
+            torch.save({"format": RESUME_FORMAT, "fingerprint": self.fingerprint, "state": loop.state()}, file)
 
     def delete(self) -> None:
         """Delete the folder."""
