@@ -42,6 +42,25 @@ SIGNIFICANT_DIGITS = 7  # of a table's numbers: they travel as decimals to the c
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionParts:
+    """What the attention scores of N titles are made of.
+
+    Attributes:
+        answers: How well each title answers each of the T entities of the query, weighted, `(N, T)`.
+        coverage: How well the query explains each title, `(N,)`.
+    """
+
+    answers: Array
+    coverage: Array
+
+    @property
+    def scores(self) -> Array:
+        """Attention scores, `Σ_i answers[n, i] + coverage[n]`, `(N,)`."""
+        scores: Array = self.answers.sum(-1) + self.coverage
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionTable:
     """A query of T entities as a table with rows for n ids; the last row, n, is the default of all other ids.
 
@@ -64,6 +83,10 @@ class AttentionTable:
 
         `Σ_i attention_i · Σ_j answered_cells[v_j, i] / Σ_j answered[v_j, i] + Σ_j w_j·explained[v_j] / Σ_j w_j`
         """
+        return self.score_parts(titles).scores
+
+    def score_parts(self, titles: TitleEntities) -> AttentionParts:
+        """The terms that the attention score of each title is the sum of; NaN for a title without entities."""
         rows = np.minimum(np.searchsorted(self.ids, titles.ids), len(self.ids) - 1)
         found = self.ids[rows] == titles.ids
         found_rows, owners = rows[found], np.repeat(np.arange(len(titles.lengths)), titles.lengths)
@@ -81,8 +104,7 @@ class AttentionTable:
         with np.errstate(invalid="ignore"):  # 0/0 is NaN for a title without entities
             answers = sum_entries(self.answered_cells) / sum_entries(self.answered)
             coverage = self.explained[-1] + _sum_groups(differences, found_lengths) / total_weights
-        scores: Array = answers @ self.attention + coverage
-        return scores
+        return AttentionParts(answers * self.attention, coverage)
 
 
 class AttentionScorer:

@@ -90,11 +90,12 @@ class Margin:
 
 @dataclass(frozen=True, slots=True)
 class RegionPart:
-    """Where a product lies: its distance, how far it is outside limits and slack, and its tightest margins."""
+    """Where a product lies: its distance, how far it is outside limits and slack, the slack, its tightest margins."""
 
     distance: float
     contained: bool
     outside_by: float
+    slack: float
     margins: list[Margin]
 
 
@@ -107,7 +108,13 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Values by name."""
-        unknown: dict[str, Any] = {"distance": None, "contained": None, "outside_by": None, "margins": []}
+        unknown: dict[str, Any] = {
+            "distance": None,
+            "contained": None,
+            "outside_by": None,
+            "slack": None,
+            "margins": [],
+        }
         region = asdict(self.region) if self.region else unknown
         return {**region, "score": self.score and self.score.to_dict()}
 
@@ -179,20 +186,23 @@ def stored_attention(hits: Sequence[Hit], tables: Sequence[AttentionTable], scor
 
 
 def explain_region(hit: Hit, region: Region, scoring: ScoringParams, *, margins: int = 3) -> RegionPart | None:
-    """Where a hit whose source contains its vector lies; None for one without a vector of this model.
+    """Where a hit whose source contains its vector lies; None for one without a vector of this model."""
+    point = read_point(hit, scoring)
+    return None if point is None else explain_point(point, region, scoring, margins=margins)
+
+
+def explain_point(point: Array, region: Region, scoring: ScoringParams, *, margins: int = 3) -> RegionPart:
+    """Where a point `(D+1,)` lies in a region.
 
     The margins are those of the hyperboloid that contains the product best; for joined queries, of the query that
     decides.
     """
-    point = read_point(hit, scoring)
-    if point is None:
-        return None
     exact = to_float64(region)
     values = _deciding_margins(exact, point)
     tightest = [Margin(int(number), float(values[number])) for number in np.argsort(values, kind="stable")[:margins]]
     outside_by = max(0.0, -float(values.min()) - scoring.slack)
     distance = float(exact.distance(point[None], scoring.gamma)[0])
-    return RegionPart(distance, bool(values.min() >= -scoring.slack), outside_by, tightest)
+    return RegionPart(distance, bool(values.min() >= -scoring.slack), outside_by, scoring.slack, tightest)
 
 
 def strongest_attention(
