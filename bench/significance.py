@@ -10,31 +10,15 @@ from anthem_evaluation.metrics import paired_t_test
 from cells import unpack_values
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
-    from typing import Any, TypeVar
+    from collections.abc import Sequence
+    from typing import Any
 
     import numpy.typing as npt
-
-    Key = TypeVar("Key", bound=Hashable)
 
 Array: TypeAlias = "npt.NDArray[np.float64]"
 SeedLines: TypeAlias = "Sequence[dict[str, Any]]"  # lines of one model on one dataset, one per seed
 
 SIGNIFICANCE_LEVEL = 0.05
-
-
-def correct_by_holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
-    """Holm's step-down correction of a family of m p-values, `max over j ≤ i of min(1, (m − j + 1)·p_j)`.
-
-    The p-values are numbered from the smallest, 1 to m. If every hypothesis with a result below α is rejected, the
-    probability of any wrong rejection is at most α, however the tests depend on each other.
-    """
-    corrected: dict[Key, float] = {}
-    largest = 0.0
-    for rank, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
-        corrected[key] = largest
-    return {key: corrected[key] for key in p_values}
 
 
 def mean_values_per_query(lines: SeedLines, key: str, measure: str) -> Array:

@@ -25,6 +25,7 @@ from anthem_evaluation.report import (
     Generality,
     NestedPairs,
     Report,
+    ResultSummary,
     SearchLatency,
     StepTiming,
 )
@@ -84,13 +85,15 @@ def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b"
         signals={"lexical,containment,attention": 2, "lexical,attention": 1},
         queries=dict.fromkeys(qrels, words),
         timings=(StepTiming(words, 3.25),),
-        latencies=(SearchLatency(words, 1.26, 4.5),),
+        latencies=(SearchLatency(words, 1.26, 4.5, 9.75),),
         contained=ContainmentShares(0.875, 0.125),
         generality=Generality(
             (Correlation(words, 1_178, 0.625, 0.25, None, 0.82),), NestedPairs(2_423, 0.75, (0.7, 0.8))
         ),
         examples=(Example("q1", words, hits, hits), Example(words, words, (), ())),
         limits=(words,),
+        modes=(ResultSummary(words, 3, 0.5, 0.6, 0.1, (0.0, 0.2), 0.04, 2, 1),),
+        slices=(ResultSummary(words, 1, 0.5, 0.25, -0.25, None, 1.0, 0, 1),),
     )
 
 

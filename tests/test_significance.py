@@ -12,13 +12,14 @@ pytestmark = pytest.mark.train
 
 import cells
 import significance
+from anthem_evaluation import metrics
 
 P_VALUES = st.lists(st.floats(0, 1), max_size=12)
 
 
 def correct(p_values):
     """Corrected p-values of a list, in its order."""
-    return list(significance.correct_by_holm(dict(enumerate(p_values))).values())
+    return list(metrics.correct_by_holm(dict(enumerate(p_values))).values())
 
 
 def make_lines(values):

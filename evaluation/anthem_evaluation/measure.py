@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anthem_core.cores import usable_cores
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_evaluation.metrics import relevant_grade
 from anthem_evaluation.report import ContainmentShares, SearchLatency
@@ -27,24 +28,43 @@ if TYPE_CHECKING:
     from anthem_plugin.modes import ModeName
 
 RUN_DEPTH = 100  # hits of each query in a run
+QUERY_PLACEHOLDER = "{{query}}"  # in a body of one's own: the text of the query
 TIMED_PAGE_SIZE = 10  # hits of a search that is timed
 
 
 @dataclass(frozen=True)
 class SearchSetup:
-    """How an index is searched: the field matched, the rerank mode, and the number of hits reranked."""
+    """How an index is searched: the field matched or a body of one's own, the rerank mode, the hits reranked."""
 
     client: AnthemClient
     index: str
     field: str = "title"
     mode: ModeName = "cluster"
     window: int = RUN_DEPTH
+    body: Mapping[str, Any] | None = None
 
     def search(self, text: str, *, size: int = RUN_DEPTH, mode: ModeName | None = None) -> dict[str, Any]:
-        """Response to a `match` of the text on the field, without sources."""
-        body = {"query": {"match": {self.field: {"query": text}}}, "size": size, "_source": False}
+        """Response to the own body, or else to a `match` of the text on the field, without sources."""
+        if self.body is None:
+            query: dict[str, Any] = {"query": {"match": {self.field: {"query": text}}}}
+        else:
+            query = fill_text(self.body, text)
+        body = {**query, "size": size, "_source": False}
+        options: dict[str, Any] = {"query_text": text, "window": self.window, "preference": "_local"}
         with cluster_errors():
-            return self.client.search(self.index, body, mode=mode or self.mode, window=self.window, preference="_local")
+            return self.client.search(self.index, body, mode=mode or self.mode, **options)
+
+
+def fill_text(template: Any, text: str) -> Any:  # noqa: ANN401 (any JSON value)
+    """Copy of a body in which `{{query}}` is the text of the query, wherever it stands in a string."""
+    match template:
+        case str():
+            return template.replace(QUERY_PLACEHOLDER, text)
+        case list():
+            return [fill_text(item, text) for item in template]
+        case dict():
+            return {key: fill_text(value, text) for key, value in template.items()}
+    return template
 
 
 @dataclass(frozen=True)
@@ -105,8 +125,8 @@ def _time_search(setup: SearchSetup, text: str, mode: ModeName) -> float:
 
 
 def _summarise_latency(name: str, milliseconds: Iterable[float]) -> SearchLatency:
-    p50, p95 = np.percentile(list(milliseconds), [50, 95])
-    return SearchLatency(name, float(p50), float(p95))
+    p50, p95, p99 = np.percentile(list(milliseconds), [50, 95, 99])
+    return SearchLatency(name, float(p50), float(p95), float(p99))
 
 
 def measure_containment(encoder: Encoder, dataset: Dataset, qrels: Qrels) -> ContainmentShares | None:
@@ -130,8 +150,7 @@ def measure_containment(encoder: Encoder, dataset: Dataset, qrels: Qrels) -> Con
 
 def describe_machine() -> str:
     """Processor, cores, memory, system and Python, such as `AMD EPYC, 2 cores, 24 GB, Linux, Python 3.11.7`."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = f"{_memory_gigabytes()} GB"
+    cores, memory = usable_cores(), f"{_memory_gigabytes()} GB"
     return f"{_processor_name()}, {cores} cores, {memory}, {platform.system()}, Python {platform.python_version()}"
 
 

@@ -6,7 +6,7 @@ ir_measures (with trec_eval) computes every measure. Its nDCG has linear gain: `
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import ir_measures
 import numpy as np
@@ -16,13 +16,14 @@ from anthem_core.errors import DataError
 from anthem_evaluation.runs import rank_scores, ranked_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from anthem_core.beir import Qrels
     from anthem_evaluation.runs import Run
 
+Key = TypeVar("Key", bound="Hashable")
 Measure: TypeAlias = ir_measures.measures.Measure
 HEADLINE_MEASURE = "nDCG@10"
 _ROUNDING_TOLERANCE = 1e-12  # smaller differences are rounding errors
@@ -184,3 +185,17 @@ def paired_t_test(differences: NDArray[np.float64]) -> tuple[tuple[float, float]
     result = stats.ttest_1samp(differences, 0)
     low, high = result.confidence_interval(0.95)
     return (float(low), float(high)), float(result.pvalue)
+
+
+def correct_by_holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """Holm's step-down correction of a family of m p-values, `max over j ≤ i of min(1, (m − j + 1)·p_j)`.
+
+    The p-values are numbered from the smallest, 1 to m. If every hypothesis with a result below α is rejected, the
+    probability of any wrong rejection is at most α, however the tests depend on each other.
+    """
+    corrected: dict[Key, float] = {}
+    largest = 0.0
+    for rank, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
+        corrected[key] = largest
+    return {key: corrected[key] for key in p_values}

@@ -30,7 +30,13 @@ from anthem_evaluation.formatting import (
 from anthem_evaluation.metrics import HEADLINE_MEASURE
 
 if TYPE_CHECKING:
-    from anthem_evaluation.report import Example, Report
+    from collections.abc import Sequence
+
+    from anthem_evaluation.metrics import MeasureComparison
+    from anthem_evaluation.report import Example, Report, ResultSummary
+
+MAX_TEXT_EXAMPLES = 5  # more than these are only in the page
+SIGNIFICANCE_LEVEL = 0.05
 
 
 def render_html(report: Report) -> str:
@@ -69,12 +75,16 @@ def report_to_json(report: Report) -> dict[str, Any]:
 
 def render_text(report: Report) -> str:
     """The main results as plain text for a terminal."""
-    examples = (_example_text(example, report.dataset.top_grade) for example in report.examples)
+    examples = [_example_text(example, report.dataset.top_grade) for example in report.examples]
+    if len(examples) > MAX_TEXT_EXAMPLES:
+        examples = [f"The HTML report shows {len(examples)} searches side by side."]
     limits = ["What this does not show", *(f"  - {limit}" for limit in report.limits)] if report.limits else []
     parts = (
         _header_text(report),
         *summarise(report),
         _measures_table(report),
+        _results_table("mode", report.modes),
+        _results_table("queries", report.slices),
         _cost_text(report),
         _generality_text(report),
         _changes_text(report),
@@ -96,12 +106,19 @@ def summarise(report: Report) -> list[str]:
     )
     searches = f"{format_count(queries)} {'search' if queries == 1 else 'searches'}"
     sides = f"Of {searches}, {headline.wins} improved, {headline.ties} did not change, {headline.losses} got worse."
-    return [change, sides, _significance_sentence(headline.interval)]
+    return [change, sides, _significance_sentence(headline, is_corrected=report.is_corrected)]
 
 
-def _significance_sentence(interval: tuple[float, float] | None) -> str:
-    if interval is None:
+def _significance_sentence(headline: MeasureComparison, *, is_corrected: bool) -> str:
+    if headline.interval is None:
         return "A single search cannot show whether the difference is due to chance."
+    if is_corrected:
+        likely = "unlikely to be" if headline.p < SIGNIFICANCE_LEVEL else "possibly"
+        return f"With Holm's correction for all measures and modes, the difference is {likely} due to chance."
+    return _interval_sentence(headline.interval)
+
+
+def _interval_sentence(interval: tuple[float, float]) -> str:
     low, high = interval
     if low <= 0 <= high:
         return "The interval includes zero: the difference may be due to chance."
@@ -139,10 +156,20 @@ def _measures_table(report: Report) -> str:
     return _text_table(heads, *rows)
 
 
+def _results_table(head: str, results: Sequence[ResultSummary]) -> str:
+    heads = (head, "queries", "before", "after", "change", "95 % interval", "p", "better", "worse")
+    rows = (
+        (r.name, str(r.queries), f"{r.baseline:.4f}", f"{r.reranked:.4f}", format_signed(r.difference, 4),
+         format_interval(r.interval), format_p_value(r.p), str(r.wins), str(r.losses))
+        for r in results
+    )  # fmt: skip
+    return f"{HEADLINE_MEASURE} by {head}\n{_text_table(heads, *rows)}" if results else ""
+
+
 def _cost_text(report: Report) -> str:
-    latencies = [(row.name, f"{row.p50:.1f}", f"{row.p95:.1f}") for row in report.latencies]
+    latencies = [(row.name, *(f"{value:.1f}" for value in (row.p50, row.p95, row.p99))) for row in report.latencies]
     timings = [(row.step, f"{row.seconds:.1f}") for row in report.timings]
-    parts = [_text_table(("latency, ms", "p50", "p95"), *latencies) if latencies else ""]
+    parts = [_text_table(("latency, ms", "p50", "p95", "p99"), *latencies) if latencies else ""]
     parts += [_text_table(("step", "seconds"), *timings) if timings else ""]
     if report.contained is not None:
         parts.append(

@@ -42,11 +42,39 @@ class StepTiming:
 
 @dataclass(frozen=True)
 class SearchLatency:
-    """Median and 95th percentile of the duration of a search, in milliseconds."""
+    """Median, 95th and 99th percentile of the duration of a search, in milliseconds."""
 
     name: str
     p50: float
     p95: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class ResultSummary:
+    """nDCG@10 of some queries or of one mode, lexical and reranked.
+
+    Attributes:
+        name: The mode, or the group of queries.
+        queries: Number of queries measured.
+        baseline: Mean of the lexical order.
+        reranked: Mean of the reranked order.
+        difference: Mean of reranked − baseline.
+        interval: 95 % confidence interval of the difference; None for fewer than two queries.
+        p: Two-sided p-value of the paired t-test.
+        wins: Number of queries that became better.
+        losses: Number of queries that became worse.
+    """
+
+    name: str
+    queries: int
+    baseline: float
+    reranked: float
+    difference: float
+    interval: tuple[float, float] | None
+    p: float
+    wins: int
+    losses: int
 
 
 @dataclass(frozen=True)
@@ -150,6 +178,9 @@ class Report:
         generality: Size of the queries against their generality; None if not measured.
         examples: Searches side by side.
         limits: What the report does not show, one sentence each.
+        modes: The headline measure of every mode that was tried, if there were several.
+        slices: The headline measure of groups of queries.
+        is_corrected: Whether the p-values have Holm's correction for all measures and modes of the report.
     """
 
     title: str
@@ -167,3 +198,6 @@ class Report:
     generality: Generality | None = None
     examples: tuple[Example, ...] = ()
     limits: tuple[str, ...] = ()
+    modes: tuple[ResultSummary, ...] = ()
+    slices: tuple[ResultSummary, ...] = ()
+    is_corrected: bool = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anthem_core.console import bundle_option, handle_errors, json_option, print_result, stderr
+from anthem_core.console import FiniteFloatRange, bundle_option, handle_errors, json_option, print_result, stderr
 from anthem_core.errors import DataError, require_extra
 from anthem_core.files import check_writable, write_text
 
@@ -25,7 +25,7 @@ _FILE_PATH = click.Path(path_type=Path, dir_okay=False)
 @bundle_option
 @click.option(
     "--lexical",
-    type=click.FloatRange(min=0),
+    type=FiniteFloatRange(min=0),
     multiple=True,
     help="Lexical score of each title, in their order; without them, only the model's factor is shown.",
 )

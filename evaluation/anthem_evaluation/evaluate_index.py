@@ -1,0 +1,217 @@
+"""`anthem evaluate`: judged queries on an index of one's own, lexically and in each mode, compared in one report."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from anthem_core.beir import Dataset, Product
+from anthem_core.console import progress
+from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.encoding.tokenizer import split_words
+from anthem_core.errors import ClusterError
+from anthem_core.opensearch.connection import cluster_errors
+from anthem_core.opensearch.schema import product_text
+from anthem_evaluation.evaluate import EXAMPLE_HITS, TIMED_QUERIES, ExampleBuilder
+from anthem_evaluation.measure import describe_machine, measure_containment, measure_latencies, run_queries
+from anthem_evaluation.metrics import HEADLINE_MEASURE, compare_runs, correct_by_holm
+from anthem_evaluation.report import BundleSummary, DatasetSummary, Report
+from anthem_evaluation.runs import ranked_ids
+from anthem_evaluation.slices import slice_queries, summarise_comparison, summarise_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from opensearchpy import OpenSearch
+
+    from anthem_core.encoding.encoder import Encoder
+    from anthem_evaluation.judgments import JudgedQueries
+    from anthem_evaluation.measure import SearchRun, SearchSetup
+    from anthem_evaluation.metrics import Comparison
+    from anthem_evaluation.report import Example
+    from anthem_evaluation.runs import Run
+    from anthem_plugin.modes import ModeName
+
+SHOWN_CHANGES = 20  # searches with the largest gains, and as many with the largest losses, shown side by side
+FETCHED_PRODUCTS = 500  # by one request
+LIMITS = (
+    "Unjudged products count as irrelevant, which favours the search whose results were judged.",
+    "Reranking only reorders what the lexical search found: a product that it missed stays missing.",
+    "The latencies are those of one client, one search at a time.",
+)
+
+
+@dataclass(frozen=True)
+class IndexEvaluation:
+    """The report of an evaluation, and the runs by mode; `none` is the lexical one."""
+
+    report: Report
+    runs: dict[str, Run]
+
+
+def evaluate_index(
+    cluster: OpenSearch, judged: JudgedQueries, setup: SearchSetup, modes: Sequence[ModeName], encoder: Encoder
+) -> IndexEvaluation:
+    """Search for every judged query lexically and in each mode, and report on all; the first mode in detail.
+
+    Raises:
+        ClusterError: The cluster refuses a search, or no search was reranked in any mode.
+        DataError: There are no judgments to compare by.
+    """
+    lexical = _search_all(setup, judged, "none").run
+    searches = {mode: _search_all(setup, judged, mode) for mode in modes}
+    _check_reranked(searches, judged)
+    comparisons = _correct({mode: compare_runs(lexical, search.run, judged.qrels) for mode, search in searches.items()})
+    first = modes[0]
+    details = _Details(cluster, judged, replace(setup, mode=first), encoder, lexical, searches[first].run)
+    report = details.build(comparisons[first], searches)
+    results = tuple(summarise_comparison(mode, comparison) for mode, comparison in comparisons.items())
+    report = replace(report, modes=results if len(modes) > 1 else (), is_corrected=True)
+    return IndexEvaluation(report, {"none": lexical} | {mode: search.run for mode, search in searches.items()})
+
+
+def _search_all(setup: SearchSetup, judged: JudgedQueries, mode: ModeName) -> SearchRun:
+    with progress("searching, lexical" if mode == "none" else f"searching, {mode}", len(judged.queries)) as advance:
+        return run_queries(setup, judged.queries, mode=mode, advance=advance)
+
+
+def _check_reranked(searches: Mapping[ModeName, SearchRun], judged: JudgedQueries) -> None:
+    """Fail if a mode reranked nothing: its numbers would be those of the lexical order."""
+    for mode, search in searches.items():
+        if len(search.not_reranked) == len(judged.queries):
+            query, reason = next(iter(search.not_reranked.items()))
+            raise ClusterError(f"In {mode} mode no search was reranked, such as {judged.queries[query]!r}: {reason}.")
+
+
+def _correct(comparisons: Mapping[ModeName, Comparison]) -> dict[ModeName, Comparison]:
+    """The comparisons with p-values corrected for all measures and modes; judged@k is not tested."""
+    tested = {
+        (mode, measure.name): measure.p
+        for mode, comparison in comparisons.items()
+        for measure in comparison.measures
+        if not measure.name.startswith("Judged")
+    }
+    corrected = correct_by_holm(tested)
+    return {
+        mode: replace(
+            comparison,
+            measures=tuple(replace(m, p=corrected.get((mode, m.name), m.p)) for m in comparison.measures),
+        )
+        for mode, comparison in comparisons.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Details:
+    """The parts of a report on one mode."""
+
+    cluster: OpenSearch
+    judged: JudgedQueries
+    setup: SearchSetup
+    encoder: Encoder
+    lexical: Run
+    reranked: Run
+
+    def build(self, comparison: Comparison, searches: Mapping[ModeName, SearchRun]) -> Report:
+        """The report, without the results of other modes."""
+        judged, bundle = self.judged, self.encoder.bundle
+        changed = _largest_changes(comparison[HEADLINE_MEASURE].changes)
+        dataset = self._read_products(changed)
+        slices = slice_queries(judged.queries, self.lexical, self._unknown_words())
+        return Report(
+            title=f"Lexical against reranked: {self.setup.index}",
+            date=dt.datetime.now(dt.UTC).date().isoformat(),
+            machine=describe_machine(),
+            dataset=self._summarise_dataset(),
+            cluster=f"OpenSearch {self.cluster.info()['version']['number']}",
+            bundle=BundleSummary(bundle.path.name, bundle.model_id, bundle.size_bytes),
+            comparison=comparison,
+            signals=searches[self.setup.mode].signals,
+            queries=judged.queries,
+            latencies=measure_latencies(self.setup, list(judged.queries.values())[:TIMED_QUERIES]),
+            contained=measure_containment(self.encoder, dataset, _known(judged.qrels, dataset.products)),
+            examples=tuple(self._examples(dataset, changed)),
+            limits=(*_not_reranked_notes(searches, judged), *self._missing_note(dataset), *LIMITS),
+            slices=summarise_slices(slices, self.lexical, self.reranked, judged.qrels),
+        )
+
+    def _summarise_dataset(self) -> DatasetSummary:
+        products = int(self.cluster.count(index=self.setup.index)["count"])
+        grades = [grade for query_grades in self.judged.qrels.values() for grade in query_grades.values()]
+        return DatasetSummary(self.setup.index, products, len(self.judged.queries), len(grades), max(grades, default=0))
+
+    def _read_products(self, shown: Iterable[str]) -> Dataset:
+        """Texts of the judged products, and of those that the examples show."""
+        judged = {product for grades in self.judged.qrels.values() for product in grades}
+        runs = (self.lexical, self.reranked)
+        listed = {product for query in shown for run in runs for product in ranked_ids(run[query])[:EXAMPLE_HITS]}
+        fields = self.setup.client.profile(self.setup.index).text_fields
+        texts = read_texts(self.cluster, self.setup.index, sorted(judged | listed), fields)
+        texts |= dict.fromkeys(listed - texts.keys(), "")  # deleted in the meantime
+        return Dataset({product: Product(product, text) for product, text in texts.items()}, self.judged.queries)
+
+    def _examples(self, dataset: Dataset, shown: Iterable[str]) -> Iterable[Example]:
+        attention = AttentionScorer(self.encoder.bundle) if self.encoder.bundle.has_attention else None
+        qrels = self.judged.qrels
+        builder = ExampleBuilder(dataset, qrels, self.encoder, attention, self.lexical, self.reranked)
+        return map(builder.build, shown)
+
+    def _unknown_words(self) -> set[str]:
+        """Words of the queries that are in no product."""
+        words = sorted({word for text in self.judged.queries.values() for word in split_words(text)})
+        with progress("looking up words", len(words)) as advance:
+            return {word for word in words if not _has_hits(self.cluster, self.setup, word, advance)}
+
+    def _missing_note(self, dataset: Dataset) -> tuple[str, ...]:
+        judged = {product for grades in self.judged.qrels.values() for product in grades}
+        missing = len(judged - dataset.products.keys())
+        return (f"{missing} of {len(judged)} judged products are not in the index.",) if missing else ()
+
+
+def _has_hits(cluster: OpenSearch, setup: SearchSetup, word: str, advance: Any) -> bool:  # noqa: ANN401 (of `progress`)
+    advance(1)
+    body = {"query": {"match": {setup.field: {"query": word}}}}
+    with cluster_errors():
+        return bool(cluster.count(index=setup.index, body=body)["count"])
+
+
+def _largest_changes(changes: Mapping[str, float]) -> list[str]:
+    """Queries with the largest gains, then those with the largest losses, largest first."""
+    ordered = sorted(changes, key=lambda query: (-changes[query], query))
+    gains = [query for query in ordered if changes[query] > 0][:SHOWN_CHANGES]
+    return gains + [query for query in reversed(ordered) if changes[query] < 0][:SHOWN_CHANGES]
+
+
+def _known(qrels: Mapping[str, dict[str, int]], products: Collection[str]) -> dict[str, dict[str, int]]:
+    return {
+        query: {product: grade for product, grade in grades.items() if product in products}
+        for query, grades in qrels.items()
+    }
+
+
+def _not_reranked_notes(searches: Mapping[ModeName, SearchRun], judged: JudgedQueries) -> Iterable[str]:
+    """A sentence for each mode that left searches in their lexical order."""
+    for mode, search in searches.items():
+        if search.not_reranked:
+            query, reason = next(iter(search.not_reranked.items()))
+            count = f"{len(search.not_reranked)} of {len(judged.queries)}"
+            yield f"In {mode} mode {count} searches were not reranked, such as '{judged.queries[query]}': {reason}."
+
+
+def read_texts(cluster: OpenSearch, index: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
+    """Texts of the products of an index, alias or pattern that exist, by id.
+
+    Raises:
+        ClusterError: The cluster refuses.
+    """
+    texts: dict[str, str] = {}
+    with progress("reading products", len(ids)) as advance:
+        for start in range(0, len(ids), FETCHED_PRODUCTS):
+            wanted = list(ids[start : start + FETCHED_PRODUCTS])
+            body = {"query": {"ids": {"values": wanted}}, "size": len(wanted), "_source": list(fields)}
+            with cluster_errors():
+                hits = cluster.search(index=index, body=body)["hits"]["hits"]
+            texts |= {hit["_id"]: product_text(hit.get("_source", {}), fields) for hit in hits}
+            advance(len(wanted))
+    return texts

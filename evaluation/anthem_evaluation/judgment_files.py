@@ -1,0 +1,80 @@
+"""Writes judged queries for other tools: Quepid CSV, and query sets and judgments of Search Relevance Workbench."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+from anthem_core.files import write_text
+from anthem_evaluation.judgments import QUEPID_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from anthem_evaluation.judgments import JudgedQueries
+
+
+def write_judgment_files(judged: JudgedQueries, folder: Path, name: str) -> list[Path]:
+    """Write the judgments in three forms into a folder; returns the paths.
+
+    `queries.tsv` and `qrels.txt` (TREC), `quepid.csv`, `workbench-query-set.json` and `workbench-judgments.json`.
+
+    Raises:
+        DataError: A file cannot be written.
+    """
+    contents = {
+        "queries.tsv": "".join(f"{query}\t{' '.join(text.split())}\n" for query, text in judged.queries.items()),
+        "qrels.txt": trec_qrels(judged),
+        "quepid.csv": quepid_csv(judged),
+        "workbench-query-set.json": workbench_query_set(judged, name),
+        "workbench-judgments.json": workbench_judgments(judged, name),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in contents.items():
+        write_text(folder / file, text)
+    return [folder / file for file in contents]
+
+
+def trec_qrels(judged: JudgedQueries) -> str:
+    """Judgments as TREC qrels; a space in an id, which the form cannot hold, becomes an underscore."""
+    rows = ((query, product, grade) for query, grades in judged.qrels.items() for product, grade in grades.items())
+    return "".join(f"{query} 0 {'_'.join(product.split())} {grade}\n" for query, product, grade in rows)
+
+
+def quepid_csv(judged: JudgedQueries) -> str:
+    """Judgments as Quepid imports them: a line per query text, product and grade."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(QUEPID_COLUMNS)
+    for query, grades in judged.qrels.items():
+        rows.writerows((judged.queries[query], product, grade) for product, grade in grades.items())
+    return text.getvalue()
+
+
+def workbench_query_set(judged: JudgedQueries, name: str) -> str:
+    """Body of `PUT _plugins/_search_relevance/query_sets`."""
+    texts = [{"queryText": text} for text in dict.fromkeys(judged.queries.values())]
+    return _to_json({"name": name, "description": _DESCRIPTION, "sampling": "manual", "querySetQueries": texts})
+
+
+def workbench_judgments(judged: JudgedQueries, name: str) -> str:
+    """Body of `PUT _plugins/_search_relevance/judgments`."""
+    ratings = [
+        {
+            "query": judged.queries[query],
+            "ratings": [{"docId": product, "rating": f"{grade:.1f}"} for product, grade in grades.items()],
+        }
+        for query, grades in judged.qrels.items()
+    ]
+    body = {"name": name, "description": _DESCRIPTION, "type": "IMPORT_JUDGMENT", "judgmentRatings": ratings}
+    return _to_json(body)
+
+
+_DESCRIPTION = "Written by anthem evaluate"
+
+
+def _to_json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"

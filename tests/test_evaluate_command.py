@@ -1,0 +1,150 @@
+"""`anthem evaluate`: its figures are those of its runs, with any body, and what it leaves can be read elsewhere."""
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("ir_measures", reason="the extra `demo` is not installed")
+
+import ir_measures
+from small_index import PRODUCTS, small_index
+
+from anthem_evaluation.evaluate_cli import evaluate
+from anthem_evaluation.judgments import read_judgments
+from anthem_evaluation.measure import fill_text
+from anthem_evaluation.metrics import correct_by_holm
+from anthem_evaluation.runs import read_run
+from anthem_evaluation.slices import slice_queries
+
+pytestmark = pytest.mark.node
+
+QUERIES = [
+    "wireles tablet",
+    "fire tv",
+    "red fire tv",
+    "acme pro running shoe x1",
+    "kindle reader 4",
+    "zzzqq",
+    "mini tv stick",
+]
+
+
+@pytest.fixture(scope="module")
+def products(client, encoder):
+    """An index of products, ingested."""
+    with small_index(client, encoder, titles=PRODUCTS) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def ratings(tmp_path_factory):
+    """Judgments as Quepid exports them, with grades that depend on nothing, so that the modes differ in quality."""
+    path = tmp_path_factory.mktemp("judged") / "ratings.csv"
+    lines = ["query,docid,rating"]
+    for query in QUERIES:
+        lines += [f"{query},{number},{number * 7 % 4}" for number in range(len(PRODUCTS))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(products, ratings, cluster):
+    """Run the command on the index of products."""
+    base = [products, "--judgments", str(ratings), "--url", cluster]
+    return lambda *arguments: CliRunner().invoke(evaluate, [*base, *map(str, arguments)])
+
+
+def test_the_figures_are_those_of_the_runs(run, ratings, tmp_path):
+    """nDCG@10 in the report is what ir_measures computes from the TREC runs that the command leaves."""
+    result = run("--rerank", "cluster", "--rerank", "client", "--files", tmp_path / "files", "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    qrels = read_judgments(ratings).qrels
+    runs = {name: read_run(tmp_path / "files" / f"{name}.trec") for name in ("lexical", "cluster", "client")}
+    values = {name: ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run) for name, run in runs.items()}
+    means = {name: next(iter(value.values())) for name, value in values.items()}
+    for mode in report["modes"]:
+        assert mode["baseline"] == pytest.approx(means["lexical"])
+        assert mode["reranked"] == pytest.approx(means[mode["name"]])
+    assert [mode["name"] for mode in report["modes"]] == ["cluster", "client"]
+    assert report["modes"][0]["reranked"] != report["modes"][0]["baseline"]
+    assert read_judgments(tmp_path / "files" / "quepid.csv").qrels == qrels
+
+
+def test_p_values_are_corrected_over_measures_and_modes(run):
+    """Every p-value is Holm's correction of those of all measures in all modes."""
+    both = json.loads(run("--rerank", "cluster", "--rerank", "client", "--json").stdout)
+    one = json.loads(run("--json").stdout)
+    assert both["is_corrected"]
+    tested = [m for m in one["comparison"]["measures"] if not m["name"].startswith("Judged")]
+    assert all(
+        again["p"] >= single["p"] - 1e-12
+        for again, single in zip(both["comparison"]["measures"], one["comparison"]["measures"], strict=True)
+    )
+    assert max(correct_by_holm({m["name"]: m["p"] for m in tested}).values()) <= 1
+    assert one["modes"] == []
+
+
+def test_a_body_of_the_shop_is_searched(run, tmp_path):
+    """With --body the text goes where {{query}} stands, and filters count."""
+    body = {
+        "query": {
+            "bool": {
+                "must": [{"multi_match": {"query": "{{query}}", "fields": ["title^2"]}}],
+                "filter": [{"match": {"title": "acme"}}],
+            }
+        }
+    }
+    (tmp_path / "body.json").write_text(json.dumps(body), encoding="utf-8")
+    result = run("--body", tmp_path / "body.json", "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    shown = [hit["title"] for example in report["examples"] for hit in example["after"]]
+    assert shown
+    assert all(title.startswith("acme") for title in shown)
+
+
+def test_a_body_without_a_place_for_the_text_is_refused(run, tmp_path):
+    """The message names the placeholder."""
+    (tmp_path / "body.json").write_text('{"query": {"match_all": {}}}', encoding="utf-8")
+    result = run("--body", tmp_path / "body.json")
+    assert result.exit_code == 4
+    assert "{{query}}" in result.stderr
+
+
+def test_examples_have_the_largest_changes(run, tmp_path):
+    """The page shows each search that changed, side by side, and the text says how many."""
+    result = run("--output", tmp_path / "report.html")
+    assert result.exit_code == 0, result.stderr
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "By mode and kind of search" in page
+    assert "Holm&#39;s correction for all measures and modes" in page
+    assert re.search(r"with a number +\d", result.stdout)
+
+
+def test_a_mode_that_reranks_nothing_is_an_error(client, ratings, cluster):
+    """An index without values has no figures: the reason is given instead."""
+    name = "test-evaluate-plain"
+    client.indices.delete(index=name, ignore_unavailable=True)
+    client.index(index=name, id="1", body={"title": "fire tv"}, refresh=True)
+    arguments = [name, "--judgments", str(ratings), "--url", cluster, "--field", "title"]
+    result = CliRunner().invoke(evaluate, arguments)
+    client.indices.delete(index=name)
+    assert result.exit_code == 6
+    assert "no search was reranked" in result.stderr
+
+
+def test_slices_follow_their_names():
+    """A query belongs to every slice whose rule it meets."""
+    queries = {"a": "one two three four", "b": "iphone 12", "c": "zzz", "d": "tv"}
+    lexical = {"a": {"1": 1.0}, "b": {str(n): 1.0 for n in range(20)}, "c": {}, "d": {str(n): 1.0 for n in range(20)}}
+    slices = slice_queries(queries, lexical, {"zzz"})
+    assert list(slices.values()) == [["a"], ["b"], ["c"], ["a"], ["c"]]
+
+
+def test_a_text_is_filled_in_wherever_the_placeholder_stands():
+    """Strings in lists and objects are filled; other values and keys stay."""
+    template = {"a": ["{{query}}", 1, None], "{{query}}": {"b": "x {{query}} y"}}
+    assert fill_text(template, "tv") == {"a": ["tv", 1, None], "{{query}}": {"b": "x tv y"}}

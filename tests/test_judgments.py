@@ -1,0 +1,154 @@
+"""Judgments: every form of a file gives the same judged queries, and bad lines are named."""
+
+import gzip
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core.errors import DataError
+from anthem_evaluation.judgment_files import quepid_csv, workbench_judgments, workbench_query_set, write_judgment_files
+from anthem_evaluation.judgments import JUDGMENT_FORMATS, JudgedQueries, read_judgments, recognise_format
+
+pytest.importorskip("ir_measures", reason="the extra `demo` is not installed")
+
+TEXTS = {"q1": "fire tv", "q2": 'inch "2" x 4", stud', "q3": "kühlschrank"}
+QRELS = {"q1": {"p1": 3, "p2": 0}, "q2": {"p1": 1, "P-3": 2}, "q3": {"p2": 3}}
+LINES = [(query, product, grade) for query, grades in QRELS.items() for product, grade in grades.items()]
+
+plain_text = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=12)
+judged_queries = st.dictionaries(plain_text, st.dictionaries(plain_text, st.integers(-1, 5), min_size=1), min_size=1)
+
+
+def write_queries(folder):
+    """Texts as BEIR and as tab-separated lines."""
+    beir = "".join(json.dumps({"_id": query, "text": text}) + "\n" for query, text in TEXTS.items())
+    (folder / "queries.jsonl").write_text(beir, encoding="utf-8")
+    (folder / "queries.tsv").write_text(
+        "".join(f"{query}\t{text}\n" for query, text in TEXTS.items()), encoding="utf-8"
+    )
+
+
+def write_form(folder, form):
+    """The judgments in a form; returns the arguments that read them."""
+    write_queries(folder)
+    judged = JudgedQueries(TEXTS, QRELS)
+    contents = {
+        "beir": "query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{p}\t{g}\n" for q, p, g in LINES),
+        "trec": "".join(f"{q} 0 {p} {g}\n" for q, p, g in LINES),
+        "ranx": json.dumps(QRELS),
+        "quepid": quepid_csv(judged),
+        "workbench": workbench_judgments(judged, "shop"),
+    }
+    path = folder / "judgments.txt"
+    path.write_text(contents[form], encoding="utf-8")
+    return (path,) if form in ("quepid", "workbench") else (path, folder / "queries.tsv")
+
+
+def by_text(judged):
+    """Grades by the text of the query: ids differ between forms."""
+    return {judged.queries[query]: grades for query, grades in judged.qrels.items()}
+
+
+@pytest.mark.parametrize("form", JUDGMENT_FORMATS)
+def test_every_form_gives_the_same_judgments(tmp_path, form):
+    """The form is recognised by its content, and read to the same grades."""
+    arguments = write_form(tmp_path, form)
+    assert recognise_format(arguments[0]) == form
+    judged = read_judgments(*arguments)
+    assert by_text(judged) == by_text(JudgedQueries(TEXTS, QRELS))
+    assert judged.skipped == []
+    assert judged.judgment_count == len(LINES)
+
+
+@pytest.mark.parametrize("form", JUDGMENT_FORMATS)
+def test_a_gzipped_file_reads_the_same(tmp_path, form):
+    """A gzipped file gives what the plain one gives."""
+    path, *queries = write_form(tmp_path, form)
+    packed = path.with_name("judgments.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_judgments(packed, *queries) == read_judgments(path, *queries)
+
+
+def test_a_beir_folder_has_its_queries_and_splits(tmp_path):
+    """A folder is read with its own texts; the split is test, else dev, or the one that is named."""
+    write_queries(tmp_path)
+    (tmp_path / "qrels").mkdir()
+    for split, grade in (("train", 1), ("dev", 2)):
+        text = f"query-id\tcorpus-id\tscore\nq1\tp1\t{grade}\n"
+        (tmp_path / "qrels" / f"{split}.tsv").write_text(text, encoding="utf-8")
+    assert read_judgments(tmp_path).qrels == {"q1": {"p1": 2}}
+    assert read_judgments(tmp_path, split="train").qrels == {"q1": {"p1": 1}}
+    with pytest.raises(DataError, match=r"has qrels \['dev', 'train'\]; expected test"):
+        read_judgments(tmp_path, split="test")
+
+
+@given(judged_queries)
+def test_what_is_written_is_read_back(tmp_path_factory, qrels):
+    """Quepid's and the workbench's files hold every judgment, whatever characters the texts have."""
+    folder = tmp_path_factory.mktemp("judged")
+    judged = JudgedQueries({query: query for query in qrels}, qrels)
+    queries, trec, quepid, query_set, workbench = write_judgment_files(judged, folder, "shop")
+    assert read_judgments(trec, queries).qrels == qrels
+    assert by_text(read_judgments(quepid)) == qrels
+    assert by_text(read_judgments(workbench)) == qrels
+    texts = json.loads(query_set.read_text(encoding="utf-8"))["querySetQueries"]
+    assert [query["queryText"] for query in texts] == list(qrels)
+
+
+def test_fractional_grades_keep_their_order(tmp_path):
+    """Grades such as click rates are counted in thousandths."""
+    path = tmp_path / "clicks.json"
+    path.write_text(json.dumps({"q1": {"p1": 0.25, "p2": 1, "p3": 0}}), encoding="utf-8")
+    write_queries(tmp_path)
+    assert read_judgments(path, tmp_path / "queries.jsonl").qrels == {"q1": {"p1": 250, "p2": 1000, "p3": 0}}
+
+
+def test_bad_lines_are_named(tmp_path):
+    """A line that is no judgment is skipped with its number and the reason; the others count."""
+    write_queries(tmp_path)
+    path = tmp_path / "qrels.txt"
+    path.write_text("q1 0 p1 3\nq1 0 p2\nq1 0 p3 high\nq9 0 p1 1\nq1 0 p4 nan\n", encoding="utf-8")
+    judged = read_judgments(path, tmp_path / "queries.tsv")
+    assert judged.qrels == {"q1": {"p1": 3}}
+    named = [str(line) for line in judged.skipped]
+    assert len(named) == 4
+    assert any(line.startswith("qrels.txt:2: not of the form") for line in named)
+    assert any("no text for query 'q9'" in line for line in named)
+
+
+def test_an_empty_rating_is_not_a_judgment(tmp_path):
+    """Quepid exports products that nobody has rated; they count as unjudged."""
+    path = tmp_path / "ratings.csv"
+    path.write_text("query,docid,rating\nfire tv,p1,3\nfire tv,p2,\n", encoding="utf-8")
+    judged = read_judgments(path)
+    assert by_text(judged) == {"fire tv": {"p1": 3}}
+    assert judged.skipped == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "first line is ''"),
+        ("one two\n", "Expected judgments as TREC qrels"),
+        ("{broken", "is not JSON"),
+        ('{"q1": 3}', "query 'q1' has int"),
+        ('{"judgmentRatings": [{"query": "x"}]}', "a judgment lacks 'ratings'"),
+        ("query,docid,rating\n", "none of 0 judged queries has a text"),
+        ("q1 0 p1 3\n", "Name a file of them with --queries"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(tmp_path, content, message):
+    """The message says what was found and what was expected."""
+    path = tmp_path / "judgments"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_judgments(path)
+
+
+def test_the_workbench_gets_each_text_once():
+    """Two queries of one text are one query of a query set."""
+    judged = JudgedQueries({"a": "tv", "b": "tv"}, {"a": {"p": 1}, "b": {"q": 1}})
+    assert len(json.loads(workbench_query_set(judged, "shop"))["querySetQueries"]) == 1
