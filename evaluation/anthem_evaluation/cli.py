@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anthem_core.console import bundle_option, handle_errors, json_option, print_result, print_skipped, progress, stderr
-from anthem_core.errors import DataError, require_extra
+from anthem_core.errors import require_extra
+from anthem_core.files import check_writable, is_standard_output, write_text
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_j
     from anthem_evaluation.demo import run_demo
     from anthem_evaluation.render import render_html, render_text, report_to_json
 
-    check_output_path(output)
+    check_writable(output)
     outcome = run_demo(data, bundle_name, mode)
-    output.write_text(render_html(outcome.report), encoding="utf-8")
+    write_text(output, render_html(outcome.report))
     result = {**report_to_json(outcome.report), "report": str(output), "url": outcome.url, "index": outcome.index}
-    print_result(result, render_text(outcome.report), as_json=as_json)
-    stderr.print(f"Report: {output.resolve().as_uri()}")
+    prints_report = is_standard_output(output)
+    print_result(result, render_text(outcome.report), as_json=as_json, to_stderr=prints_report)
+    if not prints_report:
+        stderr.print(f"Report: {output.resolve().as_uri()}")
     if outcome.keeps_running:
         command = f"anthem search {outcome.index} 'your query' --bundle {bundle_name} --url {outcome.url}"
         stderr.print(f"The node keeps running. Try: {command}")
@@ -70,8 +73,10 @@ def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_j
 @bundle_option
 @click.option("--corpus", required=True, type=_FILE_PATH, help="Products: corpus.jsonl[.gz] or its folder.")
 @click.option("--queries", required=True, type=_FILE_PATH, help="Query texts: queries.jsonl[.gz].")
-@click.option("--run", "before", required=True, type=_FILE_PATH, help="TREC run of a lexical engine, with its scores.")
-@click.option("--output", required=True, type=_FILE_PATH, help="TREC run to write.")
+@click.option(
+    "--run", "before", required=True, type=_FILE_PATH, help="TREC run[.gz] of a lexical engine, with its scores."
+)
+@click.option("--output", required=True, type=_FILE_PATH, help="TREC run to write; - for standard output.")
 @click.option("--signals", type=click.Choice(SIGNAL_CHOICES), help="Signals to rank by; defaults to all of the bundle.")
 @click.option(
     "--field",
@@ -109,8 +114,7 @@ def rerank(  # noqa: PLR0913 (one argument per option)
       anthem rerank --corpus corpus.jsonl.gz --queries queries.jsonl --run bm25.trec --output anthem.trec
       anthem rerank --bundle my-bundle --corpus catalogue/ --queries q.jsonl --run in.trec --output out.trec --json
     """
-    import os
-
+    from anthem_core.cores import usable_cores
     from anthem_core.encoding.bundle import load_bundle
     from anthem_evaluation import offline
     from anthem_evaluation.runs import read_run, write_run
@@ -123,8 +127,8 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     texts = offline.read_query_texts(queries, skipped_lines)
     offline.check_scores(run)
     chosen = (signals or offline.available_signals(bundle)).split(",")
-    reranker = offline.OfflineReranker.from_bundle(bundle, chosen, threads=os.cpu_count() or 1)
-    check_output_path(output)
+    reranker = offline.OfflineReranker.from_bundle(bundle, chosen, threads=usable_cores())
+    check_writable(output)
     ids = offline.products_in_windows(run, window)
     texts_by_product = _read_corpus(corpus, ids, fields, skipped_lines)
     print_skipped(skipped_lines)
@@ -135,7 +139,7 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     write_run(output, reranked.run)
     result = {"output": str(output), "model": bundle.model_id, "signals": chosen, "window": window}
     result |= _counts(reranked, ids, products)
-    print_result(result, _summary_text(result), as_json=as_json)
+    print_result(result, _summary_text(result), as_json=as_json, to_stderr=is_standard_output(output))
 
 
 def _read_corpus(
@@ -169,19 +173,3 @@ def _summary_text(result: dict[str, Any]) -> str:
         counts = f"{result['not_in_corpus']} of {result['products']} products"
         lines.append(f"{counts} are not in the corpus and get the median of each signal")
     return "\n".join(lines)
-
-
-def check_output_path(path: Path) -> None:
-    """Check before the work that a file can be written after it.
-
-    Raises:
-        DataError: The path is a folder, or its folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        path.open("ab").close()
-        if is_new:  # if the work fails, no empty file stays behind
-            path.unlink()
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}). Name another file with --output.") from error

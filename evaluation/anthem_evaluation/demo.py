@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from opensearchpy.helpers import bulk
 
 from anthem_core.beir import read_dataset
 from anthem_core.console import print_skipped, progress, stderr
+from anthem_core.cores import usable_cores
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.errors import DataError
@@ -82,7 +82,7 @@ def run_demo(folder: Path | None, bundle_name: str, mode: ModeName = "cluster") 
         ClusterError: The cluster refuses a request.
     """
     timer = StepTimer()
-    encoder = Encoder(load_bundle(bundle_name), threads=os.cpu_count() or 1)
+    encoder = Encoder(load_bundle(bundle_name), threads=usable_cores())
     with timer.step("read the catalogue" if folder else "generate the catalogue"):
         evaluation_set = _read_evaluation_set(folder)
     with ExitStack() as stack:

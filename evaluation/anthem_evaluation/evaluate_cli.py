@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from anthem_plugin.modes import ModeName
 
 _FILE_PATH = click.Path(path_type=Path)
-_FORMATS = ("beir", "trec", "ranx", "quepid", "workbench")
-_MODES = ("cluster", "client", "retrieve")
+_FORM_NAMES = ("beir", "trec", "ranx", "quepid", "workbench")
+_RERANK_MODES = ("cluster", "client", "retrieve")
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class EvaluateArguments:
     type=click.Path(exists=True, path_type=Path),
     help="Query texts, for judgments that have only ids: queries.jsonl[.gz], or lines of the form id<tab>text.",
 )
-@click.option("--format", "file_format", type=click.Choice(_FORMATS), help="Form of the judgments, if not recognised.")
+@click.option("--format", "file_format", type=click.Choice(_FORM_NAMES), help="Form of the judgments.")
 @click.option("--split", help="Split of a BEIR folder; defaults to test, then to dev.")
 @bundle_option
 @click.option(
     "--rerank",
     "modes",
-    type=click.Choice(_MODES),
+    type=click.Choice(_RERANK_MODES),
     multiple=True,
     default=("cluster",),
     show_default=True,

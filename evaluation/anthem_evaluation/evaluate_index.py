@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SHOWN_CHANGES = 20  # searches with the largest gains, and as many with the largest losses, shown side by side
 FETCHED_PRODUCTS = 500  # by one request
-LIMITS = (
+EVALUATION_CAVEATS = (
     "Unjudged products count as irrelevant, which favours the search whose results were judged.",
     "Reranking only reorders what the lexical search found: a product that it missed stays missing.",
     "The latencies are those of one client, one search at a time.",
@@ -132,7 +132,7 @@ class _Details:
             latencies=measure_latencies(self.setup, list(judged.queries.values())[:TIMED_QUERIES]),
             contained=measure_containment(self.encoder, dataset, _known(judged.qrels, dataset.products)),
             examples=tuple(self._examples(dataset, changed)),
-            limits=(*_not_reranked_notes(searches, judged), *self._missing_note(dataset), *LIMITS),
+            limits=(*_not_reranked_notes(searches, judged), *self._missing_note(dataset), *EVALUATION_CAVEATS),
             slices=summarise_slices(slices, self.lexical, self.reranked, judged.qrels),
         )
 
@@ -147,7 +147,7 @@ class _Details:
         runs = (self.lexical, self.reranked)
         listed = {product for query in shown for run in runs for product in ranked_ids(run[query])[:EXAMPLE_HITS]}
         fields = self.setup.client.profile(self.setup.index).text_fields
-        texts = read_texts(self.cluster, self.setup.index, sorted(judged | listed), fields)
+        texts = fetch_product_texts(self.cluster, self.setup.index, sorted(judged | listed), fields)
         texts |= dict.fromkeys(listed - texts.keys(), "")  # deleted in the meantime
         return Dataset({product: Product(product, text) for product, text in texts.items()}, self.judged.queries)
 
@@ -199,7 +199,7 @@ def _not_reranked_notes(searches: Mapping[ModeName, SearchRun], judged: JudgedQu
             yield f"In {mode} mode {count} searches were not reranked, such as '{judged.queries[query]}': {reason}."
 
 
-def read_texts(cluster: OpenSearch, index: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
+def fetch_product_texts(cluster: OpenSearch, index: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
     """Texts of the products of an index, alias or pattern that exist, by id.
 
     Raises:

@@ -184,10 +184,11 @@ def read_product_texts(
     """Texts of some products by id, composed as `anthem ingest` does; the corpus is streamed.
 
     Raises:
-        DataError: The corpus cannot be read, or has none of the products.
+        DataError: The corpus cannot be read, has none of the products, or none of them has text in the fields.
     """
     texts = {}
-    for product in read_products(corpus, skipped_lines):
+    required = list(dict.fromkeys(field.split(".")[0] for field in fields))
+    for product in read_products(corpus, skipped_lines, required):
         if product.id in ids:
             texts[product.id] = product_text(build_product_source(product), fields)
         advance(1)
@@ -195,6 +196,11 @@ def read_product_texts(
         raise DataError(
             f"{corpus} has none of the {len(ids)} products to rerank, such as {next(iter(ids))!r}. "
             "Name the corpus of this run with --corpus."
+        )
+    if ids and not any(texts.values()):
+        raise DataError(
+            f"No product of {corpus} that the run contains has text in {', '.join(fields)}. Name another field, such "
+            "as title, text or metadata.brand, with --field."
         )
     return texts
 

@@ -7,6 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from anthem_core.errors import DataError
+from anthem_core.files import write_text
+from anthem_core.lines import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +33,7 @@ def ranked_ids(scores: Mapping[str, float]) -> list[str]:
 # Not ir_measures.read_trec_run: `anthem rerank` works in the base install, and ir_measures brings SciPy. It also
 # accepts a product that is listed twice and does not name the line of an error.
 def read_run(path: Path) -> Run:
-    """Read a TREC run, ordered by score; lines of equal score keep the order of the file.
+    """Read a TREC run, plain or gzipped, ordered by score; lines of equal score keep the order of the file.
 
     Raises:
         DataError: The file cannot be read or is empty, or a line is malformed or lists a product a second time.
@@ -61,10 +63,7 @@ def write_run(path: Path, run: Run, tag: str = "anthem") -> None:
         for query, scores in run.items()
         for rank, product in enumerate(ranked_ids(scores), 1)
     ]
-    try:
-        path.write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}). Check the path and its permissions.") from error
+    write_text(path, "".join(lines))
 
 
 def _split_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
@@ -80,9 +79,7 @@ def _split_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Check the path and its permissions.") from error
+        return b"".join(read_lines(path)).decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}). Expected UTF-8 text. Convert the file.") from error
 
