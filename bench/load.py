@@ -2,13 +2,13 @@
 
 python bench/load.py                                  64 clients for 60 s per load
 python bench/load.py --clients 8 --seconds 5 --json
+python bench/load.py --only "/v1/rerank, new queries" --seconds 3600
 
 Every answer is compared with the answer that the same request got without load.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -16,19 +16,19 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import count
 from tempfile import NamedTemporaryFile
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import click
 import httpx
 import numpy as np
 from opensearchpy import OpenSearch
 
-from anthem_core.console import print_result, stderr
+from anthem_core.console import FiniteFloatRange, print_result, stderr
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
 from anthem_evaluation.measure import describe_machine
@@ -37,26 +37,29 @@ from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
 from anthem_sandbox.catalogue import generate_catalogue
 from anthem_sandbox.node import cluster_for_tests
+from load_requests import (
+    LOAD_INDEX,
+    RefusedError,
+    new_query_requests,
+    rerank_requests,
+    rewrite_requests,
+    search_requests,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from anthem_core.beir import Dataset
+    from load_requests import SendRequest
 
-    # Sends the request with this number and returns the answer in a form that can be compared.
-    SendRequest: TypeAlias = Callable[[int], Hashable]
-
-LOAD_INDEX = "anthem-load"
+LOAD_NAMES = ("search, cluster", "search, client", "/v1/rerank", "/v1/rerank, new queries", "/rewrite")
+FULL_LOAD_NAME = "/v1/rerank, too many clients"
+CLOSED_ADDRESS = "http://localhost:9"  # the service starts without a cluster
 CATALOGUE_SIZE = 2_000  # products
-DOCUMENTS_PER_RERANK = 50
 MAX_MB_PER_MINUTE = 6.0  # growth over the last two thirds of a minute: 100 answers per second that leak 1 KB each
 SERVE_COMMAND = [sys.executable, "-c", "from anthem_plugin.service.cli import serve; serve()"]
-
-
-class RefusedError(Exception):
-    """The service is at its concurrency limit, and answered 503 with the time to wait."""
 
 
 class WrongAnswerError(Exception):
@@ -65,11 +68,12 @@ class WrongAnswerError(Exception):
 
 @dataclass(frozen=True)
 class LoadSettings:
-    """Number of concurrent clients, duration of a load, and number of different requests."""
+    """Number of concurrent clients, duration of a load, number of different requests, and the loads to run."""
 
     clients: int = 64
     seconds: float = 60.0
     requests: int = 100
+    names: tuple[str, ...] = (*LOAD_NAMES, FULL_LOAD_NAME)
 
 
 @dataclass(frozen=True)
@@ -193,53 +197,6 @@ def resident_megabytes(pid: int) -> float:
     return int(ps.stdout or 0) / 1024
 
 
-def build_body(text: str, size: int = 20) -> dict[str, Any]:
-    """Body of a plain title search."""
-    return {"query": {"match": {"title": {"query": text}}}, "size": size, "_source": ["title"]}
-
-
-def search_requests(anthem: AnthemClient, queries: Sequence[str], mode: Literal["cluster", "client"]) -> SendRequest:
-    """Requests to the search client; an answer is the mode that ranked it and the ids in order."""
-
-    def send(number: int) -> Hashable:
-        response = anthem.search(LOAD_INDEX, build_body(queries[number]), mode=mode)
-        return response["anthem"]["mode"], tuple(hit["_id"] for hit in response["hits"]["hits"])
-
-    return send
-
-
-def rerank_requests(http: httpx.Client, queries: Sequence[str], titles: Sequence[str]) -> SendRequest:
-    """Requests to `/v1/rerank`; an answer is the documents in order, with their scores."""
-
-    def send(number: int) -> Hashable:
-        documents = [titles[(number * 7 + offset) % len(titles)] for offset in range(DOCUMENTS_PER_RERANK)]
-        results = post(http, "/v1/rerank", {"query": queries[number], "documents": documents})["results"]
-        return tuple((result["index"], result["relevance_score"]) for result in results)
-
-    return send
-
-
-def rewrite_requests(http: httpx.Client, queries: Sequence[str]) -> SendRequest:
-    """Requests to `/rewrite`; an answer is the rewritten body."""
-    return lambda number: json.dumps(post(http, "/rewrite", {"body": build_body(queries[number])}))
-
-
-def post(http: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send a request to the service, and return the answer.
-
-    Raises:
-        RefusedError: The service is at its limit, and answered as specified: 503, `Retry-After` and an explanation.
-        httpx.HTTPStatusError: The status is any other than 200.
-    """
-    response = http.post(path, json=body)
-    is_refusal = response.status_code == 503 and response.headers.get("Retry-After")
-    if is_refusal and "in progress" in response.json()["detail"]:
-        raise RefusedError
-    response.raise_for_status()
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
 @contextmanager
 def run_service(url: str, concurrency: int, clients: int) -> Iterator[tuple[int, httpx.Client]]:
     """Run `anthem serve` for a cluster; yields its process number and an HTTP client with a connection per client."""
@@ -275,13 +232,16 @@ def wait_for_url(process: subprocess.Popen[bytes], log_path: str, seconds: float
 
 def load_search_client(url: str, dataset: Dataset, encoder: Encoder, settings: LoadSettings) -> Iterator[LoadResult]:
     """Loads on the search client in both modes, which runs in this process."""
-    queries = list(dataset.queries.values())
+    queries, names = list(dataset.queries.values()), [name for name in LOAD_NAMES[:2] if name in settings.names]
+    if not names:
+        return
     with OpenSearch(hosts=[url], timeout=60, pool_maxsize=settings.clients) as opensearch:
         opensearch.indices.delete(index=LOAD_INDEX, ignore_unavailable=True)
         load_products(opensearch, LOAD_INDEX, dataset.products.values(), encoder)
         anthem = AnthemClient(opensearch, encoder, ClientOptions(cache_size=0))  # encode every query, as if it were new
-        yield run_load("search, cluster", search_requests(anthem, queries, "cluster"), settings, os.getpid())
-        yield run_load("search, client", search_requests(anthem, queries, "client"), settings, os.getpid())
+        for name in names:
+            mode: Literal["cluster", "client"] = "cluster" if name.endswith("cluster") else "client"
+            yield run_load(name, search_requests(anthem, queries, mode), settings, os.getpid())
         opensearch.indices.delete(index=LOAD_INDEX)
 
 
@@ -290,11 +250,17 @@ def load_service(url: str, dataset: Dataset, settings: LoadSettings) -> Iterator
     queries, titles = list(dataset.queries.values()), [product.title for product in dataset.products.values()]
     # A client may send a request before the service has stopped counting its previous one.
     with run_service(url, 2 * settings.clients, settings.clients) as (pid, http):
-        yield run_load("/v1/rerank", rerank_requests(http, queries, titles), settings, pid)
-        yield run_load("/rewrite", rewrite_requests(http, queries), settings, pid)
-    capacity = max(1, settings.clients // 8)
-    with run_service(url, capacity, settings.clients) as (pid, http):
-        yield run_load(f"/v1/rerank, room for {capacity}", rerank_requests(http, queries, titles), settings, pid)
+        requests = {
+            "/v1/rerank": rerank_requests(http, queries, titles),
+            "/v1/rerank, new queries": new_query_requests(http, titles),
+            "/rewrite": rewrite_requests(http, queries),
+        }
+        for name, send in requests.items():
+            if name in settings.names:
+                yield run_load(name, send, settings, pid)
+    if FULL_LOAD_NAME in settings.names:
+        with run_service(url, max(1, settings.clients // 8), settings.clients) as (pid, http):
+            yield run_load(FULL_LOAD_NAME, rerank_requests(http, queries, titles), settings, pid)
 
 
 def format_load_table(results: Sequence[LoadResult]) -> str:
@@ -315,24 +281,33 @@ def format_load_table(results: Sequence[LoadResult]) -> str:
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1, 600),
+    type=FiniteFloatRange(0.1, 3_600),
     default=60.0,
     show_default=True,
-    help="Duration of each of the five loads.",
+    help="Duration of each load.",
+)
+@click.option(
+    "--only",
+    "names",
+    type=click.Choice([*LOAD_NAMES, FULL_LOAD_NAME]),
+    multiple=True,
+    help="A load to run; repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def main(clients: int, seconds: float, *, as_json: bool) -> None:
-    """Run five loads on the search client and the service, on the loopback address, and report the results.
+def main(clients: int, seconds: float, names: tuple[str, ...], *, as_json: bool) -> None:
+    """Run six loads on the search client and the service, on the loopback address, and report the results.
 
     The cluster is ANTHEM_TEST_URL if set, else one in Docker, else a local node. The index `anthem-load` is created
     and deleted. Exit code 1: a load had errors or wrong answers, or memory grew by more than 6 MB per minute.
 
     Example: python bench/load.py --clients 8 --seconds 5
     """
-    settings, dataset = LoadSettings(clients, seconds), generate_catalogue(products=CATALOGUE_SIZE)
+    settings = LoadSettings(clients, seconds, names=names or LoadSettings.names)
+    dataset = generate_catalogue(products=CATALOGUE_SIZE)
     encoder = Encoder(load_bundle("general"))
     results = []
-    with cluster_for_tests() as url:
+    needs_cluster = any(name in settings.names for name in LOAD_NAMES[:2])
+    with cluster_for_tests() if needs_cluster else nullcontext(CLOSED_ADDRESS) as url:
         for loads in (load_search_client(url, dataset, encoder, settings), load_service(url, dataset, settings)):
             for result in loads:
                 stderr.print(result)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from anthem_core.console import handle_errors, json_option, print_result, progress, stderr
+from anthem_core.console import FiniteFloatRange, handle_errors, json_option, print_result, progress, stderr
 from anthem_core.encoding.bundle import load_bundle
 from cell_measurement import measure_cell
 from cells import (
@@ -60,7 +60,7 @@ def main() -> None:
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Number of seeds, starting at 0.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteFloatRange(0, min_open=True),
     help="CPU minutes of training; defaults to 3 for home_depot and 1 for the others.",
 )
 @click.option("--all", "all_cells", is_flag=True, help="Run all datasets and models.")
@@ -115,7 +115,7 @@ def _measure_in_subprocess(cell: BenchmarkCell, results: Path) -> None:
 @click.argument("data")
 @click.argument("model")
 @click.argument("seed", type=int)
-@click.argument("minutes", type=float)
+@click.argument("minutes", type=FiniteFloatRange(0, min_open=True))
 @click.argument("results", type=click.Path(path_type=Path))
 @handle_errors
 def fill_cell(data: str, model: str, seed: int, minutes: float, results: Path) -> None:

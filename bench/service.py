@@ -28,7 +28,7 @@ from anthem_core.beir import read_dataset
 from anthem_core.console import handle_errors, json_option, print_result, progress
 from anthem_evaluation.measure import describe_machine
 from cells import benchmark_data_folder
-from load import run_service
+from load import CLOSED_ADDRESS, run_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +40,6 @@ TITLES_PER_REQUEST = 100
 PREPARED_REQUESTS = 4_000
 WARM_UP_REQUESTS = 200
 RECEIVED_BYTES = 2**16
-CLOSED_ADDRESS = "http://localhost:9"  # the service starts without a cluster
 
 _HEADER_END = b"\r\n\r\n"
 _CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)

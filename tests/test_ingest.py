@@ -173,6 +173,18 @@ def test_a_survey_names_the_cost():
     assert "vector" not in str(IndexSurvey("products", 2000, 0, {"attention": 2000}, sizes))
 
 
+@pytest.mark.parametrize(
+    ("products", "size"),
+    [(1, "384 bytes"), (2, "768 bytes"), (20, "7.7 kB"), (2604, "999.9 kB"), (3000, "1.2 MB"), (10**6, "384.0 MB")],
+)
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_survey_never_rounds_to_nothing(products, size, is_new):
+    """A small index has a size in bytes or kB; only in an index that exists a product may count twice."""
+    text = str(IndexSurvey("products", products, 0, {"containment": products}, {"containment": 384}, is_new=is_new))
+    assert f"grows by about {size}, " in text
+    assert ("counts twice" in text) == (not is_new)
+
+
 @given(st.lists(st.sampled_from(["red shoe", "", "!?", "sofa", "Schuh"]), max_size=20), st.data())
 def test_every_product_is_skipped_updated_or_empty(encoder, titles, data):
     """Each product of a page is skipped, updated or empty, and exactly those that are not current are updated."""

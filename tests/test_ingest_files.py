@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthem_core.errors import DataError
+from anthem_ingest.actions import ProductDocument
 from anthem_ingest.cli import ingest
-from anthem_ingest.product_files import ProductDocument, locate_product_file, read_product_file
+from anthem_ingest.product_files import locate_product_file, read_product_file
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -77,14 +78,14 @@ def test_parquet_values_become_json(tmp_path):
              b'{"id": 1, "price": NaN}']
 )  # fmt: skip
 def test_a_bad_line_is_reported_and_the_rest_is_read(tmp_path, line):
-    """One bad line of many is skipped and reported with its number; one of few is an error."""
+    """One bad line is skipped and reported with its number; two of few are an error."""
     good = [json.dumps({"id": number}).encode() for number in range(200)]
     path = tmp_path / "products.jsonl"
     path.write_bytes(b"\n".join([*good[:100], line, *good[100:]]))
     products, (skipped,) = read(path)
     assert ([product.id for product in products], skipped.line) == ([str(number) for number in range(200)], 101)
-    path.write_bytes(b"\n".join([*good[:10], line]))
-    with pytest.raises(DataError, match="1 of 11"):
+    path.write_bytes(b"\n".join([line, *good[:10], line]))
+    with pytest.raises(DataError, match="2 of 12"):
         read(path)
 
 

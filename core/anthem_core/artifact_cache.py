@@ -81,7 +81,7 @@ def explain_disk_errors(folder: Path) -> Iterator[None]:
                 f"The disk of {folder} is full: {free_megabytes:.0f} MB are free, but about 300 MB are "
                 "needed. Free some space, or set ANTHEM_CACHE to a folder on another disk."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
             raise NodeError(
                 f"{error.filename or folder} cannot be written ({error.strerror}). "
                 "Change its owner, or set ANTHEM_CACHE to a folder that you own."

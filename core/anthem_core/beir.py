@@ -1,9 +1,9 @@
 """BEIR folders: products, queries and judgments as files. Bad lines are skipped and counted; writing is reproducible.
 
 ```
-corpus.jsonl[.gz]    {"_id": "p1", "title": "...", "text": "...", "metadata": {...}}
-queries.jsonl[.gz]   {"_id": "q1", "text": "...", "metadata": {...}}
-qrels/<split>.tsv    query-id <tab> corpus-id <tab> score, below a header line with these names
+corpus.jsonl[.gz]         {"_id": "p1", "title": "...", "text": "...", "metadata": {...}}
+queries.jsonl[.gz]        {"_id": "q1", "text": "...", "metadata": {...}}
+qrels/<split>.tsv[.gz]    query-id <tab> corpus-id <tab> score, below a header line with these names
 ```
 """
 
@@ -12,17 +12,16 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import zlib
-from codecs import BOM_UTF8
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from anthem_core.errors import DataError
+from anthem_core.lines import find_plain_or_gzipped, read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -34,7 +33,7 @@ QRELS_COLUMNS = ("query-id", "corpus-id", "score")
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product; only id and title are required."""
+    """One product; only the id is always there, and most readers require a title."""
 
     id: str
     title: str
@@ -83,8 +82,8 @@ def read_dataset(folder: Path, split: str | None = None) -> Dataset:
     products = read_products(find_corpus(folder), dataset.skipped_lines)
     dataset.products.update((product.id, product) for product in products)
     _add_queries(dataset, folder)
-    for path in sorted((folder / "qrels").glob(f"{split or '*'}.tsv")):
-        dataset.qrels[path.stem] = _read_qrels(path, dataset)
+    for name, path in _find_qrels(folder, split or "*").items():
+        dataset.qrels[name] = _read_qrels(path, dataset)
     return dataset
 
 
@@ -100,8 +99,12 @@ def find_corpus(folder: Path) -> Path:
     return corpus
 
 
-def read_products(path: Path, skipped_lines: list[SkippedLine] | None = None) -> Iterator[Product]:
+def read_products(
+    path: Path, skipped_lines: list[SkippedLine] | None = None, required: Sequence[str] = ("title",)
+) -> Iterator[Product]:
     """Stream the products of a corpus file, plain or gzipped; bad lines are skipped and added to `skipped_lines`.
+
+    A line without any of the `required` fields is bad.
 
     Raises:
         DataError: The file cannot be read or, raised at its end, more than 1 % of its lines are bad.
@@ -110,13 +113,14 @@ def read_products(path: Path, skipped_lines: list[SkippedLine] | None = None) ->
 
     def parse(line: bytes) -> Product:
         record = _parse_record(line)
+        name = _new_id(record, seen)
         product = Product(
-            _new_id(record, seen),
-            _required_text(record, "title"),
-            _optional_text(record, "text"),
-            _optional_metadata(record),
+            name, _optional_text(record, "title"), _optional_text(record, "text"), _optional_metadata(record)
         )
-        seen.add(product.id)
+        filled = [key for key in ("title", "text", "metadata") if _has_content(getattr(product, key))]
+        if not set(required) & set(filled):
+            raise _BadLineError(f"no {' or '.join(required)}" + (f", only {' and '.join(filled)}" if filled else ""))
+        seen.add(name)
         return product
 
     return _parse_lines(path, path.name, parse, [] if skipped_lines is None else skipped_lines)
@@ -141,9 +145,10 @@ def find_unanswered_queries(folder: Path, dataset: Dataset, split: str) -> list[
     unanswered = {query for query, grades in qrels.items() if max(grades.values()) <= 0}
     if not unanswered:
         return []
-    name = f"qrels/{split}.tsv"
+    path = _find_qrels(folder, split)[split]
+    name = f"qrels/{path.name}"
     first_lines: dict[str, SkippedLine] = {}
-    lines = enumerate(read_lines(folder / name), start=1)
+    lines = enumerate(read_lines(path), start=1)
     columns = _parse_header(next(lines)[1], name)
     for number, line in lines:
         with suppress(_BadLineError):  # already reported
@@ -187,10 +192,11 @@ def _to_json_lines(records: Iterable[dict[str, Any]]) -> bytes:
 
 
 def _find_jsonl(folder: Path, name: str) -> Path | None:
-    paths = [path for path in (folder / f"{name}.jsonl", folder / f"{name}.jsonl.gz") if path.is_file()]
-    if len(paths) > 1:
-        raise DataError(f"{folder} has both {paths[0].name} and {paths[1].name}. Keep only one of them.")
-    return paths[0] if paths else None
+    return find_plain_or_gzipped(folder, name, ".jsonl").get(name)
+
+
+def _find_qrels(folder: Path, split: str) -> dict[str, Path]:
+    return find_plain_or_gzipped(folder / "qrels", split, ".tsv")
 
 
 def _add_queries(dataset: Dataset, folder: Path) -> None:
@@ -280,16 +286,6 @@ def _parse_lines(
         )
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Lines of a file as bytes; only a line feed ends a line. DataError is raised if the file cannot be read."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield file.readline().removeprefix(BOM_UTF8)
-            yield from file
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}). Fetch or write it again.") from error
-
-
 def _decode_line(line: bytes) -> str:
     try:
         return line.decode()
@@ -327,6 +323,10 @@ def _required_text(record: dict[str, Any], key: str) -> str:
     if not value.strip():
         raise _BadLineError(f"no {key}")
     return value
+
+
+def _has_content(value: object) -> bool:
+    return bool(value.strip() if isinstance(value, str) else value)
 
 
 def _optional_text(record: dict[str, Any], key: str) -> str:

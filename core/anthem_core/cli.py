@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import nullcontext
 from importlib.metadata import EntryPoint, entry_points, version
 
 import click
 
-COMMAND_ORDER = ("demo", "node", "train", "export", "ingest", "remove", "search", "doctor", "rerank", "serve")
+from anthem_core.console import errors_as_json
+
+COMMAND_ORDER = (
+    "demo",
+    "node",
+    "train",
+    "export",
+    "ingest",
+    "remove",
+    "search",
+    "explain",
+    "evaluate",
+    "doctor",
+    "rerank",
+    "serve",
+    "uninstall-data",
+)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+JSON_ERRORS = "anthem_core.json_errors"  # key in click's `Context.meta`
 
 
 def _find_commands() -> dict[str, EntryPoint]:
@@ -29,11 +49,32 @@ class EntryPointGroup(click.Group):
         command: click.Command = entry.load()
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before the command; note whether errors are to be JSON."""
+        ctx.meta[JSON_ERRORS] = "--json" in args
+        with errors_as_json() if ctx.meta[JSON_ERRORS] else nullcontext():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Parse and run the command."""
+        with errors_as_json() if ctx.meta[JSON_ERRORS] else nullcontext():
+            return super().invoke(ctx)
+
 
 @click.group(cls=EntryPointGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("anthem-search"), prog_name="anthem")
-def main() -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    envvar="ANTHEM_LOG_LEVEL",
+    show_envvar=True,
+    help="Write log messages of this level and above to standard error. info shows each request to the cluster, debug "
+    "its body too.",
+)
+def main(log_level: str | None) -> None:
     """Rerank product search in the OpenSearch cluster that you already run.
 
     Example: anthem demo
     """
+    if log_level:
+        logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+import math
+from contextlib import contextmanager, nullcontext
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from anthem_core.errors import AnthemError
+from anthem_core.errors import AnthemError, DataError
+from anthem_core.files import discard_standard_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +23,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_PRINTED_SKIPS = 10
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # full disk, quota, file too large, read-only
 
 # Results go to standard output, everything else to standard error: `--json | jq` must work.
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -34,6 +38,31 @@ bundle_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
+class FiniteFloatRange(click.FloatRange):
+    """Range of floats without NaN, which compares with no limit, and without infinity."""
+
+    def convert(self, value: float | str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; a usage error if it is outside the range or not finite."""
+        number = float(super().convert(value, param, ctx))  # type: ignore[arg-type]  # click is wrong: it takes text
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+class NonEmptyText(click.types.StringParamType):
+    """Text that is neither empty nor blank, as a shell passes it for a variable that is not set."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; a usage error if it is empty."""
+        text = str(super().convert(value, param, ctx))
+        if not text.strip():
+            self.fail("The value is empty.", param, ctx)
+        return text
+
+
+NON_EMPTY_TEXT = NonEmptyText()
+
+
 def print_skipped(lines: Sequence[object]) -> None:
     """Print the first skipped lines to standard error, and their total number if there are more."""
     for line in lines[:MAX_PRINTED_SKIPS]:
@@ -42,18 +71,34 @@ def print_skipped(lines: Sequence[object]) -> None:
         stderr.print(f"skipped {len(lines)} lines in all")
 
 
-def print_result(value: dict[str, Any], text: str, *, as_json: bool) -> None:
+def print_result(value: dict[str, Any], text: str, *, as_json: bool, to_stderr: bool = False) -> None:
     """Print a result: `value` as one line of JSON for machines, or `text` for people.
 
-    A lone surrogate, which an index may hold but UTF-8 cannot encode, is printed as a question mark.
+    A lone surrogate, which an index may hold but UTF-8 cannot encode, is printed as a question mark. `to_stderr` is for
+    commands that write a file to standard output.
     """
     line = json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text
-    click.echo(line.encode("utf-8", "replace").decode("utf-8"))
+    try:
+        click.echo(line.encode("utf-8", "replace").decode("utf-8"), err=to_stderr)
+    except BrokenPipeError:  # the reader has read enough; click ends the command
+        raise
+    except OSError as error:
+        discard_standard_output()
+        raise DataError(
+            f"The result could not be written to standard output ({error.strerror}). Is the disk full?"
+        ) from error
 
 
 def printable(text: str) -> str:
     """Untrusted text on one line, without the control characters that a terminal obeys and without lone surrogates."""
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+
+
+def format_bytes(size: int) -> str:
+    """A size for people, such as `734 bytes`, `7.3 kB` or `2.1 MB`."""
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{size / 1000:.1f} kB" if size < 10**6 else f"{size / 10**6:.1f} MB"
 
 
 class Advance(Protocol):
@@ -74,22 +119,57 @@ def progress(description: str, total: int | None = None) -> Iterator[Advance]:
         yield lambda steps, status="": bars.update(task, advance=steps, description=f"{description} {status}".rstrip())
 
 
-class _AnthemClickException(click.ClickException):
-    """An `AnthemError` as a click exception, with the exit code of its class."""
+class CommandError(click.ClickException):
+    """An error that ends a command: a message on standard error, or one line of JSON there, and an exit code."""
 
-    def __init__(self, error: AnthemError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code  # type: ignore[misc]  # click declares it for the class, reads it from the instance
+    def __init__(self, message: str, exit_code: int, kind: str, *, as_json: bool) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it for the class, reads it from the instance
+        self.kind = kind
+        self.as_json = as_json
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the error."""
+        if not self.as_json:
+            super().show(file)
+            return
+        value = {"error": self.message, "kind": self.kind, "exit_code": self.exit_code}
+        click.echo(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8"), err=True)
 
 
 def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a command so that an `AnthemError` ends it with a message on standard error and its exit code."""
+    """Decorate a command so that an `AnthemError` or a full disk ends it with a message and its exit code.
+
+    With `--json`, the message and those of usage errors are JSON.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return command(*args, **kwargs)
-        except AnthemError as error:
-            raise _AnthemClickException(error) from error
+        as_json = bool(kwargs.get("as_json"))
+        with errors_as_json() if as_json else nullcontext():
+            try:
+                return command(*args, **kwargs)
+            except AnthemError as error:
+                raise CommandError(str(error), error.exit_code, type(error).__name__, as_json=as_json) from error
+            except OSError as error:
+                if error.errno not in STORAGE_ERRORS:
+                    raise
+                message = f"{error.filename or 'A file'} could not be written ({error.strerror}). Is the disk full?"
+                raise CommandError(message, DataError.exit_code, DataError.__name__, as_json=as_json) from error
 
     return wrapped
+
+
+@contextmanager
+def errors_as_json() -> Iterator[None]:
+    """Make click print its own errors, such as a wrong option, as JSON."""
+    try:
+        yield
+    except CommandError as error:
+        error.as_json = True
+        raise
+    except click.ClickException as error:
+        raise CommandError(error.format_message(), error.exit_code, type(error).__name__, as_json=True) from error
+    except click.Abort as error:
+        click.echo(err=True)  # the question may have no line end
+        raise CommandError("Not confirmed; nothing was changed.", 1, "Abort", as_json=True) from error

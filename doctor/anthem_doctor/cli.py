@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anthem_core.console import bundle_option, handle_errors, json_option, print_result, progress, stderr
+from anthem_core.console import (
+    NON_EMPTY_TEXT,
+    bundle_option,
+    handle_errors,
+    json_option,
+    print_result,
+    progress,
+    stderr,
+)
 from anthem_doctor.facts import DEFAULT_SAMPLE_SIZE
 
 if TYPE_CHECKING:
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("index")
+@click.argument("index", type=NON_EMPTY_TEXT)
 @bundle_option
 @click.option(
     "--field",
@@ -94,7 +102,7 @@ def doctor(  # noqa: PLR0913 (one argument per option)
     encoder = Encoder(load_bundle(bundle_name))
     with closing(connect(url, credentials=True)) as client:
         profile = read_profile(client, encoder, index)
-        target = DoctorTarget(index, encoder.bundle, bundle_name, fields or profile.text_fields, url_without_user)
+        target = DoctorTarget.of_profile(profile, index, encoder.bundle, bundle_name, fields, url_without_user)
         if pipeline:
             _print_pipeline_calls(client, target, profile.scoring, pipeline, service, as_json=as_json)
             return

@@ -12,22 +12,27 @@ from anthem_core.opensearch.schema import mapped_signals
 from anthem_doctor.checks.cluster import check_cluster
 from anthem_doctor.checks.coverage import check_coverage_loss
 from anthem_doctor.checks.index import check_index
+from anthem_doctor.checks.limits import check_limits, largest_windows, result_window
 from anthem_doctor.checks.searches import check_searches
+from anthem_doctor.checks.template import check_template, next_index_name
 from anthem_doctor.checks.values import check_values
 from anthem_doctor.facts import DEFAULT_SAMPLE_SIZE, UnavailableFact, ValueCounts, is_closed
-from anthem_doctor.findings import DoctorTarget, Finding, console_request
+from anthem_doctor.findings import DoctorTarget, Finding, console_request, judge_fact
 from anthem_doctor.history import CoverageRun, append_run, read_runs
 from anthem_doctor.probe import (
+    ScriptModes,
     read_cluster,
     read_index,
     read_indices,
+    read_simulated_index,
     read_values,
     run_trial_search,
 )
 from anthem_ingest.encode import ValueBuilder
+from anthem_ingest.mapping import choose_write_index
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from opensearchpy import OpenSearch
@@ -61,9 +66,10 @@ class Examination:
         if isinstance(cluster.info, UnavailableFact):
             expected = "a cluster that answers; name it with OPENSEARCH_URL or --url"
             return [Finding("cluster", "fault", cluster.info.reason, expected, "anthem node start")]
-        return [*check_cluster(self.target, cluster), *self._examine_name(cluster)]
+        findings = check_cluster(self.target, cluster)
+        return [*findings, *self._examine_name(cluster, find_script_refusal(findings))]
 
-    def _examine_name(self, cluster: ClusterFacts) -> list[Finding]:
+    def _examine_name(self, cluster: ClusterFacts, script_refusal: str | None) -> list[Finding]:
         target = self.target
         indices = read_indices(self.client, target.index)
         if isinstance(indices, UnavailableFact):
@@ -73,22 +79,40 @@ class Examination:
             commands = f"{console_request('GET', '_cat/indices?v')}\n{target.command('ingest', '--corpus', 'FILE')}"
             expected = "the name of an index or an alias, or a pattern that matches one"
             return [Finding("index", "fault", f"index '{target.index}' not found", expected, commands)]
-        return [*describe_resolved_name(target, indices), *self._examine_indices(cluster, indices)]
+        return [
+            *describe_resolved_name(target, indices),
+            *self._examine_indices(cluster, indices, script_refusal),
+            *(finding for index in indices.values() for finding in self._examine_successor(index)),
+        ]
 
-    def _examine_indices(self, cluster: ClusterFacts, indices: Mapping[str, IndexDescription]) -> list[Finding]:
+    def _examine_successor(self, index: IndexDescription) -> list[Finding]:
+        """Findings about the index that a rollover will create after this one; none if it is not rolled over."""
+        name = next_index_name(index)
+        if name is None:
+            return []
+        target = self.target.for_ingested(index, self.fields)
+        simulated = read_simulated_index(self.client, name)
+        return judge_fact("template", simulated, lambda fact: check_template(target, index, name, fact, self.fields))
+
+    def _examine_indices(
+        self, cluster: ClusterFacts, indices: Mapping[str, IndexDescription], script_refusal: str | None
+    ) -> list[Finding]:
         fields = self.fields
         targets = {index.name: self.target.for_ingested(index, fields) for index in indices.values()}
         open_indices = [index for index in indices.values() if not is_closed(index)]
         index_facts = [read_index(self.client, index) for index in indices.values()]
         value_facts = [
-            read_values(self.client, targets[index.name], index.name, fields, self.sample_size)
+            read_values(
+                self.client, targets[index.name], index.name, fields, min(self.sample_size, result_window(index))
+            )
             for index in open_indices
         ]
         return [
             *(finding for facts in index_facts for finding in check_index(targets[facts.index.name], facts, fields)),
+            *(finding for index in open_indices for finding in check_limits(index)),
             *(finding for facts in value_facts for finding in self._check_values(targets[facts.index_name], facts)),
             *self._examine_coverage_loss(cluster, value_facts),
-            *self._examine_searches(cluster, open_indices, value_facts),
+            *self._examine_searches(cluster, open_indices, value_facts, script_refusal),
         ]
 
     def _check_values(self, target: DoctorTarget, facts: ValueFacts) -> list[Finding]:
@@ -96,7 +120,11 @@ class Examination:
         return check_values(target, facts, builder)
 
     def _examine_searches(
-        self, cluster: ClusterFacts, open_indices: list[IndexDescription], value_facts: list[ValueFacts]
+        self,
+        cluster: ClusterFacts,
+        open_indices: list[IndexDescription],
+        value_facts: list[ValueFacts],
+        script_refusal: str | None,
     ) -> list[Finding]:
         """Findings about a trial search; none if every index is closed."""
         if not open_indices:
@@ -111,8 +139,8 @@ class Examination:
             self.encoder,
             self.profile,
             value_facts,
-            has_graphs=has_graphs,
-            has_script=cluster.stored_script is not None,
+            ScriptModes(has_graphs, cluster.stored_script is not None, script_refusal),
+            largest_windows(open_indices),
         )
         return check_searches(self.target, trial, value_facts)
 
@@ -136,9 +164,19 @@ class Examination:
         return list(check_coverage_loss(target, runs, self.history))
 
 
+def find_script_refusal(findings: Iterable[Finding]) -> str | None:
+    """Why the cluster does not run the script, or None if nothing speaks against it."""
+    checks = ("scripts", "compilations")
+    return next((finding.found for finding in findings if finding.check in checks and finding.level == "fault"), None)
+
+
 def describe_resolved_name(target: DoctorTarget, indices: Mapping[str, IndexDescription]) -> list[Finding]:
     """The indices that an alias or a pattern resolves to; nothing if the name is the index itself."""
     if list(indices) == [target.index]:
         return []
+    aliases = {name: {"aliases": index.aliases} for name, index in indices.items()}
+    writer = choose_write_index(aliases, target.index)
     note = "; ingest takes one at a time" if len(indices) > 1 else ""
+    if writer in indices and len(indices) > 1:
+        note = f"; writes and ingest go to {writer}, the write index"
     return [Finding("index", "ok", f"'{target.index}' resolves to {', '.join(indices)}{note}")]

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, ingested_signals
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, ingested_fields, ingested_signals
 from anthem_doctor.facts import UnavailableFact
 from anthem_ingest.encode import choose_signals
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anthem_core.opensearch.schema import ModelFields, ModelSignal
     from anthem_doctor.facts import Fact
     from anthem_ingest.mapping import IndexDescription
+    from anthem_plugin.search.request import IndexProfile
 
 Level: TypeAlias = Literal["ok", "warning", "fault"]
 
@@ -66,7 +67,22 @@ class DoctorTarget:
     bundle_name: str = "general"
     text_fields: tuple[str, ...] = DEFAULT_TEXT_FIELDS
     url: str | None = None
+    has_named_fields: bool = False  # whether the user named the text fields
     signals: tuple[str, ...] | None = None  # that ingest was told to write values for; None: all of the bundle
+
+    @classmethod
+    def of_profile(
+        cls,
+        profile: IndexProfile,
+        index: str,
+        bundle: Bundle,
+        bundle_name: str,
+        named: tuple[str, ...],
+        url: str | None,
+    ) -> DoctorTarget:
+        """A target with the text fields that the user named, else those of the profile, else the default."""
+        fields = named or profile.text_fields or DEFAULT_TEXT_FIELDS
+        return cls(index, bundle, bundle_name, fields, url, has_named_fields=bool(named))
 
     @property
     def expected_signals(self) -> tuple[ModelSignal, ...]:
@@ -75,8 +91,10 @@ class DoctorTarget:
         return tuple(signal for signal in available if signal in (self.signals or available)) or available
 
     def for_ingested(self, index: IndexDescription, fields: ModelFields) -> DoctorTarget:
-        """The same target, expecting the signals that ingest recorded in an index."""
-        return replace(self, signals=ingested_signals(index.mappings, fields.name))
+        """The same target, with the signals and, unless others were named, the text fields that ingest recorded."""
+        recorded = None if self.has_named_fields else ingested_fields(index.mappings, fields.name)
+        signals = ingested_signals(index.mappings, fields.name)
+        return replace(self, signals=signals, text_fields=recorded or self.text_fields)
 
     def command(self, verb: str, *arguments: str, index: str | None = None) -> str:
         """An `anthem` command for the index, quoted for a shell."""

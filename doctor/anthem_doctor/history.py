@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from io import FileIO
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from anthem_core.files import write_line
+from anthem_core.opensearch.local_node import HISTORY_FILE, state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _WITH_VALUES = "with_vector"  # key in the file, from when a vector was the only value
 MIN_HISTORY = timedelta(hours=1)  # shorter histories give no loss per day
@@ -33,8 +36,7 @@ class CoverageRun:
 
 def default_history_file() -> Path:
     """`$XDG_STATE_HOME/anthem/doctor.jsonl`; without that variable, below `~/.local/state`."""
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "anthem" / "doctor.jsonl"
+    return state_folder() / HISTORY_FILE
 
 
 def read_runs(file: Path, key: Mapping[str, str]) -> list[CoverageRun]:
@@ -71,8 +73,8 @@ def append_run(file: Path, key: Mapping[str, str], run: CoverageRun) -> None:
     time = run.time.isoformat(timespec="seconds")
     record = {"time": time, **key, "products": run.products, _WITH_VALUES: run.with_values}
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(record) + "\n")
+    with FileIO(file, "a") as lines:
+        write_line(lines, (json.dumps(record) + "\n").encode())
 
 
 def loss_per_day(runs: Sequence[CoverageRun]) -> float | None:

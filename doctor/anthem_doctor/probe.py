@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import NotFoundError
@@ -43,6 +44,15 @@ if TYPE_CHECKING:
 _SEARCH_PREFERENCE = "anthem"
 _MAX_QUERY_WORDS = 12  # words of a title that are searched for
 _EXACT_TOTALS = {"track_total_hits": True, "_source": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptModes:
+    """What the modes that need the stored script depend on: HNSW graphs, the script, and whether it is refused."""
+
+    has_graphs: bool
+    has_script: bool = True
+    refusal: str | None = None
 
 
 def ask_cluster(request: str, call: Callable[[], Any]) -> Fact:
@@ -106,6 +116,12 @@ def read_indices(client: OpenSearch, name: str) -> Fact:
         return {index: IndexDescription.from_response(index, body) for index, body in sorted(indices.items())}
 
     return ask_cluster(f"GET {name}", call)
+
+
+def read_simulated_index(client: OpenSearch, name: str) -> Fact:
+    """The mapping and settings that an index of this name would get from the index templates; empty without any."""
+    request = f"POST _index_template/_simulate_index/{name}"
+    return ask_cluster(request, lambda: client.indices.simulate_index_template(name=name))
 
 
 def read_profile(client: OpenSearch, encoder: Encoder, name: str) -> IndexProfile:
@@ -185,42 +201,51 @@ def run_trial_search(
     encoder: Encoder,
     profile: IndexProfile,
     values: Iterable[ValueFacts],
-    *,
-    has_graphs: bool,
-    has_script: bool,
+    script_modes: ScriptModes,
+    windows: tuple[int, int] = (DEFAULT_WINDOW, DEFAULT_WINDOW),
 ) -> TrialSearch | None:
-    """Search for the text of a sampled product, plainly and in each mode; None if no sampled product has words."""
+    """Search for the text of a sampled product, plainly and in each mode; None if no sampled product has words.
+
+    `windows` are the numbers of hits that a search may fetch and rescore.
+    """
     query = _sample_query(target, encoder, values)
     if query is None:
         return None
     index, match = target.index, {"match": {target.text_fields[0]: {"query": query}}}
-    body = {"query": match, "size": DEFAULT_WINDOW, **_EXACT_TOTALS}
+    fetched, rescored = windows
+    body = {"query": match, "size": fetched, **_EXACT_TOTALS}
     anthem = AnthemClient(client, encoder, ClientOptions(text_fields=target.text_fields))
 
-    def search(send: Callable[..., Any], sent: Mapping[str, Any], **options: str) -> Fact:
+    def search(send: Callable[..., Any], sent: Mapping[str, Any], **options: Any) -> Fact:  # noqa: ANN401
         options["preference"] = _SEARCH_PREFERENCE
         return ask_cluster(f"POST {index}/_search", lambda: send(index=index, body=sent, **options))
 
     plain = search(client.search, body)
-    skipped = find_skipped_modes(plain, profile.signals, has_graphs=has_graphs, has_script=has_script)
-    bodies = build_script_bodies(body, query, encoder, profile)
+    skipped = find_skipped_modes(plain, profile.signals, script_modes)
+    bodies = build_script_bodies(body, query, encoder, profile, rescored)
     responses = {mode: search(client.search, sent) for mode, sent in bodies.items() if mode not in skipped}
-    responses["client"] = search(anthem.search, body, mode="client", query_text=query)
+    responses["client"] = search(anthem.search, body, mode="client", query_text=query, window=fetched)
     return TrialSearch(query, plain, responses, skipped)
 
 
-def find_skipped_modes(
-    plain: Fact, signals: Collection[ModelSignal], *, has_graphs: bool, has_script: bool = True
-) -> dict[str, str]:
+def find_skipped_modes(plain: Fact, signals: Collection[ModelSignal], script_modes: ScriptModes) -> dict[str, str]:
     """Modes that are not tried, with the reason: `filter` would run its script on too many matching products.
 
     A reason that lies in the index outlasts a missing script, which the first search stores, so it is given instead.
     """
+    if signals and script_modes.refusal:
+        return dict.fromkeys(
+            ("cluster", "filter", "retrieve"), f"the cluster refuses the script ({script_modes.refusal})"
+        )
     modes = ("cluster", "filter", "retrieve")
     if not signals:
         return dict.fromkeys(modes, "the index has no field of this model (anthem ingest)")
-    waiting = {} if has_script else dict.fromkeys(modes, "the script is not stored yet; the first search stores it")
-    return waiting | _modes_the_index_excludes(plain, signals, has_graphs=has_graphs)
+    waiting = (
+        {}
+        if script_modes.has_script
+        else dict.fromkeys(modes, "the script is not stored yet; the first search stores it")
+    )
+    return waiting | _modes_the_index_excludes(plain, signals, has_graphs=script_modes.has_graphs)
 
 
 def _modes_the_index_excludes(plain: Fact, signals: Collection[ModelSignal], *, has_graphs: bool) -> dict[str, str]:
@@ -246,9 +271,9 @@ def _sample_query(target: DoctorTarget, encoder: Encoder, values: Iterable[Value
 
 
 def build_script_bodies(
-    body: Mapping[str, Any], text: str, encoder: Encoder, profile: IndexProfile
+    body: Mapping[str, Any], text: str, encoder: Encoder, profile: IndexProfile, window: int = DEFAULT_WINDOW
 ) -> dict[str, dict[str, Any]]:
-    """Search bodies of the modes that need the stored script, by mode.
+    """Search bodies of the modes that need the stored script, by mode; none rescores more hits than the window.
 
     They are sent as they are, because `AnthemClient` would store the script if it is missing.
     """
@@ -258,8 +283,12 @@ def build_script_bodies(
         return {}
     tables = [table] if table else []
     modes: dict[str, ScriptMode] = {"cluster": "cluster", "filter": Filter(), "retrieve": Retrieve()}
-    return {
+    bodies = {
         name: build_script_body(body, region, profile.scoring, mode, tables=tables, text=text).body
         for name, mode in modes.items()
         if region or name == "cluster"
     }
+    for rescore in (rescore for sent in bodies.values() for rescore in sent.get("rescore", ())):
+        if window < DEFAULT_WINDOW:
+            rescore["window_size"] = min(rescore["window_size"], window)
+    return bodies

@@ -36,7 +36,11 @@ _FILE_PATH = click.Path(path_type=Path)
     help="Where hits are reranked: in the cluster, or in this process; the signals are the same.",
 )
 @click.option(
-    "--output", default=DEFAULT_REPORT_PATH, show_default=True, type=click.Path(path_type=Path), help="Report to write."
+    "--output",
+    default=DEFAULT_REPORT_PATH,
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Report to write; - for standard output.",
 )
 @json_option
 @handle_errors

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anthem_core.errors import DataError
-from anthem_core.opensearch.schema import MODEL_SIGNALS, VALUE_OF_SIGNAL, hash_words, product_text
+from anthem_core.opensearch.schema import (
+    MODEL_OBJECT_PATTERN,
+    MODEL_SIGNALS,
+    VALUE_OF_SIGNAL,
+    hash_words,
+    is_model_object,
+    product_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,15 +27,20 @@ IndexHit: TypeAlias = dict[str, Any]
 BEIR_FIELDS = ("title", "text", "metadata")
 PRODUCTS_PER_PAGE = 500
 MAX_ID_BYTES = 512  # a longer id makes OpenSearch reject the whole bulk request
-MODEL_OBJECT_PATTERN = re.compile(r"anthem(_[0-9a-f]{8})?")  # names of the objects that hold a model's fields
 
 
 @dataclass(frozen=True, slots=True)
 class ProductDocument:
-    """A product as it will be written to an index."""
+    """A product as it will be written to an index, and its routing if the file names one."""
 
     id: str
     source: Mapping[str, Any]
+    routing: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What tells a product of an index from all others: an id may occur once for each routing."""
+        return self.id, self.routing
 
 
 def build_read_body(text_fields: Sequence[str], model_fields: ModelFields, query: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +114,11 @@ def is_unchanged(
     if hit is None:
         return False
     source = hit["_source"]
-    own_source = {key: value for key, value in source.items() if not MODEL_OBJECT_PATTERN.fullmatch(key)}
+    own_source = {
+        key: value
+        for key, value in source.items()
+        if key != model_fields.name and not (MODEL_OBJECT_PATTERN.fullmatch(key) and is_model_object(value))
+    }
     values = _model_object(source, model_fields)
     has_values = all(values.get(VALUE_OF_SIGNAL[signal]) is not None for signal in signals)
     needs_no_values = not values and not words
@@ -133,9 +148,12 @@ def build_replace_action(hit: IndexHit, source: Mapping[str, Any]) -> BulkAction
     return {**_conditional_header(hit, "index"), "pipeline": "_none", "_source": dict(source)}
 
 
-def build_index_action(index: str, product_id: str, source: Mapping[str, Any]) -> BulkAction:
-    """Bulk action that writes a whole product, replacing any product with the same id."""
-    return {"_op_type": "index", "_index": index, "_id": product_id, "_source": dict(source)}
+def build_index_action(
+    index: str, product_id: str, source: Mapping[str, Any], routing: str | None = None
+) -> BulkAction:
+    """Bulk action that writes a whole product, replacing any product with the same id and routing."""
+    action = {"_op_type": "index", "_index": index, "_id": product_id, "_source": dict(source)}
+    return action if routing is None else {**action, "routing": routing}
 
 
 def _conditional_header(hit: IndexHit, operation: str) -> BulkAction:

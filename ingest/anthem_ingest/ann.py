@@ -65,6 +65,29 @@ def build_ann_index_body(index: IndexDescription) -> dict[str, Any]:
     return {"settings": {"index": settings}, "mappings": {**index.mappings, "properties": properties}}
 
 
+def check_has_no_graphs(name: str, index: IndexDescription) -> None:
+    """Check that an index, found by this name, builds no graphs yet.
+
+    Raises:
+        ClusterError: It does.
+    """
+    if index.knn:
+        found = f"'{index.name}'" if index.name == name else f"'{index.name}', to which '{name}' leads,"
+        raise ClusterError(f"Index {found} already builds graphs (index.knn): leave out --ann.")
+
+
+@cluster_errors()
+def check_copyable(client: OpenSearch, index: str) -> None:
+    """Check that an index can be copied with graphs, before anything is written to it; a new one always can.
+
+    Raises:
+        ClusterError: It already builds graphs, or the cluster refuses.
+    """
+    response = index_io.describe_index(client, index)
+    if response:
+        check_has_no_graphs(index, parse_single_index(response, index))
+
+
 @cluster_errors()
 def create_ann_copy(
     client: OpenSearch, index: str, model_fields: ModelFields, advance: Callable[[int], object] = no_progress
@@ -76,8 +99,7 @@ def create_ann_copy(
     """
     original = parse_single_index(client.indices.get(index=index), index)
     check_source(original)
-    if original.knn:
-        raise ClusterError(f"Index '{original.name}' already builds graphs (index.knn); nothing was done.")
+    check_has_no_graphs(index, original)
     if not vector_objects(original.mappings):
         raise ClusterError(
             f"Index '{original.name}' has no vectors to build graphs for. Add them first: anthem ingest {index}"

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import bundle_option, handle_errors, json_option, print_result, progress
+from anthem_core.console import (
+    NON_EMPTY_TEXT,
+    FiniteFloatRange,
+    bundle_option,
+    handle_errors,
+    json_option,
+    print_result,
+    progress,
+)
 from anthem_core.errors import PartialError
+from anthem_ingest.arguments import (
+    IngestArguments,
+    check_object_name,
+    check_slices,
+    default_dead_letter_path,
+    parse_delimiter,
+)
 
 if TYPE_CHECKING:
+    from anthem_ingest.multi_model import IngestTarget
     from anthem_ingest.report import IngestReport
 
 MODEL_SIGNAL_CHOICES = ("containment,attention", "containment", "attention")
+DUPLICATE_CHOICES = ("merge", "last")
 
 _dead_letter_option = click.option(
     "--dead-letter",
@@ -25,39 +41,12 @@ _dead_letter_option = click.option(
     "INDEX.dead-letter.jsonl.",
 )
 _rate_option = click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), help="Maximum number of products written per second."
+    "--rate", type=FiniteFloatRange(min=0, min_open=True), help="Maximum number of products written per second."
 )
 
 
-@dataclass(frozen=True)
-class IngestArguments:
-    """Arguments and options of `anthem ingest`."""
-
-    index: str
-    bundle_name: str
-    corpus: Path | None
-    file_format: str | None
-    id_field: str | None
-    text_fields: tuple[str, ...]
-    signals: str | None
-    rate: float | None
-    follow: bool
-    interval: float
-    slices: int
-    beside: bool
-    prune: bool
-    ann: bool
-    dead_letter: Path | None
-    url: str | None
-
-    @property
-    def dead_letter_path(self) -> Path:
-        """File for failures."""
-        return self.dead_letter or _default_dead_letter_path(self.index)
-
-
 @click.command()
-@click.argument("index")
+@click.argument("index", type=NON_EMPTY_TEXT)
 @bundle_option
 @click.option(
     "--corpus",
@@ -70,11 +59,28 @@ class IngestArguments:
     type=click.Choice(("jsonl", "csv", "tsv", "parquet")),
     help="Format of the file; defaults to the one that its name suggests.",
 )
-@click.option("--id", "id_field", help="Field or column that holds the product id; defaults to _id or id.")
+@click.option(
+    "--id",
+    "id_field",
+    type=NON_EMPTY_TEXT,
+    help="Field or column that holds the product id; defaults to _id or id.",
+)
+@click.option(
+    "--delimiter",
+    callback=parse_delimiter,
+    help="Character between the cells of CSV or TSV, or the word tab; CSV defaults to the one that its header shows.",
+)
+@click.option(
+    "--on-duplicate",
+    type=click.Choice(DUPLICATE_CHOICES),
+    help="What to make of several rows of one id: one product whose columns list the different values, or the last "
+    "row. By default such a file is refused.",
+)
 @click.option(
     "--field",
     "text_fields",
     multiple=True,
+    type=NON_EMPTY_TEXT,
     help="Field of the product text; repeatable. Defaults to the fields that the last ingest recorded, then to title.",
 )
 @click.option(
@@ -87,13 +93,18 @@ class IngestArguments:
 @click.option("--follow", is_flag=True, help="Keep running, and add values to new and changed products.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1),
+    type=FiniteFloatRange(min=0.1),
     default=10.0,
     show_default=True,
     help="Seconds between two passes of --follow.",
 )
 @click.option(
-    "--slices", type=click.IntRange(1), default=1, show_default=True, help="Number of processes that share the work."
+    "--slices",
+    type=click.IntRange(1),
+    callback=check_slices,
+    default=1,
+    show_default=True,
+    help="Number of processes that share the work; one per core is sensible.",
 )
 @click.option(
     "--beside",
@@ -106,6 +117,20 @@ class IngestArguments:
     is_flag=True,
     help="Afterwards, copy INDEX to INDEX-ann with HNSW graphs of the vectors and move its aliases there.",
 )
+@click.option(
+    "--as",
+    "object_name",
+    callback=check_object_name,
+    metavar="NAME",
+    help="Object of the products that gets the values, where `anthem` is a field of your own. It is recorded, so that "
+    "all later commands and searches find it.",
+)
+@click.option(
+    "--template",
+    is_flag=True,
+    help="Write nothing; print an index template for the indices that a reindex or a rollover will create.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before values of other text fields are replaced.")
 @_dead_letter_option
 @click.option(
     "--url",
@@ -118,9 +143,9 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
 
     With --corpus, products are loaded from a file together with their values; INDEX is created if it does not
     exist. A product replaces the one with the same id, unless both are equal.
-    Exit codes: 0 done; 3 the bundle cannot be used, or lacks one of the signals; 4 a file cannot be used; 6 the cluster
-    refuses, or has no such index or field; 8 some products could not be read or written, all others were, and the
-    dead-letter file names them.
+    Exit codes: 0 done; 1 not confirmed; 3 the bundle cannot be used, or lacks one of the signals; 4 a file cannot be
+    used; 6 the cluster refuses, or has no such index or field; 8 some products could not be read or written, all others
+    were, and the dead-letter file names them.
 
     \b
     Example:
@@ -129,8 +154,11 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
       anthem ingest products --signals attention
       anthem ingest products --corpus corpus.jsonl.gz
       zcat products.csv.gz | anthem ingest products --corpus - --format csv --id sku
+      anthem ingest products --corpus shopify.csv --id Handle --field Title --on-duplicate merge
       anthem ingest products --follow
       anthem ingest products --bundle bundles/better --beside --prune
+      anthem ingest products --as anthem_values
+      anthem ingest products --template
     """
     from anthem_ingest.job import check_complete
 
@@ -139,6 +167,9 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
         raise click.UsageError("--slices divides an index, not a file: it cannot be used with --corpus.")
     if arguments.ann and arguments.signals == "attention":
         raise click.UsageError("--ann builds graphs of vectors: it cannot be used with --signals attention.")
+    if arguments.template:
+        _print_template(arguments, as_json=as_json)
+        return
     report, result = _run_ingest(arguments)
     print_result(result, f"{arguments.index}: {report}", as_json=as_json)
     check_complete(report, result["bad_lines"], arguments.dead_letter_path)
@@ -146,26 +177,16 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
 
 def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any]]:
     """Run the ingest; returns its report, and the result as a JSON object."""
-    from anthem_core.encoding.bundle import load_bundle
-    from anthem_core.encoding.encoder import Encoder
-    from anthem_core.opensearch.connection import connect
-    from anthem_ingest.encode import choose_signals
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.job import IngestJob, IngestSteps, run_job
-    from anthem_ingest.multi_model import choose_model_fields, choose_text_fields
     from anthem_ingest.product_files import locate_product_file
     from anthem_ingest.report import DeadLetters
 
-    index = arguments.index
     file = None
     if arguments.corpus:
-        file = locate_product_file(arguments.corpus, arguments.file_format, arguments.id_field)
-    client = connect(arguments.url, credentials=True)
-    encoder = Encoder(load_bundle(arguments.bundle_name), threads=os.cpu_count() or 1)
-    signals = choose_signals(encoder.bundle, arguments.signals and arguments.signals.split(","))
-    model_id = encoder.bundle.model_id
-    model_fields = choose_model_fields(client, index, model_id, beside=arguments.beside)
-    text_fields = arguments.text_fields or choose_text_fields(client, index, model_fields)
+        file = locate_product_file(arguments.corpus, arguments.file_format, arguments.id_field, arguments.delimiter)
+    target = _open_target(arguments)
+    _confirm_field_change(arguments, target)
     steps = IngestSteps(
         file,
         arguments.slices,
@@ -173,17 +194,75 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
         prune=arguments.prune,
         ann=arguments.ann,
         follow_seconds=arguments.interval if arguments.follow else None,
+        on_duplicate=arguments.on_duplicate,
     )
+    fields, signals = target.model_fields, target.signals
     with closing(DeadLetters(arguments.dead_letter_path)) as dead_letters:
-        options = IngestOptions(model_fields, signals, arguments.rate, dead_letters, accept_outages=_accepts_outages())
-        job = IngestJob(client, index, encoder, text_fields, options, arguments.bundle_name, arguments.url)
+        options = IngestOptions(fields, signals, arguments.rate, dead_letters, accept_outages=_accepts_outages())
+        job = IngestJob(
+            target.client,
+            target.index,
+            target.encoder,
+            target.text_fields,
+            options,
+            arguments.bundle_name,
+            arguments.url,
+            arguments.index,
+        )
         report, bad_lines = run_job(job, steps)
-    result = {"index": index, "model": model_id, "object": model_fields.name, "signals": signals}
+    result = {"index": target.index, "model": target.model_id, "object": fields.name, "signals": signals}
     return report, result | report.to_dict() | {"bad_lines": bad_lines}
 
 
+def _open_target(arguments: IngestArguments) -> IngestTarget:
+    """Load the bundle, connect, and find out where the values are and what they are computed from."""
+    from anthem_core.cores import usable_cores
+    from anthem_core.encoding.bundle import load_bundle
+    from anthem_core.encoding.encoder import Encoder
+    from anthem_core.opensearch.connection import cluster_address, connect
+    from anthem_ingest.multi_model import open_target
+
+    client = connect(arguments.url, credentials=True)
+    click.echo(f"Cluster: {cluster_address(client)}", err=True)
+    encoder = Encoder(load_bundle(arguments.bundle_name), threads=usable_cores())
+    target = open_target(client, encoder, arguments)
+    if target.index != arguments.index and not arguments.template:
+        click.echo(
+            f"{arguments.index}: its write index is {target.index}, and only that is ingested; name its other indices "
+            "to ingest them",
+            err=True,
+        )
+    return target
+
+
+def _print_template(arguments: IngestArguments, *, as_json: bool) -> None:
+    """Print the requests that store an index template for the successors of the index."""
+    from anthem_ingest.ingest import IngestOptions
+    from anthem_ingest.recipe import read_template_requests
+
+    target = _open_target(arguments)
+    options = IngestOptions(target.model_fields, target.signals)
+    requests = read_template_requests(
+        target.client, arguments.index, target.encoder.bundle, target.text_fields, options
+    )
+    calls = [request.to_dict() for request in requests]
+    print_result({"calls": calls}, "\n\n".join(map(str, requests)), as_json=as_json)
+
+
+def _confirm_field_change(arguments: IngestArguments, target: IngestTarget) -> None:
+    """Ask before values of the recorded text fields are replaced by those of others."""
+    from anthem_ingest.multi_model import describe_field_change
+
+    if not arguments.text_fields or arguments.yes:
+        return
+    change = describe_field_change(target)
+    if change:
+        click.echo(change, err=True)
+        click.confirm("Replace them?", abort=True, err=True)
+
+
 @click.command()
-@click.argument("index")
+@click.argument("index", type=NON_EMPTY_TEXT)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @_rate_option
 @_dead_letter_option
@@ -204,28 +283,25 @@ def remove(
       anthem remove products
       anthem remove products --yes --rate 500
     """
-    from anthem_core.opensearch.connection import connect
+    from anthem_core.opensearch.connection import cluster_address, connect
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.remove import preview_removal, remove_from_index
     from anthem_ingest.report import DeadLetters
 
     client = connect(url, credentials=True)
+    click.echo(f"Cluster: {cluster_address(client)}", err=True)
     objects, products = preview_removal(client, index)
     fields = f"the values in {', '.join(objects)}" if objects else "no values"
     click.echo(f"Index '{index}': {products} products, {fields} will be removed", err=True)
     if not yes:
         click.confirm("Rewrite these products?", abort=True, err=True)
-    with closing(DeadLetters(dead_letter or _default_dead_letter_path(index))) as dead_letters:
+    with closing(DeadLetters(dead_letter or default_dead_letter_path(index))) as dead_letters:
         options = IngestOptions(rate=rate, dead_letters=dead_letters, accept_outages=_accepts_outages())
         with progress("Removing", products) as advance:
             removal = remove_from_index(client, index, advance, options)
     print_result(removal.to_dict(), f"{index}: {removal}", as_json=as_json)
     if removal.failed:
         raise PartialError(f"{removal.failed} products could not be written. {dead_letters.path} names each and why.")
-
-
-def _default_dead_letter_path(index: str) -> Path:
-    return Path(f"{index}.dead-letter.jsonl")
 
 
 def _accepts_outages() -> bool:

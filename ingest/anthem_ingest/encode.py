@@ -109,10 +109,10 @@ class ValueBuilder:
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """Index that whole products are written to, and a function that looks up its present products by id."""
+    """Index that whole products are written to, and a function that looks up its present products by their keys."""
 
     index: str
-    look_up: Callable[[Sequence[str]], Mapping[str, IndexHit]]
+    look_up: Callable[[Sequence[ProductDocument]], Mapping[tuple[str, str | None], IndexHit]]
 
 
 def plan_updates(
@@ -146,18 +146,18 @@ def plan_loads(
     model_fields, model_id, signals = builder.model_fields, builder.model_id, builder.signals
     while page := list(islice(remaining, PRODUCTS_PER_PAGE)):
         valid = [document for document in page if _has_valid_id(document, tally)]
-        present = target.look_up([document.id for document in valid])
+        present = target.look_up(valid)
         texts = [product_text(document.source, builder.text_fields) for document in valid]
         due = [
             (document, text)
             for document, text in zip(valid, texts, strict=True)
             if not is_unchanged(
-                present.get(document.id), document, model_fields, model_id, builder.split_words(text), signals
+                present.get(document.key), document, model_fields, model_id, builder.split_words(text), signals
             )
         ]
         tally.skipped += len(valid) - len(due)
         for (document, _), values in zip(due, builder.build([text for _, text in due]), strict=True):
-            action = build_index_action(target.index, document.id, {**document.source, **values})
+            action = build_index_action(target.index, document.id, {**document.source, **values}, document.routing)
             yield action if values else tally.mark_without_values(action)
         advance(len(page))
 

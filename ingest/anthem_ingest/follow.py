@@ -15,6 +15,7 @@ from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_ingest import index_io
 from anthem_ingest.ingest import make_builder, prepare_index, update_values
+from anthem_ingest.mapping import choose_write_index, parse_single_index
 from anthem_ingest.report import IngestTally
 
 if TYPE_CHECKING:
@@ -56,6 +57,23 @@ def read_checkpoints(client: OpenSearch, index: str) -> ShardCheckpoints:
     if len(primaries) < len(stats["shards"]):
         raise ClusterError(f"Index '{index}' has a shard without a primary; see GET _cat/shards/{index}")
     return ShardCheckpoints(stats["uuid"], primaries)
+
+
+@cluster_errors()
+def find_followed_index(client: OpenSearch, name: str) -> str:
+    """The index that new products of a name are written to: an alias leads to another one after each rollover.
+
+    An alias that filters or routes is followed by its own name.
+
+    Raises:
+        ClusterError: The name has several indices and none of them is the write index, or the cluster refuses.
+    """
+    response = index_io.describe_index(client, name) or {}
+    index = choose_write_index(response, name)
+    if index != name or not response:
+        return index
+    only = parse_single_index(response, name)
+    return name if only.aliases.get(name, {}).keys() & {"filter", "index_routing", "search_routing"} else only.name
 
 
 @cluster_errors()

@@ -21,13 +21,14 @@ from tenacity import (
 )
 
 from anthem_core.errors import ClusterError
-from anthem_core.opensearch.connection import cluster_info, error_reason
+from anthem_core.opensearch.connection import cluster_errors, cluster_info, error_reason
 from anthem_core.opensearch.schema import MATCH_ALL
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, SHARD_DOC_SORT, Release, parse_release
-from anthem_ingest.actions import PRODUCTS_PER_PAGE, BulkAction, IndexHit, build_read_body
+from anthem_ingest.actions import PRODUCTS_PER_PAGE, BulkAction, IndexHit, ProductDocument, build_read_body
+from anthem_ingest.mapping import choose_write_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from opensearchpy import OpenSearch
     from tenacity import RetryCallState
@@ -78,6 +79,13 @@ def describe_index(client: OpenSearch, index: str) -> dict[str, Any] | None:
     return response
 
 
+def resolve_write_index(client: OpenSearch, name: str) -> str:
+    """The write index of an alias of several indices, or the name itself, see `choose_write_index`."""
+    with cluster_errors():
+        response = describe_index(client, name)
+    return choose_write_index(response or {}, name)
+
+
 def put_mapping(client: OpenSearch, index: str, body: Mapping[str, Any]) -> None:
     """Change a mapping; on releases where that makes shards fail for a moment, wait until all answer again."""
     client.indices.put_mapping(index=index, body=body)
@@ -109,13 +117,18 @@ def count_products(client: OpenSearch, index: str, query: Mapping[str, Any]) -> 
     return int(client.count(index=index, body={"query": query})["count"])
 
 
-def get_products(client: OpenSearch, index: str, ids: Sequence[str]) -> dict[str, IndexHit]:
-    """Present state of products by id, refreshed or not; ids that do not exist are omitted."""
-    if not ids:
+def get_products(
+    client: OpenSearch, index: str, documents: Sequence[ProductDocument]
+) -> dict[tuple[str, str | None], IndexHit]:
+    """Present state of products by key, refreshed or not; products that do not exist are omitted."""
+    if not documents:
         return {}
-    body = {"ids": list(dict.fromkeys(ids))}
-    response = _call_with_retries(client.mget, index=index, body=body, request_timeout=REQUEST_TIMEOUT_SECONDS)
-    return {hit["_id"]: hit for hit in response["docs"] if hit.get("found")}
+    keys = list(dict.fromkeys(document.key for document in documents))
+    wanted = [{"_id": name} if routing is None else {"_id": name, "routing": routing} for name, routing in keys]
+    response = _call_with_retries(
+        client.mget, index=index, body={"docs": wanted}, request_timeout=REQUEST_TIMEOUT_SECONDS
+    )
+    return {key: hit for key, hit in zip(keys, response["docs"], strict=True) if hit.get("found")}
 
 
 def refresh_index(client: OpenSearch, index: str) -> None:
@@ -145,7 +158,7 @@ def read_product_pages(
 
 def read_pages(
     client: OpenSearch, index: str, body: dict[str, Any], scope: ReadScope = ReadScope()
-) -> Iterator[list[IndexHit]]:
+) -> Generator[list[IndexHit], None, None]:
     """Read the hits of a search body a page at a time, as of now; of `scope`, only slice and preference are used."""
     if scope.slice:
         body = body | {"slice": dict(zip(("id", "max"), scope.slice, strict=True))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
@@ -13,6 +14,7 @@ from anthem_core.opensearch.schema import (
     MATCH_ALL,
     ModelFields,
     build_ingest_record,
+    list_fields,
     with_ingest_meta,
 )
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
@@ -24,6 +26,7 @@ from anthem_ingest.actions import (
     has_all_values,
     has_any_value,
 )
+from anthem_ingest.conflicts import without_model_object
 from anthem_ingest.encode import LoadTarget, ValueBuilder, choose_signals, plan_loads, plan_updates
 from anthem_ingest.mapping import (
     BYTES_OF_TRIGRAMS,
@@ -35,11 +38,13 @@ from anthem_ingest.mapping import (
     check_index_writable,
     check_mapping_changes,
     check_source,
+    check_source_enabled,
     check_takes_vectors,
-    check_text_fields,
     parse_single_index,
 )
 from anthem_ingest.report import DeadLetters, IndexSurvey, IngestReport, IngestTally
+from anthem_ingest.routing import check_routing
+from anthem_ingest.text_fields import check_products_have_text, check_text_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -88,7 +93,7 @@ def survey_index(
     index: str,
     bundle: Bundle,
     *,
-    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    text_fields: str | Sequence[str] = DEFAULT_TEXT_FIELDS,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IndexSurvey:
     """Check that an index can take the values of a bundle, and count the products without them; writes nothing.
@@ -96,6 +101,7 @@ def survey_index(
     Raises:
         ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
+    text_fields = list_fields(text_fields)
     _open_for_update(client, index, bundle, text_fields, options)
     fields, signals = options.model_fields, choose_signals(bundle, options.signals)
     is_of_other_model = {"must_not": [{"term": {fields.model: bundle.model_id}}]}
@@ -129,7 +135,7 @@ def prepare_index(
     index: str,
     bundle: Bundle,
     *,
-    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    text_fields: str | Sequence[str] = DEFAULT_TEXT_FIELDS,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> None:
     """Check that an index can take the values of a bundle, and add the fields that are missing from its mapping.
@@ -137,6 +143,7 @@ def prepare_index(
     Raises:
         ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
+    text_fields = list_fields(text_fields)
     description = _open_for_update(client, index, bundle, text_fields, options)
     _extend_mapping(client, description, bundle, text_fields, options)
 
@@ -147,7 +154,7 @@ def ingest_index(
     index: str,
     encoder: Encoder,
     *,
-    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    text_fields: str | Sequence[str] = DEFAULT_TEXT_FIELDS,
     advance: Callable[[int], object] = no_progress,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IngestReport:
@@ -159,6 +166,7 @@ def ingest_index(
     Raises:
         ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
+    text_fields = list_fields(text_fields)
     builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
     prepare_index(client, index, encoder.bundle, text_fields=text_fields, options=options)
@@ -191,7 +199,7 @@ def load_products(
     products: Iterable[Product],
     encoder: Encoder,
     *,
-    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    text_fields: str | Sequence[str] = DEFAULT_TEXT_FIELDS,
 ) -> IngestReport:
     """Write products of a BEIR corpus and their values into an index, as `load_documents` does.
 
@@ -199,6 +207,7 @@ def load_products(
         ClusterError: The index is blocked, too old or has conflicting fields, or the cluster refuses.
         DataError: A text field is not a BEIR field.
     """
+    text_fields = list_fields(text_fields)
     check_beir_fields(text_fields)
     documents = (ProductDocument(product.id, build_product_source(product)) for product in products)
     return load_documents(client, index, documents, encoder, text_fields=text_fields)
@@ -211,20 +220,24 @@ def load_documents(
     documents: Iterable[ProductDocument],
     encoder: Encoder,
     *,
-    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    text_fields: str | Sequence[str] = DEFAULT_TEXT_FIELDS,
     advance: Callable[[int], object] = no_progress,
     options: IngestOptions = DEFAULT_OPTIONS,
 ) -> IngestReport:
     """Write products and their values into an index, which is created if it does not exist.
 
-    A product replaces the one with the same id; it is skipped if the two are equal.
+    A product replaces the one with the same id and routing; it is skipped if the two are equal.
 
     Raises:
-        ClusterError: The index is blocked, too old or has conflicting fields, or the cluster refuses.
+        ClusterError: The index is blocked, too old or has conflicting fields, the routing of a product is not known,
+            or the cluster refuses.
     """
+    text_fields = list_fields(text_fields)
     builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
     description = _open_for_writing(client, index, builder.signals, options)
+    documents = without_model_object(documents, options.model_fields.name, index)
+    documents = _check_first_page(check_routing(client, index, description, documents))
     if description:
         _extend_mapping(client, description, encoder.bundle, text_fields, options)
     else:
@@ -234,6 +247,12 @@ def load_documents(
     index_io.write_at_rate(client, actions, tally, rate=options.rate)
     index_io.refresh_index(client, index)
     return tally.report()
+
+
+def _check_first_page(documents: Iterator[ProductDocument]) -> Iterator[ProductDocument]:
+    """The same documents, with the first one read at once, so that its page is checked before anything is written."""
+    first = next(documents, None)
+    return chain([] if first is None else [first], documents)
 
 
 def _retry_changed(client: OpenSearch, index: str, builder: ValueBuilder, tally: IngestTally) -> None:
@@ -267,6 +286,7 @@ def _open_for_update(
     check_source(description)
     check_text_fields(description, text_fields)
     build_missing_mapping(description, options.model_fields, bundle.dimension, signals)
+    check_products_have_text(client, index, description.mappings, text_fields, options.model_fields)
     return description
 
 
@@ -281,6 +301,7 @@ def _open_for_writing(
         return None
     description = parse_single_index(response, index)
     check_index_writable(description)
+    check_source_enabled(description)
     if "containment" in signals:
         check_takes_vectors(description)
         if not options.accept_outages:
@@ -292,7 +313,7 @@ def _extend_mapping(
     client: OpenSearch, index: IndexDescription, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
 ) -> None:
     """Add missing fields to a mapping, and record in its `_meta` what the values are computed from."""
-    meta = _record_ingest(index.meta, bundle, text_fields, options)
+    meta = record_ingest(index.meta, bundle, text_fields, options)
     missing = build_missing_mapping(
         index, options.model_fields, bundle.dimension, choose_signals(bundle, options.signals)
     )
@@ -310,14 +331,15 @@ def _create_index(
         bundle.dimension,
         choose_signals(bundle, options.signals),
         knn=not index_io.read_release(client).has(SAFE_MAPPING_CHANGES),
-        meta=_record_ingest({}, bundle, text_fields, options),
+        meta=record_ingest({}, bundle, text_fields, options),
     )
     client.indices.create(index=index, body=body)
 
 
-def _record_ingest(
+def record_ingest(
     meta: Mapping[str, Any], bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
 ) -> dict[str, Any]:
+    """A mapping's `_meta` with the record of an ingest added."""
     signals = choose_signals(bundle, options.signals)
     record = build_ingest_record(bundle.model_id, text_fields, signals, bundle.vocabulary.rules())
     return with_ingest_meta(meta, options.model_fields.name, record)

@@ -6,7 +6,7 @@ import os
 import signal
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +14,22 @@ import click
 
 from anthem_core.console import progress
 from anthem_core.errors import PartialError
-from anthem_ingest.actions import PRODUCTS_PER_PAGE, check_fields_have_text
-from anthem_ingest.ann import create_ann_copy
+from anthem_ingest.ann import check_copyable, create_ann_copy
+from anthem_ingest.conflicts import without_model_object
+from anthem_ingest.duplicates import check_product_file
 from anthem_ingest.encode import choose_signals
-from anthem_ingest.follow import ShardCheckpoints, catch_up, follow_index, read_checkpoints
+from anthem_ingest.follow import ShardCheckpoints, catch_up, find_followed_index, follow_index, read_checkpoints
+from anthem_ingest.index_io import describe_index
 from anthem_ingest.ingest import bytes_per_value, ingest_index, load_documents, prepare_index, survey_index
 from anthem_ingest.multi_model import check_switch, list_stale_objects, switch_aliases
-from anthem_ingest.product_files import STDIN_PATH, read_product_file
+from anthem_ingest.product_files import make_rereadable
 from anthem_ingest.remove import remove_objects
 from anthem_ingest.report import EMPTY_REPORT, IndexSurvey, IngestReport
+from anthem_ingest.routing import check_file_routing
 from anthem_ingest.slices import SliceTask, ingest_in_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from opensearchpy import OpenSearch
 
@@ -44,7 +47,10 @@ MAX_LISTED_LINES = 10  # bad lines that are printed; further ones only go to the
 
 @dataclass(frozen=True)
 class IngestJob:
-    """Index and model of an ingest; `bundle_name` and `url` as given, for processes with their own connection."""
+    """Index and model of an ingest; `bundle_name` and `url` as given, for processes with their own connection.
+
+    `alias` is the name as given, of which `index` may be the write index.
+    """
 
     client: OpenSearch
     index: str
@@ -53,6 +59,7 @@ class IngestJob:
     options: IngestOptions
     bundle_name: str
     url: str | None
+    alias: str
 
     @property
     def signals(self) -> tuple[ModelSignal, ...]:
@@ -71,6 +78,7 @@ class IngestSteps:
         prune: Then remove the values of all other models.
         ann: Then copy the index to one with HNSW graphs.
         follow_seconds: Then follow the index, with a pass after each interval of this length; None: do not follow.
+        on_duplicate: What becomes of several rows of one id: `merge` or `last`; None: the file is refused.
     """
 
     file: ProductFile | None = None
@@ -79,18 +87,22 @@ class IngestSteps:
     prune: bool = False
     ann: bool = False
     follow_seconds: float | None = None
+    on_duplicate: str | None = None
 
 
 def run_job(job: IngestJob, steps: IngestSteps) -> tuple[IngestReport, int]:
     """Take the steps; returns the report and the number of lines that could not be read."""
     if steps.beside:
         check_switch(job.client, job.index, job.options.model_fields, job.signals)
+    if steps.ann:
+        check_copyable(job.client, job.index)
     bad_lines = BadLines(job.options.dead_letters)
     # Read before writing starts, so that following misses nothing.
     is_present = steps.follow_seconds is not None and job.client.indices.exists(index=job.index)
     checkpoints = read_checkpoints(job.client, job.index) if is_present else ShardCheckpoints()
     if steps.file:
-        report = _load_file(job, steps.file, bad_lines)
+        with make_rereadable(steps.file) as file:
+            report = _load_file(job, steps, file, bad_lines)
     elif steps.slices > 1:
         report = _ingest_in_slices(job, steps.slices)
     else:
@@ -161,21 +173,31 @@ def _ingest_in_slices(job: IngestJob, processes: int) -> IngestReport:
         return ingest_in_slices(task, processes, advance)
 
 
-def _load_file(job: IngestJob, file: ProductFile, bad_lines: BadLines) -> IngestReport:
-    total, documents = _check_products(file, job.text_fields, bad_lines)
-    if total is not None:
-        missing = dict.fromkeys(job.signals, total)
-        click.echo(IndexSurvey(job.index, total, 0, missing, bytes_per_value(job.encoder.bundle)), err=True)
-    with progress("Loading", total) as advance:
+def _load_file(job: IngestJob, steps: IngestSteps, file: ProductFile, bad_lines: BadLines) -> IngestReport:
+    check = partial(_check_documents, job)
+    checked = check_product_file(file, job.text_fields, bad_lines, steps.on_duplicate, check)
+    if checked.joined_rows:
+        click.echo(f"{file.name}: {checked.joined_rows} rows are joined with others of their id", err=True)
+    missing = dict.fromkeys(job.signals, checked.total)
+    is_new = describe_index(job.client, job.index) is None
+    survey = IndexSurvey(job.index, checked.total, 0, missing, bytes_per_value(job.encoder.bundle), is_new=is_new)
+    click.echo(survey, err=True)
+    with progress("Loading", checked.total) as advance:
         return load_documents(
             job.client,
             job.index,
-            documents,
+            checked.documents,
             job.encoder,
             text_fields=job.text_fields,
             advance=advance,
             options=job.options,
         )
+
+
+def _check_documents(job: IngestJob, documents: Iterable[ProductDocument]) -> Iterator[ProductDocument]:
+    """The documents of a file, checked before anything is written: none hides a field, and each routing is known."""
+    kept = without_model_object(documents, job.options.model_fields.name, job.index)
+    return check_file_routing(job.client, job.index, kept)
 
 
 def _run_final_steps(job: IngestJob, steps: IngestSteps, *, is_complete: bool) -> None:
@@ -218,8 +240,17 @@ def _follow_until_interrupted(job: IngestJob, checkpoints: ShardCheckpoints, int
             total += outcome
             click.echo(f"{job.index}: {outcome}", err=True)
 
+    followed = find_followed_index(job.client, job.alias)
+
     def run_pass(last: ShardCheckpoints) -> tuple[IngestReport, ShardCheckpoints]:
-        return catch_up(job.client, job.index, job.encoder, job.text_fields, job.options, last)
+        nonlocal followed
+        report, index = EMPTY_REPORT, find_followed_index(job.client, job.alias)
+        if index != followed and job.client.indices.exists(index=followed):
+            # Rolled over: the last products of the former index come before all of the new one.
+            report, last = catch_up(job.client, followed, job.encoder, job.text_fields, job.options, last)
+        followed = index
+        more, last = catch_up(job.client, followed, job.encoder, job.text_fields, job.options, last)
+        return report + more, last
 
     with _sigterm_as_interrupt():
         try:
@@ -236,19 +267,3 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
-
-
-def _check_products(
-    file: ProductFile, text_fields: tuple[str, ...], bad_lines: BadLines
-) -> tuple[int | None, Iterator[ProductDocument]]:
-    """Check the products of a file before anything is written; returns their number, if known, and the products.
-
-    A file is read twice. Standard input can be read only once, so only its first page is checked.
-    """
-    documents = read_product_file(file, bad_lines)
-    if file.path != STDIN_PATH:
-        total = check_fields_have_text(text_fields, documents, file.name)
-        return total, read_product_file(file, lambda _: None)
-    first_page = list(islice(documents, PRODUCTS_PER_PAGE))
-    check_fields_have_text(text_fields, first_page, file.name)
-    return None, chain(first_page, documents)

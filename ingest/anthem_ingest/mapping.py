@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
-from anthem_core.opensearch.schema import MODEL_SIGNALS, ModelFields, mapped_signals
+from anthem_core.opensearch.schema import (
+    MODEL_OBJECT_PATTERN,
+    MODEL_SIGNALS,
+    ModelFields,
+    is_users_field,
+    mapped_signals,
+    recorded_objects,
+)
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, VECTORS_WITHOUT_KNN_SETTING, Release
-from anthem_ingest.actions import MODEL_OBJECT_PATTERN
+from anthem_ingest.conflicts import MappingConflictError, UsersFieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from anthem_core.opensearch.schema import ModelSignal
 
@@ -22,22 +29,22 @@ BYTES_OF_TRIGRAMS = 350
 
 _OPENSEARCH_VERSION_MASK = 0x08000000  # set in version ids of OpenSearch, not in those of Elasticsearch
 # An index with index.knn always builds a graph, and the native libraries of the default engine may be missing.
-_VECTOR_KEYS = {"dimension", "data_type"}  # that no mapping can change
 HNSW_METHOD = {"name": "hnsw", "engine": "lucene", "space_type": "l2"}
 
 
 @dataclass(frozen=True)
 class IndexDescription:
-    """One index as the cluster describes it: concrete name, mappings, and the settings under `index`."""
+    """One index as the cluster describes it: concrete name, mappings, the settings under `index`, and aliases."""
 
     name: str
     mappings: Mapping[str, Any]
     settings: Mapping[str, Any]
+    aliases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def from_response(cls, name: str, body: Mapping[str, Any]) -> IndexDescription:
         """The index that an entry of the response to `GET /<index>` describes."""
-        return cls(name, body.get("mappings", {}), body.get("settings", {}).get("index", {}))
+        return cls(name, body.get("mappings", {}), body.get("settings", {}).get("index", {}), body.get("aliases", {}))
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -59,7 +66,17 @@ class IndexDescription:
     def keeps_whole_source(self) -> bool:
         """Whether `_source` keeps every field of a product."""
         source = self.mappings.get("_source", {})
-        return source.get("enabled") is not False and not source.get("includes") and not source.get("excludes")
+        return self.keeps_source and not source.get("includes") and not source.get("excludes")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the index is closed, so that it can be neither read nor written."""
+        return str(self.settings.get("verified_before_close")).lower() == "true"
+
+    @property
+    def keeps_source(self) -> bool:
+        """Whether the index keeps a `_source` at all."""
+        return self.mappings.get("_source", {}).get("enabled") is not False
 
     @property
     def takes_vectors(self) -> bool:
@@ -75,31 +92,6 @@ class IndexDescription:
         return Release(*numbers) if number & _OPENSEARCH_VERSION_MASK else Release(0, 0)
 
 
-class MappingConflictError(ClusterError):
-    """A field of an index differs from what the bundle needs; `actual` and `required` hold the keys that differ."""
-
-    def __init__(self, index: str, path: str, actual: Mapping[str, Any], required: Mapping[str, Any]) -> None:
-        self.path, self.actual, self.required = path, actual, required
-        actual_text, required_text = (
-            ", ".join(f"{key} {value}" for key, value in keys.items()) for keys in (actual, required)
-        )
-        remedy = (
-            f"Write into a new object with `anthem ingest {index} --beside`, which also moves the aliases there; then "
-            f"`anthem ingest {index} --prune` removes the old values."
-            if self.is_of_other_vectors
-            else "Use the bundle that made it, or reindex without it (POST _reindex) and run ingest on the new index."
-        )
-        super().__init__(
-            f"Index '{index}' has a field {path} of {actual_text}; the bundle needs {required_text}. OpenSearch cannot "
-            f"change a field. {remedy}"
-        )
-
-    @property
-    def is_of_other_vectors(self) -> bool:
-        """Whether the field holds vectors too, but of another size or element type."""
-        return self.required.keys() <= _VECTOR_KEYS and self.actual.get("dimension", 0) is not None
-
-
 def check_index_name(index: str) -> None:
     """Check that a name is not a pattern, a list or a remote index: ingest writes to a single index.
 
@@ -113,6 +105,17 @@ def check_index_name(index: str) -> None:
         )
 
 
+def choose_write_index(response: Mapping[str, Any], name: str) -> str:
+    """The index that writes to a name go to, if it is an alias of several with a write index, or a data stream.
+
+    `response` is that to `GET /<name>`; in all other cases the name itself is returned.
+    """
+    if len(response) > 1 and all(body.get("data_stream") == name for body in response.values()):
+        return max(response)  # its backing indices are numbered, with leading zeros
+    writers = [index for index, body in response.items() if body.get("aliases", {}).get(name, {}).get("is_write_index")]
+    return writers[0] if len(writers) == 1 < len(response) else name
+
+
 def parse_single_index(response: Mapping[str, Any], index: str) -> IndexDescription:
     """The one index that `GET /<index>` described.
 
@@ -122,18 +125,20 @@ def parse_single_index(response: Mapping[str, Any], index: str) -> IndexDescript
     if len(response) != 1:
         raise ClusterError(
             f"'{index}' is an alias of {len(response)} indices ({', '.join(sorted(response))}). Expected one index: "
-            "run the command once for each of them."
+            "run the command once for each of them, or make one of them the write index of the alias (is_write_index)."
         )
     ((name, body),) = response.items()
     return IndexDescription.from_response(name, body)
 
 
 def check_index_writable(index: IndexDescription) -> None:
-    """Check that the index accepts writes.
+    """Check that the index is open and accepts writes.
 
     Raises:
-        ClusterError: The index is blocked.
+        ClusterError: The index is closed or blocked.
     """
+    if index.is_closed:
+        raise ClusterError(f"Index '{index.name}' is closed. Open it: POST /{index.name}/_open")
     if index.blocks:
         raise ClusterError(
             f"Index '{index.name}' is blocked ({', '.join(index.blocks)}) and cannot be written. "
@@ -174,46 +179,34 @@ def check_mapping_changes(index: IndexDescription, release: Release) -> None:
     )
 
 
+def check_source_enabled(index: IndexDescription) -> None:
+    """Check that the index keeps a `_source`, which updates, comparisons with a file and searches read.
+
+    Raises:
+        ClusterError: It keeps none.
+    """
+    if not index.keeps_source:
+        raise ClusterError(
+            f"Index '{index.name}' keeps no _source (_source.enabled: false). Without it OpenSearch can neither update "
+            "nor reindex a product, a second load cannot tell what has changed, and searches return no fields. "
+            "Expected an index that keeps it: load the products from their origin into a new one (anthem ingest "
+            f"{index.name}-new --corpus FILE), and let your searches use that."
+        )
+
+
 def check_source(index: IndexDescription) -> None:
     """Check that an update loses nothing: OpenSearch rebuilds the whole product from its `_source`.
 
     Raises:
         ClusterError: The index does not keep the whole `_source`.
     """
+    check_source_enabled(index)
     if not index.keeps_whole_source:
         raise ClusterError(
             f"Index '{index.name}' does not keep the whole _source ({index.mappings['_source']}), so an update would "
             "lose the rest of a product. Load the products from a file with --corpus, or reindex with the whole "
             "_source."
         )
-
-
-def check_text_fields(index: IndexDescription, text_fields: Sequence[str]) -> None:
-    """Check that documents can have values in the text fields.
-
-    Raises:
-        ClusterError: The mapping does not allow a value in one of them.
-    """
-    unknown = find_unknown_fields(index, text_fields)
-    if unknown:
-        known = ", ".join(sorted(index.mappings.get("properties", {}))) or "none"
-        raise ClusterError(
-            f"Index '{index.name}' has no field {', '.join(unknown)} that holds values; its fields are: {known}. "
-            "Name the field that holds the title with --field."
-        )
-
-
-def find_unknown_fields(index: IndexDescription, text_fields: Sequence[str]) -> list[str]:
-    """Fields in which no document can have a value: they are not mapped, or are aliases."""
-    return [field for field in text_fields if not _can_hold_value(index.mappings, field.split("."))]
-
-
-def _can_hold_value(node: Mapping[str, Any], path: Sequence[str]) -> bool:
-    if not path:
-        return node.get("type") != "alias"
-    if path[0] in node.get("properties", {}):
-        return _can_hold_value(node["properties"][path[0]], path[1:])
-    return str(node.get("dynamic")) == "false" or node.get("enabled") is False or node.get("type") == "flat_object"
 
 
 def build_missing_mapping(
@@ -232,11 +225,12 @@ def build_missing_mapping(
     if index.knn and "vector" in required:
         required["vector"]["method"] = HNSW_METHOD
     parent = index.mappings.get("properties", {}).get(name, {})
-    _check_compatible(name, {"type": parent.get("type", "object")}, {"type": "object"}, index.name)
+    if is_users_field(index.mappings, name):
+        raise UsersFieldError(index.name, name, parent)
     present = parent.get("properties", {})
-    for field_name, field in required.items():
-        _check_compatible(f"{name}.{field_name}", present.get(field_name, field), field, index.name)
-    missing = {field_name: field for field_name, field in required.items() if field_name not in present}
+    for key, needed in required.items():
+        _check_compatible(f"{name}.{key}", present.get(key, needed), needed, index.name)
+    missing = {key: needed for key, needed in required.items() if key not in present}
     return {"properties": {name: {"properties": missing}}} if missing else None
 
 
@@ -251,10 +245,21 @@ def _check_compatible(path: str, actual: Mapping[str, Any], required: Mapping[st
         )
 
 
+def list_model_objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the objects of models, whatever their fields are mapped as; the user's own fields are not among them.
+
+    They are `anthem`, `anthem_<first 8 characters of a model id>`, and those that are recorded in `_meta`.
+    """
+    recorded = recorded_objects(mappings)
+    names = (
+        name for name in mappings.get("properties", {}) if name in recorded or MODEL_OBJECT_PATTERN.fullmatch(name)
+    )
+    return tuple(name for name in names if not is_users_field(mappings, name))
+
+
 def model_objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the objects that hold a model's values, `anthem` and `anthem_<first 8 characters of a model id>`."""
-    names = filter(MODEL_OBJECT_PATTERN.fullmatch, mappings.get("properties", {}))
-    return tuple(name for name in names if mapped_signals(mappings, ModelFields(name)))
+    """Names of the objects that can hold a model's values, because a value is mapped as it has to be."""
+    return tuple(name for name in list_model_objects(mappings) if mapped_signals(mappings, ModelFields(name)))
 
 
 def vector_objects(mappings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -283,6 +288,17 @@ def build_hnsw_properties(
     return properties
 
 
+def build_new_fields(
+    model_fields: ModelFields, dimension: int, signals: Collection[ModelSignal] | None = None, *, knn: bool
+) -> dict[str, Any]:
+    """Properties of a new index for the values of these signals, all by default; with `knn`, vectors get a graph."""
+    signals = MODEL_SIGNALS if signals is None else signals
+    if knn and "containment" in signals:
+        return build_hnsw_properties(model_fields, dimension, signals)
+    properties: dict[str, Any] = model_fields.mapping(dimension, signals)["properties"]
+    return properties
+
+
 def build_new_index_body(
     model_fields: ModelFields,
     dimension: int,
@@ -305,8 +321,7 @@ def build_new_index_body(
     ]
     text = {"title": english, "text": english, "metadata": {"type": "object"}}
     knn = knn and "containment" in signals
-    plain = model_fields.mapping(dimension, signals)["properties"]
-    values = build_hnsw_properties(model_fields, dimension, signals) if knn else plain
+    values = build_new_fields(model_fields, dimension, signals, knn=knn)
     return {
         "settings": {"number_of_shards": 1, "number_of_replicas": 0} | ({"index.knn": True} if knn else {}),
         "mappings": {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
@@ -12,46 +13,122 @@ from anthem_core.opensearch.schema import (
     MODEL_SIGNALS,
     VALUE_OF_SIGNAL,
     ModelFields,
+    can_record,
     fields_of_model,
+    find_model_fields,
     ingested_fields,
+    recorded_objects,
     resolve_current_fields,
 )
 from anthem_ingest import index_io
 from anthem_ingest.actions import has_all_values, has_any_value
+from anthem_ingest.encode import choose_signals
 from anthem_ingest.mapping import has_float_vectors, model_objects, parse_single_index
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from opensearchpy import OpenSearch
 
+    from anthem_core.encoding.encoder import Encoder
     from anthem_core.opensearch.schema import ModelSignal
+    from anthem_ingest.arguments import IngestArguments
 
-_FIRST_MODEL_FIELDS = ModelFields()
+
+@dataclass(frozen=True)
+class IngestTarget:
+    """What is ingested, with which model, into which fields, from which text fields, for which signals."""
+
+    client: OpenSearch
+    index: str
+    encoder: Encoder
+    model_fields: ModelFields
+    text_fields: tuple[str, ...]
+    signals: tuple[ModelSignal, ...]
+
+    @property
+    def model_id(self) -> str:
+        """Id of the model."""
+        return self.encoder.bundle.model_id
+
+
+def open_target(client: OpenSearch, encoder: Encoder, arguments: IngestArguments) -> IngestTarget:
+    """The target that arguments name; what they leave open is as the last ingest recorded it.
+
+    Raises:
+        BundleError: The bundle lacks one of the signals.
+        ClusterError: The values are elsewhere than the arguments say, or the cluster refuses.
+    """
+    signals = choose_signals(encoder.bundle, arguments.signals and arguments.signals.split(","))
+    index = index_io.resolve_write_index(client, arguments.index)
+    fields = choose_model_fields(
+        client,
+        index,
+        encoder.bundle.model_id,
+        beside=arguments.beside,
+        name=arguments.object_name,
+        text_fields=arguments.text_fields,
+    )
+    text_fields = arguments.text_fields or choose_text_fields(client, index, fields)
+    return IngestTarget(client, index, encoder, fields, text_fields, signals)
 
 
 @cluster_errors()
-def choose_model_fields(client: OpenSearch, index: str, model_id: str, *, beside: bool = False) -> ModelFields:
+def choose_model_fields(
+    client: OpenSearch,
+    index: str,
+    model_id: str,
+    *,
+    beside: bool = False,
+    name: str | None = None,
+    text_fields: Sequence[str] = (),
+) -> ModelFields:
     """Where an index holds, or will hold, the values of a model.
 
-    The model's own object if the index has it, otherwise `anthem`. With `beside`, a model also gets its own object if
-    `anthem` holds values of another model, which are then kept, or has a field for vectors of an earlier version.
+    The object that has them, otherwise `name`, otherwise that of the first model. With `beside`, a model also gets its
+    own object if the first one holds values that are then kept: of another model, of other text fields than those
+    named, or vectors of an earlier version.
+
+    Raises:
+        ClusterError: The values are in another object than `name`, or the index cannot record the name.
     """
     own_fields, mappings = fields_of_model(model_id), _read_mappings(client, index)
-    present = model_objects(mappings)
-    if own_fields.name in present:
+    present, found = model_objects(mappings), find_model_fields([mappings], model_id)
+    if name is not None:
+        return _named_fields(client, index, mappings, name, found, model_id)
+    if found.name not in present or found == own_fields or not beside:
+        return found
+    recorded = ingested_fields(mappings, found.name)
+    if has_float_vectors(mappings, found) or (text_fields and recorded and tuple(text_fields) != recorded):
         return own_fields
-    if not beside or _FIRST_MODEL_FIELDS.name not in present:
-        return _FIRST_MODEL_FIELDS
-    if has_float_vectors(mappings, _FIRST_MODEL_FIELDS):
-        return own_fields
-    is_of_other_model = {
-        "bool": {
-            "filter": has_any_value(_FIRST_MODEL_FIELDS),
-            "must_not": {"term": {_FIRST_MODEL_FIELDS.model: model_id}},
-        }
-    }
-    return own_fields if index_io.count_products(client, index, is_of_other_model) else _FIRST_MODEL_FIELDS
+    return own_fields if _count_values(client, index, found, "must_not", model_id) else found
+
+
+def _named_fields(
+    client: OpenSearch, index: str, mappings: Mapping[str, Any], name: str, found: ModelFields, model_id: str
+) -> ModelFields:
+    """The object of this name, which may be new, if the model's values are nowhere else."""
+    if found.name != name and found.name in model_objects(mappings):
+        is_recorded = recorded_objects(mappings).get(found.name, {}).get("model") == model_id
+        if is_recorded or _count_values(client, index, found, "filter", model_id):
+            raise ClusterError(
+                f"Index '{index}' has the values of this model in {found.name}, not in {name}. Leave out --as, or "
+                f"remove them first: anthem remove {index}"
+            )
+    if not can_record(mappings):
+        raise ClusterError(
+            f"The _meta of index '{index}' has an entry 'anthem' of its own, so {name} cannot be recorded there, and "
+            f"searches would not find it. Rename that entry: PUT {index}/_mapping"
+        )
+    return ModelFields(name)
+
+
+def _count_values(
+    client: OpenSearch, index: str, fields: ModelFields, occurrence: Literal["filter", "must_not"], model_id: str
+) -> int:
+    """Number of products with values in these fields that are, or are not, of a model."""
+    conditions: dict[str, Any] = {"must": has_any_value(fields), occurrence: {"term": {fields.model: model_id}}}
+    return index_io.count_products(client, index, {"bool": conditions})
 
 
 @cluster_errors()
@@ -60,6 +137,29 @@ def choose_text_fields(client: OpenSearch, index: str, model_fields: ModelFields
     mappings = _read_mappings(client, index)
     recorded = (ingested_fields(mappings, fields.name) for fields in (model_fields, resolve_current_fields(mappings)))
     return next(filter(None, recorded), DEFAULT_TEXT_FIELDS)
+
+
+@cluster_errors()
+def describe_field_change(
+    target: IngestTarget,
+) -> str | None:
+    """What an ingest from its text fields would do to values of others; None if they are the recorded ones."""
+    client, index, model_fields, text_fields = target.client, target.index, target.model_fields, target.text_fields
+    recorded = ingested_fields(_read_mappings(client, index), model_fields.name)
+    if recorded is None or recorded == tuple(text_fields):
+        return None
+    number = index_io.count_products(client, index, has_any_value(model_fields))
+    if not number:
+        return None
+    options = " ".join(f"--field {field}" for field in recorded)
+    beside = (
+        "" if model_fields == fields_of_model(target.model_id) else ", or --beside to keep them until all are written"
+    )
+    return (
+        f"Index '{index}' was ingested from {', '.join(recorded)}. Values of {', '.join(text_fields)} would replace "
+        f"those of {number} products. Add --yes to replace them{beside}; leave out --field, or use {options}, to go on "
+        "as before."
+    )
 
 
 @cluster_errors()

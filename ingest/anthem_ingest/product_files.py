@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -10,36 +9,56 @@ import math
 import sys
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from tempfile import TemporaryFile, gettempdir
+from typing import TYPE_CHECKING, Any
 
 from anthem_core.beir import MAX_BAD_LINE_FRACTION, SkippedLine, find_corpus
 from anthem_core.errors import DataError, require_extra
-from anthem_ingest.actions import MODEL_OBJECT_PATTERN, ProductDocument
+from anthem_core.lines import GZIP_MAGIC
+from anthem_ingest.actions import ProductDocument
+from anthem_ingest.csv_rows import CsvRows
+from anthem_ingest.product_rows import choose_id_fields, parse_product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import BinaryIO
+
+    from anthem_ingest.product_rows import NumberedRow
 
 STDIN_PATH = Path("-")
 PARQUET_BATCH_ROWS = 500
+COPY_CHUNK_BYTES = 2**20
 
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet", ".pq": "parquet"}
-_GZIP_MAGIC = b"\x1f\x8b"
-_DEFAULT_ID_FIELDS = ("_id", "id")
-
-_NumberedRow: TypeAlias = tuple[int, dict[Any, Any] | str]  # line or row number; the record, or why it cannot be read
+_FOREIGN_MAGICS = {
+    b"\xff\xfe": "UTF-16 text. Save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text. Save it as UTF-8",
+    b"PK\x03\x04": "a ZIP archive or a workbook. Unpack it, or save the sheet as CSV",
+    b"PAR1": "Parquet. Set --format parquet",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ProductFile:
-    """A file of products: path, format, and the field that holds the product id (default `_id` or `id`)."""
+    """A file of products and how to read it.
+
+    Attributes:
+        path: Where it is; `-` is standard input.
+        format: `jsonl`, `csv`, `tsv` or `parquet`.
+        id_field: Field that holds the product id; by default `_id` or `id`.
+        delimiter: Character between the cells of CSV or TSV; by default the one that the header shows, or a tab.
+        copy: Copy of a stream, see `make_rereadable`.
+    """
 
     path: Path
     format: str
     id_field: str | None = None
+    delimiter: str | None = None
+    copy: BinaryIO | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -47,7 +66,9 @@ class ProductFile:
         return "standard input" if self.path == STDIN_PATH else self.path.name
 
 
-def locate_product_file(path: Path, file_format: str | None = None, id_field: str | None = None) -> ProductFile:
+def locate_product_file(
+    path: Path, file_format: str | None = None, id_field: str | None = None, delimiter: str | None = None
+) -> ProductFile:
     """Product file at a path; `-` is standard input, a folder is searched for its BEIR corpus.
 
     The format defaults to the one that the file name suggests, JSON lines if it suggests none.
@@ -60,53 +81,72 @@ def locate_product_file(path: Path, file_format: str | None = None, id_field: st
     file_format = file_format or _FORMAT_OF_SUFFIX.get(suffix.lower(), "jsonl")
     if file_format == "parquet" and (path == STDIN_PATH or path.suffix == ".gz"):
         raise DataError(f"Parquet can only be read from a plain file, not from {path}. Decompress it or save it first.")
-    return ProductFile(path, file_format, id_field)
+    return ProductFile(path, file_format, id_field, delimiter)
+
+
+@contextmanager
+def make_rereadable(file: ProductFile) -> Iterator[ProductFile]:
+    """The same file, or a temporary copy of standard input or of a pipe, which cannot be read twice.
+
+    Raises:
+        DataError: The stream cannot be read, or there is no room for its copy.
+    """
+    if file.path.is_file() and file.path != STDIN_PATH:
+        yield file
+        return
+    with TemporaryFile() as copy:
+        with _explain_read_errors(file), _open_stream(file, decompress=False) as stream:
+            _copy_stream(stream, copy, file.name)
+        yield replace(file, copy=copy)
+
+
+def _copy_stream(stream: BinaryIO, copy: BinaryIO, name: str) -> None:
+    while chunk := stream.read(COPY_CHUNK_BYTES):
+        try:
+            copy.write(chunk)
+            copy.flush()
+        except OSError as error:
+            raise DataError(
+                f"{name} cannot be copied to {gettempdir()} ({error.strerror}). Make room there, set TMPDIR to another "
+                "folder, or save it as a file and name that."
+            ) from error
 
 
 def read_product_file(file: ProductFile, report_skipped: Callable[[SkippedLine], object]) -> Iterator[ProductDocument]:
     """Stream the products of a file; a line or row that cannot be used is reported and skipped.
 
     Raises:
-        DataError: The file cannot be read or, known at its end, more than 1 % of it is bad.
+        DataError: The file cannot be read or, known at its end, more than one of its rows and more than 1 % are bad.
     """
+    return (product for _, product in read_numbered_products(file, report_skipped))
+
+
+def read_numbered_products(
+    file: ProductFile, report_skipped: Callable[[SkippedLine], object]
+) -> Iterator[tuple[int, ProductDocument]]:
+    """The same products with the number of their line or row."""
     total, bad, examples = 0, 0, list[SkippedLine]()
+    is_typed = file.format not in ("csv", "tsv")
     rows = _read_parquet(file) if file.format == "parquet" else _read_text_rows(file)
     for number, row in rows:
         total += 1
-        product = _parse_product(row, file.id_field) if isinstance(row, dict) else row
+        product = parse_product(row, file.id_field, is_typed=is_typed) if isinstance(row, dict) else row
         if isinstance(product, ProductDocument):
-            yield product
+            yield number, product
         else:
             bad += 1
             skipped = SkippedLine(file.name, number, product)
             examples = [*examples, skipped][:3]
             report_skipped(skipped)
-    if bad > MAX_BAD_LINE_FRACTION * total:
+    if bad > max(1, MAX_BAD_LINE_FRACTION * total) or bad == total > 0:
         raise DataError(
             f"{bad} of {total} products of {file.name} cannot be used; at most 1 % may be bad: "
-            f"{'; '.join(map(str, examples))}. Fix or remove them, set --format, or name another file."
+            f"{'; '.join(map(str, examples))}. Fix or remove them, set --format or --id, or name another file."
         )
 
 
-def _parse_product(record: dict[Any, Any], id_field: str | None) -> ProductDocument | str:
-    """The product of a record, without empty fields and a model's values; or the reason why it cannot be used."""
-    id_fields = (id_field,) if id_field else _DEFAULT_ID_FIELDS
-    product_id = next((record[name] for name in id_fields if record.get(name) not in (None, "")), None)
-    if not isinstance(product_id, str | int) or isinstance(product_id, bool):
-        return f"no {' or '.join(id_fields)}"
-    values = {str(key): value for key, value in record.items() if value not in (None, "", {})}
-    source = {key: value for key, value in values.items() if key != "_id" and not MODEL_OBJECT_PATTERN.fullmatch(key)}
-    try:
-        (json.dumps(source, ensure_ascii=False) + str(product_id)).encode()
-    except UnicodeEncodeError:
-        return "not UTF-8, or a lone surrogate"
-    except TypeError as error:
-        return f"a value that JSON cannot represent ({error})"
-    return ProductDocument(str(product_id), source)
-
-
-def _read_text_rows(file: ProductFile) -> Iterator[_NumberedRow]:
-    with _explain_read_errors(file), _open_stream(file.path) as stream:
+def _read_text_rows(file: ProductFile) -> Iterator[NumberedRow]:
+    with _explain_read_errors(file), _open_stream(file) as stream:
         yield from _read_json_lines(stream) if file.format == "jsonl" else _read_table(stream, file)
 
 
@@ -119,19 +159,30 @@ def _explain_read_errors(file: ProductFile) -> Iterator[None]:
 
 
 @contextmanager
-def _open_stream(path: Path) -> Iterator[io.BufferedReader]:
+def _open_stream(file: ProductFile, *, decompress: bool = True) -> Iterator[io.BufferedReader]:
     """Bytes of a file or of standard input, decompressed if they start with the gzip magic number."""
-    raw: Any = sys.stdin.buffer if path == STDIN_PATH else path.open("rb")
+    raw: Any = file.copy or (sys.stdin.buffer if file.path == STDIN_PATH else file.path.open("rb"))
+    if file.copy:
+        file.copy.seek(0)
     stream: Any = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
     try:
-        is_gzipped = stream.peek(2)[:2] == _GZIP_MAGIC
-        yield io.BufferedReader(gzip.GzipFile(fileobj=stream)) if is_gzipped else stream
+        if decompress and stream.peek(2)[:2] == GZIP_MAGIC:
+            stream = io.BufferedReader(gzip.GzipFile(fileobj=stream))
+        if decompress:
+            _check_is_text(stream.peek(4), file.name)
+        yield stream
     finally:
-        if path != STDIN_PATH:
-            stream.close()
+        if not file.copy and file.path != STDIN_PATH:
+            raw.close()
 
 
-def _read_json_lines(stream: io.BufferedReader) -> Iterator[_NumberedRow]:
+def _check_is_text(start: bytes, name: str) -> None:
+    found = next((found for magic, found in _FOREIGN_MAGICS.items() if start.startswith(magic)), None)
+    if found:
+        raise DataError(f"{name} is {found}.")
+
+
+def _read_json_lines(stream: io.BufferedReader) -> Iterator[NumberedRow]:
     """Records by line number; only a line feed ends a line, so U+2028 and similar characters stay inside."""
     for number, line in enumerate(stream, start=1):
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
@@ -144,6 +195,8 @@ def _parse_json_line(text: str) -> dict[str, Any] | str:
         record = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
         return f"not JSON ({error})"
+    if isinstance(record, list):
+        return "a JSON array; expected one object on each line"
     return record if isinstance(record, dict) else "not a JSON object"
 
 
@@ -151,34 +204,24 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _read_table(stream: io.BufferedReader, file: ProductFile) -> Iterator[_NumberedRow]:
+def _read_table(stream: io.BufferedReader, file: ProductFile) -> Iterator[NumberedRow]:
     """Rows by line number; in TSV a quotation mark is an ordinary character."""
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
-    dialect: dict[str, Any] = {} if file.format == "csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    rows = csv.DictReader(text, strict=True, **dialect)
     try:
-        header = rows.fieldnames or ()
-        if len(set(header)) < max(1, len(header)):
-            raise DataError(f"{file.name}:1: found columns {list(header)}. Expected a header line of distinct names.")
-        for row in rows:
-            is_uneven = None in row or None in row.values()
-            yield rows.line_num, f"not {len(header)} columns" if is_uneven else row
-    except csv.Error as error:
-        raise DataError(
-            f"{file.name}:{rows.line_num + 1}: {error}. Is a quotation mark not closed? Fix the line, or set --format."
-        ) from error
+        is_quoted = file.format == "csv"
+        yield from CsvRows(text, file.name, choose_id_fields(file.id_field), quoted=is_quoted, delimiter=file.delimiter)
     finally:
         text.detach()
 
 
-def _read_parquet(file: ProductFile) -> Iterator[_NumberedRow]:
+def _read_parquet(file: ProductFile) -> Iterator[NumberedRow]:
     require_extra("parquet", "pyarrow")
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     number = 0
     try:
-        with ParquetFile(file.path) as table:
+        with ParquetFile(file.copy or file.path) as table:
             for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1

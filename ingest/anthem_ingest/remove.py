@@ -169,7 +169,7 @@ def remove_from_index(
     counts = (index, objects, tally.written, tally.failed, len(tally.retry_ids), tuple(tally.failures))
     try:
         scripts = _list_stored_scripts(client)
-        other_indices = _list_other_indices(client, description.name)
+        other_indices = _list_other_indices(client, description.name, objects)
         if other_indices or not scripts:
             names = ", ".join(f"'{name}'" for name in other_indices)
             reason = f"other indices with fields of a model may use them: {names}" if scripts else ""
@@ -187,9 +187,10 @@ def _list_stored_scripts(client: OpenSearch) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name.startswith(SCRIPT_ID_PREFIX)))
 
 
-def _list_other_indices(client: OpenSearch, index: str) -> list[str]:
-    """Names of other indices that hold values of a model of this distribution."""
-    fields = ",".join(f"anthem*.{value}" for value in VALUE_OF_SIGNAL.values())
+def _list_other_indices(client: OpenSearch, index: str, objects: Sequence[str] = ()) -> list[str]:
+    """Names of other indices that hold values of a model, in objects of the usual names or of these."""
+    names = dict.fromkeys(("anthem*", *objects))
+    fields = ",".join(f"{name}.{value}" for name in names for value in VALUE_OF_SIGNAL.values())
     response = client.indices.get_field_mapping(fields=fields, index="*")
     return sorted(name for name, body in response.items() if body.get("mappings") and name != index)
 

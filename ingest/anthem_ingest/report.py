@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass, field
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.console import printable
+from anthem_core.console import format_bytes, printable
+from anthem_core.errors import DataError
+from anthem_core.files import write_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from typing import IO
 
     from anthem_core.opensearch.schema import ModelSignal
     from anthem_ingest.actions import BulkAction
@@ -84,19 +86,30 @@ EMPTY_REPORT = IngestReport(0, 0, 0, 0, 0, 0.0)
 
 
 class DeadLetters:
-    """File of failures, one JSON object per line, flushed after each; created at the first failure."""
+    """File of failures, one JSON object per line, each written at once; created at the first failure."""
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         self.path = path
         self._mode = "a" if append else "w"
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
 
     def add(self, letter: Mapping[str, Any]) -> None:
-        """Append one line."""
-        if self._file is None:
-            self._file = self.path.open(self._mode, encoding="utf-8", errors="replace")
-        self._file.write(json.dumps(letter, ensure_ascii=False) + "\n")
-        self._file.flush()
+        """Append one line.
+
+        Raises:
+            DataError: The file cannot be written; it then ends with the last whole line.
+        """
+        line = (json.dumps(letter, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+        try:
+            if self._file is None:
+                self._file = FileIO(self.path, self._mode)
+            write_line(self._file, line, is_shared=self._mode == "a")
+        except OSError as error:
+            raise DataError(
+                f"{self.path} could not be written ({error.strerror}), so products that fail cannot be recorded. "
+                f"Stopped at {printable(json.dumps(letter, ensure_ascii=False))[:300]}. Free some space or name "
+                "another file with --dead-letter, then run the command again; what was written stays written."
+            ) from error
 
     def close(self) -> None:
         """Close the file if it is open."""
@@ -169,6 +182,7 @@ class IndexSurvey:
         stale: Products with values of another model.
         missing: Products without the value of each signal that is written, by signal.
         bytes_per_value: Size of one value in the index, by signal.
+        is_new: Whether the index does not exist yet.
     """
 
     index: str
@@ -176,6 +190,7 @@ class IndexSurvey:
     stale: int
     missing: Mapping[ModelSignal, int]
     bytes_per_value: Mapping[ModelSignal, int]
+    is_new: bool = False
 
     def __str__(self) -> str:
         missing = (f"{number} without {NOUN_OF_VALUE[signal]}" for signal, number in self.missing.items())
@@ -185,9 +200,10 @@ class IndexSurvey:
         if not (self.stale or any(self.missing.values())):
             return summary
         sizes = (f"about {self.bytes_per_value[signal]} bytes for {NOUN_OF_VALUE[signal]}" for signal in self.missing)
-        total = sum(number * self.bytes_per_value[signal] for signal, number in self.missing.items()) / 1e6
-        return (
+        total = sum(number * self.bytes_per_value[signal] for signal, number in self.missing.items())
+        cost = (
             f"{summary}\nA product takes {' and '.join(sizes)}, so each copy of the index grows by about "
-            f"{total:.1f} MB, more than half of it in _source.\n"
-            "Lexical scores shift slightly until segments merge: until then an updated product counts twice."
+            f"{format_bytes(total)}, more than half of it in _source."
         )
+        shift = "Lexical scores shift slightly until segments merge: until then an updated product counts twice."
+        return cost if self.is_new else f"{cost}\n{shift}"

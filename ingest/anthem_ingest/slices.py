@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
+from anthem_core.cores import usable_cores
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.opensearch.connection import cluster_errors, connect
@@ -16,6 +15,7 @@ from anthem_ingest import index_io
 from anthem_ingest.encode import ValueBuilder
 from anthem_ingest.ingest import update_values
 from anthem_ingest.report import EMPTY_REPORT, DeadLetters, IngestReport, IngestTally
+from anthem_ingest.worker_processes import run_in_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from anthem_core.opensearch.schema import ModelFields, ModelSignal
 
 SLICES_PER_PROCESS = 4  # so that the progress bar moves and no process waits long for the last one
+MAX_PROCESSES_PER_CORE = 4  # more gain nothing: encoding keeps a core busy
+MAX_PROCESSES = 256  # with four slices each, as many slices as OpenSearch divides a search into
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +54,39 @@ class SliceTask:
 
 
 def ingest_in_slices(task: SliceTask, processes: int, advance: Callable[[int], object]) -> IngestReport:
-    """Add values to the products of an index, with several processes.
+    """Add values to the products of an index, with several processes, which never outlive this one.
 
     `advance` is called with the number of products of each slice.
 
     Raises:
-        ClusterError: The cluster refuses or does not answer.
+        AnthemError: The error of a process, such as a ClusterError; or a process was killed.
     """
     slices = SLICES_PER_PROCESS * processes
     total = EMPTY_REPORT
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(ingest_slice, task, number, slices) for number in range(slices)]
-        try:
-            for future in as_completed(futures):
-                report = future.result()
-                advance(report.products)
-                total += report
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with closing(run_in_processes(partial(ingest_slice, task, slices), range(slices), processes)) as reports:
+        for report in reports:
+            advance(report.products)
+            total += report
     return total
 
 
+def check_processes(processes: int) -> None:
+    """Check that a number of processes suits this machine.
+
+    Raises:
+        ValueError: It is more than `MAX_PROCESSES_PER_CORE` for each core.
+    """
+    cores = usable_cores()
+    limit = min(MAX_PROCESSES, MAX_PROCESSES_PER_CORE * cores)
+    if processes > limit:
+        raise ValueError(
+            f"found {processes}, expected at most {limit}: each process needs a core and about 200 MB, and this "
+            f"machine offers {cores} {'core' if cores == 1 else 'cores'}. A sensible number is {cores}."
+        )
+
+
 @cluster_errors()
-def ingest_slice(task: SliceTask, number: int, slices: int) -> IngestReport:
+def ingest_slice(task: SliceTask, slices: int, number: int) -> IngestReport:
     """Give the products of one of `slices` slices their values."""
     builder = ValueBuilder(_load_encoder(task.bundle_name), task.signals, task.text_fields, task.model_fields)
     with (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from anthem_core.console import handle_errors, json_option, print_result, stderr
+from anthem_core.console import FiniteFloatRange, handle_errors, json_option, print_result, stderr
+from anthem_core.cores import usable_cores
 from anthem_core.errors import require_extra
 from anthem_model.trainer.schedule import TrainingSchedule
 
@@ -36,15 +36,14 @@ NO_BASE = "nothing"
 )
 @click.option(
     "--minutes",
-    default=math.inf,
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteFloatRange(0, min_open=True),
     help="Stop after this much processor time, even if steps remain.",
 )
 @click.option(
     "--threads",
     default=1,
     show_default=True,
-    type=click.IntRange(1, os.cpu_count() or 1),
+    type=click.IntRange(1, usable_cores()),
     help="Threads to compute with; the model depends on their number.",
 )
 @click.option(
@@ -85,7 +84,7 @@ def train(  # noqa: PLR0913 (one argument per option)
     output: Path,
     seed: int,
     steps: int,
-    minutes: float,
+    minutes: float | None,
     threads: int,
     teachers: tuple[Path, ...],
     texts_files: tuple[Path, ...],
@@ -121,7 +120,8 @@ def train(  # noqa: PLR0913 (one argument per option)
     from anthem_model.trainer.training import TrainingPlan
 
     interval = max(1, min(TrainingSchedule.validation_interval, steps // 4))
-    schedule = TrainingSchedule(steps=steps, seconds=60 * minutes, validation_interval=interval)
+    seconds = math.inf if minutes is None else 60 * minutes
+    schedule = TrainingSchedule(steps=steps, seconds=seconds, validation_interval=interval)
     plan = TrainingPlan(seed=seed, schedule=schedule, threads=threads, shares=shares)
     start = None if base == NO_BASE else load_base(base)
     quality = train_from_folders(data, output, plan, teachers, texts_files, start)

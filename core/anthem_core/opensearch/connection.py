@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,14 @@ from anthem_core.errors import ClusterError
 from anthem_core.opensearch.auth import NO_CREDENTIALS_HINT, RequestSigner, connection_advice, connection_options
 from anthem_core.opensearch.local_node import local_node_url
 from anthem_core.opensearch.permissions import permission_advice
-from anthem_core.opensearch.versions import serverless_error
+from anthem_core.opensearch.versions import UnsupportedClusterError, parse_release, serverless_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+ELASTICSEARCH_HEADER = "x-elastic-product"
+CLOSED_INDEX = "index_closed_exception"
 
 
 class _ExplainingConnection(Urllib3HttpConnection):
@@ -33,7 +38,7 @@ class _ExplainingConnection(Urllib3HttpConnection):
 
     def perform_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (as opensearch-py has it)
         try:
-            return super().perform_request(method, url, *args, **kwargs)
+            response = super().perform_request(method, url, *args, **kwargs)
         except ConnectionFailedError as error:
             named = type(error)(error.status_code, f"{self.host}: {error.error}", error.info)
             named.add_note(connection_advice(self.host, error.info))
@@ -44,6 +49,33 @@ class _ExplainingConnection(Urllib3HttpConnection):
         except AuthorizationException as error:
             error.add_note(self._identity_note() if _refused_by_aws(error) else permission_advice(method, url))
             raise
+        if (method, url) != ("GET", "/"):  # whose answer says what the cluster is
+            self._refuse_elasticsearch(response[1])
+        return response
+
+    def get_response_headers(self, response: Any) -> Any:  # noqa: ANN401 (as opensearch-py has it)
+        """Headers of a response that is an error; those of Elasticsearch have another cause than they name."""
+        headers = super().get_response_headers(response)
+        self._refuse_elasticsearch(headers)
+        return headers
+
+    def _refuse_elasticsearch(self, headers: Mapping[str, str]) -> None:
+        """Say that this is Elasticsearch, which names itself in every response since version 7.14.
+
+        Raises:
+            UnsupportedClusterError: It is.
+        """
+        product = next((value for name, value in headers.items() if name.lower() == ELASTICSEARCH_HEADER), None)
+        if product is None:
+            return
+        try:
+            _, _, body = super().perform_request("GET", "/", ignore=range(300, 600))
+            info = json.loads(body)
+        except (OpenSearchException, ValueError):
+            info = None
+        if not isinstance(info, dict) or "version" not in info:  # it does not answer, or asks for credentials
+            raise UnsupportedClusterError(product)
+        parse_release(info)
 
     def _identity_note(self) -> str:
         signer = self.http_auth
@@ -109,6 +141,12 @@ def _local_node_url() -> str:
     return url
 
 
+def cluster_address(client: OpenSearch) -> str:
+    """Addresses of a client's cluster, without user and password, joined by commas."""
+    connections = client.transport.connection_pool.connections
+    return ",".join(sorted(connection.host + connection.url_prefix for connection in connections))
+
+
 def cluster_info(client: OpenSearch) -> dict[str, Any]:
     """Response of a cluster to `GET /`.
 
@@ -146,7 +184,8 @@ def _explain(error: OpenSearchException) -> str:
         case NotFoundError():
             return f"Not found (404): {error_reason(error)}. Check the name of the index: GET _cat/indices"
         case TransportError():
-            return f"The cluster answered {error.status_code}: {error_reason(error)}"
+            advice = ". Open the index: POST /INDEX/_open" if CLOSED_INDEX in str(error.info) else ""
+            return f"The cluster answered {error.status_code}: {error_reason(error)}{advice}"
     return f"The OpenSearch client failed: {error}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from anthem_core.errors import NodeError
 
 STATE_FILE = "node.json"
+HISTORY_FILE = "doctor.jsonl"  # of the coverage, in `state_folder`
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ def cache_folder() -> Path:
         raise NodeError(
             f"{base} cannot be resolved: user {os.geteuid()} has no home folder. Set ANTHEM_CACHE to a folder you own."
         ) from error
+
+
+def state_folder() -> Path:
+    """Folder for what is recorded from run to run: `anthem` in `XDG_STATE_HOME` or `~/.local/state`."""
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "anthem"
 
 
 def homes_folder() -> Path:

@@ -6,6 +6,7 @@ The fields are written nested (`{"anthem": {"vector": …}}`); OpenSearch reject
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, SupportsInt, TypeAlias
@@ -20,6 +21,9 @@ ModelSignal: TypeAlias = Literal["containment", "attention"]
 # The field that holds a product's value for each signal of the model.
 VALUE_OF_SIGNAL: dict[ModelSignal, str] = {"containment": "vector", "attention": "trigrams"}
 MODEL_SIGNALS = tuple(VALUE_OF_SIGNAL)
+# Names of the objects that hold a model's fields, unless another one was chosen and recorded.
+MODEL_OBJECT_PATTERN = re.compile(r"anthem(_[0-9a-f]{8})?")
+MODEL_OBJECT_KEYS = frozenset({*VALUE_OF_SIGNAL.values(), "model", "text_hash"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,17 @@ SCRIPT_ID_PREFIX = "anthem-score-"  # of the stored scripts, one per version of 
 _META_KEY = "anthem"  # in the mapping's `_meta`: one record per model's object
 
 
+def list_fields(fields: str | Iterable[str]) -> tuple[str, ...]:
+    """Names of text fields; a string is one name, not a list of letters."""
+    return (fields,) if isinstance(fields, str) else tuple(fields)
+
+
 def resolve_current_fields(mappings: Mapping[str, Any]) -> ModelFields:
-    """Fields that the aliases of an index point at; `anthem` if it has no aliases."""
+    """Fields that the aliases of an index point at; those of the first model if it has no aliases."""
     aliases = _object_properties(mappings, CURRENT_FIELDS.name)
     paths = (aliases[name].get("path") for name in (*VALUE_OF_SIGNAL.values(), "model") if name in aliases)
-    return ModelFields(str(next(filter(None, paths), "anthem")).partition(".")[0])
+    path = next(filter(None, paths), None)
+    return ModelFields(str(path).partition(".")[0]) if path else first_model_fields(mappings)
 
 
 def fields_of_model(model: str) -> ModelFields:
@@ -99,16 +109,45 @@ def fields_of_model(model: str) -> ModelFields:
 
 
 def find_model_fields(mappings: Iterable[Mapping[str, Any]], model: str) -> ModelFields:
-    """Fields in which indices hold a model's values: its own object if one of them maps it, otherwise `anthem`.
+    """Fields in which indices hold a model's values: its own object if one of them maps it, or one that is recorded.
 
-    Only the mappings are checked: the object may be empty or hold another model's values, which searches recognise by
-    the model id.
+    Otherwise those of the first model. Only the mappings are checked: the object may be empty or hold another model's
+    values, which searches recognise by the model id.
     """
-    fields = fields_of_model(model)
-    is_mapped = any(
-        set(VALUE_OF_SIGNAL.values()) & _object_properties(mapping, fields.name).keys() for mapping in mappings
-    )
-    return fields if is_mapped else ModelFields()
+    known, own = list(mappings), fields_of_model(model)
+    if any(_maps_values(mapping, own.name) for mapping in known):
+        return own
+    for mapping in known:
+        for name, record in recorded_objects(mapping).items():
+            if record.get("model") == model and _maps_values(mapping, name):
+                return ModelFields(name)
+    first = (fields for mapping in known if (fields := first_model_fields(mapping)) != ModelFields())
+    return next(first, ModelFields())
+
+
+def first_model_fields(mappings: Mapping[str, Any]) -> ModelFields:
+    """Fields of the first model of an index: `anthem`, or an object that was named with `--as` and is recorded."""
+    if mapped_signals(mappings, ModelFields()):
+        return ModelFields()
+    named = (name for name in recorded_objects(mappings) if not MODEL_OBJECT_PATTERN.fullmatch(name))
+    return ModelFields(next((name for name in named if mapped_signals(mappings, ModelFields(name))), "anthem"))
+
+
+def _maps_values(mappings: Mapping[str, Any], name: str) -> bool:
+    return bool(set(VALUE_OF_SIGNAL.values()) & _object_properties(mappings, name).keys())
+
+
+def is_users_field(mappings: Mapping[str, Any], name: str) -> bool:
+    """Whether a field of this name is not a model's object: it is no object, or has fields that no model has."""
+    field = mappings.get("properties", {}).get(name)
+    if field is None:
+        return False
+    return field.get("type", "object") != "object" or not field.get("properties", {}).keys() <= MODEL_OBJECT_KEYS
+
+
+def is_model_object(value: object) -> bool:
+    """Whether a value of a product is what a model's object holds, or held before it was removed."""
+    return value is None or (isinstance(value, dict) and value.keys() <= MODEL_OBJECT_KEYS)
 
 
 def mapped_signals(mappings: Mapping[str, Any], fields: ModelFields) -> tuple[ModelSignal, ...]:
@@ -144,6 +183,12 @@ def ingested_signals(mappings: Mapping[str, Any], object_name: str) -> tuple[str
     return _recorded_names(mappings, object_name, "signals")
 
 
+def recorded_objects(mappings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The records of ingests in `_meta`, by the object that each wrote its values into."""
+    records = _ingest_records(mappings.get("_meta"))
+    return {name: record for name, record in records.items() if isinstance(record, dict)}
+
+
 def _recorded_names(mappings: Mapping[str, Any], object_name: str, key: str) -> tuple[str, ...] | None:
     record = _ingest_records(mappings.get("_meta")).get(object_name)
     names = record.get(key) if isinstance(record, dict) else None
@@ -161,6 +206,11 @@ def with_ingest_meta(meta: Mapping[str, Any] | None, object_name: str, record: M
     if not isinstance(kept.get(_META_KEY, {}), dict):
         return kept
     return {**kept, _META_KEY: {**_ingest_records(kept), object_name: dict(record)}}
+
+
+def can_record(mappings: Mapping[str, Any]) -> bool:
+    """Whether ingests can be recorded in `_meta`: its `anthem` entry is missing or an object."""
+    return isinstance((mappings.get("_meta") or {}).get(_META_KEY, {}), dict)
 
 
 def build_ingest_record(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # The version that 1.x and 2.x report for old clients when compatibility.override_main_response_version is set.
 COMPATIBILITY_VERSION = "7.10.2"
+ELASTICSEARCH_TAGLINE = "You Know, for Search"
 # Lucene of the oldest supported release, reported in compatibility mode too; 2.18 has 9.12.0.
 OLDEST_LUCENE = (9, 12, 1)
 
@@ -97,7 +98,8 @@ def parse_release(info: Mapping[str, Any]) -> Release:
     if distribution is None and "OpenSearch" in str(info.get("tagline")) and number == COMPATIBILITY_VERSION:
         return _parse_compatibility_release(version)
     if distribution != "opensearch":
-        name = distribution or "not OpenSearch (perhaps Elasticsearch)"
+        is_elasticsearch = version.get("build_flavor") or info.get("tagline") == ELASTICSEARCH_TAGLINE
+        name = distribution or f"not OpenSearch ({'' if is_elasticsearch else 'perhaps '}Elasticsearch)"
         raise UnsupportedClusterError(f"{name}, version {number or 'missing'}")
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", number)
     if match is None:

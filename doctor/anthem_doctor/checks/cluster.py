@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 KNN_PLUGIN = "opensearch-knn"
 # Plugins that a search pipeline of each kind needs.
 PIPELINE_PLUGINS = {"rerank": ("opensearch-ml", "opensearch-neural-search"), "ml-inference": ("opensearch-ml",)}
+EXPENSIVE_QUERIES_SETTING = "search.allow_expensive_queries"
 _WATERMARK_SETTING = "cluster.routing.allocation.disk.watermark"
 _BYTES_PER_UNIT = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40}
 
@@ -75,7 +76,7 @@ def missing_plugins(nodes: Fact, pipeline: str) -> list[str]:
 
 
 def check_script_settings(target: DoctorTarget, settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether the cluster lets stored scripts compute scores; otherwise only client mode can rerank."""
+    """Whether the cluster lets stored scripts compute scores; otherwise searches are ranked in client mode."""
     required = {"script.allowed_types": "stored", "script.allowed_contexts": SCRIPT_CONTEXT}
     too_narrow = [name for name, value in required.items() if not _setting_allows(settings.get(name), value)]
     if too_narrow:
@@ -85,9 +86,19 @@ def check_script_settings(target: DoctorTarget, settings: Mapping[str, Any]) -> 
             "or reranking in client mode"
         )
         command = target.command("search", "QUERY", "--rerank", "client")
-        yield Finding("scripts", "warning", found, expected, command)
-    else:
+        yield Finding("scripts", "fault", found, expected, command)
+    if str(settings.get(EXPENSIVE_QUERIES_SETTING, True)).lower() == "false":
+        expected = "true, because the script runs in a `script_score` query; until then searches rank in client mode"
+        found = f"{EXPENSIVE_QUERIES_SETTING}: false"
+        yield Finding("scripts", "fault", found, expected, _change_setting(EXPENSIVE_QUERIES_SETTING, None))
+    elif not too_narrow:
         yield Finding("scripts", "ok", "stored scripts may compute scores")
+
+
+def _change_setting(name: str, value: object) -> str:
+    """Request that sets a setting of the cluster; a transient value, which would hide it, is removed."""
+    body = {"persistent": {name: value}, "transient": {name: None}}
+    return console_request("PUT", "_cluster/settings", body)
 
 
 def _setting_allows(setting: object, value: str) -> bool:
@@ -117,15 +128,24 @@ def check_compilations(nodes: Mapping[str, Any], settings: Mapping[str, Any]) ->
     reached, evicted = (
         sum(stat.get(key, 0) for stat in stats) for key in ("compilation_limit_triggered", "cache_evictions")
     )
-    context_setting = f"script.context.{SCRIPT_CONTEXT}.max_compilations_rate"
-    rate = settings.get(context_setting) or settings.get("script.max_compilations_rate", "unknown")
+    setting, rate = _compilation_limit(settings)
     found = f"limit reached {reached} times, {evicted} scripts evicted since the nodes started; limit: {rate}"
-    if reached:
+    if str(rate).startswith("0/"):
+        expected = "a limit above 0: a node that has not compiled the script refuses every search that calls it"
+        yield Finding("compilations", "fault", f"{setting}: {rate}", expected, _change_setting(setting, None))
+    elif reached:
         expected = "never reached: scripts that differ from search to search should use params; or raise the limit"
-        raise_limit = console_request("PUT", "_cluster/settings", {"persistent": {context_setting: "300/5m"}})
-        yield Finding("compilations", "warning", found, expected, raise_limit)
+        yield Finding("compilations", "warning", found, expected, _change_setting(setting, "300/5m"))
     else:
         yield Finding("compilations", "ok", found)
+
+
+def _compilation_limit(settings: Mapping[str, Any]) -> tuple[str, str]:
+    """The setting that limits compilations of the script, and its value: a general limit replaces those by context."""
+    general, of_context = "script.max_compilations_rate", f"script.context.{SCRIPT_CONTEXT}.max_compilations_rate"
+    if settings.get(general, "use-context") != "use-context":
+        return general, str(settings[general])
+    return of_context, str(settings.get(of_context, "unknown"))
 
 
 def check_disks(nodes: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[Finding]:

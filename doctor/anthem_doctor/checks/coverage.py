@@ -9,12 +9,14 @@ from anthem_core.opensearch.schema import product_text
 from anthem_doctor.findings import DoctorTarget, Finding, count_of
 from anthem_doctor.history import loss_per_day
 from anthem_ingest.report import NOUN_OF_VALUE
+from anthem_ingest.text_fields import find_empty_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from anthem_doctor.facts import ValueCounts
+    from anthem_doctor.findings import Level
     from anthem_doctor.history import CoverageRun
     from anthem_ingest.actions import IndexHit
 
@@ -46,6 +48,18 @@ def check_coverage(
         yield Finding("coverage", "warning", found, expected, command)
     else:
         yield Finding("coverage", "ok", found)
+
+
+def check_fields_filled(target: DoctorTarget, index: str, sample: Sequence[IndexHit]) -> Iterator[Finding]:
+    """Whether the products have text in the text fields; a field that `copy_to` fills, for example, never has any."""
+    if not sample:
+        return
+    empty = find_empty_fields(target.text_fields, (hit.get("_source", {}) for hit in sample))
+    if empty:
+        found = f"{index}: none of {count_of(len(sample), 'sampled product')} has text in {', '.join(empty)}"
+        expected = "text in the _source of products; name the fields that have it with --field"
+        level: Level = "fault" if len(empty) == len(target.text_fields) else "warning"
+        yield Finding("fields", level, found, expected)
 
 
 def _estimate_needed(target: DoctorTarget, without: int, sample: Sequence[IndexHit]) -> int:

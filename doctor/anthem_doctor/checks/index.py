@@ -10,16 +10,17 @@ from anthem_core.opensearch.schema import CURRENT_FIELDS, VALUE_OF_SIGNAL, mappe
 from anthem_core.opensearch.versions import VECTORS_WITHOUT_KNN_SETTING
 from anthem_doctor.facts import is_closed
 from anthem_doctor.findings import DoctorTarget, Finding, console_request, count_of, judge_fact
+from anthem_ingest.conflicts import MappingConflictError, UsersFieldError
 from anthem_ingest.encode import choose_signals
 from anthem_ingest.ingest import bytes_per_value
 from anthem_ingest.mapping import (
     HNSW_METHOD,
     IndexDescription,
-    MappingConflictError,
     build_hnsw_properties,
     build_missing_mapping,
-    find_unknown_fields,
+    list_model_objects,
 )
+from anthem_ingest.text_fields import find_unknown_fields, list_text_fields
 from anthem_plugin.modes import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ def check_blocks(index: IndexDescription) -> Iterator[Finding]:
 
 def check_source_kept(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
     """Whether `_source` keeps everything that a partial update needs, values included, and what these add to it."""
+    if not index.keeps_source:
+        found = f"{index.name} keeps no _source: products cannot be updated, and searches are not reranked"
+        command = target.command("ingest", "--corpus", "FILE", index=f"{index.name}-new")
+        yield Finding("source", "fault", found, "an index that keeps _source, loaded from a file", command)
+        return
     if not index.keeps_whole_source:
         source = index.mappings["_source"]
         values = [VALUE_OF_SIGNAL[signal] for signal in target.expected_signals if _omits(source, fields.value(signal))]
@@ -120,8 +126,8 @@ def check_fields_mapped(target: DoctorTarget, index: IndexDescription) -> Iterat
     """Whether products can have the text fields that the values are computed from."""
     unknown = find_unknown_fields(index, target.text_fields)
     if unknown:
-        known = ", ".join(sorted(index.mappings.get("properties", {}))) or "none"
-        found = f"{index.name} has no field {', '.join(unknown)}; its fields are: {known}"
+        known = ", ".join(list_text_fields(index.mappings)) or "none"
+        found = f"{index.name} has no text in {', '.join(unknown)}; its text fields are: {known}"
         yield Finding("fields", "fault", found, "the fields that the values are computed from; name them with --field")
     else:
         yield Finding("fields", "ok", f"{index.name} has {', '.join(target.text_fields)}")
@@ -181,6 +187,10 @@ def _conflict_finding(
     actual, required = (
         ", ".join(f"{key} {value}" for key, value in side.items()) for side in (error.actual, error.required)
     )
+    if isinstance(error, UsersFieldError):
+        found = f"{index.name} has a field {error.path} of its own ({error.found})"
+        command = target.command("ingest", "--as", "anthem_values", index=index.name)
+        return Finding("mapping", "fault", found, "an object of another name for the model's values", command)
     if error.is_of_other_vectors:
         command = target.command("ingest", "--beside", index=index.name)
     else:
@@ -261,10 +271,13 @@ def _reindex_requests(
     """Requests that copy an index to a new one, for what cannot be changed in an existing index."""
     new = f"{index.name}-new"
     body = {"settings": dict(settings), "mappings": {"properties": dict(properties)}}
-    copy = {"source": {"index": index.name, "_source": {"excludes": ["anthem*"]}}, "dest": {"index": new}}
+    # Only objects of models: a field of the user's may have a similar name.
+    objects = sorted({*list_model_objects(index.mappings), *properties})
+    copy = {"source": {"index": index.name, "_source": {"excludes": objects}}, "dest": {"index": new}}
+    named = [word for name in properties if name != "anthem" for word in ("--as", name)]
     requests = (
         f"{console_request('PUT', new, body)}   # add the other settings and fields that GET /{index.name} shows",
         console_request("POST", "_reindex?wait_for_completion=false", copy),
-        target.command("ingest", index=new),
+        target.command("ingest", *named, index=new),
     )
     return "\n".join(requests)

@@ -10,7 +10,7 @@ import numpy as np
 from anthem_core.encoding.stored_vectors import MAX_STEPS, read_vector, unpack_points
 from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.opensearch.schema import hash_words, product_text
-from anthem_doctor.checks.coverage import check_coverage
+from anthem_doctor.checks.coverage import check_coverage, check_fields_filled
 from anthem_doctor.findings import DoctorTarget, Finding, judge_fact
 from anthem_ingest.actions import stored_signals
 
@@ -32,6 +32,7 @@ def check_values(target: DoctorTarget, facts: ValueFacts, builder: ValueBuilder)
     name, fields = facts.index_name, builder.model_fields
     without = facts.sample_without_values if isinstance(facts.sample_without_values, list) else []
     findings = [
+        *check_fields_filled(target, name, [*(facts.sample if isinstance(facts.sample, list) else []), *without]),
         *judge_fact("coverage", facts.counts, lambda counts: check_coverage(target, name, counts, without)),
         *judge_fact("text", facts.sample, lambda sample: check_texts(target, name, sample, fields)),
     ]

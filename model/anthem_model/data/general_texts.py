@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from anthem_core.beir import read_lines
 from anthem_core.console import stderr
 from anthem_core.errors import DataError
+from anthem_core.lines import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,6 +11,7 @@ import click
 
 from anthem_core.console import handle_errors, json_option, print_result, stderr
 from anthem_core.errors import NodeError
+from anthem_core.files import write_text
 from anthem_sandbox.node.lifecycle import get_node_status, start_node, stop_node
 from anthem_sandbox.node.lock import DEFAULT_VERSION, format_lock
 from anthem_sandbox.node.releases import NODE_RELEASES, find_node_release
@@ -137,7 +138,7 @@ def lock(output: Path, release: str, as_json: bool) -> None:
 
     with TemporaryDirectory() as cache, stderr.status("Resolving and downloading every artifact"):
         artifacts = resolve_lock(Path(cache), find_node_release(release))
-    output.write_text(format_lock(artifacts, release), encoding="utf-8")
+    write_text(output, format_lock(artifacts, release))
     megabytes = sum(artifact.size for artifact in artifacts) / 1e6
     counts = {"opensearch": release, "artifacts": len(artifacts), "megabytes": round(megabytes, 1)}
     print_result(counts, f"Wrote {len(artifacts)} artifacts, {megabytes:.1f} MB, to {output}", as_json=as_json)

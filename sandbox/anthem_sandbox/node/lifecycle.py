@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from anthem_core.artifact_cache import ensure_artifacts, explain_disk_errors
 from anthem_core.console import stderr
 from anthem_core.errors import NodeError
+from anthem_core.files import write_text
 from anthem_core.opensearch.local_node import STATE_FILE, is_node_of_home, read_state
 from anthem_sandbox.node.diagnosis import crash_report, read_log
 from anthem_sandbox.node.java import find_java
@@ -212,7 +213,8 @@ def _complete_start(
 ) -> None:
     """Write the state file, wait until the node is healthy and install the template; on failure, end the process."""
     try:
-        (home / STATE_FILE).write_text(json.dumps({"pid": process.pid, "port": port, "release": release.version}))
+        state = {"pid": process.pid, "port": port, "release": release.version}
+        write_text(home / STATE_FILE, json.dumps(state))
         with stderr.status(f"Starting OpenSearch {release.version}"):
             _wait_until_healthy(home, process, port)
         _request_status(port, "PUT", "/_template/anthem-local-node", json.dumps(INDEX_TEMPLATE))

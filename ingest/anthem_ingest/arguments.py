@@ -1,0 +1,76 @@
+"""The arguments of `anthem ingest`, and what their texts may be."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+
+def parse_delimiter(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """One character; `tab` and `\\t` are a tab."""
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(text or "", text)
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise click.BadParameter("Expected one character, or the word tab.", param=parameter)
+    return delimiter
+
+
+def check_slices(_: click.Context, parameter: click.Parameter, slices: int) -> int:
+    """The number of processes, unless it is more than the machine can use."""
+    if slices > 1:
+        from anthem_ingest.slices import check_processes
+
+        try:
+            check_processes(slices)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param=parameter) from None
+    return slices
+
+
+def check_object_name(_: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """A name that an object can have, and that has no other meaning."""
+    is_reserved = name == "anthem_current" or re.fullmatch(r"anthem_[0-9a-f]{8}", name or "")
+    if name is not None and (is_reserved or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name)):
+        raise click.BadParameter(
+            "Expected letters, digits, '_' and '-', and a letter first, such as anthem_values.", param=parameter
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class IngestArguments:
+    """Arguments and options of `anthem ingest`."""
+
+    index: str
+    bundle_name: str
+    corpus: Path | None
+    file_format: str | None
+    id_field: str | None
+    delimiter: str | None
+    on_duplicate: str | None
+    text_fields: tuple[str, ...]
+    signals: str | None
+    rate: float | None
+    follow: bool
+    interval: float
+    slices: int
+    beside: bool
+    prune: bool
+    ann: bool
+    object_name: str | None
+    template: bool
+    yes: bool
+    dead_letter: Path | None
+    url: str | None
+
+    @property
+    def dead_letter_path(self) -> Path:
+        """File for failures."""
+        return self.dead_letter or default_dead_letter_path(self.index)
+
+
+def default_dead_letter_path(index: str) -> Path:
+    """File for failures where none is named."""
+    return Path(f"{index}.dead-letter.jsonl")

@@ -1,0 +1,78 @@
+"""Why the fields of an index cannot hold a model's values: errors that name what is there and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from anthem_core.errors import ClusterError, DataError
+from anthem_core.opensearch.schema import is_model_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from anthem_ingest.actions import ProductDocument
+
+_VECTOR_KEYS = {"dimension", "data_type"}  # that no mapping can change
+USERS_FIELD_ADVICE = (
+    "Write the model's values into an object of another name, which all commands and clients then find: anthem ingest "
+    "{} --as anthem_values"
+)
+
+
+class MappingConflictError(ClusterError):
+    """A field of an index differs from what the bundle needs; `actual` and `required` hold the keys that differ."""
+
+    def __init__(self, index: str, path: str, actual: Mapping[str, Any], required: Mapping[str, Any]) -> None:
+        self.path, self.actual, self.required = path, actual, required
+        actual_text, required_text = (
+            ", ".join(f"{key} {value}" for key, value in keys.items()) for keys in (actual, required)
+        )
+        remedy = (
+            f"Write into a new object with `anthem ingest {index} --beside`, which also moves the aliases there; then "
+            f"`anthem ingest {index} --prune` removes the old values."
+            if self.is_of_other_vectors
+            else "Use the bundle that made it, or reindex without it (POST _reindex) and run ingest on the new index."
+        )
+        super().__init__(
+            f"Index '{index}' has a field {path} of {actual_text}; the bundle needs {required_text}. OpenSearch cannot "
+            f"change a field. {remedy}"
+        )
+
+    @property
+    def is_of_other_vectors(self) -> bool:
+        """Whether the field holds vectors too, but of another size or element type."""
+        return self.required.keys() <= _VECTOR_KEYS and self.actual.get("dimension", 0) is not None
+
+
+class UsersFieldError(MappingConflictError):
+    """The object of a model's values has the name of a field that belongs to the user."""
+
+    def __init__(self, index: str, name: str, field: Mapping[str, Any]) -> None:
+        contents = ", ".join(field.get("properties", {}))
+        self.found = f"with the fields {contents}" if contents else f"of type {field.get('type', 'object')}"
+        self.path, self.actual, self.required = name, {"type": field.get("type", "object")}, {"type": "object"}
+        ClusterError.__init__(
+            self,
+            f"Index '{index}' has a field {name} of its own ({self.found}), so the model's values cannot be written "
+            f"there. {USERS_FIELD_ADVICE.format(index)}",
+        )
+
+
+def without_model_object(documents: Iterable[ProductDocument], name: str, index: str) -> Iterator[ProductDocument]:
+    """The documents of a file, without the model's object of this name that an exported product has.
+
+    Raises:
+        DataError: A document has a field of this name that is not a model's object, and would be overwritten.
+    """
+    for document in documents:
+        if name not in document.source:
+            yield document
+        elif is_model_object(document.source[name]):
+            source = {key: value for key, value in document.source.items() if key != name}
+            yield replace(document, source=source)
+        else:
+            raise DataError(
+                f"Product '{document.id}' of the file has a field {name} of its own, which the model's values would "
+                f"replace. {USERS_FIELD_ADVICE.format(index)}"
+            )

@@ -1,0 +1,181 @@
+"""Several rows of one id in a file: found before anything is written, then refused, merged, or reduced to the last."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anthem_core.errors import DataError
+from anthem_ingest.actions import check_fields_have_text
+from anthem_ingest.product_files import read_numbered_products, read_product_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from anthem_core.beir import SkippedLine
+    from anthem_ingest.actions import ProductDocument
+    from anthem_ingest.product_files import ProductFile
+
+EXAMPLES = 2
+WATCHED_IDS = 16  # ids among which examples are looked for: almost all of them occur again
+
+
+@dataclass(frozen=True)
+class CheckedProducts:
+    """The products of a file, checked: their number, the products, and how many rows were joined with others."""
+
+    total: int
+    documents: Iterator[ProductDocument]
+    joined_rows: int = 0
+
+
+class IdHashes:
+    """Hashes of the ids of a file, eight bytes each; two different ids may have the same hash, though hardly ever."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+
+    def watch(self, documents: Iterable[ProductDocument]) -> Iterator[ProductDocument]:
+        """The same documents, while their ids are recorded."""
+        for document in documents:
+            self._hashes.append(hash(document.id))
+            yield document
+
+    def find_repeated(self) -> RepeatedHashes:
+        """The hashes that occurred more than once."""
+        hashes, counts = np.unique(np.frombuffer(self._hashes, np.int64), return_counts=True)
+        return RepeatedHashes(hashes[counts > 1], counts[counts > 1])
+
+
+@dataclass(frozen=True)
+class RepeatedHashes:
+    """Hashes that occur more than once, in ascending order, and how often each does."""
+
+    hashes: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def find(self, product_id: str) -> int | None:
+        """Place of an id's hash; None if it occurs once."""
+        place = int(np.searchsorted(self.hashes, hash(product_id)))
+        return place if place < len(self.hashes) and self.hashes[place] == hash(product_id) else None
+
+
+def _no_check(documents: Iterable[ProductDocument]) -> Iterable[ProductDocument]:
+    return documents
+
+
+def check_product_file(
+    file: ProductFile,
+    text_fields: Sequence[str],
+    report_skipped: Callable[[SkippedLine], object],
+    on_duplicate: str | None = None,
+    check: Callable[[Iterable[ProductDocument]], Iterable[ProductDocument]] = _no_check,
+) -> CheckedProducts:
+    """Check all products of a file, which is then read once more for its products, one of each id.
+
+    Of several rows of an id, `merge` makes one product and `last` keeps the last one. `check` is a further check; it
+    returns the same products.
+
+    Raises:
+        DataError: The file cannot be read, a text field has no text in it, or an id has several rows and
+            `on_duplicate` is None.
+    """
+    ids = IdHashes()
+    read = ids.watch(check(read_product_file(file, report_skipped)))
+    total = check_fields_have_text(text_fields, read, file.name)
+    repeated = ids.find_repeated()
+    documents = read_product_file(file, _ignore)
+    if not len(repeated.hashes):
+        return CheckedProducts(total, documents)
+    if on_duplicate is None:
+        _refuse_repeated_ids(file, repeated)
+        return CheckedProducts(total, documents)
+    joined = int(repeated.counts.sum()) - len(repeated.counts)
+    join = merge_rows if on_duplicate == "merge" else _keep_last
+    return CheckedProducts(total - joined, join_rows(documents, repeated, join), joined)
+
+
+def join_rows(
+    documents: Iterable[ProductDocument],
+    repeated: RepeatedHashes,
+    join: Callable[[ProductDocument, ProductDocument], ProductDocument],
+) -> Iterator[ProductDocument]:
+    """One document for all rows of an id and routing, in place of the last one.
+
+    Memory is needed for the ids of which some rows were read and others not yet.
+    """
+    remaining = repeated.counts.copy()
+    pending: dict[int, dict[tuple[str, str | None], ProductDocument]] = {}
+    for document in documents:
+        place = repeated.find(document.id)
+        if place is None:
+            yield document
+            continue
+        rows = pending.setdefault(place, {})
+        rows[document.key] = join(rows[document.key], document) if document.key in rows else document
+        remaining[place] -= 1
+        if remaining[place] == 0:
+            yield from pending.pop(place).values()
+    for rows in pending.values():  # the file has lost rows since it was checked
+        yield from rows.values()
+
+
+def merge_rows(first: ProductDocument, second: ProductDocument) -> ProductDocument:
+    """Document with the fields of both; a field with different values becomes the list of them, in their order."""
+    source = dict(first.source)
+    for name, value in second.source.items():
+        source[name] = _merge_values(source[name], value) if name in source else value
+    return replace(first, source=source)
+
+
+def _merge_values(first: Any, second: Any) -> Any:  # noqa: ANN401 (any JSON value)
+    if first == second:
+        return first
+    values = first if isinstance(first, list) else [first]
+    added = second if isinstance(second, list) else [second]
+    return [*values, *(value for value in added if value not in values)]
+
+
+def _keep_last(_: ProductDocument, second: ProductDocument) -> ProductDocument:
+    return second
+
+
+def _ignore(_: SkippedLine) -> None:
+    """The line was reported when the file was checked."""
+
+
+def _refuse_repeated_ids(file: ProductFile, repeated: RepeatedHashes) -> None:
+    """Raise a DataError with two examples, unless the ids only share their hashes."""
+    unit = "rows" if file.format == "parquet" else "lines"
+    examples = [f"{name!r} in {unit} {first} and {second}" for name, first, second in _find_examples(file, repeated)]
+    if not examples:
+        return
+    number = len(repeated.hashes)
+    ids = f"{number} ids have" if number > 1 else "1 id has"
+    raise DataError(
+        f"{file.name}: {ids} several rows, {int(repeated.counts.sum())} in all: {', '.join(examples)}. Each row would "
+        "replace the one before. Expected one row per product; nothing was written. Use --on-duplicate merge to make "
+        "one product of all rows of an id, --on-duplicate last to keep its last row, or name another column with --id."
+    )
+
+
+def _find_examples(file: ProductFile, repeated: RepeatedHashes) -> list[tuple[str, int, int]]:
+    """Up to two ids with the numbers of their first two rows."""
+    first_rows: dict[str, int] = {}
+    examples: dict[str, tuple[str, int, int]] = {}
+    for number, document in read_numbered_products(file, _ignore):
+        name = document.id
+        if repeated.find(name) is None or name in examples:
+            continue
+        if name in first_rows:
+            examples[name] = name, first_rows[name], number
+            if len(examples) == EXAMPLES:
+                break
+        elif len(first_rows) < WATCHED_IDS:
+            first_rows[name] = number
+    return list(examples.values())

@@ -1,0 +1,96 @@
+"""Pure functions that turn one record of a file into a product, or say why they cannot."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from anthem_core.opensearch.schema import MODEL_OBJECT_PATTERN, is_model_object
+from anthem_ingest.actions import ProductDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+NumberedRow: TypeAlias = tuple[int, dict[Any, Any] | str]  # line or row number; the record, or why it cannot be read
+
+DEFAULT_ID_FIELDS = ("_id", "id")
+
+# Names of a hit's metadata, as dumps and exported tables have them next to the fields of the document.
+_ROW_METADATA = frozenset({"_id", "_routing"})
+_HIT_METADATA = _ROW_METADATA | {"_index", "_type", "_score", "_version", "_seq_no", "_primary_term", "_ignored"}
+_DECIMAL_ID = re.compile(r"[+-]?\d+\.0+")
+_EXPONENT_ID = re.compile(r"[+-]?\d([.,]\d+)?[Ee]\+\d+")
+
+
+def choose_id_fields(id_field: str | None) -> tuple[str, ...]:
+    """Fields that may hold the product id, the first that is not empty counts."""
+    return (id_field,) if id_field else DEFAULT_ID_FIELDS
+
+
+def parse_product(
+    record: Mapping[Any, Any], id_field: str | None = None, *, is_typed: bool = True
+) -> ProductDocument | str:
+    """The product of a record, without empty fields and a model's values; or the reason why it cannot be used.
+
+    A hit, as a dump has it (`_index`, `_id`, `_source`, `_routing`), becomes its source. In an untyped record, such as
+    a row of CSV, an id that looks like a float is a reason too: it was an integer before some program rewrote it.
+    """
+    is_hit = "_source" in record
+    fields = record["_source"] if is_hit else record
+    if not isinstance(fields, dict):
+        return "a hit whose _source is not an object"
+    id_fields = choose_id_fields(id_field)
+    product_id = _find_id({**fields, "_id": record.get("_id")}, id_fields)
+    routing = record.get("_routing", record.get("routing") if is_hit else None)
+    reason = _invalid_id_reason(product_id, id_fields, is_typed=is_typed) or _invalid_routing_reason(routing)
+    if reason:
+        return reason
+    source = _own_fields(fields, _HIT_METADATA if "_index" in record and not is_hit else _ROW_METADATA)
+    if "_index" in record and not source:
+        return "a hit without _source"
+    reason = _unencodable_reason(source, product_id, routing)
+    return reason or ProductDocument(str(product_id), source, None if routing in (None, "") else str(routing))
+
+
+def _find_id(record: Mapping[Any, Any], id_fields: Sequence[str]) -> object:
+    return next((record[name] for name in id_fields if record.get(name) not in (None, "")), None)
+
+
+def _own_fields(fields: Mapping[Any, Any], metadata: Collection[str]) -> dict[str, Any]:
+    values = {str(key): value for key, value in fields.items() if value not in (None, "", {})}
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in metadata and not (MODEL_OBJECT_PATTERN.fullmatch(key) and is_model_object(value))
+    }
+
+
+def _invalid_id_reason(product_id: object, id_fields: Sequence[str], *, is_typed: bool) -> str | None:
+    """Why a value cannot be an id; None for a string or an integer."""
+    names = " or ".join(id_fields)
+    if product_id is None:
+        return f"no {names}"
+    if isinstance(product_id, float) or (not is_typed and _DECIMAL_ID.fullmatch(str(product_id))):
+        return f"the id {product_id} is a float, as a table gets when some ids are missing; write integers or text"
+    if not is_typed and _EXPONENT_ID.fullmatch(str(product_id)):
+        return f"the id {product_id} is a rounded number, as spreadsheets write long ones; export the column as text"
+    if not isinstance(product_id, str | int) or isinstance(product_id, bool):
+        return f"the id in {names} is {type(product_id).__name__}; expected text or an integer"
+    return None
+
+
+def _invalid_routing_reason(routing: object) -> str | None:
+    if routing is None or (isinstance(routing, str | int) and not isinstance(routing, bool)):
+        return None
+    return f"its routing is {type(routing).__name__}; expected text"
+
+
+def _unencodable_reason(source: Mapping[str, Any], *names: object) -> str | None:
+    try:
+        (json.dumps(source, ensure_ascii=False) + "".join(map(str, names))).encode()
+    except UnicodeEncodeError:
+        return "not UTF-8, or a lone surrogate"
+    except TypeError as error:
+        return f"a value that JSON cannot represent ({error})"
+    return None

@@ -1,0 +1,164 @@
+"""Which fields of an index a product's text can be read from: by the mapping, and by what `_source` really holds."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from anthem_core.errors import ClusterError
+from anthem_core.opensearch.schema import (
+    MATCH_ALL,
+    MODEL_OBJECT_KEYS,
+    MODEL_OBJECT_PATTERN,
+    is_model_object,
+    product_text,
+)
+from anthem_ingest import index_io
+from anthem_ingest.conflicts import UsersFieldError
+from anthem_ingest.mapping import list_model_objects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from opensearchpy import OpenSearch
+
+    from anthem_core.opensearch.schema import ModelFields
+    from anthem_ingest.actions import IndexHit
+    from anthem_ingest.mapping import IndexDescription
+
+MAX_SUGGESTED_FIELDS = 10
+SUGGESTION_SAMPLE_SIZE = 50  # products in which text fields are looked for
+_TEXT_TYPES = (
+    {"text", "match_only_text", "search_as_you_type"},
+    {"keyword", "wildcard", "constant_keyword"},
+)  # the second only if there is none of the first
+
+
+def check_text_fields(index: IndexDescription, text_fields: Sequence[str]) -> None:
+    """Check that documents can have text in the text fields.
+
+    Raises:
+        ClusterError: The mapping does not allow text in one of them.
+    """
+    unknown = find_unknown_fields(index, text_fields)
+    if unknown:
+        known = [field for name in unknown for field in _fields_below(index.mappings, name)]
+        raise unusable_fields_error(index.name, unknown, known or list_text_fields(index.mappings))
+
+
+def find_unknown_fields(index: IndexDescription, text_fields: Sequence[str]) -> list[str]:
+    """Fields in which no document can have text: they are not mapped, or are aliases or objects."""
+    return [field for field in text_fields if not _can_hold_text(index.mappings, field.split("."))]
+
+
+def _can_hold_text(node: Mapping[str, Any], path: Sequence[str]) -> bool:
+    if not path:
+        is_object = "properties" in node or node.get("type") in ("object", "nested")
+        return node.get("type") != "alias" and not (is_object and node.get("enabled") is not False)
+    if path[0] in node.get("properties", {}):
+        return _can_hold_text(node["properties"][path[0]], path[1:])
+    return str(node.get("dynamic")) == "false" or node.get("enabled") is False or node.get("type") == "flat_object"
+
+
+def list_text_fields(mappings: Mapping[str, Any]) -> list[str]:
+    """Mapped fields from which a product's text can be read, those for full text first; none that `copy_to` fills."""
+    leaves = list(_iterate_leaves(mappings, "", frozenset(list_model_objects(mappings))))
+    filled = {target for _, field in leaves for target in _as_list(field.get("copy_to", []))}
+    kinds = ([path for path, field in leaves if field.get("type") in types] for types in _TEXT_TYPES)
+    return next((names for kind in kinds if (names := [name for name in kind if name not in filled])), [])
+
+
+def _iterate_leaves(
+    node: Mapping[str, Any], prefix: str, hidden: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, field in node.get("properties", {}).items():
+        if name in hidden:
+            continue
+        if "properties" in field:
+            yield from _iterate_leaves(field, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _fields_below(mappings: Mapping[str, Any], name: str) -> list[str]:
+    return [field for field in list_text_fields(mappings) if field.startswith(f"{name}.")]
+
+
+def unusable_fields_error(index: str, fields: Sequence[str], usable: Sequence[str]) -> ClusterError:
+    """Error for fields that no product has text in, with fields that would do."""
+    more = ", …" if len(usable) > MAX_SUGGESTED_FIELDS else ""
+    named = f"{', '.join(usable[:MAX_SUGGESTED_FIELDS])}{more}" if usable else "none"
+    return ClusterError(
+        f"No product of index '{index}' can give text from {', '.join(fields)}: a product's text is read from its "
+        f"_source, which has none there, as with an object, an alias, a field that copy_to fills, or a misspelt name. "
+        f"Fields with text are: {named}. Name the one that holds the title with --field."
+    )
+
+
+def check_products_have_text(
+    client: OpenSearch, index: str, mappings: Mapping[str, Any], text_fields: Sequence[str], model_fields: ModelFields
+) -> None:
+    """Check that each text field has text in some product, and that the model's object holds nothing of the user's.
+
+    Products are read until every field has been found, usually one page. An index without products passes.
+
+    Raises:
+        ClusterError: No product has text in one of the fields, or products have data in the model's object.
+    """
+    name = model_fields.name
+    values = [f"{name}.{key}" for key in sorted(MODEL_OBJECT_KEYS)]
+    body = {"query": MATCH_ALL, "_source": {"includes": [*text_fields, name], "excludes": values}}
+    missing, is_empty = list(text_fields), True
+    with closing(index_io.read_pages(client, index, body)) as pages:
+        for hits in pages:
+            is_empty = False
+            _check_object_is_free(index, name, hits)
+            missing = find_empty_fields(missing, (hit["_source"] for hit in hits))
+            if not missing:
+                return
+    if not is_empty:
+        raise unusable_fields_error(index, missing, _find_text_fields(client, index, mappings))
+
+
+def find_empty_fields(text_fields: Iterable[str], sources: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those of the fields in which none of the sources has text."""
+    missing = list(text_fields)
+    for source in sources:
+        missing = [field for field in missing if not product_text(source, [field])]
+        if not missing:
+            break
+    return missing
+
+
+def _check_object_is_free(index: str, name: str, hits: Iterable[IndexHit]) -> None:
+    for hit in hits:
+        value = hit["_source"].get(name)
+        if not is_model_object(value):
+            field = {"properties": dict.fromkeys(value)} if isinstance(value, dict) else {"type": type(value).__name__}
+            raise UsersFieldError(index, name, field)
+
+
+def _find_text_fields(client: OpenSearch, index: str, mappings: Mapping[str, Any]) -> list[str]:
+    """Fields in which some of the first products have text: mapped ones, or any if none is mapped."""
+    body = {"query": MATCH_ALL, "size": SUGGESTION_SAMPLE_SIZE}
+    sources = [hit["_source"] for hit in client.search(index=index, body=body)["hits"]["hits"]]
+    mapped = list_text_fields(mappings)
+    empty = set(find_empty_fields(mapped, sources))
+    usable = [field for field in mapped if field not in empty]
+    return usable or sorted({path for source in sources for path in iterate_text_paths(source)})
+
+
+def iterate_text_paths(source: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted paths of the strings of a source, objects of models left out."""
+    for key, value in source.items():
+        items = value if isinstance(value, list) else [value]
+        for item in items:
+            if isinstance(item, dict):
+                if prefix or not (MODEL_OBJECT_PATTERN.fullmatch(key) and is_model_object(item)):
+                    yield from iterate_text_paths(item, f"{prefix}{key}.")
+            elif isinstance(item, str):
+                yield f"{prefix}{key}"

@@ -1,0 +1,192 @@
+"""CSV as shops export it: a row that cannot be read costs itself, never the file and never the rows after it."""
+
+import csv
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anthem_core.errors import DataError
+from anthem_ingest import csv_rows
+from anthem_ingest.cli import ingest
+from anthem_ingest.csv_rows import CsvRows
+from anthem_ingest.product_files import locate_product_file, read_product_file
+
+HEADER = "id,title,brand\n"
+
+
+def read(text, *, quoted=True, delimiter=None, id_fields=("_id", "id")):
+    """Rows by line number, and the reasons of the lines that cannot be read."""
+    rows = list(CsvRows(io.StringIO(text, newline=""), "shop.csv", id_fields, quoted=quoted, delimiter=delimiter))
+    good = {number: row for number, row in rows if isinstance(row, dict)}
+    return good, {number: reason for number, reason in rows if isinstance(reason, str)}
+
+
+def table(*bad_lines):
+    """A table whose first row is followed by bad lines, then by good rows; returns it with the ids of the good rows."""
+    numbers = ["100", *(str(number) for number in range(200, 203))]
+    first, *others = (f"{number},sofa {number},Acme\n" for number in numbers)
+    return HEADER + first + "".join(bad_lines) + "".join(others), numbers
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '1,"2" x 4" Lumber stud",Acme\n',
+        '1,"12" shelf, white",Acme\n',
+        '1,"Pipe 3/4"" x 2" long",Acme\n',
+        '1,"open,Acme\n',
+        '1,open,"Acme\n',
+        '"1,open,Acme\n',
+        '1,"open,\n',
+        "1,a cell,too,many\n",
+        "1,one too few\n",
+    ],
+)
+def test_a_row_that_cannot_be_read_costs_only_itself(line):
+    """All other rows are read, and the bad one is reported with its line."""
+    text, ids = table(line)
+    good, bad = read(text)
+    assert [row["id"] for row in good.values()] == ids
+    assert [*bad] == [3]
+
+
+def test_a_cell_may_be_long():
+    """A cell of 140 kB is read, in one line or in several."""
+    for separator in ("x", "\n"):
+        long = separator.join(["word"] * 28_000)
+        good, bad = read(f'{HEADER}1,"{long}",Acme\n2,b,c\n')
+        assert (good[2]["title"], not bad) == (long, True)
+        assert [row["id"] for row in good.values()] == ["1", "2"]
+
+
+@pytest.mark.parametrize("closing", ['4,Pipe 2",Acme\n', '4,"Pipe 2",Acme\n', '4,Pipe,"Acme"\n', '4,,"Acme"\n'])
+def test_an_unclosed_quotation_mark_swallows_no_row(closing):
+    """The rows up to the next quotation mark are read, even where it closes the cell and the columns are right."""
+    text, ids = table('1,"open,Acme\n', "2,b,B\n", "3,c,C\n", closing)
+    good, bad = read(text)
+    assert [*bad] == [3]
+    assert [row["id"] for row in good.values()] == [ids[0], "2", "3", "4", *ids[1:]]
+
+
+@given(
+    st.lists(st.sampled_from(["red, green", "blue, black", "a text", "", "10 cm", "<li>wood</li>", "x;y"]), max_size=6)
+)
+def test_a_text_of_several_lines_stays_whole(lines):
+    """A quoted text with line breaks and commas is one cell."""
+    text, row = io.StringIO(newline=""), {"id": "p1", "title": "\n".join(lines), "brand": 'the "Acme", Inc'}
+    writer = csv.DictWriter(text, row)
+    writer.writeheader()
+    writer.writerow(row)
+    assert read(text.getvalue()) == ({2: row}, {})
+
+
+def test_the_rest_of_a_broken_cell_is_no_product():
+    """Lines of a text whose first line cannot be read are skipped with it, though they may have as many cells."""
+    text, ids = table('1,"He said "hi" there\n', 'line two, three",x\n', "and, so, on\n")
+    good, bad = read(text)
+    assert [row["id"] for row in good.values()] == ids
+    assert "2 more of the lines after it are skipped" in bad[3]
+
+
+def test_rows_lost_in_a_quoted_text_are_named():
+    """A text that contains both rows and other lines is refused, and so is each row, because either may be right."""
+    text, ids = table('1,"open,Acme\n', "2,b,B\n", "a text\n", '4,Pipe 2",Acme\n')
+    good, bad = read(text)
+    assert [row["id"] for row in good.values()] == ids
+    assert [*bad] == [3, 4, 6]
+
+
+def test_what_an_unclosed_quotation_mark_holds_is_bounded(monkeypatch):
+    """No more than the limit is held in memory, and then read once more."""
+    monkeypatch.setattr(csv_rows, "MAX_QUOTED_CHARACTERS", 10_000)
+    rows = "".join(f"{number},sofa,Acme\n" for number in range(5_000))
+    good, bad = read(f'{HEADER}a,"open,Acme\n{rows}')
+    assert (len(good), [*bad]) == (5_000, [2])
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("separator_line", [False, True])
+def test_the_delimiter_is_recognised(delimiter, separator_line):
+    """The header shows which delimiter a table has, or Excel's first line does; cells may contain the others."""
+    cells = [["id", "title", "price, net"], ["1", "a,b;c|d", "9,50"], ["2", "x", "1;2"]]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter).writerows(cells)
+    before = f"sep={delimiter}\r\n" if separator_line else ""
+    good, bad = read(before + text.getvalue())
+    assert [[*row.values()] for row in good.values()] == cells[1:]
+    assert not bad
+
+
+def test_the_delimiter_gives_the_header_its_id():
+    """Commas inside the names of columns do not make a table one of commas."""
+    good, _ = read("id;price (net, EUR);size, cm;colour, main\n1;9,50;10;red\n")
+    assert good == {2: {"id": "1", "price (net, EUR)": "9,50", "size, cm": "10", "colour, main": "red"}}
+
+
+def test_a_delimiter_may_be_given():
+    """An unusual one is named; in TSV it replaces the tab."""
+    assert read("id~title\n1~a,b\n", delimiter="~")[0] == {2: {"id": "1", "title": "a,b"}}
+    assert read('id,title\n1,"a\n', delimiter=",", quoted=False)[0] == {2: {"id": "1", "title": '"a'}}
+
+
+def test_empty_header_cells_and_empty_rows_are_ignored():
+    """An index column without a name, trailing delimiters, spaces around names and empty rows hold no product."""
+    good, bad = read(",id, title ,,\n0,1,sofa,,\n,,,,\n\n1,2,boot,\n2,3,lamp,,,,\n")
+    assert good == {2: {"id": "1", "title": "sofa"}, 6: {"id": "3", "title": "lamp"}}
+    assert [*bad] == [5]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Handle,Title\nd1,sofa\n", "no column _id or id. The columns are: Handle, Title.*--id"),
+        ("id,title,title\n", "distinct names"),
+        (",,\n1,2,3\n", "distinct names"),
+        ('id,"title\n1,sofa\n', "Fix the header line"),
+    ],
+)
+def test_a_header_that_cannot_be_used_is_refused(text, message):
+    """The message names the columns, and what to do."""
+    with pytest.raises(DataError, match=message):
+        read(text)
+
+
+@pytest.mark.parametrize("content", ["id,title\n1,ä\n".encode("utf-16"), b"PK\x03\x04workbook"])
+def test_a_file_of_another_kind_is_named(tmp_path, content):
+    """UTF-16 and workbooks are recognised."""
+    (tmp_path / "shop.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"UTF-16 text|a workbook"):
+        list(read_product_file(locate_product_file(tmp_path / "shop.csv"), print))
+
+
+def test_one_bad_row_never_refuses_a_file(tmp_path):
+    """Of ten rows one may be bad, though that is more than 1 %; two are an error, and so is a file of one bad row."""
+    path, rows = tmp_path / "shop.csv", "".join(f"{number},sofa,Acme\n" for number in range(9))
+    bad = '10,"2" x 4" Lumber stud",Acme\n'
+
+    def count(text):
+        path.write_text(HEADER + text)
+        return sum(1 for _ in read_product_file(locate_product_file(path), lambda _: None))
+
+    assert count(rows + bad) == 9
+    for text in (rows + bad + bad, bad):
+        with pytest.raises(DataError, match="at most 1 % may be bad"):
+            count(text)
+
+
+@pytest.mark.node
+def test_a_bad_row_goes_to_the_dead_letters(client, cluster, index, tmp_path):
+    """All other rows become products, the exit code is 8, and the dead letters name the line and the reason."""
+    text, ids = table('1,"2" x 4" Lumber stud",Acme\n', '2,"open,Acme\n')
+    (tmp_path / "shop.csv").write_text(text + "".join(f"{number},boot,Acme\n" for number in range(300, 500)))
+    words = [index, "--corpus", str(tmp_path / "shop.csv"), "--url", cluster, "--dead-letter", str(tmp_path / "dead")]
+    result = CliRunner().invoke(ingest, words)
+    assert result.exit_code == 8, result.stderr
+    letters = [json.loads(line) for line in (tmp_path / "dead").read_text().splitlines()]
+    assert [(letter["file"], letter["line"]) for letter in letters] == [("shop.csv", 3), ("shop.csv", 4)]
+    assert all("quotation mark" in letter["reason"] for letter in letters)
+    assert client.count(index=index)["count"] == len(ids) + 200

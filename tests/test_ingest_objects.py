@@ -1,0 +1,168 @@
+"""The object that holds a model's values: a name of its own where `anthem` is the user's, and its recorded fields."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from small_index import match
+
+from anthem_core.errors import ClusterError
+from anthem_core.opensearch.schema import MATCH_ALL, ModelFields, fields_of_model
+from anthem_ingest.cli import ingest, remove
+from anthem_ingest.conflicts import UsersFieldError
+from anthem_ingest.ingest import IngestOptions, ingest_index, no_progress
+from anthem_ingest.mapping import IndexDescription, build_missing_mapping, model_objects
+from anthem_ingest.multi_model import choose_model_fields
+from anthem_ingest.remove import remove_from_index
+from anthem_plugin.client import AnthemClient
+
+TITLES = ["fire tv stick", "fire pit", "tv table", "red tv", "garden hose"]
+TEXT = {"title": {"type": "text"}, "price": {"type": "float"}}
+# The user's own field `anthem`: its mapping, and its value in a product.
+USERS_FIELDS = {
+    "text": ({"type": "text"}, "O Canada"),
+    "keyword": ({"type": "keyword"}, ["a", "b"]),
+    "object": ({"properties": {"by": {"type": "text"}, "year": {"type": "long"}}}, {"by": "Kodály", "year": 1}),
+    "unmapped": (None, {"composer": "Kodály"}),
+    "unmapped leaf": (None, "O Canada"),
+}  # fmt: skip
+
+
+def create_index(client, index, users_field=None):
+    """Create an index of products, each with a field `anthem` of the user's if one is given."""
+    mapping, value = USERS_FIELDS[users_field] if users_field else (None, None)
+    properties = TEXT | ({"anthem": mapping} if mapping else {})
+    client.indices.create(index=index, body={"mappings": {"properties": properties, "dynamic": "false"}})
+    for number, title in enumerate(TITLES):
+        document = {"title": title, "price": number} | ({"anthem": value} if users_field else {})
+        client.index(index=index, id=str(number), body=document)
+    client.indices.refresh(index=index)
+
+
+def sources(client, index):
+    """The sources of all products by id."""
+    hits = client.search(index=index, body={"query": MATCH_ALL, "size": 100})["hits"]["hits"]
+    return {hit["_id"]: hit["_source"] for hit in hits}
+
+
+@pytest.fixture
+def run(cluster, index, tmp_path):
+    """Function that runs a command on the index and returns its result."""
+
+    def invoke(command, *arguments, name=index, **options):
+        dead_letters = ["--dead-letter", str(tmp_path / "dead.jsonl")]
+        return CliRunner().invoke(command, [name, *arguments, "--url", cluster, *dead_letters], **options)
+
+    return invoke
+
+
+@pytest.mark.parametrize("kind", ["text", "keyword", "object"])
+def test_a_field_of_the_user_is_no_object_of_a_model(kind):
+    """A leaf, and an object with other contents, is never written into or removed; the error says what to do."""
+    mappings = {"properties": {"anthem": USERS_FIELDS[kind][0]}}
+    with pytest.raises(UsersFieldError, match=r"field anthem of its own.*anthem ingest shop --as anthem_values"):
+        build_missing_mapping(IndexDescription("shop", mappings, {}), ModelFields(), 4)
+    grown = {**ModelFields().mapping(4)["properties"]["anthem"]["properties"], "year": {"type": "long"}}
+    assert model_objects({"properties": {"anthem": {"properties": grown}}}) == ()
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("kind", USERS_FIELDS)
+def test_the_users_field_stays_as_it_is(client, index, encoder, run, kind):
+    """Ingest refuses to write there; under another name, everything works and the user's field is never touched."""
+    create_index(client, index, kind)
+    before = sources(client, index)
+    refused = run(ingest)
+    assert (refused.exit_code, sources(client, index)) == (6, before)
+    assert f"anthem ingest {index} --as anthem_values" in refused.output
+    assert run(ingest, "--as", "model").exit_code == 0
+    again = run(ingest, "--json")
+    assert (json.loads(again.stdout)["object"], json.loads(again.stdout)["skipped"]) == ("model", len(TITLES))
+    with_values = sources(client, index)
+    assert {key: {k: v for k, v in source.items() if k != "model"} for key, source in with_values.items()} == before
+    for mode in ("cluster", "client"):
+        response = AnthemClient(client, encoder).search(index, match("fire tv"), mode=mode)
+        assert response["anthem"]["reranked"], response["anthem"]
+        assert response["anthem"]["signals"] == ["lexical", "containment", "attention"]
+        assert [hit["_source"] for hit in response["hits"]["hits"]] == [
+            before[hit["_id"]] for hit in response["hits"]["hits"]
+        ]
+    removed = run(remove, "--yes")
+    assert removed.exit_code == 0, removed.output
+    assert sources(client, index) == before
+    assert client.indices.get_mapping(index=index)[index]["mappings"].get("_meta", {}) == {}
+
+
+@pytest.mark.node
+def test_a_file_with_a_field_of_that_name_is_refused(client, index, run, tmp_path):
+    """A column `anthem` of the user's is neither dropped nor overwritten: another object takes the values."""
+    file = tmp_path / "songs.jsonl"
+    rows = [{"id": str(n), "title": title, "anthem": "yes"} for n, title in enumerate(TITLES)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    refused = run(ingest, "--corpus", str(file))
+    assert refused.exit_code == 4, refused.output
+    assert "--as anthem_values" in refused.output
+    assert not client.indices.exists(index=index)
+    assert run(ingest, "--corpus", str(file), "--as", "model").exit_code == 0
+    assert {source["anthem"] for source in sources(client, index).values()} == {"yes"}
+    again = run(ingest, "--corpus", str(file), "--json")
+    assert json.loads(again.stdout)["skipped"] == len(TITLES)
+
+
+@pytest.mark.node
+def test_values_are_in_one_object(client, index, encoder, bundle):
+    """If an index has a model's values already, another name is refused; a name that cannot be recorded is too."""
+    create_index(client, index)
+    ingest_index(client, index, encoder)
+    assert choose_model_fields(client, index, bundle.model_id, name="anthem") == ModelFields()
+    with pytest.raises(ClusterError, match=r"in anthem, not in other\. Leave out --as"):
+        choose_model_fields(client, index, bundle.model_id, name="other")
+    remove_from_index(client, index, no_progress, IngestOptions(accept_outages=True))
+    client.indices.put_mapping(index=index, body={"_meta": {"anthem": "since 2019"}})
+    with pytest.raises(ClusterError, match="cannot be recorded"):
+        choose_model_fields(client, index, bundle.model_id, name="other")
+
+
+@pytest.mark.parametrize("name", ["", "_x", "a.b", "a*", "1a", "anthem_current", "anthem_0123abcd"])
+def test_names_that_no_object_can_have_are_usage_errors(name):
+    """A name with a point, a pattern or a meaning of its own is refused before anything is sent."""
+    result = CliRunner().invoke(ingest, ["shop", "--as", name, "--url", "http://127.0.0.1:9"])
+    assert result.exit_code == 2
+    assert "anthem_values" in result.output
+
+
+@pytest.mark.node
+def test_other_fields_replace_values_only_on_request(client, index, run):
+    """Fields other than the recorded ones are refused unless confirmed; the recorded ones need no option."""
+    create_index(client, index)
+    assert run(ingest, "--field", "title").exit_code == 0
+    before = sources(client, index)
+    for named in (["price", "title"], ["title", "price"]):
+        refused = run(ingest, *[word for field in named for word in ("--field", field)])
+        assert (refused.exit_code, sources(client, index)) == (1, before)
+        assert "was ingested from title" in refused.output
+        assert f"those of {len(TITLES)} products. Add --yes" in refused.output
+    assert json.loads(run(ingest, "--json").stdout)["skipped"] == len(TITLES)
+    assert json.loads(run(ingest, "--field", "title", "--json").stdout)["skipped"] == len(TITLES)
+    assert run(ingest, "--field", "price", "--field", "title", input="y\n").exit_code == 0
+    assert json.loads(run(ingest, "--json").stdout)["skipped"] == len(TITLES)
+    assert json.loads(run(ingest, "--field", "title", "--yes", "--json").stdout)["written"] == len(TITLES)
+    assert read_record(client, index, "anthem")["fields"] == ["title"]
+
+
+@pytest.mark.node
+def test_other_fields_beside_the_recorded_ones(client, index, run, bundle):
+    """With --beside the values of other fields get an object of their own, and the first ones stay."""
+    create_index(client, index)
+    assert run(ingest).exit_code == 0
+    before = {key: source["anthem"] for key, source in sources(client, index).items()}
+    assert run(ingest, "--field", "price", "--field", "title", "--beside").exit_code == 0
+    own = fields_of_model(bundle.model_id).name
+    assert {key: source["anthem"] for key, source in sources(client, index).items()} == before
+    assert read_record(client, index, own)["fields"] == ["price", "title"]
+    assert json.loads(run(ingest, "--json").stdout)["object"] == own
+
+
+def read_record(client, index, name):
+    """The record of an object."""
+    return client.indices.get_mapping(index=index)[index]["mappings"]["_meta"]["anthem"][name]
