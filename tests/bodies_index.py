@@ -18,6 +18,7 @@ def names(client, encoder):
     """An ingested index with an alias and a point in time, one without an HNSW graph, and some without some values."""
     name = f"test-bodies-{uuid.uuid4().hex}"
     properties = {"title": {"type": "text"}, "text": {"type": "text"}, "brand": {"type": "keyword"}}
+    properties["variants"] = {"type": "nested", "properties": {"name": {"type": "text"}}}
     plain = properties | {"price": {"type": "integer"}, "v": {"type": "knn_vector", "dimension": 2, "method": GRAPH}}
     without_graph = {field: kind for field, kind in plain.items() if field != "v"}
     values = ModelFields().mapping(encoder.bundle.dimension)["properties"]
@@ -43,6 +44,7 @@ def names(client, encoder):
         lines = []
         for number, (title, document) in enumerate(zip(TITLES, documents, strict=True)):
             product = {"title": title, "text": f"a {title}", "brand": title.split()[0], "price": number}
+            product["variants"] = [{"name": title}, {"name": title.upper()}]
             stored = mapping.get("anthem", {"properties": {}})["properties"]
             kept = {field: value for field, value in document["anthem"].items() if field in stored}
             product |= {"anthem": kept} if kept else {}

@@ -202,3 +202,24 @@ def test_products_are_streamed(tmp_path):
     assert next(stream).id == "p0"
     assert [str(skipped)[:16] for skipped in skipped_lines] == ["products.jsonl:1"]
     assert len(list(stream)) == LINES - 1
+
+
+def test_judgments_may_be_gzipped(tmp_path):
+    """Gzipped judgments are read as plain ones, and both at once are refused."""
+    folder = folder_of(tmp_path, good_lines())
+    expected, plain = read_dataset(folder), folder / "qrels" / "dev.tsv"
+    plain.with_name("dev.tsv.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    with pytest.raises(DataError, match=r"has both dev.tsv and dev.tsv.gz. Keep only one"):
+        read_dataset(folder)
+    plain.unlink()
+    assert read_dataset(folder) == read_dataset(folder, "dev") == expected
+    assert read_dataset(folder, "train").qrels == {}
+
+
+def test_a_title_is_required_unless_another_field_is(tmp_path):
+    """Without a title, a line is read if another required field is there, else it is bad and says what there is."""
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"_id": "1", "title": "", "text": "red sofa"}')
+    assert [product.text for product in read_products(path, required=("text",))] == ["red sofa"]
+    with pytest.raises(DataError, match="no title, only text"):
+        list(read_products(path))

@@ -17,10 +17,12 @@ from anthem_core.encoding.attention import AttentionScorer
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import Filter
 from anthem_plugin.rewriter.own_scores import INDICES_BOOST_REASON, OWN_RESCORE_REASON
+from anthem_plugin.rewriter.query_text import DIFFERENT_TEXTS_REASON, NO_QUERY_TEXT_REASON
 from anthem_plugin.rewriter.rescore import build_rescore_body
 from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON
 from anthem_plugin.scoring.painless import build_score_script
 from anthem_plugin.scoring.params import ScoringParams, to_float64
+from anthem_plugin.search.request_options import SCROLL_REASON
 
 pytestmark = pytest.mark.node
 
@@ -51,6 +53,9 @@ class Note(str):
     __slots__ = ()
 
 
+LEFT_OUT = Note("{index}-bare is not ranked: no values of this model; run: anthem ingest INDEX")
+
+
 def case(body, cluster=YES, client=YES, filter_=YES, retrieve=YES, **options):
     """A search, the options of its request, and the reason that each mode gives; YES where the mode is applied."""
     return body, options, dict(zip(MODES, (cluster, client, filter_, retrieve), strict=True))
@@ -74,6 +79,23 @@ QUERIES = {
                             "must_not": {"term": {"price": 9}}}}}),
     "`bool` with filters only": case({"query": {"bool": {"filter": {"term": {"brand": "acme"}}}}}),
     "`dis_max`": case({"query": {"dis_max": {"queries": [MATCH, {"match": {"text": "fire tv"}}]}}}),
+    "several `should` clauses of one text": case(
+        {"query": {"bool": {"should": [{"match": {"title": {"query": "Fire TV", "boost": 3}}},
+                                       {"match_phrase": {"text": "fire tv"}}, {"match": {"text": "fire tv"}}]}}}),
+    "`match_phrase`": case({"query": {"match_phrase": {"title": "fire tv"}}}),
+    "`match_phrase_prefix`": case({"query": {"match_phrase_prefix": {"title": {"query": "fire tv"}}}}),
+    "`match_bool_prefix`": case({"query": {"match_bool_prefix": {"title": "fire tv"}}}),
+    "`combined_fields`": case({"query": {"combined_fields": {"query": "fire tv", "fields": ["title^2", "text"]}}}),
+    "`nested`": case(
+        {"query": {"nested": {"path": "variants", "query": {"match": {"variants.name": "fire tv"}}}}}),
+    "`boosting`": case(
+        {"query": {"boosting": {"positive": MATCH, "negative": {"term": {"brand": "acme"}}, "negative_boost": 0.2}}}),
+    "`function_score` around a `bool` with `multi_match` and filters": case(
+        {"query": {"function_score": {
+            "query": {"bool": {"must": [{"multi_match": {"query": "fire tv", "fields": ["title^3", "text"]}}],
+                               "filter": [{"range": {"price": {"lte": 7}}}],
+                               "must_not": [{"term": {"brand": "globex"}}]}},
+            "functions": [{"filter": {"term": {"brand": "acme"}}, "weight": 4}], "boost_mode": "sum"}}}),
     "`function_score`": case(
         {"query": {"function_score": {"query": MATCH, "field_value_factor": {"field": "price", "missing": 1}}}}),
     "`script_score`": case(
@@ -81,6 +103,9 @@ QUERIES = {
     "`query_string`": case({"query": {"query_string": {"query": "fire tv", "default_field": "title"}}}),
     "`query_string` with field names": case(
         {"query": {"query_string": {"query": "title:fire OR title:tv"}}}, retrieve=INSEPARABLE_FILTERS_REASON),
+    "`query_string` with operators": case(
+        {"query": {"query_string": {"query": "(fire OR tv) -brand:globex", "default_field": "title"}}},
+        retrieve=INSEPARABLE_FILTERS_REASON),
     "`simple_query_string`": case({"query": {"simple_query_string": {"query": "fire tv", "fields": ["title"]}}}),
     "`match` of another text": case({"query": {"match": {"title": "red"}}}, retrieve=INSEPARABLE_FILTERS_REASON),
     "`constant_score`": case({"query": {"constant_score": {"filter": MATCH}}}),
@@ -88,6 +113,10 @@ QUERIES = {
     "`knn`": case({"query": {"knn": {"v": {"vector": [1, 0], "k": 3}}}}, **in_all_modes(OWN_RANKING.format("knn"))),
     "no query": case({"size": 3}, **in_all_modes("the body has no query")),
 }  # fmt: skip
+WITHOUT_TEXT = (
+    "`bool` with filters only", "`query_string` with field names", "`match_all`", "`knn`", "no query"
+)  # fmt: skip
+WITH_OTHER_TEXT = ("`match` of another text",)
 KEYS = {
     "`from`, `size`": case(PLAIN | {"from": 2, "size": 3}),
     "`size: 0`": case(PLAIN | {"size": 0}, **in_rescoring_modes(NO_HITS) | {"client": "the body requests no hits"}),
@@ -132,7 +161,7 @@ KEYS = {
 REQUESTS = {
     "alias": case(PLAIN, index="{index}-alias"),
     "index pattern that includes an index that was not ingested": case(
-        PLAIN | {"size": 50}, index="{index},{index}-b*"),
+        PLAIN | {"size": 50}, **in_all_modes(LEFT_OUT), index="{index},{index}-b*"),
     "index that was not ingested": case(PLAIN, NO_VALUES, YES, NO_VALUES, NO_VALUES, index="{index}-bare"),
     "index with vectors, but without trigrams": case(PLAIN, index="{index}-vectors"),
     "index with trigrams, but without vectors": case(
@@ -142,7 +171,7 @@ REQUESTS = {
     "`filter_path` with `_shards`": case(
         PLAIN, client="`filter_path` may remove what the client ranks by", filter_path="_shards,hits"),
     "`size`, `sort`, `_source` as URL parameters": case(PLAIN, **in_all_modes(PASSED_AS_OPTION.format("size"), size=3)),
-    "`scroll`": case(PLAIN, **in_all_modes(PASSED_AS_OPTION.format("scroll"), scroll="1m")),
+    "`scroll`": case(PLAIN, **in_all_modes(SCROLL_REASON, scroll="1m")),
 }  # fmt: skip
 TABLES = {"Query": QUERIES, "Key of the body": KEYS, "Request": REQUESTS}
 CASES = {name: case for cases in TABLES.values() for name, case in cases.items()}
@@ -225,6 +254,48 @@ def test_each_kind_of_search(client, encoder, names, slack, name, mode):
         # A later page of a different order has different products.
         assert body.get("from") or invariants(response) == invariants(plain)
         assert len(response["hits"]["hits"]) == len(plain["hits"]["hits"])
+
+
+@pytest.mark.parametrize("mode", ["cluster", "client"])
+@pytest.mark.parametrize("name", [name for name in QUERIES if name not in (*WITHOUT_TEXT, *WITH_OTHER_TEXT)])
+def test_the_text_of_each_kind_of_query_is_found(client, encoder, names, name, mode):
+    """Without a query text, a body that searches for one is reranked as with it, by the scores of its own boosts."""
+    body, anthem = QUERIES[name][0], AnthemClient(client, encoder)
+    found = anthem.search(names["index"], body, mode=mode)
+    given, plain = (
+        anthem.search(names["index"], body, query_text="fire tv"),
+        client.search(index=names["index"], body=body),
+    )
+    assert found["anthem"]["reranked"], found["anthem"]["reason"]
+    assert found["anthem"]["mode"] == mode
+    assert ids(found) == ids(given)
+    # Client mode computes the scores from those of the plain search.
+    scores = [[hit["_score"] for hit in response["hits"]["hits"]] for response in (found, given)]
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+    assert invariants(found) == invariants(plain)
+
+
+@pytest.mark.parametrize("name", WITHOUT_TEXT)
+def test_without_a_text_the_reason_says_what_to_pass(client, encoder, names, name):
+    """A body that searches for no words is not reranked, and the reason names `query_text=` and `query_path=`."""
+    response = AnthemClient(client, encoder).search(names["index"], QUERIES[name][0])
+    assert response["anthem"]["reason"] == NO_QUERY_TEXT_REASON
+    assert invariants(response) == invariants(client.search(index=names["index"], body=QUERIES[name][0]))
+
+
+def test_texts_that_disagree_are_shown(client, encoder, names):
+    """Clauses of two texts are not reranked until the caller says which counts: by the text, or by several paths."""
+    must = [{"multi_match": {"query": "fire tv", "fields": ["title"]}}, {"match": {"text": "acme"}}]
+    body, anthem = {"query": {"bool": {"must": must}}}, AnthemClient(client, encoder)
+    report = anthem.search(names["index"], body)["anthem"]
+    assert (report["reranked"], report["reason"]) == (False, DIFFERENT_TEXTS_REASON.format("'fire tv', 'acme'"))
+    paths = ["query.match.title", "query.bool.must.0.multi_match.query"]
+    by_path, by_text = (
+        anthem.search(names["index"], body, **options) for options in ({"query_path": paths}, {"query_text": "fire tv"})
+    )
+    assert by_path["anthem"]["reranked"]
+    assert by_path["hits"] == by_text["hits"]
+    assert "query.match.title" in anthem.search(names["index"], body, query_path=paths[0])["anthem"]["reason"]
 
 
 def check_filtered(response, plain, body):

@@ -1,8 +1,12 @@
 """The `anthem` command: entry points, printing results, and exit codes by kind of error."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 import pytest
@@ -36,7 +40,7 @@ def test_help_lists_the_commands_in_the_order_of_use(runner):
     assert {"node", "train", "export", "ingest", "search"} <= set(shown)
     result = runner.invoke(main, ["--help"])
     assert result.exit_code == 0
-    assert re.findall(r"^  (\w+)  ", result.stdout.split("Commands:")[1], re.MULTILINE) == shown
+    assert re.findall(r"^  ([\w-]+)  ", result.stdout.split("Commands:")[1], re.MULTILINE) == shown
 
 
 @pytest.mark.parametrize("words", [["no-such-command"], ["search"], ["search", "--no-such-option"]])
@@ -110,3 +114,58 @@ def test_a_missing_extra_is_reported():
     require_extra("train", "json")
     with pytest.raises(ExtraError, match=r"no_such_module not found.*'train'.*pip install '\.\[train\]'"):
         require_extra("train", "json", "no_such_module")
+
+
+def run_anthem(*words, **variables):
+    """Result of the command as a process of its own."""
+    command = [sys.executable, "-m", "anthem_search", *words]
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+
+
+def test_the_page_of_the_command_line_has_every_exit_code():
+    """docs/command-line.md lists 0, click's 2 and the code of each class of errors, once each."""
+    page = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    listed = list(map(int, re.findall(r"^\| (\d) \|", page, re.MULTILINE)))
+    assert listed == sorted({0, 2, *(kind.exit_code for kind in ERROR_CLASSES)})
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_documented_as_it_works(shell):
+    """The variable that docs/command-line.md names for a shell makes the command print its completion."""
+    page = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert f"_ANTHEM_COMPLETE={shell}_source anthem" in page
+    done = run_anthem(_ANTHEM_COMPLETE=f"{shell}_source")
+    assert f"_ANTHEM_COMPLETE={shell}_complete" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("anthem se", {"search", "serve"}), ("anthem uninst", {"uninstall-data"}), ("anthem ingest --sl", {"--slices"}),
+     ("anthem search --rerank cl", {"client", "cluster"}), ("anthem --log-level w", {"warning"})],
+)  # fmt: skip
+def test_commands_options_and_choices_are_completed(runner, words, expected):
+    """Completion offers commands, options and the values of an option."""
+    variables = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1), "_ANTHEM_COMPLETE": "bash_complete"}
+    result = runner.invoke(main, [], env=variables, prog_name="anthem")
+    assert {line.partition(",")[2] for line in result.stdout.splitlines()} == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "levels"),
+    [
+        ([], {}, set()),
+        (["--log-level", "warning"], {}, {"WARNING"}),
+        ([], {"ANTHEM_LOG_LEVEL": "warning"}, {"WARNING"}),
+        (["--log-level", "error"], {"ANTHEM_LOG_LEVEL": "debug"}, set()),
+        (["--log-level", "INFO"], {}, {"WARNING", "INFO"}),
+    ],
+)
+def test_the_log_level_decides_what_is_logged(words, variables, levels):
+    """Messages of the level and above go to standard error, the option before the variable; none by default."""
+    words = [*words, "search", "products", "lamp", "--url", "http://127.0.0.1:9", "--json"]
+    done = run_anthem(*words, **variables)
+    assert done.returncode == 6
+    assert done.stdout == ""
+    found = set(re.findall(r"^[\d-]+ [\d:,]+ ([A-Z]+) ", done.stderr, re.MULTILINE))
+    assert found == levels
+    assert json.loads(done.stderr.splitlines()[-1])["exit_code"] == 6

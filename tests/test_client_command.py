@@ -52,3 +52,37 @@ def test_control_characters_in_titles_are_removed(run, cluster, client, index):
     assert "fire tv [2J xy" in text
     assert "\x1b" not in text
     assert [hit["title"] for hit in result["hits"] if hit["id"] == "odd"] == ["fire tv \x1b[2J x?y"]
+
+
+@pytest.mark.parametrize("is_shipped", [True, False])
+def test_an_index_of_another_bundle_is_searched_with_that_one(run, client, encoder, attention_encoder, is_shipped):
+    """If another bundle's values are recorded, the advice is to search with it, and a second ingest comes second."""
+    model = encoder.bundle.model_id if is_shipped else "00c0ffee00c0ffee"
+    with small_index.small_index(client, encoder, model) as name:
+        client.indices.put_mapping(index=name, body={"_meta": {"anthem": {"anthem": {"model": model}}}})
+        bundle = str(attention_encoder.bundle.path)
+        reason = json.loads(run(name, "fire tv", "--bundle", bundle, "--json").stdout)["reason"]
+        noted = run(name, "fire tv", "--bundle", bundle, "--rerank", "client").stdout
+    used = "another bundle: search with --bundle general" if is_shipped else (
+        f"the bundle of model {model}: name its folder with --bundle")  # fmt: skip
+    second = f"to add values of this model too, run: anthem ingest {name} --bundle {bundle} --beside"
+    expected = f"no product among the hits has values of this model; {name} was ingested with {used}; {second}"
+    assert reason == expected
+    assert f"Note: attention was computed from the texts: {expected}" in noted
+
+
+@pytest.mark.parametrize("mode", ["cluster", "client"])
+def test_signals_and_explanation_are_the_same(run, client, encoder, mode):
+    """A signal that tells no hits apart counts in the scores, so every mode reports it, and the explanation has it."""
+    with small_index.small_index(client, encoder) as name:
+        first = client.get(index=name, id="0")["_source"]["anthem"]["vector"]
+        for number in range(len(small_index.TITLES)):
+            client.update(index=name, id=str(number), body={"doc": {"anthem": {"vector": first}}}, refresh=True)
+        result = json.loads(run(name, "fire tv", "--rerank", mode, "--explain", "--json").stdout)
+    assert result["reranked"], result["reason"]
+    assert result["signals"] == ["lexical", "containment", "attention"]
+    for hit in result["hits"]:
+        parts = hit["explanation"]["score"]
+        assert parts["distance"]
+        assert parts["attention"]
+        assert parts["score"] == pytest.approx(hit["score"], rel=3e-7)

@@ -82,10 +82,10 @@ def test_an_index_that_was_never_ingested_has_the_defaults(bundle):
 def test_configured_fields_are_used(bundle):
     """Fields that the caller names are not looked for; their signals are read. No index name, no request."""
     options = ClientOptions(fields=ModelFields("mine"), text_fields=("name",))
-    profile, (step,) = discover(IndexProfiles(bundle, options), "shop", {"shop": mapping("anthem", "mine")})
+    profile, sent = discover(IndexProfiles(bundle, options), "shop", {"shop": mapping("anthem", "mine")})
     assert (profile.scoring.fields, profile.text_fields) == (ModelFields("mine"), ("name",))
     assert profile.signals == BOTH
-    assert "*.mappings.properties.mine.properties.vector" in step.arguments["filter_path"].split(",")
+    assert methods(sent) == ["indices.get_mapping"]
     assert discover(IndexProfiles(bundle, options), "shop", {"shop": mapping("anthem")})[0].signals == frozenset()
     profile, sent = discover(IndexProfiles(bundle, ClientOptions()), None)
     assert (profile.signals, sent) == (BOTH, [])
@@ -157,11 +157,120 @@ def test_a_pattern_has_the_signals_of_all_its_indices(bundle):
     wrong = {"mappings": {"properties": {"anthem": {"properties": {"vector": {"type": "float"}}}}}}
     mappings = {"bare": {"mappings": {}}, "copy": wrong, "shop": mapping("anthem")}
     profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "*", mappings)
-    assert (profile.signals, profile.faults) == (BOTH, ())
+    assert profile.signals == BOTH
+    misfit = f"`anthem.vector` is mapped as float, not as {AS_STORED}; `anthem doctor` says how to mend it"
+    assert profile.faults == (
+        "bare is not ranked: no values of this model; run: anthem ingest INDEX",
+        f"copy is not ranked: {misfit}",
+    )
     assert profile.scoring.misfits == {"containment": {"copy"}}
     assert profile.scoring.readable_signals("copy") == {"attention"}
     for name in ("bare", "shop", "created-later"):
         assert profile.scoring.readable_signals(name) == BOTH
+
+
+def recorded(name, model, **fields):
+    """A mapping that holds a model's values in an object of this name, as `ingest --as` records it."""
+    meta = {"anthem": {name: {"model": model, "fields": ["name"]}}}
+    return {"mappings": {"_meta": meta, "properties": ModelFields(name).mapping(DIMENSION)["properties"] | fields}}
+
+
+def test_an_object_that_was_named_is_found(bundle):
+    """The record leads to the model's object, whatever its name, also in an index whose `anthem` is the user's."""
+    own = recorded("values", bundle.model_id, anthem={"type": "text"})
+    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", {"shop": own})
+    assert profile.scoring.fields == ModelFields("values")
+    assert (profile.text_fields, profile.signals, profile.faults) == (("name",), BOTH, ())
+    other_model = recorded("values", "another", anthem={"properties": {"year": {"type": "long"}}})
+    assert discover(IndexProfiles(bundle, ClientOptions()), "shop", {"shop": other_model})[0].signals == BOTH
+
+
+def test_one_model_in_different_objects_is_said(bundle):
+    """A search of both ranks one index, and its reason names the other one, its object and what to do."""
+    mappings = {"a": recorded("mine", bundle.model_id), "b": recorded("yours", bundle.model_id), "c": mapping("anthem")}
+    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "a,b,c", mappings)
+    assert profile.scoring.fields == ModelFields("mine")
+    note = profile.note
+    assert "b is not ranked: the values of this model are in `yours`, and in `mine` of the others" in note
+    assert "c is not ranked: the values of this model are in `anthem`" in note
+
+
+def test_many_indices_are_counted(bundle):
+    """Of many indices without values, the first three are named."""
+    mappings = {"shop": mapping("anthem")} | {f"old-{number}": {"mappings": {}} for number in range(7)}
+    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "*", mappings)
+    assert profile.note.startswith("old-0, old-1, old-2 and 4 more are not ranked: no values")
+
+
+def test_an_index_without_source_is_not_ranked(bundle):
+    """Without `_source` a search would fail, so nothing is ranked, no text is read, and the reason says what to do."""
+    mappings = {"shop": {"mappings": mapping("anthem")["mappings"] | {"_source": {"enabled": False}}}}
+    profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", mappings | {"other": mapping("anthem")})
+    assert (profile.signals, profile.text_fields) == (frozenset(), ())
+    assert profile.note.startswith("shop keeps no _source")
+    pruned = {"shop": {"mappings": mapping("anthem")["mappings"] | {"_source": {"excludes": ["anthem.vector"]}}}}
+    assert discover(IndexProfiles(bundle, ClientOptions()), "shop", pruned)[0].signals == BOTH
+
+
+KEEPS_NO_SOURCE = {"_source": {"enabled": False}}
+UNRANKABLE = {
+    "bare": ({}, "bare is not ranked: no values of this model"),
+    "floats": (
+        {"properties": {"anthem": {"properties": {"vector": {"type": "float"}, "model": {"type": "text"}}}}},
+        "floats is not ranked: `anthem.vector` is mapped as float",
+    ),
+    "texts": (
+        {"properties": {"anthem": {"properties": {"vector": {"type": "text"}, "trigrams": {"type": "text"}}}}},
+        "texts is not ranked: `anthem.vector` is mapped as text",
+    ),
+    "leaf": ({"properties": {"anthem": {"type": "keyword"}}}, "leaf is not ranked: `anthem` is mapped as keyword"),
+}
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("mode", ["cluster", "client"])
+@pytest.mark.parametrize("kind", UNRANKABLE)
+def test_the_others_of_an_alias_are_ranked(client, encoder, index, kind, mode):
+    """With an index that cannot be ranked in the same alias, the others are ranked, and the reason names it."""
+    unrankable, alias = f"{index}-{kind}", f"{index}-alias"
+    mappings, reason = UNRANKABLE[kind]
+    title = {"title": {"type": "text"}, **mappings.get("properties", {})}
+    client.indices.create(index=unrankable, body={"mappings": {"properties": title}})
+    try:
+        client.index(index=unrankable, id="x", body={"title": "fire tv"}, params={"refresh": "true"})
+        for name in (index, unrankable):
+            client.indices.put_alias(index=name, name=alias)
+        response = AnthemClient(client, encoder).search(alias, match("fire tv"), mode=mode)
+        assert response["anthem"]["reranked"], response["anthem"]
+        assert response["anthem"]["mode"] == mode
+        assert reason.replace(kind, unrankable, 1) in response["anthem"]["reason"]
+        assert {hit["_index"] for hit in response["hits"]["hits"]} == {index, unrankable}
+    finally:
+        client.indices.delete(index=unrankable)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("mode", ["cluster", "client"])
+def test_searches_without_source_do_not_fail(client, cluster, encoder, index, mode):
+    """An index without `_source`, alone or in an alias, is searched plainly, and the circuit breaker stays closed."""
+    name = f"{index}-sourceless"
+    values = {"title": {"type": "text"}, **ModelFields().mapping(DIMENSION)["properties"]}
+    client.indices.create(index=name, body={"mappings": {"properties": values, **KEEPS_NO_SOURCE}})
+    try:
+        client.index(index=name, id="x", body={"title": "fire tv"}, params={"refresh": "true"})
+        anthem = AnthemClient(client, encoder)
+        for searched in (name, f"{name},{index}"):
+            response = anthem.search(searched, match("fire tv"), mode=mode)
+            assert not response["anthem"]["reranked"]
+            assert "keeps no _source" in response["anthem"]["reason"]
+            plain = client.search(index=searched, body=match("fire tv"))
+            assert response["hits"] == plain["hits"]
+        assert anthem.stats()["failed"] == 0
+        result = CliRunner().invoke(search, [name, "fire tv", "--rerank", mode, "--url", cluster])
+        assert result.exit_code == 0, result.output
+        assert "keeps no _source" in result.output
+    finally:
+        client.indices.delete(index=name)
 
 
 def test_an_unread_mapping_has_no_misfits(bundle):
@@ -292,13 +401,41 @@ def test_a_plain_search_reads_no_profile(client, encoder, index, monkeypatch):
     assert anthem.stats()["indices"] == {}
 
 
+@pytest.mark.node
+def test_attention_needs_no_field_named_title(client, cluster, encoder, index, tmp_path):
+    """Where texts are read, the recorded field and a string are used; if no hit has text there, the reason says so."""
+    name = f"{index}-named"
+    mappings = {"properties": {"name": {"type": "text"}, "title": {"type": "text"}}}
+    client.indices.create(index=name, body={"mappings": mappings})
+    try:
+        for number, text in enumerate(small_index.TITLES):
+            client.index(index=name, id=str(number), body={"name": text}, params={"refresh": "true"})
+        arguments = [name, "--field", "name", "--signals", "containment", "--url", cluster]
+        arguments += ["--dead-letter", str(tmp_path / "dead")]
+        assert CliRunner().invoke(ingest, arguments).exit_code == 0
+        body = {"query": {"match": {"name": {"query": "fire tv"}}}}
+        for text_fields, reason in (
+            (None, None),
+            ("name", None),
+            (("name",), None),
+            ("title", "no hit has text in title"),
+        ):
+            options = ClientOptions(text_fields=text_fields)
+            report = AnthemClient(client, encoder, options).search(name, body, mode="client")["anthem"]
+            assert report["reranked"]
+            assert report["signals"] == ["lexical", "containment", *([] if reason else ["attention"])]
+            assert reason is None or reason in report["reason"]
+    finally:
+        client.indices.delete(index=name)
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"text_fields": "title"}, {"fields": "anthem"}, {"circuit_breaker": 5}],
+    [{"text_fields": 7}, {"fields": "anthem"}, {"circuit_breaker": 5}],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_options_of_the_wrong_type_are_refused(wrong):
-    """A string in place of several fields, or of an object, is refused when the options are made."""
+    """A number in place of fields, or a string in place of an object, is refused when the options are made."""
     with pytest.raises(TypeError, match=next(iter(wrong))):
         ClientOptions(**wrong)
 

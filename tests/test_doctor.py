@@ -19,6 +19,7 @@ from anthem_core.opensearch.schema import (
 )
 from anthem_doctor.checks import cluster as cluster_checks
 from anthem_doctor.checks import index as index_checks
+from anthem_doctor.checks.limits import check_limits
 from anthem_doctor.facts import ClusterFacts, IndexFacts, UnavailableFact
 from anthem_doctor.findings import DoctorTarget, Finding, findings_to_json, findings_to_text, judge_fact
 from anthem_ingest.cli import ingest
@@ -148,14 +149,52 @@ def test_every_data_node_needs_the_plugin():
     ("settings", "expected"),
     [({}, "ok"), ({"script.allowed_types": [], "script.allowed_contexts": []}, "ok"),
      ({"script.allowed_types": ["both"], "script.allowed_contexts": ["update", "score"]}, "ok"),
-     ({"script.allowed_types": "stored,inline"}, "ok"), ({"script.allowed_types": ["inline"]}, "warning"),
-     ({"script.allowed_types": "none"}, "warning"), ({"script.allowed_contexts": ["update"]}, "warning")],
+     ({"script.allowed_types": "stored,inline"}, "ok"), ({"script.allowed_types": ["inline"]}, "fault"),
+     ({"script.allowed_types": "none"}, "fault"), ({"script.allowed_contexts": ["update"]}, "fault"),
+     ({"search.allow_expensive_queries": "true"}, "ok"), ({"search.allow_expensive_queries": True}, "ok")],
 )  # fmt: skip
 def test_script_settings(target, settings, expected):
     """Stored scripts in the context `score` are needed; where they are not allowed, client mode is suggested."""
     (finding,) = cluster_checks.check_script_settings(target, settings)
     assert finding.level == expected
-    assert ("--rerank client" in finding.command) == (expected == "warning")
+    assert ("--rerank client" in finding.command) == (expected == "fault")
+
+
+def test_expensive_queries_that_are_forbidden(target):
+    """The script needs them: a fault with the request that allows them again, beside one of the script settings."""
+    for value in ("false", False):
+        (finding,) = cluster_checks.check_script_settings(target, {"search.allow_expensive_queries": value})
+        assert finding.level == "fault"
+        method, path, body = finding.command.split(" ", 2)
+        assert (method, path) == ("PUT", "/_cluster/settings")
+        assert (
+            json.loads(body)["persistent"] == json.loads(body)["transient"] == {"search.allow_expensive_queries": None}
+        )
+    both = {"search.allow_expensive_queries": "false", "script.allowed_types": "none"}
+    levels = [finding.level for finding in cluster_checks.check_script_settings(target, both)]
+    assert levels == ["fault", "fault"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [({}, []), ({"max_result_window": "100"}, []),
+     ({"max_result_window": "99"}, ["max_result_window", "max_rescore_window"]),
+     ({"max_result_window": "5", "max_rescore_window": "500"}, ["max_result_window"]),
+     ({"max_rescore_window": 1}, ["max_rescore_window"]), ({"max_docvalue_fields_search": "3"}, []),
+     ({"max_docvalue_fields_search": "2"}, ["max_docvalue_fields_search"]),
+     ({"max_docvalue_fields_search": 0, "max_rescore_window": 5},
+      ["max_rescore_window", "max_docvalue_fields_search"])],
+)  # fmt: skip
+def test_limits_of_searches(settings, names):
+    """Each limit below what searches need is a fault that names the setting, with the request that resets it."""
+    findings = list(check_limits(describe_index(**settings)))
+    if not names:
+        assert [finding.level for finding in findings] == ["ok"]
+        return
+    assert [finding.level for finding in findings] == ["fault"] * len(names)
+    for name, finding in zip(names, findings, strict=True):
+        assert f"(index.{name})" in finding.found
+        assert finding.command == f'PUT /products/_settings {{"index.{name}": null}}'
 
 
 def test_the_stored_script_is_compared_exactly(target):
@@ -173,6 +212,20 @@ def test_the_compilation_limit(reached, expected):
     (finding,) = cluster_checks.check_compilations(nodes, {})
     assert finding.level == expected
     assert finding.command.startswith("PUT /_cluster/settings") == bool(reached)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [({"script.max_compilations_rate": "0/5m"}, "script.max_compilations_rate: 0/5m"),
+     ({"script.context.score.max_compilations_rate": "0/1m", "script.max_compilations_rate": "use-context"},
+      "script.context.score.max_compilations_rate: 0/1m"),
+     ({"script.context.score.max_compilations_rate": "0/1m", "script.max_compilations_rate": "75/5m"}, None),
+     ({"script.context.score.max_compilations_rate": "75/5m"}, None)],
+)  # fmt: skip
+def test_a_cluster_that_compiles_no_script(settings, fault):
+    """A limit of 0 that applies to the script is a fault; a general limit replaces those by context."""
+    (finding,) = cluster_checks.check_compilations({}, settings)
+    assert (finding.level, finding.found) == ("fault", fault) if fault else finding.level == "ok"
 
 
 @pytest.mark.parametrize(("high", "flood"), [("90%", "95%"), ("0.9", "0.95"), ("10gb", "5gb")])
@@ -316,7 +369,7 @@ def test_unknown_text_fields(target, bundle):
     assert worst_level(index_checks.check_fields_mapped(target, index)) == "ok"
     (finding,) = index_checks.check_fields_mapped(replace(target, text_fields=("title", "name")), index)
     assert finding.level == "fault"
-    assert "no field name;" in finding.found
+    assert "no text in name;" in finding.found
     assert "title" in finding.found
 
 

@@ -19,6 +19,7 @@ from anthem_doctor.findings import DoctorTarget
 from anthem_doctor.history import CoverageRun, append_run
 from anthem_doctor.probe import read_profile
 from anthem_ingest.cli import ingest, remove
+from anthem_ingest.index_io import put_mapping
 from anthem_ingest.ingest import IngestOptions, ingest_index
 from anthem_ingest.multi_model import build_alias_mapping
 from anthem_plugin.cli import search
@@ -172,7 +173,7 @@ def ingest_vectors_only(client, index):
     create_index(client, index)
     bundle = load_bundle("general")
     ingest_index(client, index, Encoder(bundle), options=IngestOptions(signals=("containment",)))
-    client.indices.put_mapping(index=index, body={"_meta": {}})
+    put_mapping(client, index, {"_meta": {}})
 
 
 def close_the_index(client, index):
@@ -180,9 +181,31 @@ def close_the_index(client, index):
     client.indices.close(index=index)
 
 
+def lower_the_result_window(client, index):
+    """Let searches fetch fewer hits than the window."""
+    client.indices.put_settings(index=index, body={"index.max_result_window": 4})
+
+
+def lower_the_rescore_window(client, index):
+    """Let searches rescore fewer hits than the window."""
+    client.indices.put_settings(index=index, body={"index.max_rescore_window": 3})
+
+
+def forbid_doc_values(client, index):
+    """Let searches read no doc values."""
+    client.indices.put_settings(index=index, body={"index.max_docvalue_fields_search": 0})
+
+
+def forbid_expensive_queries(client, _):
+    """Forbid `script_score` queries, in both places of a setting."""
+    setting = {"search.allow_expensive_queries": False}
+    client.cluster.put_settings(body={"persistent": setting, "transient": setting})
+
+
 @pytest.mark.parametrize(
     ("damage", "checks"),
-    [(remove_values, {"mapping", "coverage"}), (delete_the_script, {"script"}),
+    [(lower_the_result_window, {"limits"}), (lower_the_rescore_window, {"limits"}), (forbid_doc_values, {"limits"}),
+     (forbid_expensive_queries, {"scripts"}), (remove_values, {"mapping", "coverage"}), (delete_the_script, {"script"}),
      (write_whole_documents, {"coverage"}), (change_a_title, {"text"}), (block_writes, {"blocks"}),
      (change_the_script, {"script"}), (swap_a_vector, {"points"}), (swap_trigrams, {"trigrams"}),
      (remove_trigrams, {"coverage"}), (ingest_vectors_only, {"mapping", "coverage"}), (close_the_index, {"index"})],
@@ -195,6 +218,18 @@ def test_the_command_of_each_fault_fixes_it(client, healthy_index, examine, dama
     fix(client, [finding for finding in findings if not finding.check.startswith("search")])
     client.indices.refresh(index=healthy_index)
     assert examine(healthy_index) == []
+
+
+def test_a_cluster_that_compiles_no_script(client, healthy_index, examine):
+    """A compilation limit of 0 is a fault, the modes that need the script are not tried, and the command resets it."""
+    client.cluster.put_settings(body={"persistent": {"script.context.score.max_compilations_rate": "0/1m"}})
+    findings = {finding.check: finding for finding in examine(healthy_index, everything=True)}
+    fix(client, [findings["compilations"]])
+    assert findings["compilations"].level == "fault"
+    assert "the cluster refuses the script" in findings["search cluster"].found
+    assert "not tried" not in findings["search client"].found
+    (reset,) = [finding for finding in examine(healthy_index, everything=True) if finding.check == "compilations"]
+    assert reset.level != "fault"
 
 
 def test_modes_wait_for_the_script(client, healthy_index, examine):
@@ -235,6 +270,22 @@ def test_aliases_and_patterns(client, healthy_index, examine):
         assert [(finding.check, finding.level) for finding in examine(name)] == [("index", "fault")]
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_indices_with_different_fields(client, cluster, index, encoder, order, tmp_path):
+    """Each index behind a pattern is compared by its own text fields, whichever comes first: there is no finding."""
+    for suffix, field in zip(order, ("title", "name"), strict=True):
+        name = f"{index}-{suffix}"
+        client.indices.create(index=name, body={"mappings": {"properties": {field: {"type": "text"}}}})
+        for number, title in enumerate(TITLES[:4]):
+            client.index(index=name, id=str(number), body={field: title}, refresh=True)
+        ingest_index(client, name, encoder, text_fields=(field,))
+    client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
+    words = [f"{index}-*", "--url", cluster, "--history", str(tmp_path / "history"), "--json"]
+    result = CliRunner().invoke(doctor, words)
+    findings = json.loads(result.stdout)["findings"]
+    assert [found for found in findings if found["level"] != "ok" and found["check"] not in UNSTABLE_CHECKS] == []
+
+
 def test_another_model(client, healthy_index, encoder, examine):
     """Values of another model do not count; the command adds this model's, and aliases decide which is current."""
     other = Encoder(replace(encoder.bundle, model_id="0123abcd" + encoder.bundle.model_id[8:]))
@@ -243,9 +294,9 @@ def test_another_model(client, healthy_index, encoder, examine):
     assert before["search"].found == "not tried: the values of 5 products are of another model"
     assert (coverage.level, "--beside" in coverage.command) == ("fault", True)
     fields = ModelFields("anthem_0123abcd")
-    client.indices.put_mapping(index=healthy_index, body=fields.mapping(encoder.bundle.dimension))
+    put_mapping(client, healthy_index, fields.mapping(encoder.bundle.dimension))
     ingest_index(client, healthy_index, other, options=IngestOptions(fields))
-    client.indices.put_mapping(index=healthy_index, body=build_alias_mapping(fields))
+    put_mapping(client, healthy_index, build_alias_mapping(fields))
     assert examine(healthy_index, model=other) == []
     findings = examine(healthy_index)
     assert [finding.check for finding in findings] == ["aliases"]

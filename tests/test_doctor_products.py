@@ -20,7 +20,7 @@ from anthem_doctor.checks.values import check_points, check_texts, check_trigram
 from anthem_doctor.facts import TrialSearch, UnavailableFact, ValueCounts, ValueFacts
 from anthem_doctor.findings import DoctorTarget
 from anthem_doctor.history import CoverageRun, append_run, default_history_file, loss_per_day, read_runs
-from anthem_doctor.probe import find_skipped_modes
+from anthem_doctor.probe import ScriptModes, find_skipped_modes
 from anthem_ingest.encode import ValueBuilder
 from anthem_plugin.modes import FILTER_MATCH_LIMIT
 
@@ -278,14 +278,16 @@ def test_a_single_hit_need_not_be_reranked():
 )  # fmt: skip
 def test_skipped_modes(matches, has_graphs, skipped):
     """`retrieve` is skipped without graphs, `filter` if it would run on too many products, both without vectors."""
-    assert list(find_skipped_modes(response("abc", matches), MODEL_SIGNALS, has_graphs=has_graphs)) == skipped
+    assert list(find_skipped_modes(response("abc", matches), MODEL_SIGNALS, ScriptModes(has_graphs))) == skipped
     unknown = UnavailableFact("", "")
-    assert "filter" not in find_skipped_modes(unknown, MODEL_SIGNALS, has_graphs=has_graphs)
-    assert list(find_skipped_modes(unknown, ["attention"], has_graphs=has_graphs)) == ["filter", "retrieve"]
-    assert list(find_skipped_modes(unknown, [], has_graphs=has_graphs)) == ["cluster", "filter", "retrieve"]
-    waiting = find_skipped_modes(response("abc", matches), MODEL_SIGNALS, has_graphs=has_graphs, has_script=False)
+    assert "filter" not in find_skipped_modes(unknown, MODEL_SIGNALS, ScriptModes(has_graphs))
+    assert list(find_skipped_modes(unknown, ["attention"], ScriptModes(has_graphs))) == ["filter", "retrieve"]
+    assert list(find_skipped_modes(unknown, [], ScriptModes(has_graphs))) == ["cluster", "filter", "retrieve"]
+    waiting = find_skipped_modes(response("abc", matches), MODEL_SIGNALS, ScriptModes(has_graphs, has_script=False))
     assert sorted(waiting) == ["cluster", "filter", "retrieve"]
     assert {mode for mode, why in waiting.items() if "script is not stored" not in why} == set(skipped)
+    refused = find_skipped_modes(unknown, MODEL_SIGNALS, ScriptModes(has_graphs, refusal="why"))
+    assert refused == dict.fromkeys(("cluster", "filter", "retrieve"), "the cluster refuses the script (why)")
 
 
 def test_a_search_that_fails(target):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
 from small_index import model_documents
 
+from anthem_core.opensearch.connection import error_reason
 from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
@@ -149,11 +150,13 @@ def anthem(client, encoder):
 
 
 def outcome(search):
-    """Response of a search without the keys that differ between runs, or its error."""
+    """Response of a search without the keys that differ between runs, or its error with OpenSearch's message."""
     try:
         response = dict(search())
-    except (TransportError, TypeError, ValueError) as error:
-        return type(error), getattr(error, "status_code", None)
+    except TransportError as error:
+        return type(error), error.status_code, error_reason(error)
+    except (TypeError, ValueError) as error:
+        return (type(error),)
     return {key: value for key, value in response.items() if key not in ("took", "profile", "pit_id")}
 
 
@@ -215,3 +218,46 @@ def test_any_body_is_answered_or_fails_as_the_plain_search(client, anthem, index
     elif mode in ("cluster", "client"):
         assert without_hits(response) == without_hits(plain)
         assert len(response["hits"]["hits"]) == len(plain["hits"]["hits"])
+
+
+# Values of the keys that a rewrite replaces or extends; OpenSearch refuses most of them.
+REPLACED_VALUES = {
+    "from": [False, True, -1, "-1", None, "x", "1_0", " 1", [3], {}, 1.5, "2", 2.0, 10**20, "٣"],
+    "size": [False, True, -1, "-1", None, "x", "1_0", "3.0", [3], {}, 2.7, "3", 0, -0.5, 10**20, 20_000],
+    "_source": [None, 5, [5], [None], [["title"]], {"includes": None}, {"include": 5}, {"includes": [None]},
+                {"fields": ["title"]}, {"includes": ["title"], "other": []}, {}, [], "", {"excludes": "title"}],
+    "docvalue_fields": [None, "price", 5, {"field": "price"}, [5], [None], [["price"]], [{}], []],
+    "fields": [None, "title", 5, {"field": "title"}, [5], [None], [{}], []],
+    "rescore": [None, {}, [], [None], [{}], 5],
+    "sort": [None, {}, [], 5, [None], {"_score": None}, "_score:asc"],
+    "collapse": [None, {}, 5, {"field": None}, {"field": "title"}],
+    "query": [None, {}, [], 5, {"match": None}, {"match": {}}, {"match": {"title": None}}, {"match": {"title": []}},
+              {"match": {"title": "tv"}, "term": {"brand": "acme"}}, [{"match": {"title": "tv"}}]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["cluster", "client", "filter", "retrieve", "none"])
+@pytest.mark.parametrize("key", REPLACED_VALUES)
+def test_an_invalid_request_stays_invalid_in_every_mode(client, anthem, index_name, mode, key):
+    """Where OpenSearch refuses a value, every mode fails with its status and its message; where it does not, none."""
+    for value in REPLACED_VALUES[key]:
+        body = {"query": {"match": {"title": "fire tv"}}} | {key: value}
+        plain = outcome(lambda sent=body: client.search(index=index_name, body=sent))
+        response = outcome(lambda sent=body: anthem.search(index_name, sent, query_text="fire tv", mode=mode))
+        assert isinstance(response, tuple) == isinstance(plain, tuple), (value, plain, response)
+        if isinstance(plain, tuple):
+            assert response == plain, value
+        elif not response["anthem"]["reranked"]:
+            assert unchanged(response, plain), value
+    assert anthem.stats()["failed"] == 0
+
+
+@pytest.mark.parametrize("mode", ["cluster", "client"])
+@FEWER_EXAMPLES
+@given(key=st.sampled_from(sorted(REPLACED_VALUES)), value=anything)
+def test_any_value_of_a_replaced_key_is_judged_by_opensearch(client, anthem, index_name, mode, key, value):
+    """Whatever a key that a rewrite replaces has for a value, a search is refused exactly if the plain one is."""
+    body = {"query": {"match": {"title": "fire tv"}}} | {key: value}
+    plain = outcome(lambda: client.search(index=index_name, body=body))
+    response = outcome(lambda: anthem.search(index_name, body, query_text="fire tv", mode=mode))
+    assert response == plain if isinstance(plain, tuple) else not isinstance(response, tuple)

@@ -106,12 +106,12 @@ def count_products(path):
 @pytest.mark.parametrize("name", INTACT_FILES)
 @given(damage=damages)
 def test_a_damaged_corpus_is_read_or_refused(folder, name, damage):
-    """Products are complete and UTF-8, and at most 1 % of the lines are skipped; otherwise the file is refused."""
+    """Products are complete and UTF-8, and one line or 1 % of them may be skipped; otherwise the file is refused."""
     result = value_or_message(count_products, folder / name, damage(INTACT_FILES[name]))
     if isinstance(result, str):
         assert result.endswith(".")
     else:
-        assert result[1] <= 0.01 * sum(result)
+        assert result[1] <= max(1, 0.01 * sum(result))
 
 
 @pytest.mark.parametrize("name", INTACT_FILES)

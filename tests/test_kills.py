@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -68,6 +69,49 @@ def test_an_ingest_killed_at_random_loses_and_repeats_nothing(
     assert counts["written"] + counts["skipped"] == count_vectors(client, index) == products
     assert count_versions(client, index) == {2: products}
     record_figures(f"{kills} kills of ingest", products=products, with_a_vector_after_each=vector_counts[1:])
+
+
+def is_running(pid):
+    """Whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def list_children(pid):
+    """Ids of the child processes of a process, of all its threads."""
+    tasks = Path(f"/proc/{pid}/task")
+    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+
+
+@pytest.mark.parametrize(
+    ("number", "to_group"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)]
+)
+def test_slices_stop_with_their_parent(client, cluster, index, wait_until, tmp_path, number, to_group):
+    """Ctrl-C in a terminal, SIGTERM and SIGKILL end all processes of `--slices`; the next run writes the rest."""
+    products = 1_000
+    create_index(client, index, products)
+    command = [*INGEST_COMMAND, index, "--url", cluster, "--slices", "2", "--dead-letter", str(tmp_path / "dead")]
+    with subprocess.Popen(
+        [*command, "--rate", "200"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        wait_until(lambda: process.poll() is not None or count_vectors(client, index) > 0)
+        assert process.poll() is None, process.stderr.read()
+        children = list_children(process.pid)
+        assert len(children) >= 2
+        (os.killpg if to_group else os.kill)(process.pid, number)
+        assert process.wait() != 0
+        wait_until(lambda: not any(map(is_running, children)))
+        message = process.stderr.read()
+    assert b"Traceback" not in message, message
+    written = count_vectors(client, index)
+    time.sleep(1)
+    assert count_vectors(client, index) == written < products
+    done = subprocess.run([*command, "--json"], check=True, capture_output=True)
+    counts = json.loads(done.stdout)
+    assert (counts["written"], counts["skipped"]) == (products - written, written)
+    assert count_versions(client, index) == {2: products}
 
 
 def test_a_service_killed_under_load_restarts_unchanged(wait_until, tmp_path, proof, record_figures):

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 import load
 from anthem_sandbox.catalogue import generate_catalogue
 
-LOAD_NAMES = ["search, cluster", "search, client", "/v1/rerank", "/rewrite"]
-
 
 @pytest.fixture(scope="module")
 def results(cluster, encoder, proof, record_figures):
@@ -27,7 +25,7 @@ def results(cluster, encoder, proof, record_figures):
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("name", LOAD_NAMES)
+@pytest.mark.parametrize("name", load.LOAD_NAMES)
 def test_answers_under_load_are_correct(results, name):
     """Under load every request gets the same answer as without load, and none is refused."""
     assert results[name].errors == {}
@@ -38,7 +36,7 @@ def test_answers_under_load_are_correct(results, name):
 @pytest.mark.node
 def test_requests_over_capacity_are_refused_properly(results):
     """With capacity for an eighth of the clients, some are refused with a time to wait, all others are correct."""
-    (over_capacity,) = (result for name, result in results.items() if "room for" in name)
+    over_capacity = results[load.FULL_LOAD_NAME]
     assert over_capacity.errors == {}
     assert over_capacity.refused > 0
     assert over_capacity.answers > 0
@@ -49,7 +47,7 @@ def test_memory_does_not_grow(results, proof):
     """Over the last two thirds of a minute of load, the memory of the serving process does not grow."""
     if not proof:
         pytest.skip("two seconds are too short to measure memory growth: --proof")
-    assert all(results[name].mb_per_minute < load.MAX_MB_PER_MINUTE for name in LOAD_NAMES)
+    assert all(results[name].mb_per_minute < load.MAX_MB_PER_MINUTE for name in load.LOAD_NAMES)
 
 
 def test_counts_of_a_load():

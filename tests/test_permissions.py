@@ -42,8 +42,8 @@ INGEST = (
 )  # fmt: skip
 PRUNE = (*INGEST, "POST /_bulk index")
 REMOVE = tuple(name for name in PRUNE if name != "POST /_bulk update")
-LOAD = ("GET /", "GET /INDEX", "PUT /INDEX", "PUT /INDEX/_mapping", "POST /INDEX/_mget", "POST /_bulk",
-        "POST /_bulk index", "POST /INDEX/_refresh")  # fmt: skip
+LOAD = ("GET /", "GET /INDEX", "PUT /INDEX", "PUT /INDEX/_mapping", "POST /INDEX/_mget", "POST /INDEX/_search",
+        "POST /_bulk", "POST /_bulk index", "POST /INDEX/_refresh")  # fmt: skip
 COPY = (
     "HEAD /INDEX", "PUT /INDEX", "POST /_bulk index", "POST /_bulk delete", "POST /INDEX/_mget", "POST /INDEX/_search",
     "GET /INDEX/_alias", "POST /_aliases",
@@ -82,7 +82,7 @@ ROLES = {
 def run_ingest(shop):
     """All products get their values; then one of several processes ingests its slice."""
     command_result("ingest", shop.index)
-    ingest_slice(SliceTask(shop.index, "general", ("title",), ModelFields(), MODEL_SIGNALS, Path("dead")), 0, 2)
+    ingest_slice(SliceTask(shop.index, "general", ("title",), ModelFields(), MODEL_SIGNALS, Path("dead")), 2, 0)
 
 
 def run_prune(shop):

@@ -1,5 +1,6 @@
 """`anthem rerank`: ranking a run by three signals without a node, in the same order as the client on a real one."""
 
+import gzip
 import json
 import math
 from itertools import pairwise
@@ -22,7 +23,14 @@ from anthem_core.errors import DataError
 from anthem_core.fusion import MAX_FACTOR_RATIO
 from anthem_core.opensearch.schema import ModelFields
 from anthem_evaluation.cli import SIGNAL_CHOICES, rerank
-from anthem_evaluation.offline import OfflineReranker, RunProducts, read_query_texts, rerank_run, select_titles
+from anthem_evaluation.offline import (
+    OfflineReranker,
+    RunProducts,
+    read_product_texts,
+    read_query_texts,
+    rerank_run,
+    select_titles,
+)
 from anthem_evaluation.runs import ranked_ids, read_run, write_run
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
@@ -263,3 +271,62 @@ def test_a_bad_line_among_many_queries_is_skipped(tmp_path):
     skipped_lines = []
     assert len(read_query_texts(tmp_path / "queries.jsonl", skipped_lines)) == 199
     assert [skipped.line for skipped in skipped_lines] == [200]
+
+
+def titleless(products, **fields):
+    """Lines of a BEIR corpus whose titles are empty."""
+    return "".join(json.dumps({"_id": name, "title": "", **fields, "text": text}) + "\n" for name, text in products)
+
+
+def test_a_corpus_without_titles_is_reranked_by_its_texts(command, files):
+    """With `--field text`, texts rank as titles do; without, the message says that there are only texts."""
+    run = lexical_run()
+    assert command(run, "--json").exit_code == 0
+    expected = (files / "out.trec").read_text()
+    (files / "corpus.jsonl.gz").unlink()
+    (files / "corpus.jsonl").write_text(titleless(TITLES.items()))
+    result = command(run, "--field", "text")
+    assert result.exit_code == 0, result.stderr
+    assert (files / "out.trec").read_text() == expected
+    refused = command(run)
+    assert refused.exit_code == 4
+    assert "no title, only text" in refused.stderr
+
+
+@pytest.mark.parametrize("content", [{}, {"title": None}, {"metadata": {}}])
+def test_a_corpus_may_leave_the_title_out(tmp_path, content):
+    """A missing, null or empty title is the same, and each requested field may hold the text."""
+    line = {"_id": "1", "text": "red sofa"} | content
+    (tmp_path / "corpus.jsonl").write_text(json.dumps(line))
+    for fields in (("text",), ("title", "text"), ("text", "metadata.brand")):
+        assert read_product_texts(tmp_path / "corpus.jsonl", {"1"}, fields, []) == {"1": "red sofa"}
+
+
+def test_a_field_without_text_is_refused(tmp_path):
+    """A run is not reranked by texts that are all empty; the fields that would do are named."""
+    line = {"_id": "1", "title": "sofa", "metadata": {"brand": "Acme"}}
+    (tmp_path / "corpus.jsonl").write_text(json.dumps(line))
+    with pytest.raises(DataError, match=r"has text in metadata.colour. Name another field"):
+        read_product_texts(tmp_path / "corpus.jsonl", {"1"}, ("metadata.colour",), [])
+
+
+def test_everything_may_be_gzipped(command, files, attention_encoder):
+    """A gzipped run, corpus and queries give the same result as plain ones, whatever their names say."""
+    run = lexical_run()
+    assert command(run).exit_code == 0
+    expected = (files / "out.trec").read_text()
+    for name, packed in (("in.trec", "in.trec.gz"), ("queries.jsonl", "queries.jsonl.gz"), ("in.trec", "in.trec")):
+        (files / packed).write_bytes(gzip.compress((files / name).read_bytes()))
+    output = files / "again.trec"
+    for name in ("in.trec", "in.trec.gz"):
+        words = [
+            "--bundle",
+            str(attention_encoder.bundle.path),
+            "--corpus",
+            str(files),
+            "--queries",
+            str(files / "queries.jsonl.gz"),
+        ]
+        result = CliRunner().invoke(rerank, [*words, "--run", str(files / name), "--output", str(output)])
+        assert result.exit_code == 0, result.stderr
+        assert output.read_text() == expected

@@ -131,7 +131,8 @@ def test_client_mode_supports_collapse():
     body = {"query": MATCH, "size": 5, "collapse": {"field": "brand", "inner_hits": {"name": "all"}}}
     wide = build_window_body(body, window=30)
     assert wide.reranked
-    assert (wide.body["size"], wide.body["collapse"]) == (30, body["collapse"])
+    inner_hits = {"name": "all", "_source": {"excludes": EXCLUDES}}
+    assert (wide.body["size"], wide.body["collapse"]) == (30, {"field": "brand", "inner_hits": inner_hits})
     assert not build_window_body(body | {"sort": ["price"]}).reranked
 
 
@@ -250,7 +251,7 @@ def test_a_wildcard_that_hides_the_values_is_refused():
         (MATCH, None, "fire tv"),
         ({"match": {"title": {"query": "fire tv", "operator": "and"}}}, None, "fire tv"),
         ({"multi_match": {"query": "fire tv", "fields": ["title^3", "brand"]}}, None, "fire tv"),
-        ({"bool": {"must": [MATCH]}}, None, None),
+        ({"bool": {"must": [MATCH]}}, None, "fire tv"),
         ({"match_all": {}}, None, None),
         (None, None, None),
         ({"bool": {"must": [MATCH]}}, "query.bool.must.0.match.title", "fire tv"),
@@ -262,7 +263,7 @@ def test_a_wildcard_that_hides_the_values_is_refused():
     ],
 )
 def test_the_query_text_is_found(query, path, expected):
-    """The text is read at the path, or from a plain `match` or `multi_match`; anything else gives None."""
+    """The text is read at the path, or else from the clauses that search for words (see test_query_text)."""
     assert find_query_text({"query": query}, path) == expected
 
 

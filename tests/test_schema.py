@@ -111,7 +111,7 @@ def test_two_models_in_one_index(client, cluster, index, bundle, other, tmp_path
         return "containment" in response["signals"] and all(hit["explanation"] for hit in response["hits"])
 
     def advice(used):
-        return search_with(used)["reason"].partition(": ")[2]
+        return search_with(used)["reason"].rpartition(": ")[2]
 
     assert advice(other) == f"anthem ingest {index} --bundle {other.path}"
     run(ingest, "--bundle", str(bundle.path))

@@ -4,7 +4,6 @@ import itertools
 import logging
 import time
 import uuid
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.scoring import painless
-from anthem_plugin.search import client_mode, flow
-from anthem_plugin.search.flow import SCRIPT_RETRY_SECONDS
+from anthem_plugin.search import client_mode
+from anthem_plugin.search.refusals import REFUSAL_RETRY_SECONDS
 
 pytestmark = pytest.mark.node
 
@@ -170,7 +169,7 @@ def test_sources_contain_no_values_unless_requested(anthem, index, mode):
         (match("fire tv") | {"sort": ["price"]}, "does not sort by `_score` alone"),
         (match("fire tv") | {"sort": ["price"], "search_after": [3]}, "search_after"),
         (match("?!"), "letters"),
-        ({"query": {"bool": {"must": match("fire")["query"]}}}, "no query text"),
+        ({"query": {"bool": {"filter": match("fire")["query"]}}}, "no query text"),
         ({}, "no query text"),
     ],
 )
@@ -229,8 +228,8 @@ def test_without_scripts_the_client_reranks(anthem, client, index, caplog, monke
     assert [(response["anthem"]["mode"], ids(response)) for response in responses] == [("client", expected)] * 2
     assert sum("does not accept the script" in message for message in caplog.messages) == 1
     assert anthem.stats()["scripts"] == "forbidden"
-    later = time.monotonic() + SCRIPT_RETRY_SECONDS
-    monkeypatch.setattr(flow, "time", SimpleNamespace(monotonic=lambda: later, perf_counter=time.perf_counter))
+    later = time.monotonic() + REFUSAL_RETRY_SECONDS
+    monkeypatch.setattr(anthem._flow.refusals, "_clock", lambda: later)
     assert anthem.search(index, match("fire tv"))["anthem"]["mode"] == "cluster"
     assert anthem.stats()["scripts"] == "allowed"
 

@@ -131,7 +131,7 @@ def test_https_to_a_plain_port_is_explained(cluster, settings):
 
 
 def test_search_falls_back_to_client_mode_without_scripts(cluster, authority, settings, shop):
-    """If the cluster forbids storing scripts, searches are ranked in client mode, with the same result."""
+    """If the cluster forbids storing scripts, searches rank in client mode with the same result, and say why."""
     shop.ingest()
     shop.client.delete_script(id=script_id(), ignore=404)
     with secured(cluster, authority, forbidden=("PUT /_scripts",)) as proxy:
@@ -141,6 +141,7 @@ def test_search_falls_back_to_client_mode_without_scripts(cluster, authority, se
     assert (result["mode"], result["reranked"]) == ("client", True)
     assert {hit["title"] for hit in result["hits"]} == {"fire tv stick", "fire pit", "tv stand"}
     assert result["hits"] == expected["hits"]
+    assert "does not accept the script (no permissions for [cluster:admin/script/put]" in result["reason"]
     assert "PUT /_scripts" in proxy.received
 
 

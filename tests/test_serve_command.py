@@ -1,5 +1,6 @@
 """The command `anthem serve` before it serves: extra, signal handler, API keys and addresses."""
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -16,6 +17,32 @@ sys.modules.update(dict.fromkeys(["fastapi", "pydantic", "starlette", "uvicorn",
 from anthem_plugin.service.cli import serve
 serve(["--help"])
 """
+
+
+RETURN_MEMORY = """
+import resource, sys
+import numpy as np
+from anthem_plugin.service.memory import return_freed_memory
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+assert return_freed_memory()
+before, kept = resident(), []
+for _ in range(5):
+    large = [np.ones(2**20) for _ in range(12)]  # 96 MB
+    kept += [np.ones(50) for _ in range(50)]
+    del large
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_freed_memory_is_returned():
+    """Memory of large arrays is returned when they are freed, even if small objects that were made later stay."""
+    grown = subprocess.run([sys.executable, "-c", RETURN_MEMORY], capture_output=True, text=True, check=True)
+    assert float(grown.stdout) < 10
 
 
 def test_a_missing_extra_is_named(monkeypatch):

@@ -68,6 +68,7 @@ def test_requests_over_the_concurrency_limit_get_503(encoder, run_service, gate,
         assert http.get("/ready").json() == {"status": "ready"}
         thread = send_slow_products(http, responses := [])
         wait_until(lambda: http.get("/ready").status_code == 503)
+        assert http.get("/ready").headers["retry-after"] == "1"
         refused = http.post("/v1/rerank", json=RERANK_BODY)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert "1 requests are in progress" in refused.json()["detail"]
@@ -87,6 +88,7 @@ def test_a_slow_request_times_out(encoder, run_service, gate, wait_until):
         assert (late.status_code, late.json()["detail"]) == (
             503, "The request was not read and answered within 0.3 s."
         )  # fmt: skip
+        assert late.headers["retry-after"] == "1"
         assert time.monotonic() - started < 5
         assert http.get("/ready").status_code == 503
         gate.set()

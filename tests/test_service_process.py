@@ -1,5 +1,6 @@
 """`anthem serve` as a process: API keys, certificates, logs, shutdown, and the Docker image."""
 
+import json
 import os
 import re
 import signal
@@ -8,7 +9,10 @@ import ssl
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import httpx
@@ -160,6 +164,51 @@ def test_a_request_in_progress_is_answered_before_the_exit(run_process, bundle, 
         answer = http.post("/encode/products", content=slow_body(), headers={"content-type": "application/json"})
         assert process.wait(timeout=10) == 0
     assert len(answer.json()["vectors"]) == 2
+
+
+def send_over_one_connection(http, path, content, pauses):
+    """Status and `Retry-After` of each answer, or the error; the connection is kept between the requests."""
+    connection, answers = HTTPConnection(http.base_url.host, http.base_url.port, timeout=60), []
+    for pause in (0.0, *pauses):
+        time.sleep(pause)
+        try:
+            connection.request("POST", path, content, {"content-type": "application/json"})
+            response = connection.getresponse()
+            response.read()
+            answers.append((response.status, response.headers["retry-after"]))
+        except (OSError, HTTPException) as error:
+            answers.append(type(error).__name__)
+            connection.close()
+    connection.close()
+    return answers
+
+
+def test_a_request_after_a_pause_is_answered(run_process, bundle, tmp_path, unreachable_cluster, proof):
+    """64 clients that pause as long as many clients keep a connection, 5 s, lose no request."""
+    pauses = [5.0] * (6 if proof else 1)
+    with run_process(bundle, tmp_path / "log", unreachable_cluster, "--concurrency", "128") as (_, http):
+        body = b'{"body": {"query": {"match": {"title": "fire tv"}}}}'
+
+        def send(client):
+            return send_over_one_connection(http, "/rewrite", body, [pause + client / 2_500 for pause in pauses])
+
+        with ThreadPoolExecutor(64) as threads:
+            answers = Counter(answer for answers in threads.map(send, range(-32, 32)) for answer in answers)
+        assert http.get("/health").headers["keep-alive"] == "timeout=115"
+    assert answers == {(200, None): 64 * (1 + len(pauses))}
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/nowhere"])
+def test_a_large_request_at_the_limit_is_answered(run_process, bundle, tmp_path, unreachable_cluster, path):
+    """A body of 2 MB is read to its end even if it is refused, so the client gets the 503 and when to come back."""
+    body = json.dumps({"query": "fire tv", "documents": ["fire tv stick " * 500] * 300})
+    with run_process(bundle, tmp_path / "log", unreachable_cluster, "--concurrency", "1") as (_, http):
+        with ThreadPoolExecutor(16) as threads:
+            sent = threads.map(lambda _: send_over_one_connection(http, path, body, (0.0,)), range(16))
+            answers = Counter(answer for answers in sent for answer in answers)
+        assert http.get("/health").status_code == 200
+    assert answers[503, "1"] > 0
+    assert set(answers) <= {(503, "1"), (200 if path == "/v1/rerank" else 404, None)}
 
 
 def test_an_unusable_bundle_ends_the_command(tmp_path):

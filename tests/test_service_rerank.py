@@ -1,4 +1,4 @@
-"""The rerank endpoints are compatible with Cohere, ml-commons and Text Embeddings Inference (TEI)."""
+"""The rerank endpoints are compatible with Cohere, ml-commons, Text Embeddings Inference (TEI), Jina and vLLM."""
 
 import re
 
@@ -185,6 +185,58 @@ def test_the_parameters_of_tei_are_supported(service):
         [1 / (1 + np.exp(-result["score"])) for result in raw], [result["score"] for result in plain], 1e-6
     )
     np.testing.assert_allclose(by_index(plain), by_index(cohere(service, "fire tv", TITLES)))
+
+
+def test_version_2_of_cohere_ranks_like_version_1(service):
+    """`/v2/rerank` has the results of `/v1/rerank`, and names its version; tokens per document are ignored."""
+    body = {"model": "rerank-v3.5", "query": "fire tv", "documents": TITLES, "top_n": 3, "max_tokens_per_doc": 4096}
+    answer = service.post("/v2/rerank", json=body).json()
+    assert answer["results"] == cohere(service, "fire tv", TITLES)[:3]
+    assert answer["meta"] == {"api_version": {"version": "2"}}
+    assert set(answer) == {"id", "results", "meta"}
+
+
+def test_documents_are_reranked_as_jina_and_vllm_do(service, attention_encoder):
+    """`documents` instead of `texts` gives an object with results and their documents, unless they are not wanted."""
+    body = {"model": "jina-reranker-v2-base-multilingual", "query": "fire tv", "documents": TITLES}
+    answer = service.post("/rerank", json=body).json()
+    plain = cohere(service, "fire tv", TITLES)
+    assert [(result["index"], result["relevance_score"]) for result in answer["results"]] == [
+        (result["index"], result["relevance_score"]) for result in plain
+    ]
+    assert [result["document"]["text"] for result in answer["results"]] == [TITLES[result["index"]] for result in plain]
+    assert (answer["model"], answer["usage"]) == (attention_encoder.bundle.model_id, {"total_tokens": 0})
+    without = service.post("/rerank", json=body | {"return_documents": False, "top_n": 2}).json()["results"]
+    assert without == plain[:2]
+    raw = service.post("/rerank", json=body | {"raw_scores": True}).json()["results"]
+    texts = service.post("/rerank", json={"query": "fire tv", "texts": TITLES, "raw_scores": True}).json()
+    assert [result["relevance_score"] for result in raw] == [result["score"] for result in texts]
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+@pytest.mark.parametrize(
+    ("document", "rank_fields", "text"),
+    [
+        ({"text": "fire tv", "title": "teapot"}, None, "fire tv"),
+        ({"text": "fire tv", "title": "teapot"}, [], "fire tv"),
+        ({"text": "fire tv", "title": "teapot"}, ["title"], "teapot"),
+        ({"title": "fire tv", "brand": "Amazon"}, ["brand", "title"], "Amazon\nfire tv"),
+        ({"title": "fire tv", "brand": None}, ["brand", "title", "colour"], "fire tv"),
+        (
+            {"title": "fire tv", "price": 39.5, "tags": ["stick", 4]},
+            ["title", "price", "tags"],
+            "fire tv\n39.5\nstick 4",
+        ),
+        ({"title": "", "brand": "Amazon"}, ["title"], ""),
+        ({"title": "fire tv", "size": float(2**60)}, ["title"], "fire tv"),
+    ],
+)
+def test_documents_may_be_objects(service, path, document, rank_fields, text):
+    """An object is ranked by its `text`, or by its `rank_fields` in their order; a missing field is left out."""
+    body = {"query": "fire tv", "documents": [document, "teapot"], "return_documents": True}
+    ranked = service.post(path, json=body | {"rank_fields": rank_fields}).json()["results"]
+    assert by_index(ranked) == by_index(cohere(service, "fire tv", [text, "teapot"]))
+    assert next(result["document"]["text"] for result in ranked if result["index"] == 0) == text
 
 
 @pytest.mark.parametrize(("probability", "odds"), [(0.0, -30), (1.0, 30), (0.5, 0), (1e-20, -30), (0.9, np.log(9))])

@@ -57,11 +57,13 @@ def test_mode_filter_equals_the_rewriters(service, build, options):
     assert rewrite(service, mode="filter", **options) == expected
 
 
-@pytest.mark.parametrize("options", [{}, {"k": 7}, {"k": 3.0, "filter": {"term": {"brand": "acme"}}}])
+@pytest.mark.parametrize("options", [{}, {"k": 7}, {"k": 3, "filter": {"term": {"brand": "acme"}}}])
 def test_mode_retrieve_equals_the_rewriters(service, build, options):
     """Mode `retrieve` returns the body that the client sends, with the given `k` and `filter`."""
     expected = build(Retrieve(**options), text="fire tv", window=30)
     assert rewrite(service, mode="retrieve", window=30, **options)["body"] == expected
+    as_floats = {name: float(value) if name == "k" else value for name, value in options.items()}
+    assert rewrite(service, mode="retrieve", window=30.0, **as_floats)["body"] == expected
 
 
 MODES = {"cluster": "cluster", "filter": Filter(), "retrieve": Retrieve()}
@@ -136,7 +138,7 @@ def test_unsupported_queries_leave_the_body_unchanged(service, mode, text, word)
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"mode": "client"}, "'cluster', 'filter' or 'retrieve'"),
+        ({"mode": "client"}, "`cluster`, `filter` or `retrieve`"),
         ({"mode": "filter", "slack": "1"}, "slack"),
         ({"mode": "retrieve", "k": 0}, "k: "),
         ({"mode": "retrieve", "k": 1001}, "k: "),

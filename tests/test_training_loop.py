@@ -198,11 +198,11 @@ def test_the_state_of_another_format_is_ignored(uninterrupted, tmp_path, capsys)
 
 
 def test_a_new_state_replaces_the_old_one(tmp_path):
-    """A partly written state, which a killed training leaves, does no harm and is replaced."""
+    """A partly written state, which a killed training leaves, does no harm, and the new state is complete."""
     resume = ResumeFolder(tmp_path, "this")
-    (tmp_path / "state.part").write_bytes(b"half")
+    (tmp_path / ".anthem-killed.part").write_bytes(b"half")
     train(build_letter_ranker(), resume=resume)
-    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".anthem-killed.part", "state.pt"]
     resume.delete()
     assert not tmp_path.exists()
 

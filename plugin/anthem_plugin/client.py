@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
+from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
@@ -14,16 +15,19 @@ from anthem_core.encoding.encoder import Encoder
 from anthem_plugin.modes import DEFAULT_WINDOW, resolve_mode
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.flow import SearchFlow
+from anthem_plugin.search.multi_search import SearchItem, read_searches, run_together
 from anthem_plugin.search.request import ComputeStep, IndexProfile, Response, SearchRequest
+from anthem_plugin.search.search_template import search_by_template
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from opensearchpy import AsyncOpenSearch, OpenSearch
 
     from anthem_core.geometry.regions import Region
     from anthem_plugin.modes import RerankMode
+    from anthem_plugin.rewriter.query_text import QueryPath
     from anthem_plugin.search.request import SendStep, Steps
 
 DEFAULT_TIMEOUT_SECONDS = 10  # opensearch-py's default
@@ -62,12 +66,13 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
         """
         return cls(client, Encoder(load_bundle(bundle)), options)
 
-    def search(
+    def search(  # noqa: PLR0913 (one argument per option)
         self,
         index: str | None,
         body: Mapping[str, Any],
         *,
         query_text: str | None = None,
+        query_path: QueryPath | None = None,
         mode: RerankMode = "cluster",
         window: int = DEFAULT_WINDOW,
         operators: bool = False,
@@ -83,7 +88,8 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
         Args:
             index: Index, alias or pattern, as opensearch-py takes it.
             body: Search body; it is not changed.
-            query_text: What the user typed; by default it is read from the body.
+            query_text: What the user typed; by default it is found in the body.
+            query_path: Path of the query text in the body, or several; defaults to that of the options.
             mode: `cluster`, `client`, `filter`, `retrieve` or `none`, or a `Filter` or `Retrieve` with options.
             window: Number of lexical hits to rerank; in cluster mode, per shard.
             operators: Whether OR between phrases of the query text means either phrase.
@@ -93,16 +99,97 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
 
         Raises:
             ValueError: The mode does not exist, or the window is below 1.
+            TypeError: The window, the operators, the region or the time-out have another type.
             opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
-        resolved_mode = resolve_mode(mode)
-        if window < 1:
-            raise ValueError(f"window is {window}; expected 1 or more")
-        request = SearchRequest(
-            index, body, options, self._timeout, query_text, resolved_mode, window, operators, region
-        )
+        request = self._request(
+            index, body, query_text=query_text, query_path=query_path, mode=mode, window=window, operators=operators,
+            region=region, **options,
+        )  # fmt: skip
         result: SearchResult = self._run(self._flow.search(request))
         return result
+
+    def msearch(
+        self,
+        body: object,
+        index: str | None = None,
+        *,
+        query_text: str | Sequence[str | None] | None = None,
+        **arguments: Any,  # noqa: ANN401 (those of `search`)
+    ) -> SearchResult:
+        """Response of opensearch-py's `msearch`; every search in it has its own key `anthem`, as `search` returns it.
+
+        An error of one search is in its own response. What several searches send at the same time is sent as one
+        `_msearch`: one for those that are reranked, one for the others, and one more for searches that need a second.
+
+        Args:
+            body: Header and body of each search, in any form that opensearch-py takes.
+            index: Index of the searches whose header names none.
+            query_text: What the user typed in all searches, or a text or None for each; by default it is found in the
+                bodies.
+            arguments: Arguments and options of `search`, for all searches; `filter_path` is not supported.
+
+        Raises:
+            ValueError: The body is not a header and a body per search, or there is another number of texts; or as in
+                `search`.
+            TypeError: The body or a header has another type; or as in `search`.
+            opensearchpy.exceptions.OpenSearchException: OpenSearch answers none of the searches.
+        """
+        if "filter_path" in arguments:
+            raise ValueError("filter_path would remove what the hits are ranked by; leave it out of a multi-search")
+        searches = read_searches(body)
+        texts = [query_text] * len(searches) if isinstance(query_text, str | None) else [*query_text]
+        if len(texts) != len(searches):
+            raise ValueError(f"there are {len(texts)} query texts and {len(searches)} searches; expected one for each")
+        items = []
+        for (header, sent), text in zip(searches, texts, strict=True):
+            named = header.pop("index", header.pop("indices", index))
+            request = self._request(named, sent, query_text=text, **arguments)
+            request = replace(request, options=request.options | header)
+            items.append(SearchItem(self._flow.search(request), sent, frozenset(header)))
+        result: SearchResult = self._run(run_together(items))
+        return result
+
+    def search_template(
+        self,
+        body: Mapping[str, Any],
+        index: str | None = None,
+        **arguments: Any,  # noqa: ANN401 (those of `search`)
+    ) -> SearchResult:
+        """Response of `search` for a search template, which is rendered first: one request more than `search`.
+
+        If the template cannot be rendered, the search is plain, and `reason` says why.
+
+        Args:
+            body: Search template: `id` or `source`, and `params`.
+            index: Index, alias or pattern.
+            arguments: Arguments and options of `search`.
+
+        Raises:
+            ValueError: As in `search`.
+            TypeError: As in `search`.
+            opensearchpy.exceptions.OpenSearchException: The plain search fails.
+        """
+        request = self._request(index, body, **arguments)
+        result: SearchResult = self._run(search_by_template(self._flow, request))
+        return result
+
+    def _request(  # noqa: PLR0913 (one argument per option)
+        self,
+        index: str | None,
+        body: Any,  # noqa: ANN401 (the flow checks it)
+        *,
+        query_text: str | None = None,
+        query_path: QueryPath | None = None,
+        mode: RerankMode = "cluster",
+        window: int = DEFAULT_WINDOW,
+        operators: bool = False,
+        region: Region | None = None,
+        **options: object,
+    ) -> SearchRequest:
+        return SearchRequest(
+            index, body, options, self._timeout, query_text, resolve_mode(mode), window, operators, region, query_path
+        )
 
     def profile(self, index: str) -> ProfileResult:
         """What the client discovered about an index: parameters of the scores, text fields, signals of the model.
@@ -114,7 +201,7 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
         return result
 
     def stats(self) -> dict[str, Any]:
-        """Counts of searches, the query cache, the circuit breaker, script support, and what was found per index.
+        """Counts of searches, the query cache, the circuit breaker, what the cluster refuses, what was found per index.
 
         `skipped` counts all searches that were not reranked, those that failed and those of mode `none` included.
         """

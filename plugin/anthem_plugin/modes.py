@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Filter:
 
     Raises:
         ValueError: The slack is not finite, or the limit is below 1.
+        TypeError: An option has another type.
     """
 
     slack: float | None = None
@@ -35,6 +37,9 @@ class Filter:
     limit: int = FILTER_MATCH_LIMIT
 
     def __post_init__(self) -> None:
+        _check_type("slack", 0.0 if self.slack is None else self.slack, Real, "a number, or None")
+        _check_type("unknown", self.unknown, bool, "True or False")
+        _check_type("limit", self.limit, Integral, "a whole number")
         if self.slack is not None and not isfinite(self.slack):
             raise ValueError(f"slack is {self.slack}; expected a finite number")
         if self.limit < 1:
@@ -52,12 +57,15 @@ class Retrieve:
 
     Raises:
         ValueError: `k` is not between 1 and 1,000, or the filter is empty.
+        TypeError: An option has another type.
     """
 
     k: int = DEFAULT_NEIGHBOURS
     filter: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        _check_type("k", self.k, Integral, "a whole number")
+        _check_type("filter", {} if self.filter is None else self.filter, dict, "a query clause, or None")
         if not 1 <= self.k <= MAX_NEIGHBOURS:
             raise ValueError(f"k is {self.k}; expected 1 to {MAX_NEIGHBOURS:,}")
         if self.filter is not None and not self.filter:
@@ -90,3 +98,13 @@ def mode_name(mode: ResolvedMode) -> ModeName:
     if isinstance(mode, Filter):
         return "filter"
     return "retrieve" if isinstance(mode, Retrieve) else mode
+
+
+def _check_type(name: str, value: object, kind: type, expected: str) -> None:
+    """Check the type of an option; True and False are no numbers.
+
+    Raises:
+        TypeError: It is another one.
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{name} is {value!r}; expected {expected}")

@@ -76,11 +76,14 @@ class RankedHits:
         return self.from_texts or bool(read_trigrams([hit], self.profile.scoring).lengths.any())
 
 
-def hit_rows(before: Response, after: Response, field: str) -> list[dict[str, Any]]:
-    """Reranked hits with both ranks, both scores and title; `before` is None for a hit past the plain window."""
+def hit_rows(before: Response, after: Response, field: str, start: int = 0) -> list[dict[str, Any]]:
+    """Reranked hits with both ranks, both scores and title; `before` is None for a hit past the plain window.
+
+    `start` is the number of hits before the page.
+    """
     former = {hit_key(hit): (rank, hit["_score"]) for rank, hit in enumerate(before["hits"]["hits"], start=1)}
     rows = []
-    for rank, hit in enumerate(after["hits"]["hits"], start=1):
+    for rank, hit in enumerate(after["hits"]["hits"], start=start + 1):
         former_rank, lexical = former.get(hit_key(hit), (None, None))
         title = value_at_path(hit.get("_source", {}), field)
         row = {"rank": rank, "before": former_rank, "id": hit["_id"], "title": title}
@@ -131,9 +134,13 @@ def _hit_attention(ranked: RankedHits, phrases: Sequence[str], encoder: Encoder)
     return stored_attention(ranked.hits, tables, ranked.profile.scoring)
 
 
-def format_result(result: Mapping[str, Any]) -> str:
-    """A search as text: how it was ranked, the hits and what moved them, and explanations if there are any."""
-    lines = [printable(f"'{result['query']}' in {result['index']}, {result['took_ms']:.1f} ms, {_ranking(result)}")]
+def format_result(result: Mapping[str, Any], search: str | None = None) -> str:
+    """A search as text: how it was ranked, the hits and what moved them, and explanations if there are any.
+
+    `search` names what was searched for; by default that is the query text.
+    """
+    name = search or f"'{result['query']}'"
+    lines = [printable(f"{name} in {result['index']}, {result['took_ms']:.1f} ms, {_ranking(result)}")]
     if not result["hits"]:
         return f"{lines[0]}\nNo product matches."
     if result["note"]:
@@ -155,7 +162,8 @@ def _ranking(result: Mapping[str, Any]) -> str:
 def _format_row(row: Mapping[str, Any]) -> str:
     before = row["before"]
     former, title = "–" if before is None else str(before), printable(str(row["title"]))
-    return f"{row['rank']:>4} {former:>4} {_format_movement(row['rank'], before):>5} {row['score']:>9.4f}  {title}"
+    score = "–" if row["score"] is None else f"{row['score']:.4f}"  # a sort by fields gives none
+    return f"{row['rank']:>4} {former:>4} {_format_movement(row['rank'], before):>5} {score:>9}  {title}"
 
 
 def _format_movement(rank: int, before: int | None) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from anthem_core.opensearch.schema import MATCH_ALL
+from anthem_plugin.rewriter.clauses import (
+    WRAPPED_QUERY_KEYS,
+    as_list,
+    searched_text,
+    split_clause,
+    walk_scoring_clauses,
+)
+from anthem_plugin.rewriter.query_language import QUERY_LANGUAGES
+from anthem_plugin.rewriter.query_text import is_same_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-Clause: TypeAlias = dict[str, Any]
+    from anthem_plugin.rewriter.clauses import Clause
 
-_SINGLE_FIELD_QUERIES = ("match", "match_phrase", "match_phrase_prefix", "match_bool_prefix")
-_MULTI_FIELD_QUERIES = ("multi_match", "combined_fields", "query_string", "simple_query_string")
-_WRAPPED_QUERY_KEYS = {
-    "function_score": "query", "script_score": "query", "boosting": "positive", "constant_score": "filter"
-}  # fmt: skip
-_QUERY_LANGUAGES = ("query_string", "simple_query_string")
 _LANGUAGE_OPERATOR = re.compile(r"""[-+:|!(){}\[\]^"~*?\\/<>=&]|\b(?:AND|OR|NOT|TO)\b""")
 _BOOL_KEYS = frozenset(("must", "should", "filter", "must_not", "minimum_should_match", "boost", "_name"))
 _UNIQUE_KEYS = ("inner_hits", "_name")  # a search must not contain the same inner hits twice
@@ -33,7 +36,7 @@ def extract_filter_clauses(query: Clause, text: str | None) -> list[Clause] | No
     scoring = list(_scoring_leaves(query))
     if scoring and not any(_searches_text_only(clause, text) for clause in scoring):
         return None
-    if any(_is_inseparable(clause) for clause in _walk_scoring_clauses(query)):
+    if any(_is_inseparable(clause) for clause in walk_scoring_clauses(query)):
         return None
     return _required_clauses(query, text)
 
@@ -41,19 +44,19 @@ def extract_filter_clauses(query: Clause, text: str | None) -> list[Clause] | No
 def _required_clauses(query: Clause, text: str | None) -> list[Clause]:
     if _searches_text_only(query, text):
         return []
-    kind, content = _split_clause(query)
-    if kind in _WRAPPED_QUERY_KEYS:
-        return _required_clauses(content.get(_WRAPPED_QUERY_KEYS[kind], MATCH_ALL), text)
+    kind, content = split_clause(query)
+    if kind in WRAPPED_QUERY_KEYS:
+        return _required_clauses(content.get(WRAPPED_QUERY_KEYS[kind], MATCH_ALL), text)
     if kind == "dis_max":
-        return _minimum_match_clause(_as_list(content.get("queries")), 1, text)
+        return _minimum_match_clause(as_list(content.get("queries")), 1, text)
     return _required_by_bool(content, text) if kind == "bool" else [_without_unique_keys(query)]
 
 
 def _required_by_bool(content: Mapping[str, Any], text: str | None) -> list[Clause]:
-    must, filters, should = (_as_list(content.get(key)) for key in ("must", "filter", "should"))
+    must, filters, should = (as_list(content.get(key)) for key in ("must", "filter", "should"))
     required = [clause for query in must for clause in _required_clauses(query, text)]
     required += [_without_unique_keys(clause) for clause in filters]
-    if excluded := _as_list(content.get("must_not")):
+    if excluded := as_list(content.get("must_not")):
         required.append({"bool": {"must_not": [_without_unique_keys(clause) for clause in excluded]}})
     minimum = content.get("minimum_should_match", 0 if must or filters else 1)
     return required + (_minimum_match_clause(should, minimum, text) if should and str(minimum) != "0" else [])
@@ -70,57 +73,31 @@ def _minimum_match_clause(clauses: Sequence[Clause], minimum: object, text: str 
 
 def _scoring_leaves(query: Clause) -> Iterator[Clause]:
     """Innermost clauses of a query that contribute to its score."""
-    compound = (*_WRAPPED_QUERY_KEYS, "dis_max", "bool")
-    return (clause for clause in _walk_scoring_clauses(query) if _split_clause(clause)[0] not in compound)
-
-
-def _walk_scoring_clauses(query: Clause) -> Iterator[Clause]:
-    """A query and all clauses inside it that contribute to its score, at any depth."""
-    yield query
-    kind, content = _split_clause(query)
-    if kind in _WRAPPED_QUERY_KEYS:
-        yield from _walk_scoring_clauses(content.get(_WRAPPED_QUERY_KEYS[kind], MATCH_ALL))
-    for key in {"dis_max": ("queries",), "bool": ("must", "should")}.get(kind, ()):
-        for clause in _as_list(content.get(key)):
-            yield from _walk_scoring_clauses(clause)
+    compound = (*WRAPPED_QUERY_KEYS, "dis_max", "bool")
+    return (clause for clause in walk_scoring_clauses(query) if split_clause(clause)[0] not in compound)
 
 
 def _is_inseparable(query: Clause) -> bool:
     """Whether a clause restricts matches by a minimum score, or by a `bool` key that is not known here."""
-    kind, content = _split_clause(query)
-    return (kind in _WRAPPED_QUERY_KEYS and "min_score" in content) or (
+    kind, content = split_clause(query)
+    return (kind in WRAPPED_QUERY_KEYS and "min_score" in content) or (
         kind == "bool" and bool(content.keys() - _BOOL_KEYS)
     )
 
 
 def _searches_text_only(query: Clause, text: str | None) -> bool:
     """Whether a clause matches all products, or restricts them by nothing but the query text."""
-    kind, content = _split_clause(query)
+    kind, content = split_clause(query)
     if kind == "match_all":
         return True
-    searched: object = None
-    if kind in _MULTI_FIELD_QUERIES:
-        searched = content.get("query")
-    elif kind in _SINGLE_FIELD_QUERIES and len(content) == 1:
-        (searched,) = content.values()
-        searched = searched.get("query") if isinstance(searched, dict) else searched
-    if not isinstance(searched, str) or text is None:
+    if kind == "nested":
+        return _searches_text_only(content.get("query", {}), text)
+    searched = searched_text(query)
+    if searched is None or text is None:
         return False
-    if kind in _QUERY_LANGUAGES and _LANGUAGE_OPERATOR.search(searched):
+    if kind in QUERY_LANGUAGES and _LANGUAGE_OPERATOR.search(searched):
         return False
-    return searched.split() == text.split()
-
-
-def _split_clause(query: Clause) -> tuple[str, Mapping[str, Any]]:
-    """Kind and content of a clause; both empty for anything else, which is left for OpenSearch to reject."""
-    if not isinstance(query, dict) or len(query) != 1:
-        return "", {}
-    ((kind, content),) = query.items()
-    return (kind, content) if isinstance(content, dict) else ("", {})
-
-
-def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 (one clause, a list, or None)
-    return value if isinstance(value, list) else [] if value is None else [value]
+    return is_same_text(searched, text)
 
 
 def _without_unique_keys(node: Any) -> Any:  # noqa: ANN401 (any part of a clause)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from anthem_core.fusion import QUERY_WEIGHT
 from anthem_core.opensearch.schema import MATCH_ALL, ModelFields
 from anthem_plugin.modes import DEFAULT_WINDOW
+from anthem_plugin.rewriter.inner_hits import hide_inner_values
 from anthem_plugin.rewriter.own_scores import own_scores_reason
 from anthem_plugin.rewriter.source_filtering import excluded_value, fetch_values, hide_values
+from anthem_plugin.rewriter.validity import invalid_body_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +65,8 @@ def build_rescore_body(
             "score_mode": "total",
         },
     }
-    return RewrittenBody({**body, **hide_values(body, fields), "rescore": [rescore]}, reranked=True)
+    hidden = {**hide_inner_values(body, fields), **hide_values(body, fields)}
+    return RewrittenBody({**hidden, "rescore": [rescore]}, reranked=True)
 
 
 def build_filter_body(
@@ -78,6 +81,7 @@ def build_filter_body(
         return RewrittenBody.unchanged(body, reason)
     # In the same `bool` as the caller's query, the script runs only on products that this query finds.
     contained = {"script_score": {"query": MATCH_ALL, "script": dict(script), "min_score": 0.5}}
+    body = hide_inner_values(body, fields)
     query = {"bool": {"must": [body["query"]], "filter": [contained]}}
     return RewrittenBody({**body, **hide_values(body, fields), "query": query}, reranked=True)
 
@@ -100,7 +104,8 @@ def build_window_body(
         return RewrittenBody.unchanged(body, reason)
     start, size = page_bounds(body)
     window_bounds = {"from": 0, "size": max(window, start + size)}
-    return RewrittenBody({**body, **fetch_values(body, fields, text_fields), **window_bounds}, reranked=True)
+    fetched = {**hide_inner_values(body, fields), **fetch_values(body, fields, text_fields)}
+    return RewrittenBody({**fetched, **window_bounds}, reranked=True)
 
 
 def page_bounds(body: Mapping[str, Any]) -> tuple[int, int]:
@@ -128,7 +133,7 @@ def _query_refusal_reason(body: Mapping[str, Any]) -> str | None:
     for kind in _SELF_RANKING_QUERIES:
         if kind in query:
             return f"a `{kind}` query defines its own ranking"
-    return None
+    return invalid_body_reason(body)
 
 
 def _window_refusal_reason(body: Mapping[str, Any], fields: ModelFields) -> str | None:

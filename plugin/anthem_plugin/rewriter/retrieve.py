@@ -10,6 +10,7 @@ from anthem_core.encoding.stored_vectors import pack_points
 from anthem_core.fusion import QUERY_WEIGHT
 from anthem_plugin.modes import DEFAULT_WINDOW, Retrieve
 from anthem_plugin.rewriter.filter_clauses import extract_filter_clauses
+from anthem_plugin.rewriter.inner_hits import hide_inner_values
 from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, RewrittenBody, rescore_refusal_reason
 from anthem_plugin.rewriter.source_filtering import hide_values
 from anthem_plugin.scoring.params import to_float64
@@ -49,10 +50,11 @@ def build_retrieve_body(
     reason = rescore_refusal_reason(body)
     if reason is not None:
         return RewrittenBody.unchanged(body, reason)
-    query = body["query"]
-    filters = extract_filter_clauses(query, text) if retrieve.filter is None else [retrieve.filter]
+    filters = extract_filter_clauses(body["query"], text) if retrieve.filter is None else [retrieve.filter]
     if filters is None:
         return RewrittenBody.unchanged(body, INSEPARABLE_FILTERS_REASON)
+    body = hide_inner_values(body, scoring.fields)
+    query = body["query"]
     points = np.concatenate([encoded.centres for encoded in to_float64(region).queries()])
     centres = pack_points(points, scoring.vector_step).tolist()
     neighbours = HNSW_OVERFETCH * retrieve.k * len(centres)

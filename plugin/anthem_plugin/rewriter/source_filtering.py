@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.opensearch.schema import CURRENT_FIELDS, MODEL_OBJECT_PATTERN
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -68,7 +70,7 @@ def hide_values(body: Mapping[str, Any], fields: ModelFields) -> dict[str, Any]:
     lists_exact_fields = bool(source.includes) and not any("*" in pattern for pattern in source.includes)
     if not source.returned or source.names_object(fields) or lists_exact_fields:
         return {}
-    excludes = dict.fromkeys((*source.excludes, "anthem", fields.name, *_OTHER_MODEL_VALUES))
+    excludes = dict.fromkeys((*source.excludes, *_first_object(fields), fields.name, *_OTHER_MODEL_VALUES))
     return {"_source": _source_object(source.includes, excludes)}
 
 
@@ -190,8 +192,13 @@ def _source_object(includes: Iterable[str], excludes: Iterable[str]) -> dict[str
 
 def _other_model_patterns(fields: ModelFields) -> list[str]:
     """Exclude patterns of the other models' objects that leave this model's values visible."""
-    patterns = ("anthem", *_OTHER_MODEL_VALUES)
+    patterns = (*_first_object(fields), *_OTHER_MODEL_VALUES)
     return [pattern for pattern in patterns if not any(_any_covers([pattern], name) for name in _value_fields(fields))]
+
+
+def _first_object(fields: ModelFields) -> tuple[str, ...]:
+    """The first model's object, which is hidden too; none beside an object of a chosen name: it is the user's field."""
+    return ("anthem",) if MODEL_OBJECT_PATTERN.fullmatch(fields.name) or fields == CURRENT_FIELDS else ()
 
 
 def _value_fields(fields: ModelFields) -> tuple[str, str, str]:

@@ -39,7 +39,8 @@ class ScoringParams:
 
     `dimension` is D; points have D+1 coordinates. `signals` are those of the model that the index has, beside the
     lexical score; `fusions` has the weights of every set of signals that the model has. `misfits` has, for each signal,
-    the indices that map its values as another type; it is None if the mappings could not be read.
+    the indices that map its values as another type; it is None if the mappings could not be read. `doc_values` says
+    whether a search may request them.
     """
 
     model_id: str
@@ -51,6 +52,7 @@ class ScoringParams:
     signals: Signals
     fields: ModelFields = field(default_factory=ModelFields)
     misfits: Mapping[ModelSignal, frozenset[str]] | None = None
+    doc_values: bool = True
 
     @classmethod
     def from_bundle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from anthem_plugin.search.response import Hit
 
 SMALLEST_DIFFERENCE = 1e-6  # of two values of a signal: what is below it may be rounding
+NO_TEXTS_NOTE = "no hit has text in {}, so attention is left out; name the fields of the product text (text_fields)"
 _TEXTS_PER_BUDGET_CHECK = 16
 
 
@@ -56,6 +58,9 @@ def rank_in_client(
     """
     if "filter_path" in request.options:
         raise RerankSkipped("`filter_path` may remove what the client ranks by")
+    request = replace(request, window=prepared.refusals.fit_result(request.window))
+    if not prepared.profile.signals and not prepared.profile.text_fields:
+        raise NoValuesFound(prepared.profile.note or no_values_reason(request.index))
     fields = prepared.profile.scoring.fields
     text_fields = fetchable_text_fields(request.body, fields, prepared.profile.text_fields) if attention else ()
     rewritten = build_window_body(request.body, window=request.window, fields=fields, text_fields=text_fields)
@@ -83,11 +88,19 @@ def _rank_window(
         raise RerankSkipped(ONE_HIT_REASON)
     distance = hit_distances(window, prepared.region, profile.scoring) if "containment" in profile.signals else None
     attended = _score_attention(prepared, window, text_fields, attention)
-    signals = distinguishing_signals(distance, attended, profile.scoring)
-    if not signals:
+    if not distinguishing_signals(distance, attended, profile.scoring):
         raise _unranked(request, prepared, (distance, attended))
     ranked = rerank_hits(hits, profile.scoring, window=request.window, distance=distance, attention=attended)
-    return RankedResponse(cut(ranked), "client", list_signals(signals), profile.note)
+    lacks_texts = attended is None and bool(text_fields) and not _reads_trigrams(profile.scoring, window)
+    is_told = lacks_texts and bool(prepared.tables) and not prepared.budget.exceeded
+    notes = (profile.note, NO_TEXTS_NOTE.format(", ".join(text_fields)) if is_told else None)
+    signals = list_signals(valued_signals(distance, attended))
+    return RankedResponse(cut(ranked), "client", signals, "; ".join(filter(None, notes)) or None)
+
+
+def _reads_trigrams(scoring: ScoringParams, hits: Sequence[Hit]) -> bool:
+    """Whether attention is computed from stored trigrams, rather than from texts."""
+    return "attention" in scoring.signals and any(has_model(hit, scoring) for hit in hits)
 
 
 def _score_attention(
@@ -98,10 +111,10 @@ def _score_attention(
     It is that of the stored trigrams, as in the cluster. Texts are read only if the index has no trigrams, or none of
     the hits was ingested with this model.
     """
-    scoring, budget, is_stored = prepared.profile.scoring, prepared.budget, "attention" in prepared.profile.signals
+    scoring, budget = prepared.profile.scoring, prepared.budget
     if attention is None or not prepared.tables:
         return None
-    if is_stored and any(has_model(hit, scoring) for hit in hits):
+    if _reads_trigrams(scoring, hits):
         scores: Array = budget.spend(partial(score_attention, prepared.tables, read_trigrams(hits, scoring)))
         return None if budget.exceeded else scores
     return _score_texts(prepared, hits, text_fields, attention) if text_fields else None
@@ -123,6 +136,12 @@ def _score_texts(
         if prepared.budget.exceeded:
             return None
     return none_if_unknown(np.concatenate(parts))
+
+
+def valued_signals(distance: Array | None, attention: Array | None) -> Signals:
+    """Signals that a hit has a value of: each of them counts in the scores, whether or not it tells hits apart."""
+    values: dict[ModelSignal, Array | None] = {"containment": distance, "attention": attention}
+    return frozenset(signal for signal, scores in values.items() if scores is not None and np.isfinite(scores).any())
 
 
 def distinguishing_signals(distance: Array | None, attention: Array | None, scoring: ScoringParams) -> Signals:
@@ -149,4 +168,5 @@ def _unranked(request: SearchRequest, prepared: PreparedSearch, scores: Sequence
         return RerankSkipped(str(prepared.budget))
     if any(values is not None and np.isfinite(values).any() for values in scores):
         return RerankSkipped(NOT_TOLD_APART_REASON)
-    return NoValuesFound(prepared.profile.note or no_values_reason(request.index))
+    note = None if prepared.profile.signals else prepared.profile.note  # with signals, other indices have the values
+    return NoValuesFound(note or no_values_reason(request.index))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 from anthem_plugin.scoring.params import ATTENTION, ModelSignal
 from anthem_plugin.search.counts import build_hit_count_body, build_match_count_body, hit_count, vector_count
+from anthem_plugin.search.refusals import ScriptForbiddenError, is_callers_error
 from anthem_plugin.search.request import (
     NO_HITS_REASON,
     NOT_TOLD_APART_REASON,
@@ -24,7 +24,6 @@ from anthem_plugin.search.request import (
     NoValuesFound,
     RankedResponse,
     RerankSkipped,
-    ScriptForbiddenError,
     SendStep,
     index_name,
     list_signals,
@@ -60,8 +59,6 @@ _SCRIPT_NOT_FOUND = "unable to find script"
 _NO_HNSW_GRAPH = "is not built for ANN search"
 
 _UNRANKED_REASONS = {0: NO_HITS_REASON, 1: ONE_HIT_REASON}  # by the number of hits of the window
-
-_log = logging.getLogger(__name__)
 
 
 def rank_in_cluster(request: SearchRequest, prepared: PreparedSearch) -> Steps[RankedResponse]:
@@ -101,7 +98,8 @@ def _check_signals(request: SearchRequest, prepared: PreparedSearch) -> None:
 def _ranking(prepared: PreparedSearch) -> ScoringParams:
     """Parameters with the signals that the script ranks by: those of the index, but no attention without a table."""
     signals = prepared.profile.signals - (frozenset() if prepared.tables else ATTENTION)
-    return replace(prepared.profile.scoring, signals=signals)
+    doc_values = not prepared.refusals.doc_values
+    return replace(prepared.profile.scoring, signals=signals, doc_values=doc_values)
 
 
 def _ranked(
@@ -126,7 +124,10 @@ def _build_body(request: SearchRequest, prepared: PreparedSearch, mode: ScriptMo
         text=prepared.text,
         window=request.window,
     )
-    return rewritten_body(rewritten)
+    sent = rewritten_body(rewritten)
+    for rescore in sent["rescore"] if mode == "cluster" or isinstance(mode, Retrieve) else ():
+        rescore["window_size"] = prepared.refusals.fit_rescore(rescore["window_size"])
+    return sent
 
 
 def _retrieve(request: SearchRequest, prepared: PreparedSearch, mode: Retrieve) -> Steps[RankedResponse]:
@@ -144,12 +145,12 @@ def _filter(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> S
     yield from _check_affordable(request, prepared, mode)
     response = yield from _send(request, body)
     hits = response.get("hits", {}).get("hits")
+    filtered = RankedResponse(response, "filter", ("containment",), prepared.profile.note)
     if hits:
-        return RankedResponse(response, "filter", ("containment",))
+        return filtered
     count = yield from _count_filtered(request, prepared, mode, body)
     is_page_requested = hits == [] and page_bounds(request.body)[1] > 0
-    note = PAGE_AFTER_LAST_HIT.format(count) if is_page_requested else None
-    return RankedResponse(response, "filter", ("containment",), note)
+    return filtered.with_note(PAGE_AFTER_LAST_HIT.format(count) if is_page_requested else None)
 
 
 def _check_affordable(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> Steps[None]:
@@ -190,7 +191,7 @@ def _rescore(
     scoring = _ranking(prepared)
     if "filter_path" in request.options:  # the response would not contain the hashes
         response = yield from _send(request, body)
-        window = yield from _read_window(request, scoring, body)
+        window = yield from _read_window(request, prepared, body)
         return _ranked(request, prepared, response, mode, window)
     response = yield from _send(request, request_text_hashes(body, scoring))
     hits = response["hits"]["hits"]
@@ -202,17 +203,18 @@ def _rescore(
         raise RerankSkipped(NO_HITS_REASON, response if is_plain else None)
     ranked_hits = hits[: max(0, _window_size(body) - page_bounds(body)[0])]
     if not are_told_apart(ranked_hits, scoring):
-        ranked_hits = yield from _read_window(request, scoring, body)
+        ranked_hits = yield from _read_window(request, prepared, body)
     return _ranked(request, prepared, response, mode, ranked_hits)
 
 
-def _read_window(request: SearchRequest, scoring: ScoringParams, body: Mapping[str, Any]) -> Steps[Sequence[Hit]]:
-    """Hits of the whole window, if the model tells them apart and the page has hits.
+def _read_window(request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any]) -> Steps[Sequence[Hit]]:
+    """Hits of the window, as many as the index returns at once, if the model tells them apart and the page has hits.
 
     Raises:
         RerankSkipped: It does not, or the page is empty.
     """
-    (start, size), window = page_bounds(body), _window_size(body)
+    scoring, (start, size) = _ranking(prepared), page_bounds(body)
+    window = prepared.refusals.fit_result(_window_size(body))
     response = yield request.count_step(build_window_hashes_body(body, scoring, window, total=start >= window))
     hits: Sequence[Hit] = response["hits"]["hits"]
     found = hit_count(response) if start >= window else len(hits)
@@ -247,10 +249,9 @@ def _store_script(request: SearchRequest) -> Steps[None]:
     try:
         yield SendStep("put_script", script | request.timeout_option(RERANK_TIME_SHARE))
     except TransportError as error:
-        if error.status_code not in (400, 401, 403):
-            raise
-        _log.warning("The cluster does not accept the script (%s)", error_reason(error))
-        raise ScriptForbiddenError from error
+        if is_callers_error(error):  # the cluster answered, and did not ask to come back later
+            raise ScriptForbiddenError(error_reason(error)) from error
+        raise
 
 
 def _no_graph_reason(index: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from opensearchpy.exceptions import ConnectionError as NoConnection
 
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, VALUE_OF_SIGNAL, find_model_fields, ingested_fields
 from anthem_plugin.scoring.params import ScoringParams
+from anthem_plugin.search.index_notes import describe_left_out, list_indices_without_source, no_source_reason
 from anthem_plugin.search.index_signals import read_index_signals
 from anthem_plugin.search.request import IndexProfile, SendStep, index_name
 
@@ -28,8 +30,9 @@ PROFILE_LIFETIME_SECONDS = 300.0
 RETRY_SECONDS = 30.0  # after a discovery that failed, or a search that found no values of the model
 MAX_PROFILES = 256
 # Of a mapping, only the parts that matter here: a large mapping is not transferred with each refresh.
-_META_FILTER = "*.mappings._meta.anthem"
-_FIELD_FILTER = "*.mappings.properties.{}.properties.{}"
+_META_FILTER, _SOURCE_FILTER = "*.mappings._meta.anthem", "*.mappings._source"
+_TYPE_FILTER = "*.mappings.properties.*.type"  # an index without any value of a model is in the response too
+_VALUE_FILTER = "*.mappings.properties.*.properties.{}"  # of any object: its name may be recorded in `_meta`
 _INDEX_OPTIONS = ("allow_no_indices", "expand_wildcards", "ignore_unavailable")
 
 _log = logging.getLogger(__name__)
@@ -106,8 +109,11 @@ class IndexProfiles:
         scoring = ScoringParams.from_bundle(self._bundle, fields)
         if mappings is None:
             return IndexProfile(scoring, tuple(text_fields))
+        if without_source := list_indices_without_source(mappings):
+            # Every search that reranks filters `_source`, which OpenSearch refuses for these indices.
+            return IndexProfile(replace(scoring, signals=frozenset()), (), (no_source_reason(without_source),))
         scoring, faults = read_index_signals(index_name(index), mappings, scoring)
-        return IndexProfile(scoring, tuple(text_fields), faults)
+        return IndexProfile(scoring, tuple(text_fields), (*faults, *describe_left_out(mappings, scoring)))
 
     def _read_mappings(self, request: SearchRequest) -> Steps[Mapping[str, Mapping[str, Any]] | None]:
         """Mappings of the indices by name; None if the cluster forbids reading them.
@@ -123,10 +129,10 @@ class IndexProfiles:
             return None
         return {name: index.get("mappings", {}) for name, index in response.items()}
 
-    def _mapping_filter(self) -> str:
-        objects = {"anthem*"} | ({self._options.fields.name} if self._options.fields else set())
-        values = (_FIELD_FILTER.format(name, value) for name in sorted(objects) for value in VALUE_OF_SIGNAL.values())
-        return ",".join((_META_FILTER, *values))
+    @staticmethod
+    def _mapping_filter() -> str:
+        values = (_VALUE_FILTER.format(value) for value in VALUE_OF_SIGNAL.values())
+        return ",".join((_META_FILTER, _SOURCE_FILTER, _TYPE_FILTER, *values))
 
 
 def _profile_key(request: SearchRequest) -> str | None:

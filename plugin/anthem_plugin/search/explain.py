@@ -165,7 +165,7 @@ def is_below_window(score: float, lexical: float) -> bool:
 def fused_signals(report: Mapping[str, Any], profile: IndexProfile, *, from_texts: bool) -> Signals:
     """Signals whose fusion weights gave the scores of a response, by its report; none if the model gave no scores.
 
-    A signal of the index has its weight even where it told no hits apart, and so is not reported. `from_texts` says
+    A signal of the index has its weight even where no hit has a value of it, and so is not reported. `from_texts` says
     whether attention was computed from the texts of the hits.
     """
     if not report["reranked"] or report["mode"] == "filter":

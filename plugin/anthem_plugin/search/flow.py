@@ -11,26 +11,38 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from opensearchpy.exceptions import TransportError
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.query_operators import encode_phrases, encode_tables, split_query_text
-from anthem_core.opensearch.connection import error_reason, is_refusal
+from anthem_core.opensearch.connection import error_reason
 from anthem_plugin.modes import Filter, Retrieve, mode_name
-from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON, NO_WORDS_REASON, find_query_text
+from anthem_plugin.rewriter.query_text import NO_WORDS_REASON, find_query_text, missing_text_reason
+from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW
+from anthem_plugin.rewriter.validity import invalid_body_reason
 from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
 from anthem_plugin.search.circuit_breaker import CircuitBreaker
 from anthem_plugin.search.client_mode import rank_in_client
 from anthem_plugin.search.cluster_mode import rank_in_cluster
 from anthem_plugin.search.discovery import IndexProfiles
+from anthem_plugin.search.refusals import (
+    RefusalMemory,
+    ScriptForbiddenError,
+    find_refusals,
+    is_callers_error,
+    is_failure,
+)
 from anthem_plugin.search.request import (
     ComputeStep,
     NoValuesFound,
     PreparedSearch,
     RankedResponse,
     RerankSkipped,
-    ScriptForbiddenError,
+    ShardsFailed,
+    index_name,
 )
+from anthem_plugin.search.request_options import misplaced_option_reason
 from anthem_plugin.search.time_budget import TimeBudget
 
 if TYPE_CHECKING:
@@ -38,21 +50,11 @@ if TYPE_CHECKING:
 
     from anthem_core.encoding.attention import AttentionTable
     from anthem_core.encoding.encoder import Encoder
-    from anthem_core.geometry.regions import Region
+    from anthem_core.geometry.regions import EncodedQuery, Region
     from anthem_plugin.options import ClientOptions
     from anthem_plugin.search.request import Response, SearchRequest, Steps
 
-SCRIPT_RETRY_SECONDS = 300.0  # after a cluster refused the script, until it is offered again
-
 _log = logging.getLogger(__name__)
-# As request options these would override the body, so the page would be cut or sorted differently.
-_BODY_OPTIONS = {
-    "from", "from_", "size", "sort", "q", "scroll", "stored_fields", "_source", "_source_includes", "_source_excludes"
-}  # fmt: skip
-# Every other key of `params` could override what the rewriter puts into the body.
-_HARMLESS_PARAMS = {
-    "allow_no_indices", "expand_wildcards", "ignore_unavailable", "preference", "pretty", "routing"
-}  # fmt: skip
 
 
 class SearchFlow:
@@ -68,17 +70,13 @@ class SearchFlow:
         self.circuit_breaker = options.circuit_breaker or CircuitBreaker()
         self.counts = {"reranked": 0, "skipped": 0, "failed": 0}
         self._options = options
+        self._coordinates = encoder.bundle.dimension + 1
         self._attention = AttentionScorer(encoder.bundle) if encoder.bundle.has_attention else None
         self._encode_table = lru_cache(options.cache_size)(self._attention.encode_query) if self._attention else None
-        self._scripts_forbidden_until = 0.0
-
-    @property
-    def scripts_forbidden(self) -> bool:
-        """Whether the cluster refused the stored script recently, so that the client ranks instead."""
-        return time.monotonic() < self._scripts_forbidden_until
+        self.refusals = RefusalMemory()
 
     def stats(self) -> dict[str, Any]:
-        """Counts, cache, circuit breaker, script support, and what was found out about each index.
+        """Counts, cache, circuit breaker, what the cluster refuses, and what was found out about each index.
 
         `skipped` counts all searches that were not reranked, those that failed and those of mode `none` included.
         """
@@ -87,7 +85,8 @@ class SearchFlow:
             **self.counts,
             "cache": {"hits": cache.hits, "misses": cache.misses, "size": cache.currsize},
             "breaker": "open" if self.circuit_breaker.open else "closed",
-            "scripts": "forbidden" if self.scripts_forbidden else "allowed",
+            "scripts": "forbidden" if self.refusals.script else "allowed",
+            "refusals": self.refusals.to_list(),
             "indices": self.profiles.to_dict(),
         }
 
@@ -105,26 +104,26 @@ class SearchFlow:
             ranked = RankedResponse(skipped.response or (yield request.search_step()), "none", ())
             if skipped.failed:
                 self._record_failure()
+            if skipped.failed or isinstance(skipped, ShardsFailed):
                 _log_failure(reason)
         except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
             name = type(error).__name__
             reason = (error_reason(error) or name) if isinstance(error, TransportError) else f"{name}: {error}"
-            ranked = RankedResponse((yield from self._search_plainly(request)), "none", ())
+            ranked = RankedResponse((yield from self._search_plainly(request, is_failure(error))), "none", ())
             _log_failure(reason)
         self.counts["reranked" if reason is None else "skipped"] += 1
         return _with_report(ranked, reason, request)
 
-    def _search_plainly(self, request: SearchRequest) -> Steps[Response]:
-        """The plain search after a failure, which is recorded unless the cluster rejects the caller's own body too."""
-        is_callers_fault = False
+    def _search_plainly(self, request: SearchRequest, failed: bool) -> Steps[Response]:
+        """The plain search after an error, which is recorded if it is a failure and not the caller's own error."""
         try:
             response: Response = yield request.search_step()
-        except TransportError as error:
-            is_callers_fault = is_refusal(error)
-            raise
-        finally:
-            if not is_callers_fault:
+        except Exception as error:
+            if not is_callers_error(error):
                 self._record_failure()
+            raise
+        if failed:
+            self._record_failure()
         return response
 
     def _record_failure(self) -> None:
@@ -132,23 +131,34 @@ class SearchFlow:
         self.circuit_breaker.record_failure()
 
     def _rank(self, request: SearchRequest) -> Steps[RankedResponse]:
-        """Rank with the script in the cluster, or in the client if the mode is `client` or no script can be used."""
+        """Rank within what the cluster is known to refuse; after a refusal that is new, rank once more within it."""
         prepared = yield from self._prepare(request)
+        index = index_name(request.index) if request.index else "the index"
+        while True:
+            known = self.refusals.known(index)
+            try:
+                ranked = yield from self._rank_within(request, replace(prepared, refusals=known))
+                return ranked.with_note(known.window_note(ranked.mode, request.window, index))
+            except (TransportError, ShardsFailed, ScriptForbiddenError) as error:
+                fetched = MAX_RESCORE_WINDOW if isinstance(request.mode, Retrieve) else request.window
+                self.refusals.learn(index, find_refusals(error).of_search(fetched, request.body))
+                if self.refusals.known(index) == known:
+                    raise
+
+    def _rank_within(self, request: SearchRequest, prepared: PreparedSearch) -> Steps[RankedResponse]:
+        """Rank with the script in the cluster, or in the client if the mode is `client` or no script can be used."""
         if request.mode == "client":
             return (yield from rank_in_client(request, prepared, self._attention))
         sends_region = "containment" in prepared.profile.signals
         limit_reason = too_many_hyperboloids_reason(prepared.region) if sends_region else None
-        if limit_reason is None and not self.scripts_forbidden:
-            try:
-                return (yield from rank_in_cluster(request, prepared))
-            except ScriptForbiddenError:
-                self._scripts_forbidden_until = time.monotonic() + SCRIPT_RETRY_SECONDS
+        script_reason = prepared.refusals.script
+        if limit_reason is None and script_reason is None:
+            return (yield from rank_in_cluster(request, prepared))
         if isinstance(request.mode, Filter | Retrieve):
-            raise RerankSkipped(
-                limit_reason or f"the cluster does not accept the script that {mode_name(request.mode)} mode needs"
-            )
+            needed = f"the cluster does not accept the script that {mode_name(request.mode)} mode needs"
+            raise RerankSkipped(limit_reason or f"{needed} ({script_reason})")
         ranked = yield from rank_in_client(request, prepared, self._attention)
-        return replace(ranked, note=limit_reason or ranked.note)
+        return ranked.with_note(limit_reason or f"the cluster does not accept the script ({script_reason})")
 
     def _prepare(self, request: SearchRequest) -> Steps[PreparedSearch]:
         """Find and encode the query text, and read the index's profile.
@@ -158,10 +168,11 @@ class SearchFlow:
         """
         if request.mode == "none":
             raise RerankSkipped("reranking was not requested")
-        _check_options(request)
-        text = request.text if request.text is not None else find_query_text(request.body, self._options.query_path)
+        _check_request(request)
+        path = request.query_path or self._options.query_path
+        text = request.text if request.text is not None else find_query_text(request.body, path)
         if text is None and request.region is None:
-            raise RerankSkipped(NO_QUERY_TEXT_REASON)
+            raise RerankSkipped(missing_text_reason(request.body, path))
         if reason := self.circuit_breaker.refusal():
             raise RerankSkipped(reason)
         budget = TimeBudget.of_milliseconds(self._options.budget_ms)
@@ -176,11 +187,14 @@ class SearchFlow:
         """Region of the phrases, unless the caller gave one, and their attention tables if there is time for them.
 
         Raises:
-            RerankSkipped: No phrase has letters or digits, or encoding the region took too long.
+            RerankSkipped: No phrase has letters or digits, the caller's region is of another bundle, or encoding took
+                too long.
         """
         region = request.region or budget.spend(partial(encode_phrases, self.encode_query, phrases))
         if region is None:
             raise RerankSkipped(NO_WORDS_REASON)
+        if not all(_is_query_of(query, self._coordinates) for query in region.queries()):
+            raise RerankSkipped("the region is not one that the encoder of this client's bundle returns")
         if budget.exceeded:
             raise RerankSkipped(str(budget))
         if self._encode_table is None or isinstance(request.mode, Filter):
@@ -189,19 +203,27 @@ class SearchFlow:
         return region, () if budget.exceeded else tables
 
 
-def _check_options(request: SearchRequest) -> None:
-    """Skip a search whose options would override the body.
+def _is_query_of(query: EncodedQuery, coordinates: int) -> bool:
+    """Whether a query has hyperboloids `(K, D+1)` of a bundle with so many coordinates, all numbers finite."""
+    count = len(query.centres)
+    shapes = query.centres.shape[1:], query.limits.shape, query.weights.shape
+    if shapes != ((coordinates,), (count, coordinates - 1), (count,)) or not (query.weights > 0).any():
+        return False
+    return all(bool(np.isfinite(values).all()) for values in (query.centres, query.limits, query.weights))
+
+
+def _check_request(request: SearchRequest) -> None:
+    """Skip a search with a text or a body of another type, or with options that would override the body.
 
     Raises:
-        RerankSkipped: They would.
+        RerankSkipped: It has.
     """
-    misplaced = sorted(_BODY_OPTIONS & request.options.keys())
-    if misplaced:
-        raise RerankSkipped(f"`{misplaced[0]}` was passed as an option; put it into the body")
-    hidden = sorted((request.options.get("params") or {}).keys() - _HARMLESS_PARAMS)
-    if hidden:
-        place = "" if hidden[0] in _BODY_OPTIONS else "pass it as an argument, or "
-        raise RerankSkipped(f"`{hidden[0]}` was passed in `params`; {place}put it into the body")
+    if request.text is not None and not isinstance(request.text, str):
+        raise RerankSkipped(f"the query text is of type {type(request.text).__name__}; only a str can be encoded")
+    if reason := invalid_body_reason(request.body):
+        raise RerankSkipped(reason)
+    if reason := misplaced_option_reason(request.options):
+        raise RerankSkipped(reason)
 
 
 def _log_failure(reason: str) -> None:

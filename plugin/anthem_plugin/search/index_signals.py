@@ -40,6 +40,20 @@ def read_index_signals(
     return replace(scoring, signals=frozenset(signals), misfits=misfits), tuple(faults)
 
 
+def describe_misfit(mapping: Mapping[str, Any], scoring: ScoringParams) -> str | None:
+    """What is wrong with the fields of a model in one index; None if it maps none of them, or one of them rightly."""
+    expected, found = scoring.fields.mapping(scoring.dimension), []
+    for signal in MODEL_SIGNALS:
+        path = scoring.fields.value(signal)
+        definition, required = _find_field(mapping, path), _describe(_find_field(expected, path))
+        if definition and _describe(definition) != required:
+            found.append(f"`{path}` is mapped as {_describe(definition)}, not as {required}")
+    parent = mapping.get("properties", {}).get(scoring.fields.name, {})
+    if not found and parent.get("type", "object") != "object":
+        found.append(f"`{scoring.fields.name}` is mapped as {parent['type']}, not as object")
+    return found[0] if found else None
+
+
 def _fault(index: str, path: str, found: str, required: str) -> str:
     """What is wrong with a field, and what to do."""
     remedy = _BESIDE if found.partition(" ")[0] == "knn_vector" else _NEW_INDEX

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
+from anthem_core.geometry.regions import Region
 from anthem_plugin.modes import DEFAULT_WINDOW
+from anthem_plugin.search.refusals import Refusals, are_refusals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from anthem_core.encoding.attention import AttentionTable
-    from anthem_core.geometry.regions import Region
     from anthem_plugin.modes import ModeName, ResolvedMode
+    from anthem_plugin.rewriter.query_text import QueryPath
     from anthem_plugin.rewriter.rescore import RewrittenBody
     from anthem_plugin.scoring.params import ModelSignal, ScoringParams, Signals
     from anthem_plugin.search.time_budget import TimeBudget
@@ -35,7 +38,9 @@ _RESPONSE_SHAPING_OPTIONS = ("filter_path", "terminate_after", "track_total_hits
 class SendStep:
     """A call of opensearch-py: the method, dotted where it belongs to a namespace, and its arguments."""
 
-    method: Literal["search", "put_script", "indices.get_mapping"]
+    method: Literal[
+        "search", "msearch", "render_search_template", "search_template", "put_script", "indices.get_mapping"
+    ]
     arguments: dict[str, Any]
 
 
@@ -63,13 +68,22 @@ class NoValuesFound(RerankSkipped):
     """The search found no values of the model; they may have moved since the index's profile was read."""
 
 
-class ScriptForbiddenError(Exception):
-    """The cluster does not accept the stored script."""
+class ShardsFailed(RerankSkipped):
+    """Shards failed while reranking on which the plain search succeeds; `info` has the cause of each."""
+
+    def __init__(self, reason: str, response: Response, causes: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(reason, response, failed=not are_refusals(causes))
+        self.info = {"causes": list(causes)}
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """One search of a caller; every body that is sent for it shares its options and its time-out."""
+    """One search of a caller; every body that is sent for it shares its options and its time-out.
+
+    Raises:
+        TypeError: The window, the operators, the region or the time-out have another type.
+        ValueError: The window is below 1.
+    """
 
     index: str | None
     body: Mapping[str, Any]
@@ -80,7 +94,20 @@ class SearchRequest:
     window: int = DEFAULT_WINDOW
     operators: bool = False
     region: Region | None = None
+    query_path: QueryPath | None = None
     started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        check_window(self.window)
+        if not isinstance(self.operators, bool):
+            raise TypeError(f"operators is {self.operators!r}; expected True or False")
+        if self.region is not None and not isinstance(self.region, Region):
+            raise TypeError(f"region is a {type(self.region).__name__}; expected what `encode_query` returns, or None")
+        if isinstance(self.query_path, int | float | bytes | dict):
+            raise TypeError(f"query_path is {self.query_path!r}; expected a dotted path, or several")
+        timeout = self.options.get("request_timeout")
+        if timeout is not None and not isinstance(timeout, Real | tuple):
+            raise TypeError(f"request_timeout is {timeout!r}; expected seconds")
 
     @property
     def elapsed_seconds(self) -> float:
@@ -94,9 +121,9 @@ class SearchRequest:
             RerankSkipped: Nothing is left of the share. The plain search, whose share is 1, may always be sent.
         """
         limit = self.options.get("request_timeout") or self.timeout
-        if limit is None:
+        if not isinstance(limit, Real):  # one connection class takes a tuple, whose parts it knows
             return {}
-        left = limit * share - self.elapsed_seconds
+        left = float(limit) * share - self.elapsed_seconds
         if share < 1 and left <= 0:
             raise RerankSkipped("the time for reranking is used up; the rest is kept for the plain search")
         return {"request_timeout": max(0.001, left)}
@@ -148,7 +175,8 @@ class IndexProfile:
 class PreparedSearch:
     """What ranks one search: its text, region and tables, the index's profile and the time budget.
 
-    `tables` has an attention table per phrase of the text; it is empty if attention is not used.
+    `tables` has an attention table per phrase of the text; it is empty if attention is not used. `refusals` is what
+    the cluster is known to refuse.
     """
 
     text: str | None
@@ -156,6 +184,7 @@ class PreparedSearch:
     profile: IndexProfile
     budget: TimeBudget
     tables: Sequence[AttentionTable] = ()
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +195,23 @@ class RankedResponse:
     mode: ModeName
     signals: Sequence[Signal]
     note: str | None = None
+
+    def with_note(self, note: str | None) -> RankedResponse:
+        """The same response with another note before its own."""
+        return replace(self, note="; ".join(filter(None, (note, self.note))) or None)
+
+
+def check_window(window: object) -> None:
+    """Check the number of hits to rerank.
+
+    Raises:
+        TypeError: It is not a whole number.
+        ValueError: It is below 1.
+    """
+    if not isinstance(window, Integral) or isinstance(window, bool):
+        raise TypeError(f"window is {window!r}; expected a whole number")
+    if window < 1:
+        raise ValueError(f"window is {window}; expected 1 or more")
 
 
 def list_signals(signals: Collection[ModelSignal]) -> list[Signal]:

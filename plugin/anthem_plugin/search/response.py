@@ -13,10 +13,11 @@ from anthem_core.fusion import QUERY_WEIGHT
 from anthem_core.opensearch.connection import innermost_reason
 from anthem_core.opensearch.schema import VALUE_OF_SIGNAL
 from anthem_plugin.modes import DEFAULT_WINDOW
+from anthem_plugin.rewriter.inner_hits import restore_suggestions
 from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.rewriter.source_filtering import read_model_object, restore_source
 from anthem_plugin.scoring.window import point_distances, rank_descending, score_window
-from anthem_plugin.search.request import RerankSkipped
+from anthem_plugin.search.request import RerankSkipped, ShardsFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,8 @@ def check_shards(request: SearchRequest, response: Response) -> Steps[Response]:
     """The response, unless reranking failed on shards on which the plain search succeeds.
 
     Raises:
-        RerankSkipped: Reranking failed on such a shard, with the plain response; or the response has no `_shards`.
+        ShardsFailed: Reranking failed on such a shard.
+        RerankSkipped: The response has no `_shards`.
     """
     shards = response.get("_shards", {})
     if "failed" not in shards:
@@ -47,7 +49,7 @@ def check_shards(request: SearchRequest, response: Response) -> Steps[Response]:
     causes = [failure["reason"] for failure in shards.get("failures", []) if failure.get("reason")]
     cause = (innermost_reason(causes[0]) if causes else None) or "OpenSearch gives no reason"
     failed_shards = f"{shards['failed']} of {shards['total']} shards"
-    raise RerankSkipped(f"{failed_shards} failed while reranking: {cause}", plain, failed=True)
+    raise ShardsFailed(f"{failed_shards} failed while reranking: {cause}", plain, causes)
 
 
 def rerank_hits(
@@ -87,7 +89,8 @@ def narrow_to_page(
     start, size = page_bounds(body)
     page = [restore_source(hit, body, scoring.fields, text_fields) for hit in ranked[start : start + size]]
     best = ranked[0]["_score"] if ranked else None
-    return {**response, "hits": {**response["hits"], "max_score": best, "hits": page}}
+    suggested = restore_suggestions(response, body, scoring.fields, text_fields)
+    return {**response, **suggested, "hits": {**response["hits"], "max_score": best, "hits": page}}
 
 
 def hit_distances(hits: Sequence[Hit], region: Region, scoring: ScoringParams) -> Array:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Identity: TypeAlias = tuple[Signals, str]
 
+IDENTITY_FIELDS = 3  # that a search requests in addition: model id, text hash, and trigrams
 # Both are returned in a hit's `fields`, where a value requested by both appears twice.
 _DOC_VALUES, _SOURCE_VALUES = _FIELD_LISTS = ("docvalue_fields", "fields")
 _WINDOW_KEYS = (*SCOPE_KEYS, "query", "post_filter", "min_score", "terminate_after")  # what decides which hits it has
@@ -78,11 +79,11 @@ def build_window_hashes_body(
 
 
 def _field_list(scoring: ScoringParams) -> str:
-    """Where fields are requested: as doc values, unless an index maps them as a type that may not have any.
+    """Where fields are requested: as doc values, unless an index refuses that, or may not have any.
 
     Dynamic mapping makes text of them, for which a request for doc values fails.
     """
-    return _SOURCE_VALUES if scoring.misfits else _DOC_VALUES
+    return _DOC_VALUES if scoring.doc_values and not scoring.misfits else _SOURCE_VALUES
 
 
 def _identity_fields(scoring: ScoringParams) -> list[str]:

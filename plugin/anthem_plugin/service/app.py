@@ -11,14 +11,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from anthem_core.cores import usable_cores
 from anthem_core.encoding.encoder import Encoder
 from anthem_plugin.service import encode, health, metrics, rerank, rewrite
 from anthem_plugin.service.context import ServiceContext
 from anthem_plugin.service.guard import RequestGuard
 from anthem_plugin.service.models import ErrorResponse
 from anthem_plugin.service.settings import ServiceSettings
+from anthem_plugin.service.validation import describe_invalid_request
 
-WORKER_THREADS = 2
+MAX_WORKER_THREADS = 4  # each keeps 30 MB
 
 _DESCRIPTION = """Hyperbolic reranking of product search for an existing OpenSearch cluster.
 
@@ -63,17 +65,13 @@ def create_app(encoder: Encoder, settings: ServiceSettings | None = None) -> Fas
 
 @asynccontextmanager
 async def _limit_threads(_: FastAPI) -> AsyncIterator[None]:
-    """Run the work of long requests in few threads: more would compete for the processor, and each keeps 30 MB."""
-    current_default_thread_limiter().total_tokens = WORKER_THREADS
+    """Run the work of long requests in as many threads as there are cores to run them, and only a few."""
+    current_default_thread_limiter().total_tokens = min(MAX_WORKER_THREADS, usable_cores())
     yield
 
 
 async def _refuse_invalid(_: Request, error: RequestValidationError) -> Response:
-    first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return _unprocessable_response(f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}.")
-    place = ".".join(str(part) for part in first["loc"][1:]) or "The body"
-    return _unprocessable_response(f"{place}: {first['msg'].removeprefix('Value error, ')}.")
+    return _unprocessable_response(describe_invalid_request(error.errors(), error.body))
 
 
 async def _refuse_unreadable(request: Request, error: HTTPException) -> Response:

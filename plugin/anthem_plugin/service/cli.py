@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import handle_errors, json_option, print_result
+from anthem_core.console import FiniteFloatRange, handle_errors, json_option, print_result
 from anthem_core.errors import AnthemError, DataError, require_extra
 from anthem_plugin.service.settings import ServiceSettings
 
@@ -32,7 +32,7 @@ _EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _limit_option(
-    flag: str, setting: str, kind: click.IntRange | click.FloatRange, description: str
+    flag: str, setting: str, kind: click.IntRange | FiniteFloatRange, description: str
 ) -> Callable[[FC], FC]:
     default = getattr(ServiceSettings, setting)
     return click.option(flag, setting, type=kind, default=default, show_default=True, help=description)
@@ -59,8 +59,8 @@ def _limit_option(
 @_limit_option(
     "--concurrency", "max_concurrency", click.IntRange(1), "Maximum number of simultaneous requests; others get 503."
 )
-@_limit_option("--timeout", "timeout_seconds", click.FloatRange(0.001), "Seconds to read and answer one request.")
-@_limit_option("--cache", "query_cache_size", click.IntRange(0), "Number of encoded queries to cache.")
+@_limit_option("--timeout", "timeout_seconds", FiniteFloatRange(0.001), "Seconds to read and answer one request.")
+@_limit_option("--cache", "query_cache_size", click.IntRange(0), "Encoded queries to cache, in at most 32 MB.")
 @_limit_option("--max-documents", "max_documents", click.IntRange(1), "Maximum number of documents in a request.")
 @_limit_option(
     "--max-characters",
@@ -101,8 +101,10 @@ def serve(  # noqa: PLR0913 (one parameter per option)
     if private_key and not certificate:
         raise click.UsageError("--private-key requires --certificate; without both the service speaks plain HTTP.")
     with _exit_on_sigterm():
+        from anthem_plugin.service.memory import return_freed_memory
         from anthem_plugin.service.server import enable_text_log
 
+        return_freed_memory()
         settings = ServiceSettings(read_api_keys(api_keys) if api_keys else (), **limits)
         server = _build_server(bundle, settings, (host, port), (certificate, private_key), as_json=as_json)
         if log_texts:

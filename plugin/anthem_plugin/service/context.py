@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Self
 
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +13,7 @@ from anthem_core.encoding.encoder import Encoder
 from anthem_core.encoding.query_operators import encode_tables
 from anthem_core.geometry.lorentz import Array
 from anthem_core.geometry.regions import EncodedQuery
+from anthem_plugin.query_cache import QueryCache
 from anthem_plugin.scoring.documents import DocumentScorer
 from anthem_plugin.service.metrics import ServiceMetrics
 from anthem_plugin.service.models import unprocessable
@@ -50,15 +50,17 @@ class ServiceContext:
             BundleError: The bundle has no fusion weights for one of its signals, or its attention graph cannot be used.
         """
         attention = AttentionScorer(encoder.bundle) if encoder.bundle.has_attention else None
-        encode_query = lru_cache(settings.query_cache_size)(encoder.encode_query)
-        encode_table = lru_cache(settings.query_cache_size)(attention.encode_query) if attention else None
+        encode_query = QueryCache(encoder.encode_query, settings.query_cache_size)
+        encode_table = QueryCache(attention.encode_query, settings.query_cache_size) if attention else None
         scorer = DocumentScorer(encoder, attention, encode_query, encode_table)
         scorer.score("warm up", ["warm up"])  # loads the attention graph, which is read at its first use
         context = cls(encoder, attention, encode_query, encode_table, scorer, settings)
-        caches = {"hyperboloids": encode_query} | ({"table": encode_table} if encode_table else {})
-        for cache in caches.values():
-            cache.cache_clear()  # forget the warm-up query
-        context.metrics.watch_query_caches({encoding: cache.cache_info for encoding, cache in caches.items()})
+        caches = {"hyperboloids": (encode_query.cache_clear, encode_query.cache_info)}
+        if encode_table:
+            caches["table"] = (encode_table.cache_clear, encode_table.cache_info)
+        for forget_warm_up, _ in caches.values():
+            forget_warm_up()
+        context.metrics.watch_query_caches({encoding: info for encoding, (_, info) in caches.items()})
         return context
 
     async def score_documents(self, query: str, texts: Sequence[str]) -> Array:
@@ -73,7 +75,7 @@ class ServiceContext:
             return ()
         return encode_tables(self.encode_table, phrases)
 
-    def count_documents(self, place: str, documents: Sequence[str]) -> None:
+    def count_documents(self, place: str, documents: Sequence[object]) -> None:
         """Count documents in the metrics; `place` names the field of the request.
 
         Raises:

@@ -23,6 +23,8 @@ from anthem_plugin.service.settings import ServiceSettings
 PUBLIC_PATHS = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # need no key: they reveal nothing protected
 UNLIMITED_PATHS = PUBLIC_PATHS | {"/metrics"}  # must answer even if the service is at its limit
 
+RETRY_HEADERS = {"Retry-After": "1"}  # seconds
+
 _log = logging.getLogger("uvicorn.error")
 
 
@@ -63,7 +65,7 @@ class RequestGuard:
             await self._app(scope, receive, sender)
         elif self.is_full:
             sentence = f"{self._in_progress} requests are in progress; try again in a moment."
-            await _error_response(503, sentence, {"Retry-After": "1"})(scope, receive, sender)
+            await _error_response(503, sentence, RETRY_HEADERS)(scope, receive, sender)
         else:
             await self._answer_within_limits(scope, receive, sender)
 
@@ -143,7 +145,7 @@ def _receive_up_to(receive: Receive, max_bytes: int) -> Receive:
 
 
 def _timeout_response(seconds: float) -> JSONResponse:
-    return _error_response(503, f"The request was not read and answered within {seconds:g} s.")
+    return _error_response(503, f"The request was not read and answered within {seconds:g} s.", RETRY_HEADERS)
 
 
 def _error_response(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from anthem_plugin.service.context import ServiceContext
+from anthem_plugin.service.guard import RETRY_HEADERS
 
 
 class HealthResponse(BaseModel):
@@ -39,7 +40,9 @@ def routes(context: ServiceContext) -> APIRouter:
     async def ready(request: Request, response: Response) -> ReadinessResponse:
         """Report whether the service accepts more work; its graphs are loaded before it listens."""
         is_busy = request.scope["guard"].is_full
-        response.status_code = 503 if is_busy else 200
+        if is_busy:
+            response.status_code = 503
+            response.headers.update(RETRY_HEADERS)
         return ReadinessResponse(status="busy" if is_busy else "ready")
 
     return router

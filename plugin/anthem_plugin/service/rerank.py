@@ -1,58 +1,29 @@
-"""`POST /v1/rerank`, compatible with Cohere, and `POST /rerank`, compatible with Text Embeddings Inference (TEI).
+"""`POST /v1/rerank` and `/v2/rerank`, compatible with Cohere, and `POST /rerank`, with TEI, Jina and vLLM.
 
-Both APIs are defined elsewhere, so unknown names in a request are ignored. ml-commons, which calls them for
-OpenSearch, needs every document exactly once, and reads a score as a Java Double only if it has a decimal point or an
-exponent and at most 18 characters.
+ml-commons, which calls them for OpenSearch, needs every document exactly once, and reads a score as a Java Double only
+if it has a decimal point or an exponent and at most 18 characters. TEI is Text Embeddings Inference.
 """
 
 import math
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from anthem_plugin.scoring.window import rank_descending
 from anthem_plugin.service.context import ServiceContext, log_texts
-from anthem_plugin.service.models import INTEGRAL_FLOAT_AS_INT, json_response
+from anthem_plugin.service.models import json_response
+from anthem_plugin.service.rerank_requests import CohereRerankRequest, PlainRerankRequest, read_document_texts
 
 _MAX_LOG_ODDS = 30.0
 
 
-def _replace_surrogates(text: str) -> str:
-    """Replace lone surrogates, which a JSON response in UTF-8 cannot contain, by question marks."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+class RankedDocument(BaseModel):
+    """A document of a response."""
 
-
-LenientText = Annotated[str, AfterValidator(_replace_surrogates)]
-
-
-class _LenientModel(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class RerankDocument(_LenientModel):
-    """A document as an object, which version 1 of Cohere's API allows."""
-
-    text: LenientText = Field(description="Text of the document.")
-
-
-QueryText = Annotated[LenientText, Field(description="Query text; characters past `--max-characters` are ignored.")]
-
-
-class RerankRequest(_LenientModel):
-    """Documents to rerank, in the format of Cohere's clients and of OpenSearch's ml-commons."""
-
-    query: QueryText
-    documents: Annotated[list[LenientText | RerankDocument], Field(min_length=1)] = Field(
-        description="Titles, or stored vectors as text in OpenSearch's format.",
-        examples=[["Fire TV stick 4K", "Red running shoe"]],
-    )
-    top_n: Annotated[int, Field(ge=1), INTEGRAL_FLOAT_AS_INT] | None = Field(
-        None, description="Number of results; all documents by default."
-    )
-    return_documents: bool | None = Field(None, description="Whether each result contains its document.")
-    model: str | None = Field(None, description="Ignored: a service has one model.")
+    text: str = Field(description="Text by which the document was ranked.")
 
 
 class RerankResult(BaseModel):
@@ -62,26 +33,24 @@ class RerankResult(BaseModel):
     relevance_score: float = Field(
         description="Score in [0, 1] without a lexical score; comparable between requests to the same model."
     )
-    document: RerankDocument | None = Field(None, description="The document, if `return_documents` is true.")
+    document: RankedDocument | None = Field(None, description="The document, if it was asked for.")
 
 
-class RerankResponse(BaseModel):
+class CohereRerankResponse(BaseModel):
     """The documents, most relevant first."""
 
     id: str = Field(description="Unique id of this response.")
     results: list[RerankResult]
-    meta: dict[str, Any]
+    meta: dict[str, Any] = Field(description="Version of the API.")
 
 
-class TeiRerankRequest(_LenientModel):
-    """Texts to rerank, in the format of Text Embeddings Inference."""
+class DocumentsRerankResponse(BaseModel):
+    """The documents, most relevant first, in the format of Jina and vLLM."""
 
-    query: QueryText
-    texts: Annotated[list[LenientText], Field(min_length=1)] = Field(
-        description="Titles, or stored vectors as text.", examples=[["Fire TV stick 4K", "Red running shoe"]]
-    )
-    raw_scores: bool = Field(False, description="Return log-odds instead of scores in [0, 1].")
-    return_text: bool = Field(False, description="Whether each result contains its text.")
+    id: str = Field(description="Unique id of this response.")
+    model: str = Field(description="Id of the service's model.")
+    usage: dict[str, int] = Field(description="`total_tokens` is always 0: nothing is billed.")
+    results: list[RerankResult]
 
 
 class TeiRerankResult(BaseModel):
@@ -100,34 +69,70 @@ def routes(context: ServiceContext) -> APIRouter:
     """
     router = APIRouter(tags=["rerank"])
 
-    @router.post("/v1/rerank", response_model=RerankResponse)
-    async def cohere(request: RerankRequest) -> Response:
-        """Rerank documents as Cohere's API does; ties keep the order of the request."""
-        texts = [document if isinstance(document, str) else document.text for document in request.documents]
-        context.count_documents("documents", texts)
-        ranked = await _rank_documents(context, request.query, texts)
-        results: list[dict[str, Any]] = [
-            {"index": number, "relevance_score": round_score(score)} for number, score in ranked[: request.top_n]
-        ]
-        if request.return_documents:
-            results = [result | {"document": {"text": texts[result["index"]]}} for result in results]
-        return json_response({"id": uuid4().hex, "results": results, "meta": {"api_version": {"version": "1"}}})
+    @router.post("/v1/rerank", response_model=CohereRerankResponse)
+    async def rerank_v1(request: CohereRerankRequest) -> Response:
+        """Rerank documents as version 1 of Cohere's API does; ties keep the order of the request."""
+        return await _answer_cohere(context, request, "1")
 
-    @router.post("/rerank", response_model=list[TeiRerankResult])
-    async def tei(request: TeiRerankRequest) -> Response:
-        """Rerank texts as Text Embeddings Inference does; ties keep the order of the request."""
-        context.count_documents("texts", request.texts)
-        ranked = await _rank_documents(context, request.query, request.texts)
-        scores = [round_score(log_odds(score) if request.raw_scores else score) for _, score in ranked]
+    @router.post("/v2/rerank", response_model=CohereRerankResponse)
+    async def rerank_v2(request: CohereRerankRequest) -> Response:
+        """Rerank documents as version 2 of Cohere's API does; `max_tokens_per_doc` is ignored."""
+        return await _answer_cohere(context, request, "2")
+
+    @router.post("/rerank", response_model=list[TeiRerankResult] | DocumentsRerankResponse)
+    async def rerank(request: PlainRerankRequest) -> Response:
+        """Rerank `texts` as Text Embeddings Inference does, or `documents` as Jina and vLLM do."""
+        if request.documents is not None:
+            return await _answer_documents(context, request)
+        texts = request.texts or []
+        context.count_documents("texts", texts)
+        ranked = await _rank_texts(context, request.query, texts, request.top_n)
         results: list[dict[str, Any]] = [
-            {"index": number, "score": score, "relevance_score": score}
-            for (number, _), score in zip(ranked, scores, strict=True)
+            {"index": number, "score": score, "relevance_score": score} for number, score in _rescale(ranked, request)
         ]
         if request.return_text:
-            results = [result | {"text": request.texts[result["index"]]} for result in results]
+            results = [result | {"text": texts[result["index"]]} for result in results]
         return json_response(results)
 
     return router
+
+
+async def _answer_cohere(context: ServiceContext, request: CohereRerankRequest, version: str) -> Response:
+    context.count_documents("documents", request.documents)
+    texts = read_document_texts(request.documents, request.rank_fields)
+    ranked = await _rank_texts(context, request.query, texts, request.top_n)
+    rounded = [(number, round_score(score)) for number, score in ranked]
+    results = _list_results(rounded, texts if request.return_documents else None)
+    return json_response({"id": uuid4().hex, "results": results, "meta": {"api_version": {"version": version}}})
+
+
+async def _answer_documents(context: ServiceContext, request: PlainRerankRequest) -> Response:
+    documents = request.documents or []
+    context.count_documents("documents", documents)
+    texts = read_document_texts(documents, request.rank_fields)
+    ranked = await _rank_texts(context, request.query, texts, request.top_n)
+    returned = None if request.return_documents is False else texts
+    return json_response(
+        {
+            "id": uuid4().hex,
+            "model": context.encoder.bundle.model_id,
+            "usage": {"total_tokens": 0},
+            "results": _list_results(_rescale(ranked, request), returned),
+        }
+    )
+
+
+def _list_results(ranked: Sequence[tuple[int, float]], texts: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Results in the form of `RerankResult`, with their documents if `texts` is given."""
+    return [
+        {"index": number, "relevance_score": score} | ({"document": {"text": texts[number]}} if texts else {})
+        for number, score in ranked
+    ]
+
+
+def _rescale(ranked: Sequence[tuple[int, float]], request: PlainRerankRequest) -> list[tuple[int, float]]:
+    """Numbers and rounded scores, or rounded log-odds if the request wants `raw_scores`."""
+    return [(number, round_score(log_odds(score) if request.raw_scores else score)) for number, score in ranked]
 
 
 def round_score(value: float) -> float:
@@ -142,10 +147,12 @@ def log_odds(probability: float) -> float:
     return max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, math.log(probability) - math.log1p(-probability)))
 
 
-async def _rank_documents(context: ServiceContext, query: str, documents: list[str]) -> list[tuple[int, float]]:
-    """Number and relevance of every document, most relevant first."""
-    log_texts(query, *documents)
+async def _rank_texts(
+    context: ServiceContext, query: str, texts: Sequence[str], top_n: int | None
+) -> list[tuple[int, float]]:
+    """Number and relevance of the first `top_n` texts, or of all, most relevant first."""
+    log_texts(query, *texts)
     limit = context.settings.max_characters
-    scores = await context.score_documents(query[:limit], [text[:limit] for text in documents])
-    order = rank_descending(scores)
+    scores = await context.score_documents(query[:limit], [text[:limit] for text in texts])
+    order = rank_descending(scores)[:top_n]
     return list(zip(order, scores[order].tolist(), strict=True))

@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from anthem_core.encoding.query_operators import encode_phrases, split_query_text
 from anthem_plugin.modes import DEFAULT_NEIGHBOURS, DEFAULT_WINDOW, MAX_NEIGHBOURS, Filter, Retrieve, ScriptMode
 from anthem_plugin.rewriter.body import build_script_body
-from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON, NO_WORDS_REASON, find_query_text
+from anthem_plugin.rewriter.query_text import NO_WORDS_REASON, find_query_text, missing_text_reason
 from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, RewrittenBody
 from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
 from anthem_plugin.scoring.params import ModelSignal, ScoringParams
@@ -20,6 +20,7 @@ from anthem_plugin.service.models import INTEGRAL_FLOAT_AS_INT, RequestModel, St
 
 MAX_BODY_DEPTH = 100
 MAX_QUERY_PATH_CHARACTERS = 200
+MAX_QUERY_PATHS = 20
 
 
 def _check_sendable(body: dict[str, Any]) -> dict[str, Any]:
@@ -38,10 +39,19 @@ def _is_shallow(node: object, levels: int) -> bool:
     return levels > 0 and all(_is_shallow(child, levels - 1) for child in children)
 
 
+_PATH_SCHEMA: dict[str, Any] = {"type": "string", "maxLength": MAX_QUERY_PATH_CHARACTERS}
+_PATHS_SCHEMA: dict[str, Any] = {"type": "array", "items": _PATH_SCHEMA, "maxItems": MAX_QUERY_PATHS}
 _TEXT_AND_PATH_SCHEMA: dict[str, Any] = {
     "required": ["query_text", "query_path"],
-    "properties": {"query_text": {"type": "string"}, "query_path": {"type": "string"}},
+    "properties": {"query_text": {"type": "string"}, "query_path": {"type": ["string", "array"]}},
 }
+# One path or several; not a union, whose errors would name its types.
+QueryPaths = Annotated[
+    list[Annotated[str, Field(max_length=MAX_QUERY_PATH_CHARACTERS)]],
+    Field(max_length=MAX_QUERY_PATHS),
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    WithJsonSchema({"anyOf": [_PATH_SCHEMA, _PATHS_SCHEMA]}),
+]
 
 
 class RewriteRequest(RequestModel):
@@ -54,11 +64,10 @@ class RewriteRequest(RequestModel):
         examples=[{"query": {"match": {"title": "fire tv"}}, "size": 24}],
     )
     query_text: StrictText | None = Field(None, description="Query text as the user typed it.")
-    query_path: str | None = Field(
+    query_path: QueryPaths | None = Field(
         None,
-        max_length=MAX_QUERY_PATH_CHARACTERS,
-        description="Path of the query text in the body. Without `query_text` and `query_path`, the text of a plain "
-        "`match` or `multi_match` is used.",
+        description="Path of the query text in the body, or several, of which the first that leads to a text counts. "
+        "Without `query_text` and `query_path`, the text is used that all clauses that search for words agree on.",
         examples=["query.match.title"],
     )
     window: Annotated[int, INTEGRAL_FLOAT_AS_INT] = Field(
@@ -156,7 +165,7 @@ def rewrite_body(request: RewriteRequest, context: ServiceContext, scoring: Scor
     if text is None:
         text = find_query_text(request.body, request.query_path)
     if text is None:
-        return _unchanged(request, NO_QUERY_TEXT_REASON)
+        return _unchanged(request, missing_text_reason(request.body, request.query_path))
     limit = context.settings.max_characters
     if len(text) > limit:
         return _unchanged(request, f"the query has {len(text)} characters; at most {limit} are allowed")

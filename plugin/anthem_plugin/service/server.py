@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+# A request that arrives while the server closes an idle connection is lost. Clients must close first: httpx keeps
+# connections for 5 s, as long as uvicorn's default, load balancers for 60 s, and Go for 90 s.
+KEEP_ALIVE_SECONDS = 120
 SHUTDOWN_GRACE_SECONDS = 5  # for requests in progress at shutdown; Docker kills a container after 10
 
 
@@ -49,6 +52,8 @@ def build_uvicorn_config(
         port=port,
         access_log=False,  # it would contain query strings
         ws="none",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        headers=[("Keep-Alive", f"timeout={KEEP_ALIVE_SECONDS - 5}")],  # read by clients that keep connections for long
         timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
         ssl_certfile=certificate,
         ssl_keyfile=private_key,

@@ -13,7 +13,7 @@ class ServiceSettings:
         api_keys: Keys that callers may present; if there are none, no key is required.
         max_concurrency: Requests that are processed at the same time.
         timeout_seconds: Time to read and answer one request.
-        query_cache_size: Encoded queries that are kept.
+        query_cache_size: Encoded queries that are kept, in at most 16 MB for each kind of encoding.
         max_documents: Documents in one request.
         max_characters: Characters of one text.
         max_bytes: Bytes of one request body.

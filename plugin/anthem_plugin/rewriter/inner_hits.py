@@ -1,0 +1,107 @@
+"""Hides ANTHEM's values in the products that a search returns beside its hits: inner hits, `top_hits`, suggestions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from anthem_plugin.rewriter.source_filtering import hide_values, restore_source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anthem_core.opensearch.schema import ModelFields
+
+_AGGREGATION_KEYS = ("aggs", "aggregations")
+_QUERY_KEYS = ("query", "post_filter")
+_JOINING_QUERIES = ("has_child", "has_parent")  # their inner hits are whole products; those of `nested` are parts
+
+
+def hide_inner_values(body: Mapping[str, Any], fields: ModelFields) -> dict[str, Any]:
+    """The body with a `_source` setting, as `hide_values` gives it, wherever it returns whole products beside its hits.
+
+    Those are the inner hits of `collapse`, `has_child` and `has_parent`, and `top_hits` aggregations at any depth.
+    """
+    hidden = dict(body)
+    if _returns_inner_hits(body.get("collapse")):
+        hidden["collapse"] = _hide_in_inner_hits(body["collapse"], fields)
+    for key in _AGGREGATION_KEYS:
+        if isinstance(body.get(key), dict):
+            hidden[key] = _hide_in_aggregations(body[key], fields)
+    for key in _QUERY_KEYS:
+        if _has_joining_query(body.get(key)):
+            hidden[key] = _hide_in_query(body[key], fields)
+    return hidden
+
+
+def restore_suggestions(
+    response: Mapping[str, Any], body: Mapping[str, Any], fields: ModelFields, text_fields: Sequence[str]
+) -> dict[str, Any]:
+    """The suggestions of a response with only the sources that the body requests; empty without suggestions.
+
+    A `completion` suggester returns whole products, by the `_source` setting of the body that was sent.
+    """
+    suggestions = response.get("suggest")
+    if not isinstance(suggestions, Mapping):
+        return {}
+
+    def restore(option: Mapping[str, Any]) -> Mapping[str, Any]:
+        return restore_source(option, body, fields, text_fields) if "_source" in option else option
+
+    restored = {
+        name: [{**entry, "options": [restore(option) for option in entry.get("options", [])]} for entry in entries]
+        for name, entries in suggestions.items()
+    }
+    return {"suggest": restored}
+
+
+def _hide_in_aggregations(aggregations: Mapping[str, Any], fields: ModelFields) -> dict[str, Any]:
+    hidden: dict[str, Any] = {}
+    for name, aggregation in aggregations.items():
+        hidden[name] = aggregation
+        if not isinstance(aggregation, dict):
+            continue
+        changed = {key: _hide_in_aggregations(aggregation[key], fields)
+                   for key in _AGGREGATION_KEYS if isinstance(aggregation.get(key), dict)}  # fmt: skip
+        if isinstance(aggregation.get("top_hits"), dict):
+            changed["top_hits"] = _hide(aggregation["top_hits"], fields)
+        hidden[name] = {**aggregation, **changed}
+    return hidden
+
+
+def _hide_in_query(node: Any, fields: ModelFields) -> Any:  # noqa: ANN401 (any part of a query)
+    if isinstance(node, list):
+        return [_hide_in_query(item, fields) for item in node]
+    if not isinstance(node, dict):
+        return node
+    inner = {key: _hide_in_query(value, fields) for key, value in node.items()}
+    joins = [key for key in _JOINING_QUERIES if _returns_inner_hits(inner.get(key))]
+    return inner | {key: _hide_in_inner_hits(inner[key], fields) for key in joins}
+
+
+def _hide_in_inner_hits(owner: Mapping[str, Any], fields: ModelFields) -> dict[str, Any]:
+    inner = owner["inner_hits"]
+    hidden = [_hide(item, fields) for item in inner] if isinstance(inner, list) else _hide(inner, fields)
+    return {**owner, "inner_hits": hidden}
+
+
+def _hide(returned: Any, fields: ModelFields) -> Any:  # noqa: ANN401 (what is no object is left for OpenSearch)
+    return {**returned, **hide_values(returned, fields)} if isinstance(returned, dict) else returned
+
+
+def _returns_inner_hits(owner: object) -> bool:
+    return isinstance(owner, dict) and "inner_hits" in owner
+
+
+def _has_joining_query(query: object) -> bool:
+    """Whether a query has one of the clauses that may return whole products; it may be nested deeper than the stack."""
+    waiting = [query]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if any(_returns_inner_hits(node.get(key)) for key in _JOINING_QUERIES):
+                return True
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return False

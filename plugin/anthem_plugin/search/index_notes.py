@@ -1,0 +1,73 @@
+"""Which of several indices a search cannot rank, and why: the sentences for its reason, decided by the mappings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anthem_core.opensearch.schema import find_model_fields, mapped_signals
+from anthem_plugin.search.index_signals import describe_misfit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anthem_plugin.scoring.params import ScoringParams
+
+MAX_NAMED_INDICES = 3
+
+
+def list_indices_without_source(mappings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the indices that keep no `_source`."""
+    return sorted(name for name in mappings if mappings[name].get("_source", {}).get("enabled") is False)
+
+
+def no_source_reason(indices: Sequence[str]) -> str:
+    """Why a search of these indices is not reranked."""
+    return (
+        f"{name_some(indices)} keeps no _source (_source.enabled: false), which reranking reads; "
+        "load the products into a new index that keeps it"
+    )
+
+
+def describe_left_out(mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringParams) -> tuple[str, ...]:
+    """For the indices whose products a search of several cannot rank: their names, the reason, and what to do.
+
+    Empty if all can be ranked, or none. `scoring` has the signals that at least one of the indices has.
+    """
+    if not scoring.signals:
+        return ()
+    reasons: dict[str, list[str]] = {}
+    for name in sorted(mappings):
+        if reason := _reason_left_out(name, mappings[name], scoring):
+            reasons.setdefault(reason, []).append(name)
+    return tuple(
+        f"{name_some(names)} {'is' if len(names) == 1 else 'are'} not ranked: {reason}"
+        for reason, names in reasons.items()
+    )
+
+
+def _reason_left_out(name: str, mapping: Mapping[str, Any], scoring: ScoringParams) -> str | None:
+    fields = scoring.fields
+    usable = set(mapped_signals(mapping, fields)) & set(scoring.readable_signals(name))
+    if usable or _is_aliased(mapping, scoring):
+        return None
+    if misfit := describe_misfit(mapping, scoring):
+        return f"{misfit}; `anthem doctor` says how to mend it"
+    other = find_model_fields([mapping], scoring.model_id)
+    if other != fields and mapped_signals(mapping, other):
+        return (
+            f"the values of this model are in `{other.name}`, and in `{fields.name}` of the others; search it by "
+            f"itself, or run anthem remove INDEX and anthem ingest INDEX --as {fields.name}"
+        )
+    return "no values of this model; run: anthem ingest INDEX"
+
+
+def _is_aliased(mapping: Mapping[str, Any], scoring: ScoringParams) -> bool:
+    """Whether the fields are aliases, whose targets `read_index_signals` has checked."""
+    field = mapping.get("properties", {}).get(scoring.fields.name, {}).get("properties", {})
+    return any(definition.get("type") == "alias" for definition in field.values())
+
+
+def name_some(names: Sequence[str]) -> str:
+    """The first of some names, and how many there are more."""
+    more = f" and {len(names) - MAX_NAMED_INDICES} more" if len(names) > MAX_NAMED_INDICES else ""
+    return f"{', '.join(names[:MAX_NAMED_INDICES])}{more}"

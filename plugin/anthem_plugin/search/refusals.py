@@ -1,0 +1,220 @@
+"""What a cluster refuses for good, such as a window above `index.max_rescore_window`, told from failures that pass.
+
+A lasting refusal is remembered per index, so that later searches keep within it from the start.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from opensearchpy.exceptions import TransportError
+
+from anthem_core.opensearch.connection import is_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+REFUSAL_RETRY_SECONDS = 300.0  # after a refusal, until the same is tried again
+MAX_REFUSING_INDICES = 256
+_PASSING_STATUSES = (408, 429)  # of the 4xx, those with which a cluster asks to come back later
+_INTERNAL_ERROR = 500
+_TOO_MANY_CLAUSES = "maxClauseCount"
+_COMPILATIONS = "Too many dynamic script compilations"
+_SCRIPT_REFUSALS = re.compile(
+    r"when 'search\.allow_expensive_queries' is set to false"
+    r"|cannot execute (?:\[stored\] scripts|scripts using \[score\] context)"
+    rf"|{_COMPILATIONS}.*\[script\.(?:context\.score\.)?max_compilations_rate\]"
+)
+_RESULT_WINDOW = re.compile(r"Result window is too large, from \+ size must be less than or equal to: \[(\d+)\]")
+_RESCORE_WINDOW = re.compile(r"Rescore window \[\d+\] is too large\. It must be less than \[(\d+)\]")
+_DOC_VALUES = re.compile("Trying to retrieve too many docvalue_fields")
+_WINDOW_MODES = ("cluster", "client", "retrieve")
+_REFUSAL_TYPES = ("illegal_argument_exception", "parsing_exception", "query_shard_exception")
+
+_log = logging.getLogger(__name__)
+
+
+class ScriptForbiddenError(Exception):
+    """The cluster does not accept the stored script; the message is the cluster's reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What a cluster refuses for one index: the largest windows it accepts, and whether it gives out doc values.
+
+    `script` says why the cluster does not run the script; it is None if it does. None for a window: not known.
+    """
+
+    script: str | None = None
+    result_window: int | None = None
+    rescore_window: int | None = None
+    doc_values: bool = False
+
+    def fit_result(self, window: int) -> int:
+        """The largest window up to this one that a search may fetch."""
+        return min(window, self.result_window or window)
+
+    def fit_rescore(self, window: int) -> int:
+        """The largest window up to this one that a search may rescore."""
+        return min(window, self.rescore_window or window)
+
+    def of_search(self, window: int, body: Mapping[str, Any]) -> Refusals:
+        """Without what is the body's own: a page beyond the limit, or scripts that may not be compiled."""
+        is_own_page = self.result_window is not None and self.result_window >= window
+        is_own_script = _COMPILATIONS in (self.script or "") and _has_key(body, "script")
+        return replace(
+            self,
+            result_window=None if is_own_page else self.result_window,
+            script=None if is_own_script else self.script,
+        )
+
+    def window_note(self, mode: str, window: int, index: str) -> str | None:
+        """Note on a search whose window was cut to what the index accepts; None if it was not."""
+        fit = self.fit_result if mode == "client" else self.fit_rescore
+        if mode not in _WINDOW_MODES or fit(window) == window:
+            return None
+        return f"the window is {fit(window)} instead of {window}, because {index} accepts no more"
+
+    def joined(self, other: Refusals) -> Refusals:
+        """Both together."""
+        return Refusals(
+            self.script or other.script,
+            _smaller(self.result_window, other.result_window),
+            _smaller(self.rescore_window, other.rescore_window),
+            self.doc_values or other.doc_values,
+        )
+
+    def describe(self, index: str) -> list[str]:
+        """Each refusal in a sentence, for `stats` and the log."""
+        sentences = {
+            f"the cluster does not accept the script ({self.script}); searches are ranked in the client": self.script,
+            f"{index} lets a search fetch {self.result_window} hits; client mode ranks no more": self.result_window,
+            f"{index} lets a search rescore {self.rescore_window} hits; cluster mode ranks no more": (
+                self.rescore_window
+            ),
+            f"{index} refuses to return doc values; they are read from _source": self.doc_values,
+        }
+        return [sentence for sentence, applies in sentences.items() if applies]
+
+
+def find_refusals(error: Exception) -> Refusals:
+    """What an error says that the cluster refuses for good; nothing for a failure that passes."""
+    if isinstance(error, ScriptForbiddenError):
+        return Refusals(script=str(error))
+    info = getattr(error, "info", None)
+    reasons = [*_find_reasons(info)] if isinstance(info, dict) else [str(error)]
+    return Refusals(
+        next(filter(_SCRIPT_REFUSALS.search, reasons), None),
+        _smallest_limit(_RESULT_WINDOW, reasons),
+        _smallest_limit(_RESCORE_WINDOW, reasons),
+        any(map(_DOC_VALUES.search, reasons)),
+    )
+
+
+def is_failure(error: Exception) -> bool:
+    """Whether an error may repeat at any other search, rather than being the answer to this one's body.
+
+    A refusal (4xx) is such an answer, unless the cluster is only busy or the script itself failed; so is a query with
+    too many clauses, to which OpenSearch answers 500.
+    """
+    if not isinstance(error, TransportError):
+        return True
+    if not is_refusal(error):
+        return _TOO_MANY_CLAUSES not in str(error.info)
+    return error.status_code in _PASSING_STATUSES or "script_exception" in str(error.info)
+
+
+def is_callers_error(error: Exception) -> bool:
+    """Whether a plain search failed by what the caller passed: the cluster refused it, or it could not be sent.
+
+    A cluster in trouble answers 502 to 504, or not at all; OpenSearch answers 500 to some bodies that it cannot read.
+    """
+    if not isinstance(error, TransportError):
+        return True
+    return error.status_code == _INTERNAL_ERROR or (is_refusal(error) and error.status_code not in _PASSING_STATUSES)
+
+
+def are_refusals(causes: Sequence[Mapping[str, object]]) -> bool:
+    """Whether all causes of failed shards are refusals of the body rather than failures."""
+    return bool(causes) and all(cause.get("type") in _REFUSAL_TYPES for cause in causes)
+
+
+class RefusalMemory:
+    """What the cluster refused lately, by index; it is tried again after five minutes. Safe to share between threads.
+
+    Each refusal is logged once, not again after every try.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._script: tuple[str | None, float] = None, 0.0
+        self._indices: OrderedDict[str, tuple[Refusals, float]] = OrderedDict()
+
+    @property
+    def script(self) -> str | None:
+        """Why the cluster does not accept the script, or None if it does as far as is known."""
+        reason, until = self._script
+        return reason if self._clock() < until else None
+
+    def known(self, index: str) -> Refusals:
+        """What is known to be refused for an index now."""
+        refusals, until = self._indices.get(index, (Refusals(), 0.0))
+        return replace(refusals if self._clock() < until else Refusals(), script=self.script)
+
+    def learn(self, index: str, found: Refusals) -> None:
+        """Remember what was refused."""
+        until, of_index = self._clock() + REFUSAL_RETRY_SECONDS, replace(found, script=None)
+        with self._lock:
+            logged, known_before = self._script[0], self._indices.get(index, (Refusals(), 0.0))[0]
+            if found.script:
+                self._script = found.script, until
+            if of_index != Refusals():
+                self._indices[index] = self.known(index).joined(of_index), until
+                self._indices.move_to_end(index)
+                if len(self._indices) > MAX_REFUSING_INDICES:
+                    self._indices.popitem(last=False)
+        for sentence in found.describe(index):
+            if sentence not in replace(known_before, script=logged).describe(index):
+                _log.warning("Reranking is limited: %s", sentence)
+
+    def to_list(self) -> list[str]:
+        """What is refused now, in sentences."""
+        with self._lock:
+            names = list(self._indices)
+        of_indices = [replace(self.known(name), script=None).describe(name) for name in names]
+        return [sentence for part in (Refusals(self.script).describe("every index"), *of_indices) for sentence in part]
+
+
+def _smaller(first: int | None, second: int | None) -> int | None:
+    return min((limit for limit in (first, second) if limit is not None), default=None)
+
+
+def _smallest_limit(pattern: re.Pattern[str], reasons: Iterable[str]) -> int | None:
+    return min((int(limit) for reason in reasons for limit in pattern.findall(reason)), default=None)
+
+
+def _has_key(node: object, key: str) -> bool:
+    """Whether an object somewhere in some JSON has a key."""
+    if isinstance(node, Mapping):
+        return key in node or any(_has_key(value, key) for value in node.values())
+    return isinstance(node, list | tuple) and any(_has_key(item, key) for item in node)
+
+
+def _find_reasons(node: object) -> Iterator[str]:
+    """Every `reason` in the JSON of an error, at any depth."""
+    if isinstance(node, dict):
+        if isinstance(node.get("reason"), str):
+            yield node["reason"]
+        for value in node.values():
+            yield from _find_reasons(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _find_reasons(item)
