@@ -73,7 +73,6 @@ def test_scripts_are_removed_with_the_last_index(client, index, encoder):
         first = remove_from_index(client, index, lambda _: None, DEFAULT_OPTIONS)
         assert SCRIPT_NAME in first.kept
         assert other in str(first)
-        client.indices.delete(index=index)
         last = remove_from_index(client, other, lambda _: None, DEFAULT_OPTIONS)
         is_last = not _list_other_indices(client, other)  # other tests may have indices on the same cluster
         assert (SCRIPT_NAME in last.scripts) == is_last == (not client.get_script(id=SCRIPT_NAME, ignore=404)["found"])

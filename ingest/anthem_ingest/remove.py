@@ -188,11 +188,21 @@ def _list_stored_scripts(client: OpenSearch) -> tuple[str, ...]:
 
 
 def _list_other_indices(client: OpenSearch, index: str, objects: Sequence[str] = ()) -> list[str]:
-    """Names of other indices that hold values of a model, in objects of the usual names or of these."""
+    """Names of other indices with products that have values of a model, in objects of the usual names or of these.
+
+    A mapping alone does not count: its fields stay after the values were removed.
+    """
     names = dict.fromkeys(("anthem*", *objects))
     fields = ",".join(f"{name}.{value}" for name in names for value in VALUE_OF_SIGNAL.values())
     response = client.indices.get_field_mapping(fields=fields, index="*")
-    return sorted(name for name, body in response.items() if body.get("mappings") and name != index)
+    mapped = {name: body["mappings"] for name, body in response.items() if body.get("mappings") and name != index}
+    return [name for name in sorted(mapped) if _has_values(client, name, mapped[name])]
+
+
+def _has_values(client: OpenSearch, index: str, fields: Iterable[str]) -> bool:
+    objects = sorted({field.rpartition(".")[0] for field in fields})
+    holders = [{"exists": {"field": ModelFields(name).model}} for name in objects]
+    return bool(client.count(index=index, body={"query": {"bool": {"should": holders}}})["count"])
 
 
 def _open_existing(client: OpenSearch, index: str) -> IndexDescription:
