@@ -7,10 +7,10 @@ BENCHMARKS := $(addprefix bench/,quality.py geometry.py load.py attention.py ser
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proof lint bundle bench clean
+.PHONY: help demo test containers proof lint bundle bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/installed ## run everything from scratch: node, products, ingest, searches, report
 	$(BIN)/anthem demo
@@ -19,9 +19,12 @@ test: .venv/installed-dev ## lint, then run all tests on a real node
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest
 
-proof: .venv/installed-dev ## run the load, kill, fuzz and three-node tests in full, then the node tests on 2.19.1: docs/reliability.md
-	$(BIN)/pytest --proof tests/test_three_nodes.py tests/test_load.py tests/test_kills.py $(wildcard tests/test_fuzz*.py)
-	ANTHEM_TEST_RELEASE=2.19.1 ANTHEM_ACCEPT_OUTAGES=1 $(BIN)/pytest -m node
+containers: .venv/installed-dev ## run the container tests in full, with Docker or podman: docs/containers.md
+	$(BIN)/python tests/containers/engine.py
+	$(BIN)/pytest --proof tests/containers
+
+proof: .venv/installed-dev ## run the load, kill, fuzz, three-node and container tests in full, then the node tests on 2.19.1: docs/reliability.md
+	$(BIN)/python tests/proof.py
 
 lint: .venv/installed-dev ## run ruff, mypy and import-linter
 	$(BIN)/ruff format --check --quiet .
