@@ -158,7 +158,7 @@ def test_a_pattern_has_the_signals_of_all_its_indices(bundle):
     mappings = {"bare": {"mappings": {}}, "copy": wrong, "shop": mapping("anthem")}
     profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "*", mappings)
     assert profile.signals == BOTH
-    misfit = f"`anthem.vector` is mapped as float, not as {AS_STORED}; `anthem doctor` says how to mend it"
+    misfit = f"`anthem.vector` is mapped as float, not as {AS_STORED}; `anthem doctor` says how to fix it"
     assert profile.faults == (
         "bare is not ranked: no values of this model; run: anthem ingest INDEX",
         f"copy is not ranked: {misfit}",

@@ -1,4 +1,4 @@
-"""`anthem evaluate`: how much better search becomes, measured on judgments of one's own."""
+"""`anthem evaluate`: how much better search becomes, measured on your own judgments."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class EvaluateArguments:
     "--body",
     "body_path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The search body of the shop as a JSON file, with {{query}} where the text goes, instead of --field.",
+    help="The search body of the shop as a JSON file, with {{query}} where the query text goes, instead of --field.",
 )
 @click.option("--window", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Hits to rerank.")
 @click.option("--output", type=_FILE_PATH, help="HTML report to write; - for standard output.")

@@ -73,8 +73,8 @@ _rate_option = click.option(
 @click.option(
     "--on-duplicate",
     type=click.Choice(DUPLICATE_CHOICES),
-    help="What to make of several rows of one id: one product whose columns list the different values, or the last "
-    "row. By default such a file is refused.",
+    help="What to do with several rows of one id: merge them into one product whose columns list the different values, "
+    "or keep the last row. By default such a file is refused.",
 )
 @click.option(
     "--field",
@@ -122,8 +122,8 @@ _rate_option = click.option(
     "object_name",
     callback=check_object_name,
     metavar="NAME",
-    help="Object of the products that gets the values, where `anthem` is a field of your own. It is recorded, so that "
-    "all later commands and searches find it.",
+    help="Name of the object for the model's values in each product, if `anthem` is a field of your own. It is "
+    "recorded, so that all later commands and searches find it.",
 )
 @click.option(
     "--template",

@@ -72,7 +72,7 @@ def _invalid_id_reason(product_id: object, id_fields: Sequence[str], *, is_typed
     if product_id is None:
         return f"no {names}"
     if isinstance(product_id, float) or (not is_typed and _DECIMAL_ID.fullmatch(str(product_id))):
-        return f"the id {product_id} is a float, as a table gets when some ids are missing; write integers or text"
+        return f"the id {product_id} is a float, perhaps because some ids are missing; write integers or text"
     if not is_typed and _EXPONENT_ID.fullmatch(str(product_id)):
         return f"the id {product_id} is a rounded number, as spreadsheets write long ones; export the column as text"
     if not isinstance(product_id, str | int) or isinstance(product_id, bool):

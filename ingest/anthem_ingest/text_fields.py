@@ -93,8 +93,8 @@ def unusable_fields_error(index: str, fields: Sequence[str], usable: Sequence[st
     more = ", …" if len(usable) > MAX_SUGGESTED_FIELDS else ""
     named = f"{', '.join(usable[:MAX_SUGGESTED_FIELDS])}{more}" if usable else "none"
     return ClusterError(
-        f"No product of index '{index}' can give text from {', '.join(fields)}: a product's text is read from its "
-        f"_source, which has none there, as with an object, an alias, a field that copy_to fills, or a misspelt name. "
+        f"No product of index '{index}' can have text in {', '.join(fields)}. The text is read from the _source of "
+        f"products; an object, an alias, a field that copy_to fills and a misspelled name have no text there. "
         f"Fields with text are: {named}. Name the one that holds the title with --field."
     )
 

@@ -43,8 +43,8 @@ _PREFERENCE = "anthem"
     "--body",
     "body_file",
     metavar="FILE",
-    help="Search with this body, a JSON object, instead of a match; - reads it "
-    "from standard input. Its `_source` is replaced by what is shown.",
+    help="Search with this body, a JSON file, instead of a match of QUERY; - reads it from "
+    "standard input. Its `_source` is replaced by the fields that are shown.",
 )
 @click.option(
     "--query-path",

@@ -99,7 +99,7 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
 
         Raises:
             ValueError: The mode does not exist, or the window is below 1.
-            TypeError: The window, the operators, the region or the time-out have another type.
+            TypeError: The window, the operators, the region or the time-out have the wrong type.
             opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
         request = self._request(
@@ -132,7 +132,7 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
         Raises:
             ValueError: The body is not a header and a body per search, or there is another number of texts; or as in
                 `search`.
-            TypeError: The body or a header has another type; or as in `search`.
+            TypeError: The body or a header has the wrong type; or as in `search`.
             opensearchpy.exceptions.OpenSearchException: OpenSearch answers none of the searches.
         """
         if "filter_path" in arguments:

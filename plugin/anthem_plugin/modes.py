@@ -29,7 +29,7 @@ class Filter:
 
     Raises:
         ValueError: The slack is not finite, or the limit is below 1.
-        TypeError: An option has another type.
+        TypeError: An option has the wrong type.
     """
 
     slack: float | None = None
@@ -57,7 +57,7 @@ class Retrieve:
 
     Raises:
         ValueError: `k` is not between 1 and 1,000, or the filter is empty.
-        TypeError: An option has another type.
+        TypeError: An option has the wrong type.
     """
 
     k: int = DEFAULT_NEIGHBOURS

@@ -31,7 +31,7 @@ class ClientOptions:
             five failures and pauses for 30 seconds; clients that are given the same breaker share its state.
 
     Raises:
-        TypeError: `query_path`, `text_fields`, `fields` or `circuit_breaker` has another type.
+        TypeError: `query_path`, `text_fields`, `fields` or `circuit_breaker` has the wrong type.
         ValueError: The budget is not positive, or the cache size is negative.
     """
 

@@ -32,7 +32,7 @@ _FILE_PATH = click.Path(path_type=Path, dir_okay=False)
 @click.option("--entities", is_flag=True, help="Show the grid by entities (words and trigrams) instead of by words.")
 @click.option("--png", type=_FILE_PATH, help="Write the grids as a PNG picture.")
 @click.option("--svg", type=_FILE_PATH, help="Write the grids as an SVG picture.")
-@click.option("--html", type=_FILE_PATH, help="Write everything as one HTML page that loads nothing.")
+@click.option("--html", type=_FILE_PATH, help="Write everything as one HTML page that loads no other files.")
 @json_option
 @handle_errors
 def explain(  # noqa: PLR0913 (one argument per option)

@@ -213,7 +213,7 @@ def _is_query_of(query: EncodedQuery, coordinates: int) -> bool:
 
 
 def _check_request(request: SearchRequest) -> None:
-    """Skip a search with a text or a body of another type, or with options that would override the body.
+    """Skip a search with a text or a body of the wrong type, or with options that would override the body.
 
     Raises:
         RerankSkipped: It has.

@@ -51,7 +51,7 @@ def _reason_left_out(name: str, mapping: Mapping[str, Any], scoring: ScoringPara
     if usable or _is_aliased(mapping, scoring):
         return None
     if misfit := describe_misfit(mapping, scoring):
-        return f"{misfit}; `anthem doctor` says how to mend it"
+        return f"{misfit}; `anthem doctor` says how to fix it"
     other = find_model_fields([mapping], scoring.model_id)
     if other != fields and mapped_signals(mapping, other):
         return (

@@ -81,7 +81,7 @@ class SearchRequest:
     """One search of a caller; every body that is sent for it shares its options and its time-out.
 
     Raises:
-        TypeError: The window, the operators, the region or the time-out have another type.
+        TypeError: The window, the operators, the region or the time-out have the wrong type.
         ValueError: The window is below 1.
     """
 

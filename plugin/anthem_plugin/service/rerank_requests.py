@@ -97,7 +97,9 @@ class PlainRerankRequest(LenientModel):
     texts: Annotated[list[LenientText], Field(min_length=1)] | None = Field(
         None, description="Titles, or stored vectors as text.", examples=[["Fire TV stick 4K", "Red running shoe"]]
     )
-    documents: RerankDocuments | None = Field(None, description="The same, instead of `texts`; or objects.")
+    documents: RerankDocuments | None = Field(
+        None, description="Titles, stored vectors as text, or objects; instead of `texts`."
+    )
     top_n: TopN = None
     rank_fields: RankFields = None
     raw_scores: bool = Field(False, description="Return log-odds instead of scores in [0, 1].")
