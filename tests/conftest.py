@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import threading
 import time
 import uuid
@@ -46,6 +47,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """With `--proof`, property tests draw 2,000 examples each, different ones in every run."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs like this, and the processes that tests interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--proof"):
         settings.load_profile("proof")
 

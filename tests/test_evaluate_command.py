@@ -13,10 +13,10 @@ from small_index import PRODUCTS, small_index
 
 from anthem_evaluation.evaluate_cli import evaluate
 from anthem_evaluation.judgments import read_judgments
-from anthem_evaluation.measure import fill_text
 from anthem_evaluation.metrics import correct_by_holm
 from anthem_evaluation.runs import read_run
 from anthem_evaluation.slices import slice_queries
+from anthem_plugin.rewriter.placeholder import fill_text
 
 pytestmark = pytest.mark.node
 
@@ -104,6 +104,8 @@ def test_a_body_of_the_shop_is_searched(run, tmp_path):
     shown = [hit["title"] for example in report["examples"] for hit in example["after"]]
     assert shown
     assert all(title.startswith("acme") for title in shown)
+    unknown = next(row for row in report["slices"] if row["name"] == "with a word that no product has")
+    assert unknown["queries"] == 4  # wireles, x1, 4 and zzzqq
 
 
 def test_a_body_without_a_place_for_the_text_is_refused(run, tmp_path):

@@ -98,7 +98,7 @@ def test_a_load_that_would_copy_products_is_refused(client, index, encoder, stor
     """A row without the routing of its product, or with one where the product has none, stops the load before it."""
     create_index(client, index, stored)
     before, mapping = read_all(client, index), client.indices.get_mapping(index=index)
-    with pytest.raises(ClusterError, match=r"with another routing than the file gives.*'\d'.*`_routing`"):
+    with pytest.raises(ClusterError, match=r"with another routing than they would get.*'\d'.*`_routing`"):
         load_documents(client, index, rows(9, given), encoder)
     assert (read_all(client, index), client.indices.get_mapping(index=index)) == (before, mapping)
 
@@ -130,6 +130,18 @@ def test_an_alias_that_routes_is_loaded(client, index, encoder):
     client.indices.put_alias(index=index, name=f"{index}-a", body={"routing": "a"})
     assert load_documents(client, f"{index}-a", rows(9), encoder).written == 9
     assert read_all(client, index) == [(str(n), "a", f"boot {n}", True) for n in range(9)]
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("tenants", [(), ("b",)])
+def test_an_alias_that_would_route_products_elsewhere_is_refused(client, index, encoder, tenants):
+    """Products that are in the index without the alias's routing are not written a second time through it."""
+    create_index(client, index, tenants)
+    client.indices.put_alias(index=index, name=f"{index}-a", body={"routing": "a"})
+    before = read_all(client, index)
+    with pytest.raises(ClusterError, match="with another routing than they would get"):
+        load_documents(client, f"{index}-a", rows(9), encoder)
+    assert read_all(client, index) == before
 
 
 @pytest.mark.node

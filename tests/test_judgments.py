@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from anthem_core.errors import DataError
@@ -88,6 +88,7 @@ def test_a_beir_folder_has_its_queries_and_splits(tmp_path):
 @given(judged_queries)
 def test_what_is_written_is_read_back(tmp_path_factory, qrels):
     """Quepid's and the workbench's files hold every judgment, whatever characters the texts have."""
+    assume(any(grade > 0 for grades in qrels.values() for grade in grades.values()))
     folder = tmp_path_factory.mktemp("judged")
     judged = JudgedQueries({query: query for query in qrels}, qrels)
     queries, trec, quepid, query_set, workbench = write_judgment_files(judged, folder, "shop")
@@ -110,13 +111,24 @@ def test_bad_lines_are_named(tmp_path):
     """A line that is no judgment is skipped with its number and the reason; the others count."""
     write_queries(tmp_path)
     path = tmp_path / "qrels.txt"
-    path.write_text("q1 0 p1 3\nq1 0 p2\nq1 0 p3 high\nq9 0 p1 1\nq1 0 p4 nan\n", encoding="utf-8")
+    good = "".join(f"q1 0 p{number} 3\n" for number in range(400))
+    path.write_text(f"{good}q1 0 p2\nq1 0 x high\nq1 0 p4 1\nq9 0 p1 1\nq1 0 x nan\n", encoding="utf-8")
     judged = read_judgments(path, tmp_path / "queries.tsv")
-    assert judged.qrels == {"q1": {"p1": 3}}
+    assert judged.qrels == {"q1": {f"p{number}": 3 for number in range(400)}}
     named = [str(line) for line in judged.skipped]
-    assert len(named) == 4
-    assert any(line.startswith("qrels.txt:2: not of the form") for line in named)
+    assert len(named) == 5
+    assert any(line.startswith("qrels.txt:401: not of the form") for line in named)
     assert any("no text for query 'q9'" in line for line in named)
+    assert any("'p4' is judged twice for 'fire tv'" in line for line in named)
+
+
+def test_a_file_with_many_bad_lines_is_refused(tmp_path):
+    """More than one bad line and more than 1 % of all are rather another file than a few slips."""
+    write_queries(tmp_path)
+    path = tmp_path / "qrels.txt"
+    path.write_text("q1 0 p1 3\nq1 0 p2\nq1 0 p3 high\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"2 lines of qrels.txt cannot be used; at most 1 % may be bad"):
+        read_judgments(path, tmp_path / "queries.tsv")
 
 
 def test_an_empty_rating_is_not_a_judgment(tmp_path):
@@ -136,7 +148,8 @@ def test_an_empty_rating_is_not_a_judgment(tmp_path):
         ("{broken", "is not JSON"),
         ('{"q1": 3}', "query 'q1' has int"),
         ('{"judgmentRatings": [{"query": "x"}]}', "a judgment lacks 'ratings'"),
-        ("query,docid,rating\n", "none of 0 judged queries has a text"),
+        ("query,docid,rating\n", "has 0 judgments"),
+        ("query,docid,rating\ntv,p1,0\n", "has 1 judgments, none of a grade above 0"),
         ("q1 0 p1 3\n", "Name a file of them with --queries"),
     ],
 )

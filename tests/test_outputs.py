@@ -443,3 +443,10 @@ def test_a_result_is_printed_where_it_is_told(capsys):
     print_result({}, "here", as_json=False)
     print_result({}, "there", as_json=False, to_stderr=True)
     assert capsys.readouterr() == ("here\n", "there\n")
+
+
+def test_a_loop_of_links_is_named(tmp_path):
+    """A symbolic link that leads to itself cannot be written, and the message names it."""
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match="loop cannot be written"):
+        check_writable(tmp_path / "loop")

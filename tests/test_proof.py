@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,11 @@ def test_an_interrupt_prints_the_table(folder):
         while "slow" not in "".join(lines[-1:]).replace("=== slow", ""):
             lines.append(proof.stdout.readline())
         os.killpg(proof.pid, signal.SIGINT)
-        rest = proof.communicate(timeout=60)[0]
+        try:
+            rest = proof.communicate(timeout=60)[0]
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(proof.pid, signal.SIGKILL)
     assert proof.returncode == 130
     assert read_table(rest) == {"good": (2, 0, 0), "all": (2, 0, 0)}
     assert "=== bad" not in rest

@@ -113,6 +113,17 @@ def test_a_body_that_cannot_be_searched_is_an_error(run, body, code, word):
     assert (result.exit_code, word in result.stderr) == (code, True), result.stderr
 
 
+def test_words_go_where_the_placeholder_stands(run):
+    """QUERY replaces {{query}} in the body; without QUERY such a body is an error, not a search for the placeholder."""
+    placed = {"query": {"multi_match": {**MULTI_MATCH["multi_match"], "query": "{{query}}"}}}
+    filled = json.loads(run(placed, "fire tv", "--json").stdout)
+    assert filled["reranked"]
+    assert filled["hits"] == json.loads(run({"query": MULTI_MATCH}, "--json").stdout)["hits"]
+    refused = run(placed)
+    assert refused.exit_code == 4
+    assert "{{query}}. Give the words as QUERY" in refused.stderr
+
+
 def test_a_byte_order_mark_is_ignored(run):
     """A file as some editors save it is read."""
     assert run(b"\xef\xbb\xbf" + json.dumps(SHOP).encode()).exit_code == 0

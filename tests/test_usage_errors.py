@@ -75,3 +75,17 @@ def test_an_empty_name_is_a_usage_error(words, blank):
 def test_a_delimiter_is_one_character(delimiter):
     """Nothing else can separate cells."""
     assert "one character" in refuse(["ingest", "products", f"--delimiter={delimiter}"])
+
+
+def test_the_dead_letters_are_not_the_corpus(tmp_path, monkeypatch):
+    """A file of products that is named for the dead letters too, or has their default name, is not overwritten."""
+    monkeypatch.chdir(tmp_path)
+    corpus = tmp_path / "shop.dead-letter.jsonl"
+    corpus.write_text('{"_id": "1", "title": "tv"}\n', encoding="utf-8")
+    for arguments in (["other", "--dead-letter", str(corpus)], ["shop"]):
+        result = CliRunner().invoke(
+            main, ["ingest", *arguments, "--corpus", str(corpus), "--url", "http://127.0.0.1:1"]
+        )
+        assert result.exit_code == 2, result.output
+        assert "--dead-letter names the file of --corpus" in result.stderr
+    assert "tv" in corpus.read_text(encoding="utf-8")

@@ -75,8 +75,9 @@ def check_writable(path: Path) -> None:
             part = _name_part(path)
             part.touch(exist_ok=False)
             part.unlink()
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}). Name another file with --output.") from error
+    except (OSError, RuntimeError) as error:  # pathlib raises RuntimeError for a loop of symbolic links
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be written ({reason}). Name another file with --output.") from error
 
 
 def write_line(file: FileIO, line: bytes, *, is_shared: bool = False) -> None:

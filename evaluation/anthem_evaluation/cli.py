@@ -9,7 +9,7 @@ import click
 
 from anthem_core.console import bundle_option, handle_errors, json_option, print_result, print_skipped, progress, stderr
 from anthem_core.errors import require_extra
-from anthem_core.files import check_writable, is_standard_output, write_text
+from anthem_core.files import STANDARD_OUTPUT, check_writable, is_standard_output, write_text
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
 
 if TYPE_CHECKING:
@@ -169,7 +169,8 @@ def _counts(reranked: RerankedRun, ids: set[str], products: RunProducts) -> dict
 
 def _summary_text(result: dict[str, Any]) -> str:
     counts, signals = f"{result['reranked']} of {result['queries']} queries", ", ".join(result["signals"])
-    lines = [f"{result['output']}: {counts} reranked by {signals}, the first {result['window']} products of each"]
+    place = "Standard output" if result["output"] == str(STANDARD_OUTPUT) else result["output"]
+    lines = [f"{place}: {counts} reranked by {signals}, the first {result['window']} products of each"]
     if result["left_alone"]:
         query, reason = next(iter(result["left_alone"].items()))
         lines.append(f"{len(result['left_alone'])} queries kept their order, such as {query}: {reason}")

@@ -151,7 +151,7 @@ def _read_body(path: Path) -> dict[str, Any]:
     Raises:
         DataError: It is not JSON, or no string in it contains `{{query}}`.
     """
-    from anthem_evaluation.measure import QUERY_PLACEHOLDER, fill_text
+    from anthem_plugin.rewriter.placeholder import QUERY_PLACEHOLDER, fill_text
 
     try:
         body = json.loads(b"".join(read_lines(path)))

@@ -12,7 +12,7 @@ from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.tokenizer import split_words
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
-from anthem_core.opensearch.schema import product_text
+from anthem_core.opensearch.schema import MATCH_ALL, product_text
 from anthem_evaluation.evaluate import EXAMPLE_HITS, TIMED_QUERIES, ExampleBuilder
 from anthem_evaluation.measure import describe_machine, measure_containment, measure_latencies, run_queries
 from anthem_evaluation.metrics import HEADLINE_MEASURE, compare_runs, correct_by_holm
@@ -158,7 +158,7 @@ class _Details:
         return map(builder.build, shown)
 
     def _unknown_words(self) -> set[str]:
-        """Words of the queries that are in no product."""
+        """Words of the queries that the search finds in no product."""
         words = sorted({word for text in self.judged.queries.values() for word in split_words(text)})
         with progress("looking up words", len(words)) as advance:
             return {word for word in words if not _has_hits(self.cluster, self.setup, word, advance)}
@@ -171,9 +171,9 @@ class _Details:
 
 def _has_hits(cluster: OpenSearch, setup: SearchSetup, word: str, advance: Any) -> bool:  # noqa: ANN401 (of `progress`)
     advance(1)
-    body = {"query": {"match": {setup.field: {"query": word}}}}
+    query = setup.query_body(word).get("query", MATCH_ALL)
     with cluster_errors():
-        return bool(cluster.count(index=setup.index, body=body)["count"])
+        return bool(cluster.count(index=setup.index, body={"query": query})["count"])
 
 
 def _largest_changes(changes: Mapping[str, float]) -> list[str]:

@@ -9,12 +9,12 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from anthem_core.beir import QRELS_COLUMNS, SkippedLine, read_queries
+from anthem_core.beir import MAX_BAD_LINE_FRACTION, QRELS_COLUMNS, SkippedLine, read_queries
 from anthem_core.errors import DataError
 from anthem_core.lines import find_plain_or_gzipped, read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from anthem_core.beir import Qrels
@@ -50,8 +50,8 @@ def read_judgments(
 
     `path` is a BEIR folder (its `split`, by default `test` or else `dev`) or a file, plain or gzipped. TREC, ranx and
     single BEIR qrels files need `queries_path`, with lines `{"_id": …, "text": …}` or `id<tab>text`. The same pair
-    judged twice counts with the first grade. Queries that are named by their texts get the ids q1, q2 and so on.
-    Fractional grades are multiplied by 1,000; nDCG stays the same.
+    judged twice counts with the first grade, and is named. Queries that are named by their texts get the ids q1, q2 and
+    so on. Fractional grades are multiplied by 1,000; nDCG stays the same.
 
     Raises:
         DataError: A file cannot be read or has another form, or no query has both a text and a judgment.
@@ -62,7 +62,7 @@ def read_judgments(
         path, file_format = _find_split(path, split), "beir"
     form = file_format or recognise_format(path)
     ratings = list(_READERS[form](path, skipped))
-    if form in _FORMS_WITH_TEXTS and queries_path is None:
+    if form in _FORMS_WITH_TEXTS:
         ids = {text: f"q{number}" for number, text in enumerate(dict.fromkeys(text for text, _, _ in ratings), start=1)}
         queries = {query: text for text, query in ids.items()}
         ratings = [(ids[text], product, grade) for text, product, grade in ratings]
@@ -104,8 +104,11 @@ def _join(path: Path, ratings: Iterable[Rating], queries: dict[str, str], skippe
     for query, product, grade in ratings:
         if query not in queries:
             unknown[query] = None
-            continue
-        qrels.setdefault(query, {}).setdefault(product, round(grade * factor))
+        elif product in qrels.get(query, {}):
+            skipped.append(SkippedLine(path.name, 0, f"{product!r} is judged twice for {queries[query]!r}"))
+        else:
+            qrels.setdefault(query, {})[product] = round(grade * factor)
+    _check_ratings(path, ratings, skipped)
     if not qrels:
         raise DataError(
             f"{path}: none of {len(unknown)} judged queries has a text. Expected the same ids in both files, such as "
@@ -113,6 +116,22 @@ def _join(path: Path, ratings: Iterable[Rating], queries: dict[str, str], skippe
         )
     skipped += [SkippedLine(path.name, 0, f"no text for query {query!r}") for query in unknown]
     return JudgedQueries({query: queries[query] for query in qrels}, qrels, skipped)
+
+
+def _check_ratings(path: Path, ratings: Sequence[Rating], skipped: Sequence[SkippedLine]) -> None:
+    """Refuse a file that has no relevant judgment, or many lines that are none.
+
+    Raises:
+        DataError: No grade is above 0, or more than one line and more than 1 % of all cannot be used.
+    """
+    if not any(grade > 0 for _, _, grade in ratings):
+        raise DataError(f"{path} has {len(ratings)} judgments, none of a grade above 0, so nothing can be compared.")
+    bad = [line for line in skipped if line.file == path.name]
+    if len(bad) > max(1, MAX_BAD_LINE_FRACTION * (len(bad) + len(ratings))):
+        raise DataError(
+            f"{len(bad)} lines of {path.name} cannot be used; at most 1 % may be bad: {'; '.join(map(str, bad[:3]))}. "
+            "Fix or remove these lines."
+        )
 
 
 def _find_queries(folder: Path) -> Path:

@@ -17,6 +17,7 @@ from anthem_core.opensearch.connection import cluster_errors
 from anthem_evaluation.metrics import relevant_grade
 from anthem_evaluation.report import ContainmentShares, SearchLatency
 from anthem_evaluation.runs import rank_scores
+from anthem_plugin.rewriter.placeholder import fill_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from anthem_plugin.modes import ModeName
 
 RUN_DEPTH = 100  # hits of each query in a run
-QUERY_PLACEHOLDER = "{{query}}"  # in a body of one's own: the text of the query
 TIMED_PAGE_SIZE = 10  # hits of a search that is timed
 
 
@@ -45,26 +45,17 @@ class SearchSetup:
 
     def search(self, text: str, *, size: int = RUN_DEPTH, mode: ModeName | None = None) -> dict[str, Any]:
         """Response to the own body, or else to a `match` of the text on the field, without sources."""
-        if self.body is None:
-            query: dict[str, Any] = {"query": {"match": {self.field: {"query": text}}}}
-        else:
-            query = fill_text(self.body, text)
-        body = {**query, "size": size, "_source": False}
+        body = {**self.query_body(text), "size": size, "_source": False}
         options: dict[str, Any] = {"query_text": text, "window": self.window, "preference": "_local"}
         with cluster_errors():
             return self.client.search(self.index, body, mode=mode or self.mode, **options)
 
-
-def fill_text(template: Any, text: str) -> Any:  # noqa: ANN401 (any JSON value)
-    """Copy of a body in which `{{query}}` is the text of the query, wherever it stands in a string."""
-    match template:
-        case str():
-            return template.replace(QUERY_PLACEHOLDER, text)
-        case list():
-            return [fill_text(item, text) for item in template]
-        case dict():
-            return {key: fill_text(value, text) for key, value in template.items()}
-    return template
+    def query_body(self, text: str) -> dict[str, Any]:
+        """The own body with the text filled in, or else a `match` of the text on the field."""
+        if self.body is None:
+            return {"query": {"match": {self.field: {"query": text}}}}
+        filled: dict[str, Any] = fill_text(self.body, text)
+        return filled
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,8 @@ def render_text(report: Report) -> str:
 def summarise(report: Report) -> list[str]:
     """The result in sentences that hold whether reranking won or lost."""
     headline, queries = report.comparison[HEADLINE_MEASURE], report.comparison.queries
+    if not (headline.wins or headline.losses):
+        return [f"{HEADLINE_MEASURE} is {headline.baseline:.3f} before and after: no search changed in quality."]
     rounded = round(headline.difference, 3)
     direction = "rose" if rounded > 0 else "fell" if rounded < 0 else "stayed"
     change = (

@@ -70,6 +70,12 @@ class IngestArguments:
         """File for failures."""
         return self.dead_letter or default_dead_letter_path(self.index)
 
+    @property
+    def replaces_corpus(self) -> bool:
+        """Whether the file for failures is the file of products."""
+        corpus, letters = self.corpus, self.dead_letter_path
+        return corpus is not None and corpus.exists() and letters.exists() and letters.samefile(corpus)
+
 
 def default_dead_letter_path(index: str) -> Path:
     """File for failures where none is named."""

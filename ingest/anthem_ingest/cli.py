@@ -167,6 +167,8 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
         raise click.UsageError("--slices divides an index, not a file: it cannot be used with --corpus.")
     if arguments.ann and arguments.signals == "attention":
         raise click.UsageError("--ann builds graphs of vectors: it cannot be used with --signals attention.")
+    if arguments.replaces_corpus:
+        raise click.UsageError("--dead-letter names the file of --corpus, which it would overwrite. Name another file.")
     if arguments.template:
         _print_template(arguments, as_json=as_json)
         return

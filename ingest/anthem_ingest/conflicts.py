@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _VECTOR_KEYS = {"dimension", "data_type"}  # that no mapping can change
 USERS_FIELD_ADVICE = (
-    "Write the model's values into an object of another name, which all commands and clients then find: anthem ingest "
-    "{} --as anthem_values"
+    "Write the model's values into an object of another name, which all commands and clients then find: add "
+    "--as anthem_values, as in anthem ingest {} --as anthem_values"
 )
 
 

@@ -52,10 +52,15 @@ def check_routing(
         ClusterError: A row has no routing, or another one than the product with its id, so that it would be written a
             second time.
     """
-    if index is None or index.aliases.get(name, {}).get("index_routing"):  # such an alias routes every product itself
+    if index is None:
         yield from documents
         return
     reason, remaining = routing_reason(index), iter(documents)
+    if routing := index.aliases.get(name, {}).get("index_routing"):  # such an alias routes every product itself
+        while page := list(islice(remaining, PRODUCTS_PER_PAGE)):
+            _check_same_routing(client, index.name, page, {"must_not": {"term": {"_routing": routing}}})
+            yield from page
+        return
     has_routed = reason is None and _count_and_find(client, name, HAS_ROUTING, counted=1)[0] > 0
     while page := list(islice(remaining, PRODUCTS_PER_PAGE)):
         bare = [document for document in page if document.routing is None]
@@ -92,7 +97,7 @@ def _check_same_routing(
     if found:
         examples = ", ".join(f"'{hit['_id']}' {_describe_routing(hit)}" for hit in hits)
         raise ClusterError(
-            f"Index '{name}' already has {found} of these products with another routing than the file gives them: "
+            f"Index '{name}' already has {found} of these products with another routing than they would get: "
             f"{examples}. OpenSearch would write them a second time, on another shard. {_ADVICE}"
         )
 

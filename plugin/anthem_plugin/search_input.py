@@ -10,6 +10,7 @@ import click
 
 from anthem_core.encoding.query_operators import split_query_text
 from anthem_core.errors import DataError
+from anthem_plugin.rewriter.placeholder import QUERY_PLACEHOLDER, fill_text
 from anthem_plugin.rewriter.query_text import find_query_text
 from anthem_plugin.rewriter.rescore import page_bounds
 
@@ -75,14 +76,14 @@ def read_input(field: str, options: SearchOptions) -> SearchInput:
     """The search that the options of the command describe; words alone are searched for in `field`.
 
     Raises:
-        DataError: The file cannot be read, or is no JSON object.
+        DataError: The file cannot be read, is no JSON object, or has a place for words that were not given.
     """
     query, file, size = options["query"], options["body_file"], options["size"]
     found_by: TextOptions = {"query_text": query, "query_path": options["query_paths"] or None}
     if file is None:
         body = {"query": {"match": {field: {"query": query}}}, "size": DEFAULT_HITS if size is None else size}
         return SearchInput(body, query, found_by)
-    body = _read_body(file)
+    body = _fill_body(_read_body(file), query, file)
     body |= {} if size is None else {"size": size}
     text = find_query_text(body, found_by["query_path"]) if query is None else query
     return SearchInput(body, text, found_by, file)
@@ -101,6 +102,14 @@ def check_input(options: SearchOptions) -> None:
         raise click.UsageError("--query-path leads to the words of a body; give one with --body FILE.")
     if paths and query is not None:
         raise click.UsageError("QUERY and --query-path both say what the words are; give one of them.")
+
+
+def _fill_body(body: dict[str, Any], query: str | None, file: str) -> dict[str, Any]:
+    """The body with QUERY in the places of `{{query}}`."""
+    filled: dict[str, Any] = fill_text(body, query or "")
+    if query is None and filled != body:
+        raise DataError(f"{_file_name(file)} has a place for words, {QUERY_PLACEHOLDER}. Give the words as QUERY.")
+    return filled
 
 
 def _read_body(file: str) -> dict[str, Any]:

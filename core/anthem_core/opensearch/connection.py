@@ -184,9 +184,17 @@ def _explain(error: OpenSearchException) -> str:
         case NotFoundError():
             return f"Not found (404): {error_reason(error)}. Check the name of the index: GET _cat/indices"
         case TransportError():
-            advice = ". Open the index: POST /INDEX/_open" if CLOSED_INDEX in str(error.info) else ""
-            return f"The cluster answered {error.status_code}: {error_reason(error)}{advice}"
+            return f"The cluster answered {error.status_code}: {error_reason(error)}{_open_request(error)}"
     return f"The OpenSearch client failed: {error}"
+
+
+def _open_request(error: TransportError) -> str:
+    """The request that opens a closed index, if the error is about one."""
+    if CLOSED_INDEX not in str(error.info):
+        return ""
+    cause = error.info.get("error") if isinstance(error.info, dict) else None
+    name = cause.get("index", "INDEX") if isinstance(cause, dict) else "INDEX"
+    return f". Open the index: POST /{name}/_open"
 
 
 def error_reason(error: TransportError) -> str:
