@@ -185,6 +185,24 @@ def test_an_object_that_was_named_is_found(bundle):
     assert discover(IndexProfiles(bundle, ClientOptions()), "shop", {"shop": other_model})[0].signals == BOTH
 
 
+def test_only_objects_of_models_are_hidden(bundle):
+    """The recorded and the usual objects are hidden by name; of one that is the user's elsewhere, only the values."""
+    shop, users = mapping("anthem", "anthem_0123abcd", "mine", fields=["title"]), {"type": "keyword"}
+    notes = {"properties": {"vector": {"type": "float"}, "year": {"type": "long"}}}
+    values = ("model", "text_hash", "trigrams", "vector")
+
+    def hidden(**properties):
+        mappings = {"shop": shop, "own": {"mappings": {"properties": properties}}}
+        return discover(IndexProfiles(bundle, ClientOptions()), "shop,own", mappings)[0].scoring.fields.hidden
+
+    assert hidden(anthem_notes=notes, other=notes) == ("anthem", "anthem_0123abcd", "mine")
+    assert hidden(mine=users) == ("anthem", "anthem_0123abcd", *(f"mine.{key}" for key in values))
+    assert hidden(anthem=notes) == (*(f"anthem.{key}" for key in values[:3]), "anthem_0123abcd", "mine")
+    unknown = discover(IndexProfiles(bundle, ClientOptions()), None)[0].scoring.fields
+    assert {f"anthem.{key}" for key in values} <= set(unknown.hidden)
+    assert not {"anthem", "anthem_*.vector"} & set(unknown.hidden)
+
+
 def test_one_model_in_different_objects_is_said(bundle):
     """A search of both ranks one index, and its reason names the other one, its object and what to do."""
     mappings = {"a": recorded("mine", bundle.model_id), "b": recorded("yours", bundle.model_id), "c": mapping("anthem")}

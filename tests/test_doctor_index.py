@@ -171,3 +171,25 @@ def test_the_next_rollover_is_examined(client, cluster, index, tmp_path):
     assert finding["level"] == "warning"
     assert f"{index}-000002" in finding["found"]
     assert f"anthem ingest {first} --template" in finding["command"]
+
+
+@pytest.mark.node
+def test_each_index_is_examined_by_its_own_object(client, cluster, index, tmp_path):
+    """Of several indices, one with its values in a chosen object has the findings that it has by itself."""
+    shop, shared = f"{index}-shop", ["--url", cluster]
+    users = {"title": TEXT, "anthem": {"type": "keyword"}}
+    for name, properties in ((index, users), (shop, {"title": TEXT})):
+        client.indices.create(index=name, body={"mappings": {"properties": properties}})
+        for number, title in enumerate(("red shoe", "blue bag", "red bag")):
+            client.index(index=name, id=str(number), body={"title": title}, params={"refresh": "true"})
+    try:
+        assert CliRunner().invoke(ingest, [index, "--as", "my_vals", *shared]).exit_code == 0
+        assert CliRunner().invoke(ingest, [shop, *shared]).exit_code == 0
+        arguments = [*shared, "--json", "--history", str(tmp_path / "history")]
+        for names in (f"{shop},{index}", f"{index},{shop}"):
+            findings = json.loads(CliRunner().invoke(doctor, [names, *arguments]).stdout)["findings"]
+            of_indices = [finding for finding in findings if finding["check"] in ("mapping", "coverage")]
+            assert {finding["level"] for finding in of_indices} == {"ok"}, of_indices
+            assert not any("of its own" in finding["found"] for finding in findings)
+    finally:
+        client.indices.delete(index=shop)

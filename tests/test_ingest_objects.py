@@ -166,3 +166,44 @@ def test_other_fields_beside_the_recorded_ones(client, index, run, bundle):
 def read_record(client, index, name):
     """The record of an object."""
     return client.indices.get_mapping(index=index)[index]["mappings"]["_meta"]["anthem"][name]
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("mode", ["cluster", "client"])
+@pytest.mark.parametrize("searched", ["own", "both", "pit", "pit of both"])
+def test_searches_hide_only_the_objects_of_models(client, index, encoder, run, mode, searched):
+    """The user's `anthem` and `anthem_notes` stay in the hits of one index, of two and of a PIT; no value leaves."""
+    users = {"anthem": "O Canada", "anthem_notes": {"vector": [1.5], "trigrams": "abc"}}
+    create_index(client, index, "keyword")
+    shop = f"{index}-shop"
+    create_index(client, shop)
+    try:
+        for number in range(len(TITLES)):
+            client.update(index=index, id=str(number), body={"doc": users}, params={"refresh": "true"})
+        before = {(name, key): source for name in (index, shop) for key, source in sources(client, name).items()}
+        assert run(ingest, "--as", "my_vals").exit_code == 0
+        assert run(ingest, name=shop).exit_code == 0
+        pit = client.create_pit(index=index if searched == "pit" else f"{index},{shop}", params={"keep_alive": "1m"})[
+            "pit_id"
+        ]
+        body = match("fire tv") | ({"pit": {"id": pit}} if "pit" in searched else {})
+        name = {
+            "own": index,
+            "both": f"{index},{shop}",
+        }.get(searched)
+        anthem = AnthemClient(client, encoder)
+        response = anthem.search(name, body, mode=mode)
+        if name is not None:
+            (several,) = anthem.msearch([{}, body], name)["responses"]
+            assert [hit["_source"] for hit in several["hits"]["hits"]] == [
+                before[hit["_index"], hit["_id"]] for hit in several["hits"]["hits"]
+            ]
+        client.delete_pit(body={"pit_id": [pit]})
+        hits = response["hits"]["hits"]
+        assert hits
+        for hit in hits:
+            source = {key: value for key, value in hit["_source"].items() if "pit" not in searched or key != "my_vals"}
+            assert source == before[hit["_index"], hit["_id"]]
+        assert response["anthem"]["reranked"] or searched == "pit", response["anthem"]
+    finally:
+        client.indices.delete(index=shop)

@@ -1,7 +1,6 @@
 """Worker processes: what they return, and that none outlives its parent; and the number of cores for them."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from shared_work import end, fail, read_blocked_signals, refuse_release, square
 
 from anthem_core.cores import cgroup_quota, usable_cores
 from anthem_core.errors import AnthemError, ClusterError, DataError
@@ -42,35 +42,6 @@ if __name__ == "__main__":
         list(results)
 '''
 ERRORS = [DataError("bad line"), AnthemError("other")]
-
-
-def square(number):
-    """Work that succeeds."""
-    return number * number, os.getpid()
-
-
-def fail(error, number):
-    """Work that fails at one number."""
-    if number == 3:
-        raise error
-    return number
-
-
-def refuse_release(_):
-    """Work that meets an old cluster."""
-    raise UnsupportedClusterError("OpenSearch 1.3")
-
-
-def read_blocked_signals(_):
-    """Work that reads the blocked signals of its process, as bits."""
-    return int(re.search(r"^SigBlk:\s+(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1], 16)
-
-
-def end(code, number):
-    """Work that ends its process, if asked to."""
-    if number == 2:
-        os._exit(code)
-    time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("numbers", "processes"), [(0, 2), (1, 2), (7, 1), (7, 2), (2, 5)])

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
 
-from anthem_core.opensearch.schema import mapped_signals
+from anthem_core.opensearch.schema import find_model_fields, mapped_signals
 from anthem_doctor.checks.cluster import check_cluster
 from anthem_doctor.checks.coverage import check_coverage_loss
 from anthem_doctor.checks.index import check_index
@@ -57,8 +57,13 @@ class Examination:
 
     @property
     def fields(self) -> ModelFields:
-        """Where the index holds the values of the bundle's model."""
+        """Where a search of all the indices reads the values of the bundle's model."""
         return self.profile.scoring.fields
+
+    def _fields_of(self, index: IndexDescription) -> ModelFields:
+        """Where one index holds the values of the bundle's model; where a search reads them if it holds none."""
+        own = find_model_fields([index.mappings], self.target.bundle.model_id)
+        return own if mapped_signals(index.mappings, own) else self.fields
 
     def run(self) -> list[Finding]:
         """All findings."""
@@ -90,33 +95,46 @@ class Examination:
         name = next_index_name(index)
         if name is None:
             return []
-        target = self.target.for_ingested(index, self.fields)
+        fields = self._fields_of(index)
+        target = self.target.for_ingested(index, fields)
         simulated = read_simulated_index(self.client, name)
-        return judge_fact("template", simulated, lambda fact: check_template(target, index, name, fact, self.fields))
+        return judge_fact("template", simulated, lambda fact: check_template(target, index, name, fact, fields))
 
     def _examine_indices(
         self, cluster: ClusterFacts, indices: Mapping[str, IndexDescription], script_refusal: str | None
     ) -> list[Finding]:
-        fields = self.fields
-        targets = {index.name: self.target.for_ingested(index, fields) for index in indices.values()}
+        fields = {index.name: self._fields_of(index) for index in indices.values()}
+        targets = {index.name: self.target.for_ingested(index, fields[index.name]) for index in indices.values()}
         open_indices = [index for index in indices.values() if not is_closed(index)]
         index_facts = [read_index(self.client, index) for index in indices.values()]
         value_facts = [
             read_values(
-                self.client, targets[index.name], index.name, fields, min(self.sample_size, result_window(index))
+                self.client,
+                targets[index.name],
+                index.name,
+                fields[index.name],
+                min(self.sample_size, result_window(index)),
             )
             for index in open_indices
         ]
         return [
-            *(finding for facts in index_facts for finding in check_index(targets[facts.index.name], facts, fields)),
+            *(
+                finding
+                for facts in index_facts
+                for finding in check_index(targets[facts.index.name], facts, fields[facts.index.name])
+            ),
             *(finding for index in open_indices for finding in check_limits(index)),
-            *(finding for facts in value_facts for finding in self._check_values(targets[facts.index_name], facts)),
+            *(
+                finding
+                for facts in value_facts
+                for finding in self._check_values(targets[facts.index_name], facts, fields[facts.index_name])
+            ),
             *self._examine_coverage_loss(cluster, value_facts),
             *self._examine_searches(cluster, open_indices, value_facts, script_refusal),
         ]
 
-    def _check_values(self, target: DoctorTarget, facts: ValueFacts) -> list[Finding]:
-        builder = ValueBuilder(self.encoder, target.expected_signals, target.text_fields, self.fields)
+    def _check_values(self, target: DoctorTarget, facts: ValueFacts, fields: ModelFields) -> list[Finding]:
+        builder = ValueBuilder(self.encoder, target.expected_signals, target.text_fields, fields)
         return check_values(target, facts, builder)
 
     def _examine_searches(

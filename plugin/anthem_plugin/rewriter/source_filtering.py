@@ -5,22 +5,43 @@ In client mode the client fetches the model's values and texts that the caller d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.opensearch.schema import CURRENT_FIELDS, MODEL_OBJECT_PATTERN
+from anthem_core.opensearch.schema import (
+    CURRENT_FIELDS,
+    MODEL_OBJECT_KEYS,
+    MODEL_OBJECT_PATTERN,
+    ModelFields,
+    is_model_object,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from anthem_core.opensearch.schema import ModelFields
 
 # The bulk of another model's object. The pattern `anthem_*` could hide fields that are not ours.
 _OTHER_MODEL_VALUES = ("anthem_*.vector", "anthem_*.trigrams")
 _KEYS_WITHOUT_SOURCE = ("stored_fields", "script_fields")  # with these OpenSearch returns `_source` only if requested
 
 _REMOVED = object()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchedFields(ModelFields):
+    """A model's fields, and what is hidden of the indices of a search; equal to the `ModelFields` of the same name.
+
+    `hidden` has the exclude patterns. `objects` has the models' objects of each index, as far as mappings are known.
+    """
+
+    hidden: tuple[str, ...] = ()
+    objects: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ModelFields) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash((self.name,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +91,9 @@ def hide_values(body: Mapping[str, Any], fields: ModelFields) -> dict[str, Any]:
     lists_exact_fields = bool(source.includes) and not any("*" in pattern for pattern in source.includes)
     if not source.returned or source.names_object(fields) or lists_exact_fields:
         return {}
-    excludes = dict.fromkeys((*source.excludes, *_first_object(fields), fields.name, *_OTHER_MODEL_VALUES))
+    excludes = dict.fromkeys((*source.excludes, *_hidden_patterns(fields)))
+    if not excludes:
+        return {}
     return {"_source": _source_object(source.includes, excludes)}
 
 
@@ -100,8 +123,9 @@ def restore_source(
     restored = {key: value for key, value in hit.items() if key != "_source"}
     if not requested.returned or "_source" not in hit:
         return restored
-    source = {key: value for key, value in hit["_source"].items() if not _is_own(key, fields)}
-    if not all(requested.returns(field) for field in text_fields):
+    index = hit.get("_index")
+    source = {key: value for key, value in hit["_source"].items() if not _is_hidden(key, value, index, fields)}
+    if any(_is_own(key, fields) for key in source) or not all(requested.returns(field) for field in text_fields):
         source = filter_source(source, requested)
     if requested.names_object(fields):
         stored = read_model_object(hit["_source"], fields)
@@ -192,8 +216,40 @@ def _source_object(includes: Iterable[str], excludes: Iterable[str]) -> dict[str
 
 def _other_model_patterns(fields: ModelFields) -> list[str]:
     """Exclude patterns of the other models' objects that leave this model's values visible."""
-    patterns = (*_first_object(fields), *_OTHER_MODEL_VALUES)
+    patterns = _hidden_patterns(fields)
     return [pattern for pattern in patterns if not any(_any_covers([pattern], name) for name in _value_fields(fields))]
+
+
+def drop_emptied_objects(hits: Iterable[Mapping[str, Any]], fields: ModelFields) -> list[dict[str, Any]]:
+    """Hits without the objects of models that are empty because only their values, not their names, were hidden."""
+    emptied = frozenset(pattern.partition(".")[0] for pattern in _hidden_patterns(fields) if "." in pattern)
+    objects = fields.objects if isinstance(fields, SearchedFields) else {}
+
+    def drop(hit: Mapping[str, Any]) -> dict[str, Any]:
+        source, names = hit.get("_source"), emptied & objects.get(str(hit.get("_index")), emptied)
+        if not isinstance(source, dict) or not any(source.get(name) == {} for name in names):
+            return dict(hit)
+        return {**hit, "_source": {key: value for key, value in source.items() if key not in names or value != {}}}
+
+    return [drop(hit) for hit in hits]
+
+
+def _hidden_patterns(fields: ModelFields) -> tuple[str, ...]:
+    """Exclude patterns of the models' objects: those of the indices searched, or the usual names."""
+    if isinstance(fields, SearchedFields):
+        return fields.hidden
+    return (*_first_object(fields), fields.name, *_OTHER_MODEL_VALUES)
+
+
+def _is_hidden(key: str, value: object, index: str | None, fields: ModelFields) -> bool:
+    """Whether an entry of a hit's source is a model's object, by the mapping of its index or else by its contents."""
+    name, _, below = key.partition(".")
+    if isinstance(fields, SearchedFields) and index is not None and index in fields.objects:
+        return name in fields.objects[index]
+    if not _is_own(key, fields):
+        return value == {} and f"{key}.vector" in _hidden_patterns(fields)  # emptied by these patterns
+    values = value if isinstance(value, list) else [value]
+    return below in MODEL_OBJECT_KEYS if below else any(is_model_object(item) for item in values)
 
 
 def _first_object(fields: ModelFields) -> tuple[str, ...]:

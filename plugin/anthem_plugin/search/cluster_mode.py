@@ -12,6 +12,7 @@ from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.rewriter.body import build_script_body
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON
 from anthem_plugin.rewriter.rescore import page_bounds
+from anthem_plugin.rewriter.source_filtering import drop_emptied_objects
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 from anthem_plugin.scoring.params import ATTENTION, ModelSignal
 from anthem_plugin.search.counts import build_hit_count_body, build_match_count_body, hit_count, vector_count
@@ -147,7 +148,8 @@ def _filter(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> S
     hits = response.get("hits", {}).get("hits")
     filtered = RankedResponse(response, "filter", ("containment",), prepared.profile.note)
     if hits:
-        return filtered
+        shown = {**response["hits"], "hits": drop_emptied_objects(hits, prepared.profile.scoring.fields)}
+        return replace(filtered, response={**response, "hits": shown})
     count = yield from _count_filtered(request, prepared, mode, body)
     is_page_requested = hits == [] and page_bounds(request.body)[1] > 0
     return filtered.with_note(PAGE_AFTER_LAST_HIT.format(count) if is_page_requested else None)
@@ -195,7 +197,7 @@ def _rescore(
         return _ranked(request, prepared, response, mode, window)
     response = yield from _send(request, request_text_hashes(body, scoring))
     hits = response["hits"]["hits"]
-    stripped = [remove_text_hash(hit, request.body, scoring) for hit in hits]
+    stripped = [remove_text_hash(hit, request.body, scoring) for hit in drop_emptied_objects(hits, scoring.fields)]
     response = {**response, "hits": {**response["hits"], "hits": stripped}}
     if not hits:
         # Past the last hit, the plain search returns another `max_score`, and `retrieve` finds more products.

@@ -12,9 +12,23 @@ from typing import TYPE_CHECKING, Any
 from opensearchpy.exceptions import AuthorizationException, NotFoundError
 from opensearchpy.exceptions import ConnectionError as NoConnection
 
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, VALUE_OF_SIGNAL, find_model_fields, ingested_fields
+from anthem_core.opensearch.schema import (
+    DEFAULT_TEXT_FIELDS,
+    MODEL_OBJECT_KEYS,
+    VALUE_OF_SIGNAL,
+    ModelFields,
+    fields_of_model,
+    find_model_fields,
+    ingested_fields,
+)
+from anthem_plugin.rewriter.source_filtering import SearchedFields
 from anthem_plugin.scoring.params import ScoringParams
-from anthem_plugin.search.index_notes import describe_left_out, list_indices_without_source, no_source_reason
+from anthem_plugin.search.index_notes import (
+    describe_left_out,
+    list_hidden,
+    list_indices_without_source,
+    no_source_reason,
+)
 from anthem_plugin.search.index_signals import read_index_signals
 from anthem_plugin.search.request import IndexProfile, SendStep, index_name
 
@@ -33,6 +47,7 @@ MAX_PROFILES = 256
 _META_FILTER, _SOURCE_FILTER = "*.mappings._meta.anthem", "*.mappings._source"
 _TYPE_FILTER = "*.mappings.properties.*.type"  # an index without any value of a model is in the response too
 _VALUE_FILTER = "*.mappings.properties.*.properties.{}"  # of any object: its name may be recorded in `_meta`
+_PART_FILTER = "*.mappings.properties.*.properties.*.type"  # tells an object of a model from one of the user's
 _INDEX_OPTIONS = ("allow_no_indices", "expand_wildcards", "ignore_unavailable")
 
 _log = logging.getLogger(__name__)
@@ -106,7 +121,8 @@ class IndexProfiles:
         if text_fields is None:
             recorded = (ingested_fields(mapping, fields.name) for mapping in known)
             text_fields = next(filter(None, recorded), DEFAULT_TEXT_FIELDS)
-        scoring = ScoringParams.from_bundle(self._bundle, fields)
+        searched = self._hide_usual(fields) if mappings is None else list_hidden(fields.name, mappings)
+        scoring = ScoringParams.from_bundle(self._bundle, searched)
         if mappings is None:
             return IndexProfile(scoring, tuple(text_fields))
         if without_source := list_indices_without_source(mappings):
@@ -114,6 +130,13 @@ class IndexProfiles:
             return IndexProfile(replace(scoring, signals=frozenset()), (), (no_source_reason(without_source),))
         scoring, faults = read_index_signals(index_name(index), mappings, scoring)
         return IndexProfile(scoring, tuple(text_fields), (*faults, *describe_left_out(mappings, scoring)))
+
+    def _hide_usual(self, fields: ModelFields) -> SearchedFields:
+        """What is hidden without mappings: the values in the usual objects, so that a keyword `anthem` is not."""
+        names = dict.fromkeys((fields.name, ModelFields().name, fields_of_model(self._bundle.model_id).name))
+        return SearchedFields(
+            fields.name, tuple(f"{name}.{key}" for name in names for key in sorted(MODEL_OBJECT_KEYS))
+        )
 
     def _read_mappings(self, request: SearchRequest) -> Steps[Mapping[str, Mapping[str, Any]] | None]:
         """Mappings of the indices by name; None if the cluster forbids reading them.
@@ -132,7 +155,7 @@ class IndexProfiles:
     @staticmethod
     def _mapping_filter() -> str:
         values = (_VALUE_FILTER.format(value) for value in VALUE_OF_SIGNAL.values())
-        return ",".join((_META_FILTER, _SOURCE_FILTER, _TYPE_FILTER, *values))
+        return ",".join((_META_FILTER, _SOURCE_FILTER, _TYPE_FILTER, _PART_FILTER, *values))
 
 
 def _profile_key(request: SearchRequest) -> str | None:

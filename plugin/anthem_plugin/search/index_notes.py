@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.opensearch.schema import find_model_fields, mapped_signals
+from anthem_core.opensearch.schema import (
+    MODEL_OBJECT_KEYS,
+    MODEL_OBJECT_PATTERN,
+    find_model_fields,
+    is_users_field,
+    mapped_signals,
+    recorded_objects,
+)
+from anthem_plugin.rewriter.source_filtering import SearchedFields
 from anthem_plugin.search.index_signals import describe_misfit
 
 if TYPE_CHECKING:
@@ -26,6 +34,28 @@ def no_source_reason(indices: Sequence[str]) -> str:
         f"{name_some(indices)} keeps no _source (_source.enabled: false), which reranking reads; "
         "load the products into a new index that keeps it"
     )
+
+
+def list_hidden(name: str, mappings: Mapping[str, Mapping[str, Any]]) -> SearchedFields:
+    """The model's object of this name, with all objects of models in the indices, which a search hides.
+
+    Where a name is a field of the user's in another index, only what that field lacks of an object is hidden.
+    """
+    objects = {index: _find_objects(mapping, name) for index, mapping in mappings.items()}
+    hidden: list[str] = []
+    for found in sorted(frozenset().union(*objects.values())):
+        owners = [index for index, names in objects.items() if found not in names]
+        users = [field for index in owners if (field := mappings[index].get("properties", {}).get(found)) is not None]
+        taken = {key for field in users for key in field.get("properties", {})}
+        hidden += [f"{found}.{key}" for key in sorted(MODEL_OBJECT_KEYS - taken)] if users else [found]
+    return SearchedFields(name, tuple(hidden), objects)
+
+
+def _find_objects(mapping: Mapping[str, Any], used: str) -> frozenset[str]:
+    """The objects of models in an index: those recorded, and those of a model's contents by a known name."""
+    known, properties = {*recorded_objects(mapping), used}, mapping.get("properties", {})
+    named = (name for name in properties if name in known or MODEL_OBJECT_PATTERN.fullmatch(name))
+    return frozenset(name for name in named if not is_users_field(mapping, name) and properties[name].get("properties"))
 
 
 def describe_left_out(mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringParams) -> tuple[str, ...]:
