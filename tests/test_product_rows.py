@@ -44,6 +44,14 @@ def test_a_routing_that_is_no_text_is_named(routing):
     assert "its routing is" in parse_product({"_id": "1", "_routing": routing, "title": "x"})
 
 
+def test_a_row_that_is_hit_and_product_is_named():
+    """Fields beside `_source` are not dropped in silence: the row is bad, and the reason names them."""
+    reason = parse_product({"title": "a", "_id": "k", "routing": "r", "_source": {"title": "b"}})
+    assert reason == "fields beside _source (title); expected a hit or a product, not both"
+    hit = {"_index": "a", "_id": "k", "sort": [1], "highlight": {}, "_source": {"title": "b"}}
+    assert parse_product(hit).source == {"title": "b"}
+
+
 def test_the_id_of_a_hit_may_be_a_field_of_its_source():
     """With `--id`, the id is that field; without, the hit's own id, else the field `id`."""
     hit = {"_index": "a", "_id": "1", "_source": {"sku": "s", "id": "i"}}

@@ -19,6 +19,11 @@ DEFAULT_ID_FIELDS = ("_id", "id")
 # Names of a hit's metadata, as dumps and exported tables have them next to the fields of the document.
 _ROW_METADATA = frozenset({"_id", "_routing"})
 _HIT_METADATA = _ROW_METADATA | {"_index", "_type", "_score", "_version", "_seq_no", "_primary_term", "_ignored"}
+# What a search response or a dump may have next to `_source`.
+_HIT_KEYS = _HIT_METADATA | {
+    "_source", "_explanation", "_nested", "_node", "_parent", "_shard", "fields", "found", "highlight",
+    "ignored_field_values", "inner_hits", "matched_queries", "routing", "sort",
+}  # fmt: skip
 _DECIMAL_ID = re.compile(r"[+-]?\d+\.0+")
 _EXPONENT_ID = re.compile(r"[+-]?\d([.,]\d+)?[Ee]\+\d+")
 
@@ -40,6 +45,8 @@ def parse_product(
     fields = record["_source"] if is_hit else record
     if not isinstance(fields, dict):
         return "a hit whose _source is not an object"
+    if is_hit and (beside := sorted(str(key) for key in record if key not in _HIT_KEYS)):
+        return f"fields beside _source ({', '.join(beside[:3])}); expected a hit or a product, not both"
     id_fields = choose_id_fields(id_field)
     product_id = _find_id({**fields, "_id": record.get("_id")}, id_fields)
     routing = record.get("_routing", record.get("routing") if is_hit else None)
