@@ -10,6 +10,7 @@ from anthem_core.opensearch.schema import (
     MATCH_ALL,
     MODEL_OBJECT_KEYS,
     MODEL_OBJECT_PATTERN,
+    has_text_value,
     is_model_object,
     product_text,
 )
@@ -102,12 +103,13 @@ def unusable_fields_error(index: str, fields: Sequence[str], usable: Sequence[st
 def check_products_have_text(
     client: OpenSearch, index: str, mappings: Mapping[str, Any], text_fields: Sequence[str], model_fields: ModelFields
 ) -> None:
-    """Check that each text field has text in some product, and that the model's object holds nothing of the user's.
+    """Check that each text field is in some product's `_source`, and that the model's object is not the user's.
 
     Products are read until every field has been found, usually one page. An index without products passes.
 
     Raises:
-        ClusterError: No product has text in one of the fields, or products have data in the model's object.
+        ClusterError: No product has one of the fields, not even as an empty text, or products have data in the model's
+            object.
     """
     name = model_fields.name
     values = [f"{name}.{key}" for key in sorted(MODEL_OBJECT_KEYS)]
@@ -117,7 +119,7 @@ def check_products_have_text(
         for hits in pages:
             is_empty = False
             _check_object_is_free(index, name, hits)
-            missing = find_empty_fields(missing, (hit["_source"] for hit in hits))
+            missing = [field for field in missing if not any(has_text_value(hit["_source"], field) for hit in hits)]
             if not missing:
                 return
     if not is_empty:

@@ -253,6 +253,11 @@ def product_text(source: Mapping[str, Any], fields: Sequence[str]) -> str:
     return " ".join(value for field in fields for value in _iterate_values(source, field.split(".")))
 
 
+def has_text_value(source: Mapping[str, Any], field: str) -> bool:
+    """Whether a product has a string or a number at a dotted path, an empty string included."""
+    return next(_iterate_values(source, field.split(".")), None) is not None
+
+
 def _iterate_values(node: object, path: Sequence[str]) -> Iterator[str]:
     """Strings and numbers at a path; OpenSearch treats `{"a": {"b": 1}}` and `{"a.b": 1}` as the same."""
     if isinstance(node, list):
