@@ -98,6 +98,12 @@ def is_running(pid):
         return False
 
 
+def obey_signals():
+    """Undo what `nohup` and a shell's background job pass on, in a new process: signals that are ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "to_group"),
     [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True),
@@ -114,6 +120,7 @@ def test_no_worker_outlives_its_parent(tmp_path, wait_until, number, to_group):
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
+        preexec_fn=obey_signals,  # noqa: PLW1509 (it calls nothing but `signal`)
     ) as parent:
         wait_until(lambda: parent.poll() is not None or len(list(folder.iterdir())) == 3)
         assert parent.poll() is None, parent.stderr.read()
