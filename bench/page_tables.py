@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anthem_evaluation.metrics import correct_by_holm, paired_t_test
+from anthem_evaluation.metrics import SIGNIFICANCE_LEVEL, correct_by_holm, paired_t_test
 from rankers.registry import RANKER_BUILDERS
-from significance import SIGNIFICANCE_LEVEL, mean_values_per_query
+from significance import mean_values_per_query
 from tables import format_table, group_lines
 
 if TYPE_CHECKING:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 Array: TypeAlias = "npt.NDArray[np.float64]"
 SeedLines: TypeAlias = "Sequence[dict[str, Any]]"  # lines of one model on one dataset, one per seed
 
-SIGNIFICANCE_LEVEL = 0.05
-
 
 def mean_values_per_query(lines: SeedLines, key: str, measure: str) -> Array:
     """Value of every query, averaged over seeds, `(Q,)`."""

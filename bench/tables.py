@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anthem_evaluation.metrics import correct_by_holm
+from anthem_evaluation.metrics import SIGNIFICANCE_LEVEL, correct_by_holm
 from cells import MODEL_NAMES, TEACHER_STARTED_MODELS, UNTRAINED_MODELS, cell_of_line, unpack_values
-from significance import SIGNIFICANCE_LEVEL, mean_values_per_query, paired_p_value
+from significance import mean_values_per_query, paired_p_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

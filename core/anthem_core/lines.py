@@ -32,7 +32,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 def find_plain_or_gzipped(folder: Path, pattern: str, suffix: str) -> dict[str, Path]:
-    """Files of a folder by their names without suffixes, in order; in the pattern `*` stands for any name.
+    """Map names without suffixes to the files of a folder, sorted by name; `*` in the pattern matches any name.
 
     Raises:
         DataError: A file is there both plain and gzipped.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 from anthem_core.console import bundle_option, handle_errors, json_option, print_result, print_skipped, stderr
 from anthem_core.errors import DataError, require_extra
 from anthem_core.files import check_writable, is_standard_output, write_text
-from anthem_core.lines import read_lines
+from anthem_evaluation.judgments import JUDGMENT_FORMATS, read_judgments
 
 if TYPE_CHECKING:
     from anthem_evaluation.evaluate_index import IndexEvaluation
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from anthem_plugin.modes import ModeName
 
 _FILE_PATH = click.Path(path_type=Path)
-_FORM_NAMES = ("beir", "trec", "ranx", "quepid", "workbench")
 _RERANK_MODES = ("cluster", "client", "retrieve")
 
 
@@ -59,7 +57,7 @@ class EvaluateArguments:
     type=click.Path(exists=True, path_type=Path),
     help="Query texts, for judgments that have only ids: queries.jsonl[.gz], or lines of the form id<tab>text.",
 )
-@click.option("--format", "file_format", type=click.Choice(_FORM_NAMES), help="Form of the judgments.")
+@click.option("--format", "file_format", type=click.Choice(JUDGMENT_FORMATS), help="Form of the judgments.")
 @click.option("--split", help="Split of a BEIR folder; defaults to test, then to dev.")
 @bundle_option
 @click.option(
@@ -103,7 +101,6 @@ def evaluate(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fie
       anthem evaluate products --judgments qrels.txt --queries queries.tsv --body search.json --files results/
     """
     require_extra("demo", "ir_measures", "jinja2", "scipy")
-    from anthem_evaluation.judgments import read_judgments
     from anthem_evaluation.render import render_html, render_text, report_to_json
 
     arguments = EvaluateArguments(**options)
@@ -149,15 +146,13 @@ def _read_body(path: Path) -> dict[str, Any]:
     """The body of a search, which has to have a place for the text of the query.
 
     Raises:
-        DataError: It is not JSON, or no string in it contains `{{query}}`.
+        DataError: It is no JSON object, or no string in it contains `{{query}}`.
     """
     from anthem_plugin.rewriter.placeholder import QUERY_PLACEHOLDER, fill_text
+    from anthem_plugin.search_input import read_body
 
-    try:
-        body = json.loads(b"".join(read_lines(path)))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}). Expected the body of a search.") from error
-    if not isinstance(body, dict) or fill_text(body, "") == body:
+    body = read_body(str(path))
+    if fill_text(body, "") == body:
         raise DataError(f'{path} has no "{QUERY_PLACEHOLDER}". Write it in the body where the text of the query goes.')
     return body
 

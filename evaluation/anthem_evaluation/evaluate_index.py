@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anthem_core.beir import Dataset, Product
 from anthem_core.console import progress
@@ -160,8 +160,13 @@ class _Details:
     def _unknown_words(self) -> set[str]:
         """Words of the queries that the search finds in no product."""
         words = sorted({word for text in self.judged.queries.values() for word in split_words(text)})
+        unknown = set()
         with progress("looking up words", len(words)) as advance:
-            return {word for word in words if not _has_hits(self.cluster, self.setup, word, advance)}
+            for word in words:
+                if not _has_hits(self.cluster, self.setup, word):
+                    unknown.add(word)
+                advance(1)
+        return unknown
 
     def _missing_note(self, dataset: Dataset) -> tuple[str, ...]:
         judged = {product for grades in self.judged.qrels.values() for product in grades}
@@ -169,8 +174,7 @@ class _Details:
         return (f"{missing} of {len(judged)} judged products are not in the index.",) if missing else ()
 
 
-def _has_hits(cluster: OpenSearch, setup: SearchSetup, word: str, advance: Any) -> bool:  # noqa: ANN401 (of `progress`)
-    advance(1)
+def _has_hits(cluster: OpenSearch, setup: SearchSetup, word: str) -> bool:
     query = setup.query_body(word).get("query", MATCH_ALL)
     with cluster_errors():
         return bool(cluster.count(index=setup.index, body={"query": query})["count"])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Key = TypeVar("Key", bound="Hashable")
 Measure: TypeAlias = ir_measures.measures.Measure
 HEADLINE_MEASURE = "nDCG@10"
+SIGNIFICANCE_LEVEL = 0.05
 _ROUNDING_TOLERANCE = 1e-12  # smaller differences are rounding errors
 
 

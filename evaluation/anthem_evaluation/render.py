@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
-
-import jinja2
 
 from anthem_core.console import printable
 from anthem_evaluation import formatting
@@ -27,7 +23,8 @@ from anthem_evaluation.formatting import (
     format_signed,
     nested_sentence,
 )
-from anthem_evaluation.metrics import HEADLINE_MEASURE
+from anthem_evaluation.metrics import HEADLINE_MEASURE, SIGNIFICANCE_LEVEL
+from anthem_evaluation.templates import load_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,13 +33,12 @@ if TYPE_CHECKING:
     from anthem_evaluation.report import Example, Report, ResultSummary
 
 MAX_TEXT_EXAMPLES = 5  # more than these are only in the page
-SIGNIFICANCE_LEVEL = 0.05
 
 
 def render_html(report: Report) -> str:
     """The report as one HTML page that loads nothing; every text in it is escaped."""
     headline = report.comparison[HEADLINE_MEASURE]
-    return _page_template().render(
+    return load_template("report.html.j2").render(
         report=report,
         summary=summarise(report),
         headline=headline,
@@ -52,15 +48,6 @@ def render_html(report: Report) -> str:
         losses=_largest_changes(report, -1),
         fmt=formatting,
     )
-
-
-@cache
-def _page_template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    source = resources.files("anthem_evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)
 
 
 def report_to_json(report: Report) -> dict[str, Any]:

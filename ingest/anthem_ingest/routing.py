@@ -1,7 +1,7 @@
 """Routing of the products of a file: what a row gives is kept; a load that would have to guess it is refused.
 
-OpenSearch chooses a shard by the routing, or by the id if there is none. A product that is written again without its
-routing therefore lands on another shard, next to the first one.
+OpenSearch selects the shard of a product by its routing or, without one, by its id. If a product is indexed again
+without its routing, it can land on another shard, and the index then has it twice.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ SUGGESTION_SAMPLE_SIZE = 50  # products in which text fields are looked for
 _TEXT_TYPES = (
     {"text", "match_only_text", "search_as_you_type"},
     {"keyword", "wildcard", "constant_keyword"},
-)  # the second only if there is none of the first
+)  # fields of the second kind are suggested only if there are none of the first
 
 
 def check_text_fields(index: IndexDescription, text_fields: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ def read_input(field: str, options: SearchOptions) -> SearchInput:
     if file is None:
         body = {"query": {"match": {field: {"query": query}}}, "size": DEFAULT_HITS if size is None else size}
         return SearchInput(body, query, found_by)
-    body = _fill_body(_read_body(file), query, file)
+    body = _fill_body(read_body(file), query, file)
     body |= {} if size is None else {"size": size}
     text = find_query_text(body, found_by["query_path"]) if query is None else query
     return SearchInput(body, text, found_by, file)
@@ -112,8 +112,12 @@ def _fill_body(body: dict[str, Any], query: str | None, file: str) -> dict[str, 
     return filled
 
 
-def _read_body(file: str) -> dict[str, Any]:
-    """The JSON object of a file, or of standard input for `-`."""
+def read_body(file: str) -> dict[str, Any]:
+    """The search body in a file, or in standard input for `-`.
+
+    Raises:
+        DataError: The file cannot be read, or is no JSON object.
+    """
     name = _file_name(file)
     try:
         with click.open_file(file, "rb") as stream:

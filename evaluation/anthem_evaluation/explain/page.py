@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING
 
-import jinja2
-
 from anthem_evaluation.explain.grid import grid_table
+from anthem_evaluation.templates import load_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +24,7 @@ def render_page(
         for e in explanations
     ]
     largest = max((float(grid["words"].cells.max()) for grid in grids if grid), default=1.0) or 1.0
-    return _template().render(
+    return load_template("explain/page.html.j2").render(
         query=query,
         titles=list(zip(explanations, grids, strict=True)),
         weights=weights,
@@ -35,12 +32,3 @@ def render_page(
         has_lexical=has_lexical,
         pairs=zip,
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    source = resources.files("anthem_evaluation").joinpath("explain/page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)

@@ -8,7 +8,7 @@ QUERY_PLACEHOLDER = "{{query}}"
 
 
 def fill_text(template: Any, text: str) -> Any:  # noqa: ANN401 (any JSON value)
-    """Copy of a body in which `{{query}}` is the text of the query, wherever it stands in a string."""
+    """Copy a body and replace `{{query}}` in its strings by the query text."""
     match template:
         case str():
             return template.replace(QUERY_PLACEHOLDER, text)

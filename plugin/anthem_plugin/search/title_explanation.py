@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,14 +91,16 @@ class TitleExplainer:
 
     def __init__(self, bundle: Bundle) -> None:
         self._encoder = Encoder(bundle)
+        self._encode_query = lru_cache(1)(self._encoder.encode_query)  # titles are explained for one query at a time
         self._scoring = ScoringParams.from_bundle(bundle)
         self._vocabulary = bundle.vocabulary
         self._attention = AttentionScorer(bundle) if bundle.has_attention else None
+        self._encode_table = lru_cache(1)(self._attention.encode_query) if self._attention else None
         self._grids = GridExplainer(bundle)
 
     def query_weights(self, query: str) -> list[tuple[str, float]]:
         """Weights of the query's words and of the intersections of two words in its region, largest first."""
-        encoded = self._encoder.encode_query(query)
+        encoded = self._encode_query(query)
         return [] if encoded is None else region_weights(encoded, query, self._vocabulary)
 
     def explain(self, query: str, title: str, lexical: float = 0.0) -> TitleExplanation:
@@ -115,9 +118,10 @@ class TitleExplainer:
         return [self.explain(query, title, score) for title, score in zip(titles, scores, strict=True)]
 
     def _explain_attention(self, query: str, title: str) -> TitleAttention | None:
-        grid = self._grids.explain_title(query, title) if self._attention else None
-        table = self._attention.encode_query(query) if self._attention else None
-        if self._attention is None or table is None or grid is None:
+        if self._attention is None or self._encode_table is None:
+            return None
+        grid, table = self._grids.explain_title(query, title), self._encode_table(query)
+        if grid is None or table is None:
             return None
         parts = table.score_parts(self._attention.encode_titles([title]))
         words = word_grid(grid, query, title, self._vocabulary.text_rules)
@@ -125,7 +129,7 @@ class TitleExplainer:
         return TitleAttention(float(parts.scores[0]), answers.tolist(), float(parts.coverage[0]), words, grid)
 
     def _explain_region(self, query: str, title: str) -> RegionPart | None:
-        region: EncodedQuery | None = self._encoder.encode_query(query)
+        region: EncodedQuery | None = self._encode_query(query)
         if region is None or not self._vocabulary.has_words(title):
             return None
         (vector,) = self._encoder.encode_vectors([title])
