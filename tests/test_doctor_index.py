@@ -6,11 +6,12 @@ import pytest
 from click.testing import CliRunner
 
 from anthem_core.opensearch.schema import ModelFields, build_ingest_record
-from anthem_doctor.checks.coverage import check_fields_filled
+from anthem_doctor.checks.coverage import check_coverage, check_fields_filled
 from anthem_doctor.checks.index import check_fields_mapped, check_mapping, check_source_kept
 from anthem_doctor.checks.template import check_template, next_index_name
 from anthem_doctor.cli import doctor
-from anthem_doctor.examination import describe_resolved_name
+from anthem_doctor.examination import describe_resolved_name, without_vain_ingest
+from anthem_doctor.facts import ValueCounts
 from anthem_doctor.findings import DoctorTarget
 from anthem_ingest.cli import ingest, remove
 from anthem_ingest.mapping import IndexDescription
@@ -100,6 +101,52 @@ def test_objects_and_lost_sources_are_faults(target):
     (finding,) = check_source_kept(target, describe({}, _source={"enabled": False}), FIELDS)
     assert (finding.level, "keeps no _source" in finding.found) == ("fault", True)
     assert finding.command.startswith("anthem ingest products-new --corpus FILE")
+
+
+def test_fields_of_an_empty_index(target):
+    """Its first products bring the text fields, which is ok; the model's fields are a warning, not a fault."""
+    index = describe({})
+    (fields,) = check_fields_mapped(target, index, is_empty=True)
+    (mapping,) = check_mapping(target, index, FIELDS, is_empty=True)
+    assert (fields.level, mapping.level) == ("ok", "warning")
+    assert all("no products yet" in finding.found for finding in (fields, mapping))
+    with_products = [*check_fields_mapped(target, index), *check_mapping(target, index, FIELDS)]
+    assert [finding.level for finding in with_products] == ["fault", "fault"]
+
+
+def test_a_nested_title_is_a_fault(target):
+    """No search finds a product by a nested field, unless that is indexed in the product as well."""
+    nested = {"type": "nested", "properties": {"title": TEXT}}
+    named = DoctorTarget("products", target.bundle, text_fields=("variants.title",))
+    for option, level in (({}, "fault"), ({"include_in_root": True}, "ok")):
+        (finding,) = check_fields_mapped(named, describe({"variants": nested | option}))
+        assert finding.level == level
+
+
+@pytest.mark.parametrize("source", [{"enabled": False}, {"excludes": ["price"]}, {}])
+def test_no_vain_ingest_is_advised(target, source):
+    """Where ingest refuses because `_source` is not whole, no finding prints its command for that index."""
+    index = describe({}, _source=source)
+    findings = [
+        *check_mapping(target, index, FIELDS),
+        *check_coverage(target, "products", ValueCounts(3, 0, 0), []),
+        *check_source_kept(target, index, FIELDS),
+    ]
+    advised = {finding.check: finding.command for finding in without_vain_ingest(index, findings)}
+    for check in ("mapping", "coverage"):
+        assert advised[check].startswith("anthem ingest products ") == (not source)
+    assert not source or advised["source"].startswith("anthem ingest products-new ")
+
+
+def test_a_derived_source_is_a_fault(target):
+    """OpenSearch cannot derive a model's fields: a new index is needed, and ingest of this one is not advised."""
+    settings = {**SETTINGS, "derived_source": {"enabled": "true"}}
+    index = IndexDescription("products", {"properties": {"title": TEXT}}, settings)
+    findings = [*check_source_kept(target, index, FIELDS), *check_mapping(target, index, FIELDS)]
+    source, mapping = without_vain_ingest(index, findings)
+    assert (source.level, mapping.level) == ("fault", "fault")
+    assert "_reindex" in source.command
+    assert mapping.command == ""
 
 
 def test_the_write_index_is_named(target):

@@ -205,7 +205,7 @@ def forbid_expensive_queries(client, _):
 @pytest.mark.parametrize(
     ("damage", "checks"),
     [(lower_the_result_window, {"limits"}), (lower_the_rescore_window, {"limits"}), (forbid_doc_values, {"limits"}),
-     (forbid_expensive_queries, {"scripts"}), (remove_values, {"mapping", "coverage"}), (delete_the_script, {"script"}),
+     (forbid_expensive_queries, {"scripts"}), (remove_values, {"mapping", "coverage"}),
      (write_whole_documents, {"coverage"}), (change_a_title, {"text"}), (block_writes, {"blocks"}),
      (change_the_script, {"script"}), (swap_a_vector, {"points"}), (swap_trigrams, {"trigrams"}),
      (remove_trigrams, {"coverage"}), (ingest_vectors_only, {"mapping", "coverage"}), (close_the_index, {"index"})],
@@ -246,14 +246,44 @@ def test_modes_wait_for_the_script(client, healthy_index, examine):
     assert examine(healthy_index) == []
 
 
-def test_deleted_documents(client, healthy_index, examine):
-    """Many replaced documents are a warning; the cluster accepts its request, whether or not it can merge yet."""
-    for _ in range(2):
-        client.update(index=healthy_index, id="5", body={"doc": {"title": "?"}}, refresh=True)
-        client.update(index=healthy_index, id="5", body={"doc": {"title": "?!"}}, refresh=True)
-    (finding,) = [finding for finding in examine(healthy_index, everything=True) if finding.check == "deleted"]
+def test_deleted_documents(client, index, examine):
+    """More deleted documents than products are a warning; the cluster accepts its request, whether or not it merges."""
+    create_index(client, index)
+    for number in range(4):
+        client.delete(index=index, id=str(number))
+    client.indices.refresh(index=index)
+    (finding,) = [finding for finding in examine(index, everything=True) if finding.check == "deleted"]
     assert finding.level == "warning"
     fix(client, [finding])
+
+
+def test_a_blank_index_is_no_fault(client, index, encoder, examine):
+    """After a rollover the write index has no fields: no fault, and the printed commands leave no finding on it."""
+    first, second = f"{index}-000001", f"{index}-000002"
+    create_index(client, first)
+    client.indices.put_alias(index=first, name=index, body={"is_write_index": True})
+    ingest_index(client, first, encoder)
+    client.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
+    client.indices.rollover(alias=index)
+    for name in (index, second):
+        findings = examine(name)
+        assert {(finding.check, finding.level) for finding in findings} == {
+            ("mapping", "warning"),
+            ("template", "warning"),
+        }
+    (missing,) = [finding for finding in examine(second) if finding.check == "mapping"]
+    fix(client, [missing])
+    assert [finding.check for finding in examine(second)] == ["template"]
+
+
+def test_a_product_that_no_search_finds(client, index, encoder, examine):
+    """If the plain search for the text of a product finds nothing, that is a warning, whatever the modes find."""
+    client.indices.create(index=index, body={"mappings": {"dynamic": "false"}})
+    client.index(index=index, id="1", body={"title": "red shoe"}, refresh=True)
+    ingest_index(client, index, encoder)
+    (finding,) = [finding for finding in examine(index, everything=True) if finding.check.startswith("search")]
+    assert (finding.check, finding.level) == ("search", "warning")
+    assert "no product matches 'red shoe'" in finding.found
 
 
 def test_aliases_and_patterns(client, healthy_index, examine):
@@ -270,11 +300,11 @@ def test_aliases_and_patterns(client, healthy_index, examine):
         assert [(finding.check, finding.level) for finding in examine(name)] == [("index", "fault")]
 
 
-@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
-def test_indices_with_different_fields(client, cluster, index, encoder, order, tmp_path):
-    """Each index behind a pattern is compared by its own text fields, whichever comes first: there is no finding."""
-    for suffix, field in zip(order, ("title", "name"), strict=True):
-        name = f"{index}-{suffix}"
+@pytest.mark.parametrize("fields", [("name", "title"), ("name", "label")])
+def test_indices_with_different_fields(client, cluster, index, encoder, fields, tmp_path):
+    """Each index behind a pattern is compared and searched by its own text fields: there is no finding."""
+    for field in fields:
+        name = f"{index}-{field}"
         client.indices.create(index=name, body={"mappings": {"properties": {field: {"type": "text"}}}})
         for number, title in enumerate(TITLES[:4]):
             client.index(index=name, id=str(number), body={field: title}, refresh=True)
@@ -284,6 +314,7 @@ def test_indices_with_different_fields(client, cluster, index, encoder, order, t
     result = CliRunner().invoke(doctor, words)
     findings = json.loads(result.stdout)["findings"]
     assert [found for found in findings if found["level"] != "ok" and found["check"] not in UNSTABLE_CHECKS] == []
+    assert sum(found["check"] == "search cluster" for found in findings) == 2
 
 
 def test_another_model(client, healthy_index, encoder, examine):

@@ -56,7 +56,7 @@ def test_coverage(bundle, numbers, wordless, signal):
     keeps_other_values = "--beside" in finding.command
     assert keeps_other_values == (lacking and with_values > 0 and not of_model)
     noun = {"containment": "a vector", "attention": "trigrams"}[signal]
-    assert (f"{without_signal} of these lack {noun}" in finding.found) == bool(without_signal)
+    assert (f"{without_signal} of these without {noun}" in finding.found) == bool(without_signal)
 
 
 def test_counts_of_indices_add_up():
@@ -131,7 +131,7 @@ def pack(*entities):
 def test_one_bad_trigram_is_found(target, builder, sample, spoil, number):
     """The trigrams that this bundle computes are ok; any other bytes are a fault that names a product."""
     (healthy,) = check_trigrams(target, "products", sample, builder)
-    assert (healthy.level, "3 have trigrams" in healthy.found) == ("ok", True)
+    assert (healthy.level, "3 with trigrams" in healthy.found) == ("ok", True)
     bad = with_change(sample, number, trigrams=spoil(sample[number]["_source"]["anthem"]["trigrams"]))
     findings = list(check_trigrams(target, "products", bad, builder))
     assert worst_level(findings) == "fault"
@@ -153,7 +153,7 @@ def test_trigrams_of_a_changed_text_are_not_compared(target, builder, sample):
     """Products whose text changed, or that have no trigrams in the index, say nothing about the trigrams of others."""
     changed = with_change(sample, 0, trigrams=pack((1, 2)), text_hash="x")
     (finding,) = check_trigrams(target, "products", changed, builder)
-    assert (finding.level, "2 have trigrams of their current text" in finding.found) == ("ok", True)
+    assert (finding.level, "2 with trigrams of the current text" in finding.found) == ("ok", True)
     vectors = [hit | {"matched_queries": ["anthem.vector"]} for hit in sample]
     assert list(check_trigrams(target, "products", vectors, builder)) == []
     trigrams = [hit | {"matched_queries": ["anthem.trigrams"]} for hit in sample]
@@ -304,9 +304,17 @@ def test_a_search_that_fails(target):
     ("counts", "sample", "reason"),
     [(ValueCounts(3, 2, 0), [], "the values of 2 products are of another model"),
      (ValueCounts(3, 2, 2), UnavailableFact("POST products/_search", "forbidden"), "forbidden"),
-     (ValueCounts(0, 0, 0), [], "no sampled product has letters or digits in 'title'")],
+     (ValueCounts(1, 0, 0), [], "no sampled product has letters or digits in 'title'")],
 )  # fmt: skip
 def test_why_no_product_was_searched_for(target, counts, sample, reason):
     """Without a product to search for, the warning says why none was found."""
     (finding,) = check_searches(target, None, [ValueFacts("products", counts, sample, [])])
     assert (finding.level, finding.found) == ("warning", f"not tried: {reason}")
+    (empty,) = check_searches(target, None, [ValueFacts("products", ValueCounts(0, 0, 0), [], [])])
+    assert (empty.level, empty.found) == ("ok", "not tried: there are no products yet")
+
+
+def test_no_hits_are_not_ok(target):
+    """A search that finds nothing, although it is for the text of a product, is a warning that names the field."""
+    (finding,) = check_searches(target, TrialSearch("tv", response(""), {"client": response("")}, {}))
+    assert (finding.check, finding.level, "in title" in finding.found) == ("search", "warning", True)

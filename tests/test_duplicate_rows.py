@@ -211,7 +211,7 @@ def test_nothing_is_written_from_a_file_with_several_rows_of_an_id(client, clust
     merged = CliRunner().invoke(ingest, [*command, "--on-duplicate", "merge", "--json"], input=SHOPIFY)
     assert merged.exit_code == 0, merged.stderr
     assert json.loads(merged.stdout)["written"] == 2
-    assert "2 rows are joined with others of their id" in merged.stderr
+    assert "2 rows joined with others of the same id" in merged.stderr
     source = client.get(index=index, id="d1")["_source"]
     assert (source["Title"], source["Variant SKU"]) == ("Red shirt", ["d1-s", "d1-m"])
     last = CliRunner().invoke(ingest, [*command, "--on-duplicate", "last", "--json"], input=SHOPIFY)

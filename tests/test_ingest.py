@@ -3,17 +3,18 @@
 import itertools
 import signal
 from base64 import b64decode
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
 from shipped_words import split_words
 
 from anthem_core.beir import Product
-from anthem_core.errors import BundleError, ClusterError, DataError
+from anthem_core.errors import BundleError, ClusterError, DataError, PartialError
 from anthem_core.opensearch.connection import connect
 from anthem_core.opensearch.schema import MATCH_ALL, MODEL_SIGNALS, VALUE_OF_SIGNAL, ModelFields, product_text
 from anthem_ingest.actions import (
@@ -30,10 +31,11 @@ from anthem_ingest.actions import (
     outdated_values,
 )
 from anthem_ingest.cli import ingest
-from anthem_ingest.encode import LoadTarget, ValueBuilder, choose_signals, plan_loads, plan_updates
+from anthem_ingest.encode import ValueBuilder, choose_signals, plan_updates
 from anthem_ingest.index_io import BUSY_STATUSES, CHANGED_STATUSES, _count_refusal
 from anthem_ingest.ingest import load_products, survey_index
-from anthem_ingest.job import _sigterm_as_interrupt
+from anthem_ingest.job import _sigterm_as_interrupt, check_complete
+from anthem_ingest.loads import LoadTarget, plan_loads
 from anthem_ingest.report import MAX_LISTED_FAILURES, IndexSurvey, IngestFailure, IngestReport, IngestTally
 
 FIELDS = ModelFields()
@@ -156,11 +158,35 @@ def test_all_failures_are_counted_and_the_first_are_listed(number):
 def test_a_report_names_every_count():
     """The text of a report gives the products written, skipped and failed, and the empty and conflicting ones."""
     text = str(IngestReport(11, 12, 13, 14, 15, 2.0))
-    for part in ("11 written", "12 skipped", "14 failed", "13 have no letter", "15 changed during ingest"):
+    for part in ("11 written", "12 skipped", "14 failed", "13 products without values", "15 changed during ingest"):
         assert part in text
     assert str(IndexSurvey("products", 9, 0, {"attention": 0}, {})) == "products: 9 products, 0 without trigrams."
     assert "changed" not in str(IngestReport(1, 0, 0, 0, 0, 0.0))
     assert IngestReport(1, 2, 3, 4, 5, 0.0).products == 15
+
+
+@pytest.mark.parametrize(
+    ("counts", "bad_lines", "message"),
+    [((1, 0, 0, 0), 1, "1 line could not be read; all others were written. dead"),
+     ((0, 0, 0, 2), 0, "2 products could not be written; nothing was written. dead"),
+     ((0, 3, 0, 1), 2, "1 product could not be written and 2 lines could not be read; all others were written. dead")],
+)  # fmt: skip
+def test_the_last_message_says_what_is_missing(counts, bad_lines, message):
+    """It names only what happened, and does not claim that others were written if there are none."""
+    with pytest.raises(PartialError) as partial:
+        check_complete(IngestReport(*counts, 0, 0.0), bad_lines, Path("dead"))
+    assert str(partial.value).startswith(message)
+
+
+def test_a_survey_of_a_file_names_its_products():
+    """The cost of a load is that of the products of the file; those that are unchanged cost nothing."""
+    sizes = {"containment": 384}
+    text = str(IndexSurvey("products", 2, 0, {"containment": 2}, sizes, file="delta.csv"))
+    assert "2 products in delta.csv; those that the index already has unchanged are skipped" in text
+    assert "grows by at most 768 bytes" in text
+    new = str(IndexSurvey("products", 1, 0, {"containment": 1}, sizes, is_new=True, file="delta.csv"))
+    assert "1 product in delta.csv; the index is new" in new
+    assert "grows by about 384 bytes" in new
 
 
 def test_a_survey_names_the_cost():
@@ -185,6 +211,7 @@ def test_a_survey_never_rounds_to_nothing(products, size, is_new):
     assert ("counts twice" in text) == (not is_new)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from(["red shoe", "", "!?", "sofa", "Schuh"]), max_size=20), st.data())
 def test_every_product_is_skipped_updated_or_empty(encoder, titles, data):
     """Each product of a page is skipped, updated or empty, and exactly those that are not current are updated."""
@@ -260,6 +287,7 @@ def test_a_failure_is_printed_on_one_harmless_line():
     assert str(IngestFailure("a\x1b[2J", "line\nbreak\ud800")) == "a[2J: line break"
 
 
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from(["red shoe", "?!", "sofa"]), max_size=20))
 def test_every_loaded_product_is_written(encoder, titles):
     """Loading writes every product in order, those with words with current values and the others without any."""

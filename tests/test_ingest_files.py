@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import tracemalloc
+import warnings
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -55,8 +56,8 @@ def test_every_format_gives_the_same_products(tmp_path_factory, file_format, tab
     """A table reads the same from every format, plain or gzipped, as its name suggests; empty cells are omitted."""
     path = write_table(tmp_path_factory.mktemp("files") / f"products.{file_format}", table, file_format)
     if is_gzipped and file_format != "parquet":
-        path = path.with_suffix(f".{file_format}.gz")
-        path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+        content, path = path.read_bytes(), path.with_name(f"PRODUCTS.{file_format.upper()}.GZ")
+        path.write_bytes(gzip.compress(content))
     expected = [ProductDocument(row["id"], {key: value for key, value in row.items() if value}) for row in table]
     assert read(path) == (expected, [])
 
@@ -94,7 +95,7 @@ def test_a_bad_line_is_reported_and_the_rest_is_read(tmp_path, line):
     [
         ("a.csv", b"id,title,title\n1,a,b\n", "distinct names"),
         ("a.csv", b'id,title\n1,"open\n', "quotation mark"),
-        ("a.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 9)[:-9], "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 9, mtime=0)[:-9], "cannot be read"),
         ("a.parquet", b"PAR1", "cannot be read as Parquet"),
         ("a.parquet.gz", b"", "Decompress it"),
     ],
@@ -149,3 +150,46 @@ def test_nothing_is_written_from_a_file_without_the_field(client, cluster, index
     assert result.exit_code == 4
     assert "brand, id, title" in result.stderr
     assert not client.indices.exists(index=index)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", "id,title\n"), ("a.csv", "\n\n"), ("a.tsv", ""), ("a.jsonl", "\n")]
+)
+def test_a_file_without_products_creates_nothing(client, cluster, index, tmp_path, name, content):
+    """A file that is empty or has a header only is a data error, and no index is created for it."""
+    (tmp_path / name).write_text(content)
+    result = CliRunner().invoke(ingest, [index, "--corpus", str(tmp_path / name), "--url", cluster])
+    assert result.exit_code == 4
+    assert f"{name} has no products" in result.stderr
+    assert not client.indices.exists(index=index)
+
+
+@pytest.mark.node
+def test_a_data_stream_takes_no_file(client, cluster, index, tmp_path):
+    """It is refused before anything is written, with what can be done; its products can get values all the same."""
+    template = {"index_patterns": [f"{index}*"], "data_stream": {}, "priority": 7}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the local node has a template for all indices
+            client.indices.put_index_template(name=index, body=template)
+        client.indices.create_data_stream(name=index)
+        product = {"@timestamp": "2026-01-01T00:00:00Z", "title": "red shoe"}
+        client.create(index=index, id="1", body=product, refresh=True)
+        path = write_table(tmp_path / "products.csv", [{"id": "2", "title": "sofa", "brand": "Acme"}], "csv")
+        refused = CliRunner().invoke(ingest, [index, "--corpus", str(path), "--url", cluster])
+        assert refused.exit_code == 6
+        assert "is a data stream" in refused.stderr
+        assert f"anthem ingest {index}" in refused.stderr
+        assert client.count(index=index)["count"] == 1
+        ingested = CliRunner().invoke(ingest, [index, "--url", cluster, "--json", "--dead-letter", "-"])
+        assert ingested.exit_code == 0, ingested.stderr
+        (hit,) = client.search(index=index)["hits"]["hits"]
+        assert "vector" in hit["_source"]["anthem"]
+        copied = CliRunner().invoke(ingest, [index, "--ann", "--url", cluster, "--dead-letter", "-"])
+        assert (copied.exit_code, "is a data stream" in copied.stderr) == (6, True)
+        client.indices.rollover(alias=index)  # the new backing index has a time, but no title yet
+        assert CliRunner().invoke(ingest, [index, "--url", cluster, "--dead-letter", "-"]).exit_code == 0
+    finally:
+        client.indices.delete_data_stream(name=index)
+        client.indices.delete_index_template(name=index)

@@ -1,5 +1,7 @@
 """What an index must be like to take a model's values, and the mappings that ingest adds."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.schema import MODEL_SIGNALS, VALUE_OF_SIGNAL, ModelFields
 from anthem_core.opensearch.versions import Release
+from anthem_ingest.ingest import ingest_index
 from anthem_ingest.mapping import (
     IndexDescription,
     build_missing_mapping,
@@ -185,3 +188,30 @@ def test_an_index_that_would_lose_shards_is_refused(release):
 def test_an_index_that_keeps_its_shards_is_accepted(index, release):
     """A newer release, graphs, a closed mapping or existing vectors: the index is accepted."""
     check_mapping_changes(index, release)
+
+
+@pytest.mark.parametrize("enabled", [True, "true", "false", None])
+def test_an_index_that_derives_its_source_is_refused(enabled):
+    """OpenSearch cannot derive a model's fields, so ingest says what to do before it writes; others are accepted."""
+    settings = {} if enabled is None else {"derived_source": {"enabled": enabled}}
+    index = IndexDescription("shop", {}, settings)
+    if index.derives_source:
+        with pytest.raises(ClusterError, match=r"derives its _source.*POST _reindex"):
+            check_source(index)
+    else:
+        check_source(index)
+    assert index.derives_source == (str(enabled).lower() == "true")
+
+
+@pytest.mark.node
+def test_a_limit_of_fields_is_explained(client, index, encoder):
+    """If the limit leaves no room for the model's fields, the error has the request that raises it, which suffices."""
+    settings = {"index.mapping.total_fields.limit": 2}
+    mappings = {"properties": {"title": {"type": "text"}, "brand": {"type": "text"}}}
+    client.indices.create(index=index, body={"settings": settings, "mappings": mappings})
+    client.index(index=index, id="1", body={"title": "red shoe"}, refresh=True)
+    with pytest.raises(ClusterError, match=r"may have 2 fields, too few") as refused:
+        ingest_index(client, index, encoder)
+    request = str(refused.value).partition("_settings ")[2]
+    client.indices.put_settings(index=index, body=json.loads(request))
+    assert ingest_index(client, index, encoder).written == 1

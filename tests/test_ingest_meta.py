@@ -198,6 +198,28 @@ def test_a_copy_with_graphs_has_the_record(client, index, encoder, bundle):
     assert read_meta(client, copy) == {"copied": True} | USER_META | record
 
 
+@pytest.mark.node
+def test_two_ingests_at_once_keep_both_records(client, index, encoder, bundle):
+    """If another ingest overwrites the record meanwhile, both are there at the end."""
+    create_index(client, index)
+    other = {"anthem_0123abcd": {"model": "0123abcd", "fields": ["title"], "signals": ["attention"]}}
+
+    def overwrite(_):
+        client.indices.put_mapping(index=index, body={"_meta": {"anthem": other}})
+
+    ingest_index(client, index, encoder, advance=overwrite)
+    assert read_meta(client, index) == {"anthem": other | {"anthem": make_record(bundle, "title")}}
+
+
+@pytest.mark.parametrize("value", ["O Canada", {"composer": "Kodály"}, ["a"]])
+def test_an_entry_of_the_user_is_no_record(value):
+    """What a user keeps under the name of the object is not overwritten; a record of an earlier ingest is."""
+    meta = {"anthem": {"anthem": value, "anthem_0123abcd": {"model": "m"}}, "owner": "me"}
+    assert with_ingest_meta(meta, "anthem", {"model": "n"}) == meta
+    replaced = with_ingest_meta(meta, "anthem_0123abcd", {"model": "n"})
+    assert replaced == meta | {"anthem": meta["anthem"] | {"anthem_0123abcd": {"model": "n"}}}
+
+
 @pytest.fixture
 def restricted(cluster, authority, settings):
     """A client that may not change mappings, and the requests it has sent."""

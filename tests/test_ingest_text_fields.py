@@ -11,7 +11,13 @@ from anthem_ingest.actions import ProductDocument
 from anthem_ingest.cli import ingest
 from anthem_ingest.ingest import ingest_index, load_documents, survey_index
 from anthem_ingest.mapping import IndexDescription
-from anthem_ingest.text_fields import check_text_fields, find_empty_fields, iterate_text_paths, list_text_fields
+from anthem_ingest.text_fields import (
+    check_text_fields,
+    find_empty_fields,
+    find_nested_parent,
+    iterate_text_paths,
+    list_text_fields,
+)
 
 TEXT, KEYWORD = {"type": "text"}, {"type": "keyword"}
 CONSTANT = {"type": "constant_keyword", "value": "a"}
@@ -39,12 +45,12 @@ def test_fields_that_can_hold_text_are_accepted(field):
 @pytest.mark.parametrize(
     ("field", "usable"),
     [
-        ("titel", "title, names.de, names.en, reviews.text"),
-        ("title.keyword", "title, names.de, names.en, reviews.text"),
-        ("name", "title, names.de, names.en, reviews.text"),
+        ("titel", "title, names.de, names.en"),
+        ("title.keyword", "title, names.de, names.en"),
+        ("name", "title, names.de, names.en"),
         ("names", "names.en, names.de"),
-        ("reviews", "reviews.text"),
-        ("extra", "title, names.de, names.en, reviews.text"),
+        ("reviews", "title, names.de, names.en"),
+        ("extra", "title, names.de, names.en"),
     ],
 )
 def test_fields_that_cannot_hold_text_are_refused(field, usable):
@@ -63,6 +69,28 @@ def test_fields_that_cannot_hold_text_are_refused(field, usable):
         check_text_fields(describe(properties), [field])
     named = str(refused.value).partition("Fields with text are: ")[2].partition(". ")[0]
     assert set(named.split(", ")) == set(usable.split(", "))
+
+
+@pytest.mark.parametrize("path", ["variants.title", "variants.sizes.title"])
+def test_a_nested_title_is_refused(path):
+    """Only nested queries find it, so it cannot be the first text field; it may follow one that searches find."""
+    parent = path.removesuffix(".title")
+    nested = {
+        "type": "nested",
+        "properties": {"title": TEXT, "sizes": {"type": "nested", "properties": {"title": TEXT}}},
+    }
+    index = describe({"title": TEXT, "variants": nested})
+    with pytest.raises(ClusterError, match=r"nested object variants, whose text only .* nested objects: title\. "):
+        check_text_fields(index, [path, "title"])
+    check_text_fields(index, ["title", path])
+    for option in ("include_in_root", "include_in_parent"):
+        flat = {
+            **nested,
+            option: True,
+            "properties": {**nested["properties"], "sizes": {**nested["properties"]["sizes"], option: True}},
+        }
+        check_text_fields(describe({"variants": flat}), [path])
+    assert parent.startswith(find_nested_parent(index.mappings, path))
 
 
 def test_keywords_are_named_where_there_is_no_full_text():

@@ -138,6 +138,12 @@ def test_missing_java_is_an_error_that_says_what_to_install():
         find_java([])
 
 
+def test_a_java_that_lists_no_modules_is_not_called_trimmed(tmp_path):
+    """A Java that was too slow to list its modules is used: nothing is known to be missing."""
+    silent = fake_java(tmp_path / "silent", "21.0.2")
+    assert find_java([silent]) == silent
+
+
 def test_first_suitable_java_is_used(tmp_path):
     """An old Java earlier in the list does not hide a suitable one."""
     modules = r"\n".join(f"{name}@21" for name in sorted(REQUIRED_JAVA_MODULES))

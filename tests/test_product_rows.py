@@ -1,15 +1,20 @@
 """What becomes of one record of a file: ids, hits of a dump, routing, and metadata."""
 
+import io
 import json
 
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from anthem_core.errors import DataError
 from anthem_ingest.actions import ProductDocument
 from anthem_ingest.cli import ingest
+from anthem_ingest.duplicates import check_product_file
+from anthem_ingest.json_rows import read_json_rows
 from anthem_ingest.product_files import locate_product_file, read_product_file
 from anthem_ingest.product_rows import parse_product
 
@@ -90,6 +95,106 @@ def test_a_file_with_float_ids_is_refused(tmp_path, file_format):
         path.write_text(lines[file_format])
     with pytest.raises(DataError, match=r"the id 101.0 is a float"):
         list(read_product_file(locate_product_file(path), lambda _: None))
+
+
+@pytest.mark.parametrize("padded", [" 12", "12 ", "\u00a012\t"])
+def test_spaces_around_an_id(padded):
+    """In a table they are not part of an id or a routing; in JSON they are, and an id of spaces alone is none."""
+    record = {"id": padded, "_routing": padded, "title": "x"}
+    table, typed = parse_product(record, is_typed=False), parse_product(record)
+    assert (table.id, table.routing) == ("12", "12")
+    assert (typed.id, typed.routing) == (padded, padded)
+    assert parse_product({"id": " \t", "title": "x"}) == "no _id or id"
+
+
+def test_padded_ids_are_counted(tmp_path):
+    """Rows of a table whose ids differ in spaces are rows of one id; in JSON lines such ids are counted."""
+    (tmp_path / "shop.csv").write_text('id,title\n" 12",a\n12,b\n')
+    with pytest.raises(DataError, match=r"1 id has several rows, 2 in all: '12' in lines 2 and 3"):
+        check_product_file(locate_product_file(tmp_path / "shop.csv"), ["title"], print)
+    (tmp_path / "shop.jsonl").write_text('{"id": "12 ", "title": "a"}\n{"id": "12", "title": "b"}\n')
+    checked = check_product_file(locate_product_file(tmp_path / "shop.jsonl"), ["title"], print)
+    assert (checked.total, checked.padded_ids, checked.padded_example) == (2, 1, "12 ")
+
+
+def read_lines(text):
+    """Records of JSON lines by line number, and the reasons of lines that cannot be used."""
+    return dict(read_json_rows(io.BytesIO(text.encode()), "shop.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [('{"id": 1, "title": "a", "title": "b"}', "title"), ('{"id": 1, "brand": {"name": "a", "name": "a"}}', "name"),
+     ('{"id": 1, "variants": [{"sku": 1}, {"sku": 2, "sku": 3}]}', "sku")],
+)  # fmt: skip
+def test_a_key_that_occurs_twice_is_named(line, key):
+    """One of the two values would be lost in silence, so the line is bad, at any depth."""
+    assert f"the key '{key}' occurs twice" in read_lines(line)[1]
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers() | st.dictionaries(st.text(max_size=2), st.none())))
+def test_other_objects_are_read_as_they_are(record):
+    """A line of JSON whose keys differ gives exactly its object."""
+    (row,) = read_lines(json.dumps({"id": "1", **record, "n": 0})).values()
+    assert row == {"id": "1", **record, "n": 0}
+
+
+@pytest.mark.parametrize(("value", "command"), [([{"id": 1}], "jq -c '.[]'"), ({"id": 1}, "jq -c .")])
+def test_an_indented_file_is_refused(value, command):
+    """A value over several lines is named as such, with a command that writes one object on each line."""
+    with pytest.raises(DataError, match=r"shop\.jsonl has .* over several lines") as refused:
+        read_lines("\n" + json.dumps(value, indent=1))
+    assert command in str(refused.value)
+
+
+def test_other_formats_are_named(tmp_path):
+    """XML, a search response, and Parquet with two columns of one name are refused for what they are."""
+    with pytest.raises(DataError, match="is XML"):
+        read_lines('\n <?xml version="1.0"?>\n<products/>\n')
+    assert "jq -c '.hits.hits[]'" in parse_product({"took": 3, "hits": {"hits": [{"_id": "1"}]}})
+    parquet.write_table(pa.table([[1], ["a"], ["b"]], names=["id", "title", "title"]), tmp_path / "shop.parquet")
+    with pytest.raises(DataError, match="Expected distinct names"):
+        list(read_product_file(locate_product_file(tmp_path / "shop.parquet"), print))
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [({"_version": 3}, "_version, a name that OpenSearch reserves"), ({"_seq_no": 3}, "_seq_no, a name"),
+     ({"brand": "a", "brand.name": "b"}, "the fields brand and brand.name"),
+     ({"a": {"b": 1}, "a.b.c": 2, "a.b": "x"}, "the fields a.b and a.b.c")],
+)  # fmt: skip
+def test_fields_that_no_product_can_have(record, reason):
+    """Fields that OpenSearch would refuse in each product make the row bad, before anything is written."""
+    assert reason in parse_product({"id": "1", "title": "x", **record})
+
+
+def test_dotted_fields_beside_an_object():
+    """An object and dotted fields that add to it are one object."""
+    source = {"a": {"b": 1}, "a.c": 2, "d.e": 1, "d.f": 2, "_score": 1}
+    assert parse_product({"id": "1", **source}).source == {"id": "1", **source}
+
+
+def test_a_bulk_body_is_read():
+    """An action and the line after it are one product with its id and routing; other actions are named."""
+    lines = [
+        {"index": {"_index": "shop", "_id": "1", "routing": "t"}}, {"title": "a"},
+        {"create": {}}, {"id": "2", "title": "b"},
+        {"delete": {"_id": "3"}}, {"update": {"_id": "4"}}, {"doc": {"title": "d"}},
+        {"index": {"_id": "5"}}, {"index": {"_id": "6"}}, {"title": "f"}, {"index": {"_id": "7"}},
+    ]  # fmt: skip
+    rows = read_lines("\n".join(map(json.dumps, lines)))
+    products = {line: parse_product(row) for line, row in rows.items() if isinstance(row, dict)}
+    assert products == {
+        1: ProductDocument("1", {"title": "a"}, "t"),
+        3: ProductDocument("2", {"id": "2", "title": "b"}),
+        9: ProductDocument("6", {"title": "f"}),
+    }
+    reasons = {line: row for line, row in rows.items() if isinstance(row, str)}
+    assert list(reasons) == [5, 6, 8, 11]
+    assert "the action delete" in reasons[5]
+    assert "the action update" in reasons[6]
+    assert all("without the product" in reasons[line] for line in (8, 11))
+    assert list(read_lines('{"id": 1, "index": {"_id": 3}}')) == [1], "a product may have a field of that name"
 
 
 @pytest.mark.node

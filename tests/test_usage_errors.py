@@ -1,5 +1,7 @@
 """Values that no command can use end with exit code 2 and one line, before anything is read or sent."""
 
+import uuid
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -89,3 +91,36 @@ def test_the_dead_letters_are_not_the_corpus(tmp_path, monkeypatch):
         assert result.exit_code == 2, result.output
         assert "--dead-letter names the file of --corpus" in result.stderr
     assert "tv" in corpus.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "option", ["--id=sku", "--format=csv", "--delimiter=;", "--on-duplicate=last", "--partial"]
+)  # fmt: skip
+def test_an_option_of_files_needs_a_file(option):
+    """An option that says how to read a file is refused without one, instead of being ignored."""
+    message = refuse(["ingest", "products", option])
+    assert option.partition("=")[0] in message
+    assert "--corpus" in message
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("words", [["ingest", "products"], ["remove", "products", "--yes"]])
+def test_dead_letters_that_cannot_be_written(cluster, client, words, tmp_path):
+    """A file for failures that cannot be written ends the command before anything is written, with the option."""
+    name = f"test-{uuid.uuid4().hex}"
+    client.index(index=name, id="1", body={"title": "red shoe"}, refresh=True)
+    (tmp_path / "file").touch()
+    try:
+        command = [words[0], name, *words[2:], "--url", cluster, "--dead-letter", str(tmp_path / "file" / "dead")]
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 4
+        assert "--dead-letter" in result.stderr
+        assert client.get(index=name, id="1")["_version"] == 1
+    finally:
+        client.indices.delete(index=name)
+
+
+def test_a_load_keeps_no_values_of_another_model():
+    """`--beside` with `--corpus` is refused, with the two commands that do it."""
+    message = refuse(["ingest", "products", "--corpus", __file__, "--beside"])
+    assert "Load the file without --beside" in message

@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import math
+import sys
 from contextlib import contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
@@ -94,6 +95,11 @@ def printable(text: str) -> str:
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
+def count_of(number: int, noun: str = "product") -> str:
+    """A number with its noun, in the plural where needed."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def format_bytes(size: int) -> str:
     """A size for people, such as `734 bytes`, `7.3 kB` or `2.1 MB`."""
     if size < 1000:
@@ -117,6 +123,26 @@ def progress(description: str, total: int | None = None) -> Iterator[Advance]:
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bars:
         task = bars.add_task(description, total=total)
         yield lambda steps, status="": bars.update(task, advance=steps, description=f"{description} {status}".rstrip())
+
+
+def confirm(question: str, *, yes: bool, as_json: bool) -> None:
+    """Ask a question on standard error, where `click.confirm` would print a part of it on standard output.
+
+    `yes` is the answer of an option. With `as_json` nobody is there to be asked, so the option has to be set.
+
+    Raises:
+        CommandError: The answer is not a yes.
+    """
+    if yes:
+        return
+    if as_json:
+        raise CommandError(f"{question} With --json, say so with --yes. Nothing was changed.", 1, "Abort", as_json=True)
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline() if sys.stdin else ""
+    if not answer:
+        click.echo(err=True)  # the question has no line end
+    if answer.strip().lower() not in ("y", "yes"):
+        raise CommandError("Not confirmed; nothing was changed. --yes skips the question.", 1, "Abort", as_json=False)
 
 
 class CommandError(click.ClickException):

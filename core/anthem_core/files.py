@@ -59,8 +59,10 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, option: str = "--output") -> None:
     """Check before the work that `atomic_write` can write a file after it; a missing folder is created.
+
+    `option` is the one that names the file.
 
     Raises:
         DataError: The path is a folder, or the file or its folder cannot be written.
@@ -77,7 +79,7 @@ def check_writable(path: Path) -> None:
             part.unlink()
     except (OSError, RuntimeError) as error:  # pathlib raises RuntimeError for a loop of symbolic links
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be written ({reason}). Name another file with --output.") from error
+        raise DataError(f"{path} cannot be written ({reason}). Name another file with {option}.") from error
 
 
 def write_line(file: FileIO, line: bytes, *, is_shared: bool = False) -> None:

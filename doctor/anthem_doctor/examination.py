@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
 from operator import add
@@ -24,6 +24,7 @@ from anthem_doctor.probe import (
     read_cluster,
     read_index,
     read_indices,
+    read_profile,
     read_simulated_index,
     read_values,
     run_trial_search,
@@ -121,16 +122,21 @@ class Examination:
             *(
                 finding
                 for facts in index_facts
-                for finding in check_index(targets[facts.index.name], facts, fields[facts.index.name])
+                for finding in without_vain_ingest(
+                    facts.index, check_index(targets[facts.index.name], facts, fields[facts.index.name])
+                )
             ),
             *(finding for index in open_indices for finding in check_limits(index)),
             *(
                 finding
                 for facts in value_facts
-                for finding in self._check_values(targets[facts.index_name], facts, fields[facts.index_name])
+                for finding in without_vain_ingest(
+                    indices[facts.index_name],
+                    self._check_values(targets[facts.index_name], facts, fields[facts.index_name]),
+                )
             ),
             *self._examine_coverage_loss(cluster, value_facts),
-            *self._examine_searches(cluster, open_indices, value_facts, script_refusal),
+            *self._examine_searches(cluster, open_indices, value_facts, targets, script_refusal),
         ]
 
     def _check_values(self, target: DoctorTarget, facts: ValueFacts, fields: ModelFields) -> list[Finding]:
@@ -142,25 +148,31 @@ class Examination:
         cluster: ClusterFacts,
         open_indices: list[IndexDescription],
         value_facts: list[ValueFacts],
+        targets: Mapping[str, DoctorTarget],
         script_refusal: str | None,
     ) -> list[Finding]:
-        """Findings about a trial search; none if every index is closed."""
-        if not open_indices:
-            return []
-        fields = self.fields
-        has_graphs = all(
-            index.knn and "containment" in mapped_signals(index.mappings, fields) for index in open_indices
-        )
-        trial = run_trial_search(
-            self.client,
-            self.target,
-            self.encoder,
-            self.profile,
-            value_facts,
-            ScriptModes(has_graphs, cluster.stored_script is not None, script_refusal),
-            largest_windows(open_indices),
-        )
-        return check_searches(self.target, trial, value_facts)
+        """Findings about a trial search of the indices with the same text fields; none if every index is closed."""
+        facts = {each.index_name: each for each in value_facts}
+        groups: dict[tuple[str, ...], list[IndexDescription]] = {}
+        for index in open_indices:
+            groups.setdefault(targets[index.name].text_fields, []).append(index)
+        findings = []
+        for text_fields, indices in groups.items():
+            target, profile = replace(self.target, text_fields=text_fields), self.profile
+            if len(groups) > 1:  # a search of all of them has no field that finds products of each
+                target = replace(target, index=",".join(index.name for index in indices))
+                profile = read_profile(self.client, self.encoder, target.index)
+            has_script = cluster.stored_script is not None
+            modes = ScriptModes(self._have_graphs(indices, profile.scoring.fields), has_script, script_refusal)
+            values = [facts[index.name] for index in indices]
+            trial = run_trial_search(
+                self.client, target, self.encoder, profile, values, modes, largest_windows(indices)
+            )
+            findings += check_searches(target, trial, values)
+        return findings
+
+    def _have_graphs(self, indices: Iterable[IndexDescription], fields: ModelFields) -> bool:
+        return all(index.knn and "containment" in mapped_signals(index.mappings, fields) for index in indices)
 
     def _examine_coverage_loss(self, cluster: ClusterFacts, value_facts: list[ValueFacts]) -> list[Finding]:
         """Findings about the loss per day; none if the values of no index could be counted."""
@@ -180,6 +192,20 @@ class Examination:
             command = target.command("doctor", "--history", "FILE")
             return [Finding("loss", "warning", f"{self.history}: {error.strerror or error}", expected, command)]
         return list(check_coverage_loss(target, runs, self.history))
+
+
+def without_vain_ingest(index: IndexDescription, findings: Iterable[Finding]) -> list[Finding]:
+    """The same findings, without the command to ingest an index that ingest refuses to write to."""
+    if index.keeps_whole_source and not index.derives_source:
+        return list(findings)
+    command = f"anthem ingest {index.name} "
+    reason = "ingest cannot add them to this index; see the check `source`"
+    return [
+        replace(finding, command="", expected=f"{finding.expected}; {reason}")
+        if finding.command.startswith(command)
+        else finding
+        for finding in findings
+    ]
 
 
 def find_script_refusal(findings: Iterable[Finding]) -> str | None:

@@ -56,6 +56,11 @@ class IndexFacts:
     health: Fact
     document_counts: Fact
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the index is known to have no documents."""
+        return isinstance(self.document_counts, dict) and self.document_counts.get("count") == 0
+
 
 def is_closed(index: IndexDescription) -> bool:
     """Whether an index is closed, so that no search finds anything in it."""

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from anthem_core.console import count_of
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, ingested_fields, ingested_signals
 from anthem_doctor.facts import UnavailableFact
 from anthem_ingest.encode import choose_signals
@@ -119,11 +120,6 @@ def judge_fact(check: str, fact: Fact, judge: Callable[[Any], Iterable[Finding]]
 def console_request(method: str, path: str, body: object = None) -> str:
     """A request in the syntax of the Dev Tools console of OpenSearch Dashboards."""
     return f"{method} /{path}" + ("" if body is None else f" {json.dumps(body)}")
-
-
-def count_of(number: int, noun: str = "product") -> str:
-    """A number with its noun, in the plural where needed."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def findings_to_json(target: DoctorTarget, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from anthem_core.opensearch.schema import (
     MODEL_OBJECT_PATTERN,
     MODEL_SIGNALS,
     VALUE_OF_SIGNAL,
+    has_text_value,
     hash_words,
     is_model_object,
     product_text,
@@ -113,17 +114,33 @@ def is_unchanged(
     """
     if hit is None:
         return False
-    source = hit["_source"]
-    own_source = {
+    needs_no_values = not words and not _model_object(hit["_source"], model_fields)
+    is_complete = needs_no_values or keeps_values(hit, model_fields, model_id, words, signals)
+    return is_complete and own_source(hit, model_fields) == document.source
+
+
+def own_source(hit: IndexHit, model_fields: ModelFields) -> dict[str, Any]:
+    """Source of a hit without the values of models."""
+    objects = model_objects_of(hit, model_fields)
+    return {key: value for key, value in hit["_source"].items() if key not in objects}
+
+
+def model_objects_of(hit: IndexHit, model_fields: ModelFields) -> dict[str, Any]:
+    """The objects of models in the source of a hit."""
+    return {
         key: value
-        for key, value in source.items()
-        if key != model_fields.name and not (MODEL_OBJECT_PATTERN.fullmatch(key) and is_model_object(value))
+        for key, value in hit["_source"].items()
+        if key == model_fields.name or (MODEL_OBJECT_PATTERN.fullmatch(key) and is_model_object(value))
     }
-    values = _model_object(source, model_fields)
+
+
+def keeps_values(
+    hit: IndexHit, model_fields: ModelFields, model_id: str, words: list[str], signals: Collection[ModelSignal]
+) -> bool:
+    """Whether the source of a hit has a value for each signal, which this model computed from these words."""
+    values = _model_object(hit["_source"], model_fields)
     has_values = all(values.get(VALUE_OF_SIGNAL[signal]) is not None for signal in signals)
-    needs_no_values = not values and not words
-    is_complete = (_is_computed_from(values, model_id, words) and has_values) or needs_no_values
-    return own_source == document.source and is_complete
+    return has_values and _is_computed_from(values, model_id, words)
 
 
 def _is_computed_from(values: Mapping[str, Any], model_id: str, words: list[str]) -> bool:
@@ -154,6 +171,11 @@ def build_index_action(
     """Bulk action that writes a whole product, replacing any product with the same id and routing."""
     action = {"_op_type": "index", "_index": index, "_id": product_id, "_source": dict(source)}
     return action if routing is None else {**action, "routing": routing}
+
+
+def build_change_action(hit: IndexHit, source: Mapping[str, Any]) -> BulkAction:
+    """Bulk action that replaces the source of a hit as a load does; refused (409) if it has changed since."""
+    return {**_conditional_header(hit, "index"), "_source": dict(source)}
 
 
 def _conditional_header(hit: IndexHit, operation: str) -> BulkAction:
@@ -198,21 +220,46 @@ def build_product_source(product: Product) -> dict[str, Any]:
     return {name: value for name, value in zip(BEIR_FIELDS, values, strict=True) if value}
 
 
-def check_fields_have_text(text_fields: Sequence[str], documents: Iterable[ProductDocument], file_name: str) -> int:
-    """Check that each field has text in at least one product, and count the products.
+class FieldsWithoutTextError(DataError):
+    """No product of a file has text in some of the text fields."""
 
-    Raises:
-        DataError: A field has no text in any product.
-    """
-    missing, count, known = set(text_fields), 0, set[str]()
-    for document in documents:
-        count += 1
-        if missing:
-            missing -= {field for field in missing if product_text(document.source, [field])}
-            known |= document.source.keys()
-    if missing and count:
-        raise DataError(
-            f"No product of {file_name} has text in {', '.join(sorted(missing))}. Its fields are: "
-            f"{', '.join(sorted(known))}. Name the field that holds the title with --field."
+    def __init__(self, file_name: str, fields: Sequence[str], known: Collection[str]) -> None:
+        self.file_name, self.fields = file_name, fields
+        self.known = f"Its fields are: {', '.join(sorted(known))}."
+        super().__init__(
+            f"No product of {file_name} has text in {', '.join(fields)}. {self.known} Name the field that holds the "
+            "title with --field."
         )
-    return count
+
+
+class FieldWatch:
+    """Counts documents and finds the text fields in which none of them has text, while they are read."""
+
+    def __init__(self, text_fields: Sequence[str]) -> None:
+        self.missing = list(text_fields)
+        self.absent = list(text_fields)  # those that no record has, not even without text
+        self.count = 0
+        self._known = set[str]()
+
+    def watch(self, documents: Iterable[ProductDocument]) -> None:
+        """Read all documents."""
+        for document in documents:
+            self.count += 1
+            if self.missing:
+                self.missing = [field for field in self.missing if not product_text(document.source, [field])]
+                self._known |= document.source.keys()
+
+    def watch_record(self, record: Mapping[Any, Any]) -> None:
+        """Look for the fields in a record of the file, which still has its empty ones."""
+        if self.absent:
+            fields = record.get("_source", record)
+            self.absent = [name for name in self.absent if not (name in fields or has_text_value(fields, name))]
+
+    def check(self, file_name: str, recorded: Collection[str]) -> None:
+        """Check that each field has text in at least one document; a recorded one may also be empty in all of them.
+
+        Raises:
+            FieldsWithoutTextError: A field has no text in any of them.
+        """
+        if any(name in self.absent or name not in recorded for name in self.missing):
+            raise FieldsWithoutTextError(file_name, self.missing, self._known)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.console import count_of
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import MATCH_ALL, VALUE_OF_SIGNAL
 from anthem_ingest import index_io
 from anthem_ingest.actions import routing_of, value_clauses
 from anthem_ingest.ingest import no_progress
+from anthem_ingest.load_target import find_data_stream
 from anthem_ingest.mapping import HNSW_METHOD, check_source, parse_single_index, vector_objects
 from anthem_ingest.report import IngestTally
 
@@ -50,7 +52,7 @@ class AnnCopy:
             moved = f"{', '.join(self.aliases)} moved from {self.original}, which is kept: delete it when you are ready"
         else:
             moved = f"{self.original} has no alias to move; search {self.index} by its own name"
-        return f"{self.index}: {self.products} products with HNSW; {moved}."
+        return f"{self.index}: {count_of(self.products)} with HNSW; {moved}."
 
 
 def build_ann_index_body(index: IndexDescription) -> dict[str, Any]:
@@ -81,9 +83,15 @@ def check_copyable(client: OpenSearch, index: str) -> None:
     """Check that an index can be copied with graphs, before anything is written to it; a new one always can.
 
     Raises:
-        ClusterError: It already builds graphs, or the cluster refuses.
+        ClusterError: It already builds graphs, belongs to a data stream, or the cluster refuses.
     """
     response = index_io.describe_index(client, index)
+    stream = find_data_stream(response or {})
+    if stream:
+        raise ClusterError(
+            f"'{stream}' is a data stream, whose name cannot be moved to a copy. Set index.knn in its index template "
+            "and roll it over: the vectors of the next backing index get graphs."
+        )
     if response:
         check_has_no_graphs(index, parse_single_index(response, index))
 
@@ -151,7 +159,7 @@ def _copy_changes(client: OpenSearch, old: str, new: str, advance: Callable[[int
     tally = IngestTally()
     index_io.write_actions(client, _copy_actions(client, old, new, advance), tally, frozenset({409}))
     if tally.failed:
-        raise ClusterError(f"{tally.failed} products cannot be copied to '{new}': {tally.failures[0]}")
+        raise ClusterError(f"{count_of(tally.failed)} cannot be copied to '{new}': {tally.failures[0]}")
     return tally.written
 
 
@@ -222,4 +230,4 @@ def _check_copy(client: OpenSearch, old: str, new: str, model_fields: ModelField
 def _describe_counts(counts: Sequence[int]) -> str:
     products, *with_value = counts
     values = (f"{number} with {value}" for number, value in zip(with_value, VALUE_OF_SIGNAL.values(), strict=True))
-    return f"{products} products, {', '.join(values)}"
+    return f"{count_of(products)}, {', '.join(values)}"

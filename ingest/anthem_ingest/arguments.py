@@ -50,6 +50,7 @@ class IngestArguments:
     id_field: str | None
     delimiter: str | None
     on_duplicate: str | None
+    partial: bool
     text_fields: tuple[str, ...]
     signals: str | None
     rate: float | None
@@ -71,12 +72,46 @@ class IngestArguments:
         return self.dead_letter or default_dead_letter_path(self.index)
 
     @property
+    def options_of_files(self) -> list[str]:
+        """Options that say how to read a file, and were given."""
+        given = {
+            "--format": self.file_format,
+            "--id": self.id_field,
+            "--delimiter": self.delimiter,
+            "--on-duplicate": self.on_duplicate,
+            "--partial": self.partial,
+        }
+        return [name for name, value in given.items() if value]
+
+    @property
     def replaces_corpus(self) -> bool:
         """Whether the file for failures is the file of products."""
         corpus, letters = self.corpus, self.dead_letter_path
         return corpus is not None and corpus.exists() and letters.exists() and letters.samefile(corpus)
 
 
+def check_arguments(arguments: IngestArguments) -> None:
+    """Check that the options go together.
+
+    Raises:
+        click.UsageError: They do not.
+    """
+    if not arguments.corpus and arguments.options_of_files:
+        names = " and ".join(arguments.options_of_files)
+        raise click.UsageError(f"{names} can only be used with --corpus, which names a file of products.")
+    if arguments.corpus and arguments.slices > 1:
+        raise click.UsageError("--slices divides an index, not a file: it cannot be used with --corpus.")
+    if arguments.corpus and arguments.beside:
+        raise click.UsageError(
+            "--beside keeps the values of another model, and a load replaces whole products, those values included. "
+            "Load the file without --beside, then run the command without --corpus."
+        )
+    if arguments.ann and arguments.signals == "attention":
+        raise click.UsageError("--ann builds graphs of vectors: it cannot be used with --signals attention.")
+    if arguments.replaces_corpus:
+        raise click.UsageError("--dead-letter names the file of --corpus, which it would overwrite. Name another file.")
+
+
 def default_dead_letter_path(index: str) -> Path:
     """File for failures where none is named."""
-    return Path(f"{index}.dead-letter.jsonl")
+    return Path(f"{index.replace('/', '_')}.dead-letter.jsonl")

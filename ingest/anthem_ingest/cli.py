@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,18 @@ from anthem_core.console import (
     NON_EMPTY_TEXT,
     FiniteFloatRange,
     bundle_option,
+    confirm,
+    count_of,
     handle_errors,
     json_option,
     print_result,
     progress,
 )
 from anthem_core.errors import PartialError
+from anthem_core.files import check_writable, is_standard_output
 from anthem_ingest.arguments import (
     IngestArguments,
+    check_arguments,
     check_object_name,
     check_slices,
     default_dead_letter_path,
@@ -29,16 +34,16 @@ from anthem_ingest.arguments import (
 
 if TYPE_CHECKING:
     from anthem_ingest.multi_model import IngestTarget
-    from anthem_ingest.report import IngestReport
+    from anthem_ingest.report import IndexSurvey, IngestReport
 
 MODEL_SIGNAL_CHOICES = ("containment,attention", "containment", "attention")
 DUPLICATE_CHOICES = ("merge", "last")
 
 _dead_letter_option = click.option(
     "--dead-letter",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
     help="File for the ids of products that could not be written, and the reasons; defaults to "
-    "INDEX.dead-letter.jsonl.",
+    "INDEX.dead-letter.jsonl; - for standard output.",
 )
 _rate_option = click.option(
     "--rate", type=FiniteFloatRange(min=0, min_open=True), help="Maximum number of products written per second."
@@ -75,6 +80,11 @@ _rate_option = click.option(
     type=click.Choice(DUPLICATE_CHOICES),
     help="What to do with several rows of one id: merge them into one product whose columns list the different values, "
     "or keep the last row. By default such a file is refused.",
+)
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="With --corpus: change only the fields that a row has, instead of replacing the whole product.",
 )
 @click.option(
     "--field",
@@ -142,7 +152,8 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
     """Add the model's values, vector and trigrams, to the products of INDEX, in place; only what is missing or stale.
 
     With --corpus, products are loaded from a file together with their values; INDEX is created if it does not
-    exist. A product replaces the one with the same id, unless both are equal.
+    exist. A product replaces the one with the same id, unless both are equal; with --partial, only the fields that
+    its row has are replaced.
     Exit codes: 0 done; 1 not confirmed; 3 the bundle cannot be used, or lacks one of the signals; 4 a file cannot be
     used; 6 the cluster refuses, or has no such index or field; 8 some products could not be read or written, all others
     were, and the dead-letter file names them.
@@ -155,6 +166,7 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
       anthem ingest products --corpus corpus.jsonl.gz
       zcat products.csv.gz | anthem ingest products --corpus - --format csv --id sku
       anthem ingest products --corpus shopify.csv --id Handle --field Title --on-duplicate merge
+      anthem ingest products --corpus prices.csv --id sku --partial
       anthem ingest products --follow
       anthem ingest products --bundle bundles/better --beside --prune
       anthem ingest products --as anthem_values
@@ -163,21 +175,17 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
     from anthem_ingest.job import check_complete
 
     arguments = IngestArguments(**options)
-    if arguments.corpus and arguments.slices > 1:
-        raise click.UsageError("--slices divides an index, not a file: it cannot be used with --corpus.")
-    if arguments.ann and arguments.signals == "attention":
-        raise click.UsageError("--ann builds graphs of vectors: it cannot be used with --signals attention.")
-    if arguments.replaces_corpus:
-        raise click.UsageError("--dead-letter names the file of --corpus, which it would overwrite. Name another file.")
+    check_arguments(arguments)
     if arguments.template:
         _print_template(arguments, as_json=as_json)
         return
-    report, result = _run_ingest(arguments)
-    print_result(result, f"{arguments.index}: {report}", as_json=as_json)
+    report, result = _run_ingest(arguments, as_json=as_json)
+    to_stderr = is_standard_output(arguments.dead_letter_path)
+    print_result(result, f"{arguments.index}: {report}", as_json=as_json, to_stderr=to_stderr)
     check_complete(report, result["bad_lines"], arguments.dead_letter_path)
 
 
-def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any]]:
+def _run_ingest(arguments: IngestArguments, *, as_json: bool) -> tuple[IngestReport, dict[str, Any]]:
     """Run the ingest; returns its report, and the result as a JSON object."""
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.job import IngestJob, IngestSteps, run_job
@@ -188,7 +196,7 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
     if arguments.corpus:
         file = locate_product_file(arguments.corpus, arguments.file_format, arguments.id_field, arguments.delimiter)
     target = _open_target(arguments)
-    _confirm_field_change(arguments, target)
+    check_writable(arguments.dead_letter_path, "--dead-letter")
     steps = IngestSteps(
         file,
         arguments.slices,
@@ -197,10 +205,18 @@ def _run_ingest(arguments: IngestArguments) -> tuple[IngestReport, dict[str, Any
         ann=arguments.ann,
         follow_seconds=arguments.interval if arguments.follow else None,
         on_duplicate=arguments.on_duplicate,
+        confirm=partial(_confirm_field_change, arguments, target, as_json=as_json),
     )
     fields, signals = target.model_fields, target.signals
     with closing(DeadLetters(arguments.dead_letter_path)) as dead_letters:
-        options = IngestOptions(fields, signals, arguments.rate, dead_letters, accept_outages=_accepts_outages())
+        options = IngestOptions(
+            fields,
+            signals,
+            arguments.rate,
+            dead_letters,
+            accept_outages=_accepts_outages(),
+            partial=arguments.partial,
+        )
         job = IngestJob(
             target.client,
             target.index,
@@ -251,16 +267,18 @@ def _print_template(arguments: IngestArguments, *, as_json: bool) -> None:
     print_result({"calls": calls}, "\n\n".join(map(str, requests)), as_json=as_json)
 
 
-def _confirm_field_change(arguments: IngestArguments, target: IngestTarget) -> None:
+def _confirm_field_change(
+    arguments: IngestArguments, target: IngestTarget, survey: IndexSurvey, *, as_json: bool
+) -> None:
     """Ask before values of the recorded text fields are replaced by those of others."""
     from anthem_ingest.multi_model import describe_field_change
 
     if not arguments.text_fields or arguments.yes:
         return
-    change = describe_field_change(target)
+    change = describe_field_change(target, survey.products if arguments.corpus else None)
     if change:
         click.echo(change, err=True)
-        click.confirm("Replace them?", abort=True, err=True)
+        confirm("Replace them?", yes=False, as_json=as_json)
 
 
 @click.command()
@@ -294,16 +312,18 @@ def remove(
     click.echo(f"Cluster: {cluster_address(client)}", err=True)
     objects, products = preview_removal(client, index)
     fields = f"the values in {', '.join(objects)}" if objects else "no values"
-    click.echo(f"Index '{index}': {products} products, {fields} will be removed", err=True)
-    if not yes:
-        click.confirm("Rewrite these products?", abort=True, err=True)
-    with closing(DeadLetters(dead_letter or default_dead_letter_path(index))) as dead_letters:
+    click.echo(f"Index '{index}': {count_of(products)}, {fields} will be removed", err=True)
+    letters = dead_letter or default_dead_letter_path(index)
+    check_writable(letters, "--dead-letter")
+    confirm("Rewrite these products?", yes=yes, as_json=as_json)
+    with closing(DeadLetters(letters)) as dead_letters:
         options = IngestOptions(rate=rate, dead_letters=dead_letters, accept_outages=_accepts_outages())
         with progress("Removing", products) as advance:
             removal = remove_from_index(client, index, advance, options)
-    print_result(removal.to_dict(), f"{index}: {removal}", as_json=as_json)
+    to_stderr = is_standard_output(letters)
+    print_result(removal.to_dict(), f"{index}: {removal}", as_json=as_json, to_stderr=to_stderr)
     if removal.failed:
-        raise PartialError(f"{removal.failed} products could not be written. {dead_letters.path} names each and why.")
+        raise PartialError(f"{count_of(removal.failed)} could not be written. {dead_letters.name} names each and why.")
 
 
 def _accepts_outages() -> bool:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError, DataError
 from anthem_core.opensearch.schema import is_model_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
     from anthem_ingest.actions import ProductDocument
 
 _VECTOR_KEYS = {"dimension", "data_type"}  # that no mapping can change
-USERS_FIELD_ADVICE = (
-    "Write the model's values into an object of another name, which all commands and clients then find: add "
-    "--as anthem_values, as in anthem ingest {} --as anthem_values"
-)
+_FREE_NAME = "anthem_values"
+
+
+def choose_free_name(taken: Container[str]) -> str:
+    """A name for the object of the model's values that is not taken."""
+    names = chain([_FREE_NAME], (f"{_FREE_NAME}_{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
+
+
+def _advise_free_name(index: str, taken: Container[str]) -> str:
+    name = choose_free_name(taken)
+    return (
+        "Write the model's values into an object of another name, which all commands and clients then find: add "
+        f"--as {name}, as in anthem ingest {index} --as {name}"
+    )
 
 
 class MappingConflictError(ClusterError):
@@ -48,19 +60,23 @@ class MappingConflictError(ClusterError):
 class UsersFieldError(MappingConflictError):
     """The object of a model's values has the name of a field that belongs to the user."""
 
-    def __init__(self, index: str, name: str, field: Mapping[str, Any]) -> None:
+    def __init__(self, index: str, name: str, field: Mapping[str, Any], taken: Container[str] = ()) -> None:
         contents = ", ".join(field.get("properties", {}))
         self.found = f"with the fields {contents}" if contents else f"of type {field.get('type', 'object')}"
         self.path, self.actual, self.required = name, {"type": field.get("type", "object")}, {"type": "object"}
         ClusterError.__init__(
             self,
             f"Index '{index}' has a field {name} of its own ({self.found}), so the model's values cannot be written "
-            f"there. {USERS_FIELD_ADVICE.format(index)}",
+            f"there. {_advise_free_name(index, taken)}",
         )
 
 
-def without_model_object(documents: Iterable[ProductDocument], name: str, index: str) -> Iterator[ProductDocument]:
+def without_model_object(
+    documents: Iterable[ProductDocument], name: str, index: str, taken: Collection[str] = ()
+) -> Iterator[ProductDocument]:
     """The documents of a file, without the model's object of this name that an exported product has.
+
+    `taken` are the names of the index's fields.
 
     Raises:
         DataError: A document has a field of this name that is not a model's object, and would be overwritten.
@@ -74,5 +90,5 @@ def without_model_object(documents: Iterable[ProductDocument], name: str, index:
         else:
             raise DataError(
                 f"Product '{document.id}' of the file has a field {name} of its own, which the model's values would "
-                f"replace. {USERS_FIELD_ADVICE.format(index)}"
+                f"replace. {_advise_free_name(index, {*taken, *document.source})}"
             )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthem_core.errors import DataError
-from anthem_ingest.actions import check_fields_have_text
+from anthem_ingest.actions import FieldWatch
 from anthem_ingest.product_files import read_numbered_products, read_product_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,11 +27,23 @@ WATCHED_IDS = 16  # ids among which examples are looked for: almost all of them 
 
 @dataclass(frozen=True)
 class CheckedProducts:
-    """The products of a file, checked: their number, the products, and how many rows were joined with others."""
+    """The products of a file, checked.
+
+    Attributes:
+        total: Number of products.
+        documents: The products.
+        joined_rows: Rows that were joined with others of their id.
+        missing_fields: Text fields in which no product has text; only partial products may lack some.
+        padded_ids: Ids that begin or end with a space; the first of them is in `padded_example`.
+        padded_example: One of them.
+    """
 
     total: int
     documents: Iterator[ProductDocument]
     joined_rows: int = 0
+    missing_fields: tuple[str, ...] = ()
+    padded_ids: int = 0
+    padded_example: str = ""
 
 
 class IdHashes:
@@ -39,11 +51,15 @@ class IdHashes:
 
     def __init__(self) -> None:
         self._hashes = array("q")
+        self.padded, self.padded_example = 0, ""  # ids with a space at one of their ends
 
     def watch(self, documents: Iterable[ProductDocument]) -> Iterator[ProductDocument]:
         """The same documents, while their ids are recorded."""
         for document in documents:
             self._hashes.append(hash(document.id))
+            if document.id != document.id.strip():
+                self.padded += 1
+                self.padded_example = self.padded_example or document.id
             yield document
 
     def find_repeated(self) -> RepeatedHashes:
@@ -75,29 +91,40 @@ def check_product_file(
     report_skipped: Callable[[SkippedLine], object],
     on_duplicate: str | None = None,
     check: Callable[[Iterable[ProductDocument]], Iterable[ProductDocument]] = _no_check,
+    *,
+    partial: bool = False,
+    recorded: Collection[str] = (),
 ) -> CheckedProducts:
     """Check all products of a file, which is then read once more for its products, one of each id.
 
     Of several rows of an id, `merge` makes one product and `last` keeps the last one. `check` is a further check; it
-    returns the same products.
+    returns the same products. Only `partial` products may all lack a text field; all may be without text in a field
+    that they have and that is `recorded`, because the index was ingested from it.
 
     Raises:
-        DataError: The file cannot be read, a text field has no text in it, or an id has several rows and
-            `on_duplicate` is None.
+        DataError: The file cannot be read or has no products, a text field has no text in it, or an id has several
+            rows and `on_duplicate` is None.
     """
-    ids = IdHashes()
-    read = ids.watch(check(read_product_file(file, report_skipped)))
-    total = check_fields_have_text(text_fields, read, file.name)
+    ids, fields = IdHashes(), FieldWatch(text_fields)
+    fields.watch(ids.watch(check(read_product_file(file, report_skipped, fields.watch_record))))
+    if not fields.count:
+        raise DataError(f"{file.name} has no products: it is empty, or has a header only. Expected at least one row.")
+    if not partial:
+        fields.check(file.name, recorded)
     repeated = ids.find_repeated()
     documents = read_product_file(file, _ignore)
+    checked = CheckedProducts(
+        fields.count, documents, 0, tuple(fields.missing), padded_ids=ids.padded, padded_example=ids.padded_example
+    )
     if not len(repeated.hashes):
-        return CheckedProducts(total, documents)
+        return checked
     if on_duplicate is None:
         _refuse_repeated_ids(file, repeated)
-        return CheckedProducts(total, documents)
+        return checked
     joined = int(repeated.counts.sum()) - len(repeated.counts)
     join = merge_rows if on_duplicate == "merge" else _keep_last
-    return CheckedProducts(total - joined, join_rows(documents, repeated, join), joined)
+    documents = join_rows(documents, repeated, join)
+    return replace(checked, total=checked.total - joined, documents=documents, joined_rows=joined)
 
 
 def join_rows(

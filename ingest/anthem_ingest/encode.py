@@ -1,26 +1,21 @@
-"""Turns products into bulk actions, a page at a time: current products are skipped, the others encoded in one batch."""
+"""Computes the values of products, and turns hits into bulk updates: current products are skipped."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import compress, islice, repeat
+from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import BundleError
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MODEL_SIGNALS, ModelFields, product_text
 from anthem_ingest.actions import (
-    PRODUCTS_PER_PAGE,
     BulkAction,
     IndexHit,
-    ProductDocument,
-    build_index_action,
     build_update_action,
     has_model_data,
-    invalid_id_reason,
     is_current,
-    is_unchanged,
     outdated_values,
 )
 
@@ -107,14 +102,6 @@ class ValueBuilder:
         return AttentionScorer(self.encoder.bundle)
 
 
-@dataclass(frozen=True)
-class LoadTarget:
-    """Index that whole products are written to, and a function that looks up its present products by their keys."""
-
-    index: str
-    look_up: Callable[[Sequence[ProductDocument]], Mapping[tuple[str, str | None], IndexHit]]
-
-
 def plan_updates(
     pages: Iterable[Sequence[IndexHit]], builder: ValueBuilder, tally: IngestTally, advance: Callable[[int], object]
 ) -> Iterator[BulkAction]:
@@ -132,38 +119,3 @@ def plan_updates(
             else:
                 tally.empty += 1
         advance(len(hits))
-
-
-def plan_loads(
-    documents: Iterable[ProductDocument],
-    builder: ValueBuilder,
-    tally: IngestTally,
-    target: LoadTarget,
-    advance: Callable[[int], object],
-) -> Iterator[BulkAction]:
-    """Bulk actions that write whole products, with values if their text has words; unchanged ones are skipped."""
-    remaining = iter(documents)
-    model_fields, model_id, signals = builder.model_fields, builder.model_id, builder.signals
-    while page := list(islice(remaining, PRODUCTS_PER_PAGE)):
-        valid = [document for document in page if _has_valid_id(document, tally)]
-        present = target.look_up(valid)
-        texts = [product_text(document.source, builder.text_fields) for document in valid]
-        due = [
-            (document, text)
-            for document, text in zip(valid, texts, strict=True)
-            if not is_unchanged(
-                present.get(document.key), document, model_fields, model_id, builder.split_words(text), signals
-            )
-        ]
-        tally.skipped += len(valid) - len(due)
-        for (document, _), values in zip(due, builder.build([text for _, text in due]), strict=True):
-            action = build_index_action(target.index, document.id, {**document.source, **values}, document.routing)
-            yield action if values else tally.mark_without_values(action)
-        advance(len(page))
-
-
-def _has_valid_id(document: ProductDocument, tally: IngestTally) -> bool:
-    reason = invalid_id_reason(document.id)
-    if reason:
-        tally.count_failed(document.id, reason)
-    return reason is None

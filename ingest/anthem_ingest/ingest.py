@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
@@ -13,11 +13,8 @@ from anthem_core.opensearch.schema import (
     DEFAULT_TEXT_FIELDS,
     MATCH_ALL,
     ModelFields,
-    build_ingest_record,
     list_fields,
-    with_ingest_meta,
 )
-from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
 from anthem_ingest import index_io
 from anthem_ingest.actions import (
     ProductDocument,
@@ -27,13 +24,13 @@ from anthem_ingest.actions import (
     has_any_value,
 )
 from anthem_ingest.conflicts import without_model_object
-from anthem_ingest.encode import LoadTarget, ValueBuilder, choose_signals, plan_loads, plan_updates
+from anthem_ingest.encode import ValueBuilder, choose_signals, plan_updates
+from anthem_ingest.loads import LoadTarget, plan_loads
 from anthem_ingest.mapping import (
     BYTES_OF_TRIGRAMS,
     BYTES_PER_COORDINATE,
     IndexDescription,
     build_missing_mapping,
-    build_new_index_body,
     check_index_name,
     check_index_writable,
     check_mapping_changes,
@@ -42,12 +39,13 @@ from anthem_ingest.mapping import (
     check_takes_vectors,
     parse_single_index,
 )
+from anthem_ingest.preparation import create_index, extend_mapping, keep_record
 from anthem_ingest.report import DeadLetters, IndexSurvey, IngestReport, IngestTally
 from anthem_ingest.routing import check_routing
-from anthem_ingest.text_fields import check_products_have_text, check_text_fields
+from anthem_ingest.text_fields import check_first_field, check_products_have_text, check_text_fields, list_text_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from opensearchpy import OpenSearch
 
@@ -71,6 +69,7 @@ class IngestOptions:
         rate: Products written per second, at most; no limit if None.
         dead_letters: File that gets every product that could not be written.
         accept_outages: Change the mapping even on a release where that makes shards fail for a moment.
+        partial: Of a product that a load finds in the index, change only the fields that the document has.
     """
 
     model_fields: ModelFields = DEFAULT_MODEL_FIELDS
@@ -78,6 +77,7 @@ class IngestOptions:
     rate: float | None = None
     dead_letters: DeadLetters | None = None
     accept_outages: bool = False
+    partial: bool = False
 
 
 DEFAULT_OPTIONS = IngestOptions()
@@ -145,7 +145,7 @@ def prepare_index(
     """
     text_fields = list_fields(text_fields)
     description = _open_for_update(client, index, bundle, text_fields, options)
-    _extend_mapping(client, description, bundle, text_fields, options)
+    extend_mapping(client, description, bundle, text_fields, options)
 
 
 @cluster_errors()
@@ -171,6 +171,7 @@ def ingest_index(
     tally = IngestTally(dead_letters=options.dead_letters)
     prepare_index(client, index, encoder.bundle, text_fields=text_fields, options=options)
     update_values(client, index, builder, tally, advance=advance, rate=options.rate)
+    keep_record(client, index, encoder.bundle, text_fields, options)
     return tally.report()
 
 
@@ -226,7 +227,8 @@ def load_documents(
 ) -> IngestReport:
     """Write products and their values into an index, which is created if it does not exist.
 
-    A product replaces the one with the same id and routing; it is skipped if the two are equal.
+    A product replaces the one with the same id and routing; it is skipped if the two are equal. With the option
+    `partial`, only the fields that a document has are replaced.
 
     Raises:
         ClusterError: The index is blocked, too old or has conflicting fields, the routing of a product is not known,
@@ -236,16 +238,23 @@ def load_documents(
     builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
     description = _open_for_writing(client, index, builder.signals, options)
-    documents = without_model_object(documents, options.model_fields.name, index)
+    if description:
+        check_first_field(description, text_fields)
+    if description and options.partial:
+        check_source(description)
+    taken = description.mappings.get("properties", {}) if description else ()
+    documents = without_model_object(documents, options.model_fields.name, index, taken)
     documents = _check_first_page(check_routing(client, index, description, documents))
     if description:
-        _extend_mapping(client, description, encoder.bundle, text_fields, options)
+        extend_mapping(client, description, encoder.bundle, text_fields, options)
     else:
-        _create_index(client, index, encoder.bundle, text_fields, options)
-    target = LoadTarget(index, partial(index_io.get_products, client, index))
+        create_index(client, index, encoder.bundle, text_fields, options)
+    is_partial = options.partial and description is not None
+    target = LoadTarget(index, partial(index_io.get_products, client, index), partial=is_partial)
     actions = plan_loads(documents, builder, tally, target, advance)
     index_io.write_at_rate(client, actions, tally, rate=options.rate)
     index_io.refresh_index(client, index)
+    keep_record(client, index, encoder.bundle, text_fields, options)
     return tally.report()
 
 
@@ -284,10 +293,19 @@ def _open_for_update(
             f"anthem ingest {index} --corpus FILE"
         )
     check_source(description)
-    check_text_fields(description, text_fields)
+    if not _is_blank(client, description):
+        check_text_fields(description, text_fields)
     build_missing_mapping(description, options.model_fields, bundle.dimension, signals)
     check_products_have_text(client, index, description.mappings, text_fields, options.model_fields)
     return description
+
+
+def _is_blank(client: OpenSearch, index: IndexDescription) -> bool:
+    """Whether an index has neither text fields nor products, as after a rollover: its first products bring them."""
+    is_closed = str(index.mappings.get("dynamic")).lower() in ("false", "strict")
+    if is_closed or list_text_fields(index.mappings):
+        return False
+    return not index_io.count_products(client, index.name, MATCH_ALL)
 
 
 def _open_for_writing(
@@ -307,39 +325,3 @@ def _open_for_writing(
         if not options.accept_outages:
             check_mapping_changes(description, release)
     return description
-
-
-def _extend_mapping(
-    client: OpenSearch, index: IndexDescription, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
-) -> None:
-    """Add missing fields to a mapping, and record in its `_meta` what the values are computed from."""
-    meta = record_ingest(index.meta, bundle, text_fields, options)
-    missing = build_missing_mapping(
-        index, options.model_fields, bundle.dimension, choose_signals(bundle, options.signals)
-    )
-    if missing:
-        index_io.put_mapping(client, index.name, missing | {"_meta": meta})
-    else:
-        index_io.replace_meta(client, index, meta, accept_outages=options.accept_outages)
-
-
-def _create_index(
-    client: OpenSearch, index: str, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
-) -> None:
-    body = build_new_index_body(
-        options.model_fields,
-        bundle.dimension,
-        choose_signals(bundle, options.signals),
-        knn=not index_io.read_release(client).has(SAFE_MAPPING_CHANGES),
-        meta=record_ingest({}, bundle, text_fields, options),
-    )
-    client.indices.create(index=index, body=body)
-
-
-def record_ingest(
-    meta: Mapping[str, Any], bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
-) -> dict[str, Any]:
-    """A mapping's `_meta` with the record of an ingest added."""
-    signals = choose_signals(bundle, options.signals)
-    record = build_ingest_record(bundle.model_id, text_fields, signals, bundle.vocabulary.rules())
-    return with_ingest_meta(meta, options.model_fields.name, record)

@@ -12,24 +12,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anthem_core.console import progress
+from anthem_core.console import count_of, progress
 from anthem_core.errors import PartialError
+from anthem_core.files import is_standard_output
+from anthem_core.opensearch.schema import ingested_fields
+from anthem_ingest.actions import FieldsWithoutTextError
 from anthem_ingest.ann import check_copyable, create_ann_copy
 from anthem_ingest.conflicts import without_model_object
 from anthem_ingest.duplicates import check_product_file
 from anthem_ingest.encode import choose_signals
 from anthem_ingest.follow import ShardCheckpoints, catch_up, find_followed_index, follow_index, read_checkpoints
-from anthem_ingest.index_io import describe_index
 from anthem_ingest.ingest import bytes_per_value, ingest_index, load_documents, prepare_index, survey_index
+from anthem_ingest.load_target import explain_missing_fields, read_load_target
 from anthem_ingest.multi_model import check_switch, list_stale_objects, switch_aliases
+from anthem_ingest.preparation import keep_record
 from anthem_ingest.product_files import make_rereadable
 from anthem_ingest.remove import remove_objects
 from anthem_ingest.report import EMPTY_REPORT, IndexSurvey, IngestReport
 from anthem_ingest.routing import check_file_routing
 from anthem_ingest.slices import SliceTask, ingest_in_slices
+from anthem_ingest.text_fields import check_first_field, check_products_have_text, check_text_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from opensearchpy import OpenSearch
 
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from anthem_core.errors import ClusterError
     from anthem_core.opensearch.schema import ModelSignal
     from anthem_ingest.actions import ProductDocument
+    from anthem_ingest.duplicates import CheckedProducts
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.product_files import ProductFile
     from anthem_ingest.report import DeadLetters
@@ -67,6 +73,10 @@ class IngestJob:
         return choose_signals(self.encoder.bundle, self.options.signals)
 
 
+def _no_confirmation(_: IndexSurvey) -> None:
+    """Go on without a question."""
+
+
 @dataclass(frozen=True)
 class IngestSteps:
     """Which steps to take.
@@ -79,6 +89,7 @@ class IngestSteps:
         ann: Then copy the index to one with HNSW graphs.
         follow_seconds: Then follow the index, with a pass after each interval of this length; None: do not follow.
         on_duplicate: What becomes of several rows of one id: `merge` or `last`; None: the file is refused.
+        confirm: Called with what will be written, once everything is checked and before anything is written.
     """
 
     file: ProductFile | None = None
@@ -88,6 +99,7 @@ class IngestSteps:
     ann: bool = False
     follow_seconds: float | None = None
     on_duplicate: str | None = None
+    confirm: Callable[[IndexSurvey], object] = _no_confirmation
 
 
 def run_job(job: IngestJob, steps: IngestSteps) -> tuple[IngestReport, int]:
@@ -104,9 +116,9 @@ def run_job(job: IngestJob, steps: IngestSteps) -> tuple[IngestReport, int]:
         with make_rereadable(steps.file) as file:
             report = _load_file(job, steps, file, bad_lines)
     elif steps.slices > 1:
-        report = _ingest_in_slices(job, steps.slices)
+        report = _ingest_in_slices(job, steps)
     else:
-        report = _ingest_index(job)
+        report = _ingest_index(job, steps)
     _run_final_steps(job, steps, is_complete=not (report.failed or report.conflicts or bad_lines.count))
     if steps.follow_seconds is not None:
         report += _follow_until_interrupted(job, checkpoints, steps.follow_seconds)
@@ -139,49 +151,65 @@ def check_complete(report: IngestReport, bad_lines: int, dead_letter_path: Path)
         return
     listed = "".join(f"\n  {failure}" for failure in report.failures)
     first = f" The first failures:{listed}" if listed else ""
-    raise PartialError(
-        f"{report.failed} products could not be written and {bad_lines} lines could not be read; all others were "
-        f"written. {dead_letter_path} names each with the reason.{first}"
-    )
+    place = "Standard output" if is_standard_output(dead_letter_path) else str(dead_letter_path)
+    lost = [f"{count_of(report.failed)} could not be written"] if report.failed else []
+    lost += [f"{count_of(bad_lines, 'line')} could not be read"] if bad_lines else []
+    rest = "all others were written" if report.products > report.failed else "nothing was written"
+    raise PartialError(f"{' and '.join(lost)}; {rest}. {place} names each with the reason.{first}")
 
 
-def _announce_cost(job: IngestJob) -> int:
-    """Print what the ingest will cost; returns the number of products."""
+def _announce_cost(job: IngestJob, steps: IngestSteps) -> int:
+    """Print what the ingest will cost, and ask if it has to be confirmed; returns the number of products."""
     survey = survey_index(job.client, job.index, job.encoder.bundle, text_fields=job.text_fields, options=job.options)
     click.echo(survey, err=True)
+    steps.confirm(survey)
     return survey.products
 
 
-def _ingest_index(job: IngestJob) -> IngestReport:
-    with progress("Encoding", _announce_cost(job)) as advance:
+def _ingest_index(job: IngestJob, steps: IngestSteps) -> IngestReport:
+    with progress("Encoding", _announce_cost(job, steps)) as advance:
         return ingest_index(
             job.client, job.index, job.encoder, text_fields=job.text_fields, advance=advance, options=job.options
         )
 
 
-def _ingest_in_slices(job: IngestJob, processes: int) -> IngestReport:
-    options = job.options
-    products = _announce_cost(job)
+def _ingest_in_slices(job: IngestJob, steps: IngestSteps) -> IngestReport:
+    options, processes = job.options, steps.slices
+    products = _announce_cost(job, steps)
     prepare_index(job.client, job.index, job.encoder.bundle, text_fields=job.text_fields, options=options)
     dead_letters = options.dead_letters.path if options.dead_letters else Path(os.devnull)
-    if dead_letters.is_file():  # each process appends; a device such as /dev/null is never removed
+    if dead_letters.is_file() and not is_standard_output(
+        dead_letters
+    ):  # each process appends; a device such as /dev/null is never removed
         dead_letters.unlink()
     rate = options.rate / processes if options.rate else None
     fields, signals = options.model_fields, job.signals
     task = SliceTask(job.index, job.bundle_name, job.text_fields, fields, signals, dead_letters, job.url, rate)
     with progress("Encoding", products) as advance:
-        return ingest_in_slices(task, processes, advance)
+        report = ingest_in_slices(task, processes, advance)
+    keep_record(job.client, job.index, job.encoder.bundle, job.text_fields, options)
+    return report
 
 
 def _load_file(job: IngestJob, steps: IngestSteps, file: ProductFile, bad_lines: BadLines) -> IngestReport:
-    check = partial(_check_documents, job)
-    checked = check_product_file(file, job.text_fields, bad_lines, steps.on_duplicate, check)
-    if checked.joined_rows:
-        click.echo(f"{file.name}: {checked.joined_rows} rows are joined with others of their id", err=True)
-    missing = dict.fromkeys(job.signals, checked.total)
-    is_new = describe_index(job.client, job.index) is None
-    survey = IndexSurvey(job.index, checked.total, 0, missing, bytes_per_value(job.encoder.bundle), is_new=is_new)
-    click.echo(survey, err=True)
+    index = read_load_target(job.client, job.index)
+    if index:
+        check_first_field(index, job.text_fields)
+    check = partial(_check_documents, job, index.mappings.get("properties", {}) if index else ())
+    is_partial = job.options.partial and index is not None
+    recorded = (index and ingested_fields(index.mappings, job.options.model_fields.name)) or ()
+    try:
+        checked = check_product_file(
+            file, job.text_fields, bad_lines, steps.on_duplicate, check, partial=is_partial, recorded=recorded
+        )
+    except FieldsWithoutTextError as error:
+        raise explain_missing_fields(error, job.index, recorded) from error
+    if index and is_partial and checked.missing_fields:
+        check_text_fields(index, checked.missing_fields)
+        check_products_have_text(
+            job.client, job.index, index.mappings, checked.missing_fields, job.options.model_fields
+        )
+    _announce_load(job, file, checked, is_new=index is None, confirm=steps.confirm)
     with progress("Loading", checked.total) as advance:
         return load_documents(
             job.client,
@@ -194,9 +222,36 @@ def _load_file(job: IngestJob, steps: IngestSteps, file: ProductFile, bad_lines:
         )
 
 
-def _check_documents(job: IngestJob, documents: Iterable[ProductDocument]) -> Iterator[ProductDocument]:
+def _announce_load(
+    job: IngestJob,
+    file: ProductFile,
+    checked: CheckedProducts,
+    *,
+    is_new: bool,
+    confirm: Callable[[IndexSurvey], object],
+) -> None:
+    """Print what is odd about a file and what loading it will cost, and ask if it has to be confirmed."""
+    if checked.joined_rows:
+        joined = count_of(checked.joined_rows, "row")
+        click.echo(f"{file.name}: {joined} joined with others of the same id", err=True)
+    if checked.padded_ids:
+        click.echo(
+            f"{file.name}: {count_of(checked.padded_ids, 'id')} with a space at an end, such as "
+            f"{checked.padded_example!r}; OpenSearch keeps it, so the same id without it is another product",
+            err=True,
+        )
+    missing = dict.fromkeys(job.signals, checked.total)
+    sizes = bytes_per_value(job.encoder.bundle)
+    survey = IndexSurvey(job.index, checked.total, 0, missing, sizes, is_new=is_new, file=file.name)
+    click.echo(survey, err=True)
+    confirm(survey)
+
+
+def _check_documents(
+    job: IngestJob, taken: Collection[str], documents: Iterable[ProductDocument]
+) -> Iterator[ProductDocument]:
     """The documents of a file, checked before anything is written: none hides a field, and each routing is known."""
-    kept = without_model_object(documents, job.options.model_fields.name, job.index)
+    kept = without_model_object(documents, job.options.model_fields.name, job.index, taken)
     return check_file_routing(job.client, job.index, kept)
 
 
@@ -223,9 +278,10 @@ def _prune(job: IngestJob) -> None:
     with progress("Pruning") as advance:
         tally = remove_objects(job.client, job.index, stale, advance, job.options)
     names = ", ".join(stale) or "any other values"
-    click.echo(f"{job.index}: {tally.written} products rewritten without {names}", err=True)
+    click.echo(f"{job.index}: {count_of(tally.written)} rewritten without {names}", err=True)
     if tally.failed or tally.retry_ids:
-        raise PartialError(f"{tally.failed + len(tally.retry_ids)} products keep their old values. Run this again.")
+        kept = count_of(tally.failed + len(tally.retry_ids))
+        raise PartialError(f"{kept} not rewritten, because of failures or changes. Run this again.")
 
 
 def _follow_until_interrupted(job: IngestJob, checkpoints: ShardCheckpoints, interval_seconds: float) -> IngestReport:

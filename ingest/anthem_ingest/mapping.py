@@ -79,6 +79,11 @@ class IndexDescription:
         return self.mappings.get("_source", {}).get("enabled") is not False
 
     @property
+    def derives_source(self) -> bool:
+        """Whether the index computes `_source` from other data, which OpenSearch cannot do for a model's fields."""
+        return str(self.settings.get("derived_source", {}).get("enabled")).lower() == "true"
+
+    @property
     def takes_vectors(self) -> bool:
         """Whether a vector field can be added to the index."""
         return self.knn or self.created.has(VECTORS_WITHOUT_KNN_SETTING)
@@ -183,8 +188,14 @@ def check_source_enabled(index: IndexDescription) -> None:
     """Check that the index keeps a `_source`, which updates, comparisons with a file and searches read.
 
     Raises:
-        ClusterError: It keeps none.
+        ClusterError: It keeps none, or derives it.
     """
+    if index.derives_source:
+        raise ClusterError(
+            f"Index '{index.name}' derives its _source (index.derived_source.enabled: true), which OpenSearch cannot "
+            "do for vectors and trigrams. Expected an index without this setting: create one, copy the products "
+            "(POST _reindex), and run ingest on it."
+        )
     if not index.keeps_source:
         raise ClusterError(
             f"Index '{index.name}' keeps no _source (_source.enabled: false). Without it OpenSearch can neither update "
@@ -226,7 +237,7 @@ def build_missing_mapping(
         required["vector"]["method"] = HNSW_METHOD
     parent = index.mappings.get("properties", {}).get(name, {})
     if is_users_field(index.mappings, name):
-        raise UsersFieldError(index.name, name, parent)
+        raise UsersFieldError(index.name, name, parent, index.mappings.get("properties", {}))
     present = parent.get("properties", {})
     for key, needed in required.items():
         _check_compatible(f"{name}.{key}", present.get(key, needed), needed, index.name)

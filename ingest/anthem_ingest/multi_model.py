@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from anthem_core.console import count_of
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import (
@@ -23,7 +24,7 @@ from anthem_core.opensearch.schema import (
 from anthem_ingest import index_io
 from anthem_ingest.actions import has_all_values, has_any_value
 from anthem_ingest.encode import choose_signals
-from anthem_ingest.mapping import has_float_vectors, model_objects, parse_single_index
+from anthem_ingest.mapping import check_index_name, has_float_vectors, model_objects, parse_single_index
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -60,6 +61,7 @@ def open_target(client: OpenSearch, encoder: Encoder, arguments: IngestArguments
         ClusterError: The values are elsewhere than the arguments say, or the cluster refuses.
     """
     signals = choose_signals(encoder.bundle, arguments.signals and arguments.signals.split(","))
+    check_index_name(arguments.index)
     index = index_io.resolve_write_index(client, arguments.index)
     fields = choose_model_fields(
         client,
@@ -140,10 +142,11 @@ def choose_text_fields(client: OpenSearch, index: str, model_fields: ModelFields
 
 
 @cluster_errors()
-def describe_field_change(
-    target: IngestTarget,
-) -> str | None:
-    """What an ingest from its text fields would do to values of others; None if they are the recorded ones."""
+def describe_field_change(target: IngestTarget, file_products: int | None = None) -> str | None:
+    """What an ingest from its text fields would do to values of others; None if they are the recorded ones.
+
+    `file_products` is the number of products of the file that is loaded, if one is.
+    """
     client, index, model_fields, text_fields = target.client, target.index, target.model_fields, target.text_fields
     recorded = ingested_fields(_read_mappings(client, index), model_fields.name)
     if recorded is None or recorded == tuple(text_fields):
@@ -151,14 +154,18 @@ def describe_field_change(
     number = index_io.count_products(client, index, has_any_value(model_fields))
     if not number:
         return None
-    options = " ".join(f"--field {field}" for field in recorded)
-    beside = (
-        "" if model_fields == fields_of_model(target.model_id) else ", or --beside to keep them until all are written"
-    )
+    new, options = ", ".join(text_fields), " ".join(f"--field {field}" for field in recorded)
+    change = f"Values of {new} would replace those of {count_of(number)}."
+    if file_products is not None:
+        change = (
+            f"The file's {count_of(file_products)} would get values of {new}; the next `anthem ingest {index}` would "
+            f"compute those of the index ({count_of(number)} with values now) from {new} as well."
+        )
+    is_own = model_fields == fields_of_model(target.model_id)
+    beside = "" if is_own or file_products is not None else ", or --beside to keep them until all are written"
     return (
-        f"Index '{index}' was ingested from {', '.join(recorded)}. Values of {', '.join(text_fields)} would replace "
-        f"those of {number} products. Add --yes to replace them{beside}; leave out --field, or use {options}, to go on "
-        "as before."
+        f"Index '{index}' was ingested from {', '.join(recorded)}. {change} Add --yes to replace them{beside}; leave "
+        f"out --field, or use {options}, to go on as before."
     )
 
 
@@ -200,8 +207,8 @@ def switch_aliases(client: OpenSearch, index: str, model_fields: ModelFields, si
     lacking = index_io.count_products(client, index, lacks_new_values) if others else 0
     if lacking:
         raise ClusterError(
-            f"{lacking} products have values of another model but lack some in {model_fields.name}, so the aliases "
-            "were not moved. Run ingest again."
+            f"{count_of(lacking)} with values of another model still without some in {model_fields.name}, so the "
+            "aliases were not moved. Run ingest again."
         )
     index_io.put_mapping(client, index, build_alias_mapping(model_fields, signals))
 

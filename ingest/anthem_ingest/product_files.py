@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import math
 import sys
 import zlib
@@ -17,14 +16,16 @@ from tempfile import TemporaryFile, gettempdir
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.beir import MAX_BAD_LINE_FRACTION, SkippedLine, find_corpus
+from anthem_core.console import count_of
 from anthem_core.errors import DataError, require_extra
 from anthem_core.lines import GZIP_MAGIC
 from anthem_ingest.actions import ProductDocument
 from anthem_ingest.csv_rows import CsvRows
+from anthem_ingest.json_rows import read_json_rows
 from anthem_ingest.product_rows import choose_id_fields, parse_product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import BinaryIO
 
     from anthem_ingest.product_rows import NumberedRow
@@ -77,9 +78,10 @@ def locate_product_file(
         DataError: The folder has no corpus, or a Parquet file is gzipped or on standard input.
     """
     path = find_corpus(path) if path.is_dir() else path
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    is_gzipped = path.suffix.lower() == ".gz"
+    suffix = Path(path.stem).suffix if is_gzipped else path.suffix
     file_format = file_format or _FORMAT_OF_SUFFIX.get(suffix.lower(), "jsonl")
-    if file_format == "parquet" and (path == STDIN_PATH or path.suffix == ".gz"):
+    if file_format == "parquet" and (path == STDIN_PATH or is_gzipped):
         raise DataError(f"Parquet can only be read from a plain file, not from {path}. Decompress it or save it first.")
     return ProductFile(path, file_format, id_field, delimiter)
 
@@ -112,17 +114,29 @@ def _copy_stream(stream: BinaryIO, copy: BinaryIO, name: str) -> None:
             ) from error
 
 
-def read_product_file(file: ProductFile, report_skipped: Callable[[SkippedLine], object]) -> Iterator[ProductDocument]:
+def _watch_nothing(_: Mapping[Any, Any]) -> None:
+    """The records of a file are not looked at."""
+
+
+def read_product_file(
+    file: ProductFile,
+    report_skipped: Callable[[SkippedLine], object],
+    watch: Callable[[Mapping[Any, Any]], object] = _watch_nothing,
+) -> Iterator[ProductDocument]:
     """Stream the products of a file; a line or row that cannot be used is reported and skipped.
+
+    `watch` is called with the record of each product, which still has its empty fields.
 
     Raises:
         DataError: The file cannot be read or, known at its end, more than one of its rows and more than 1 % are bad.
     """
-    return (product for _, product in read_numbered_products(file, report_skipped))
+    return (product for _, product in read_numbered_products(file, report_skipped, watch))
 
 
 def read_numbered_products(
-    file: ProductFile, report_skipped: Callable[[SkippedLine], object]
+    file: ProductFile,
+    report_skipped: Callable[[SkippedLine], object],
+    watch: Callable[[Mapping[Any, Any]], object] = _watch_nothing,
 ) -> Iterator[tuple[int, ProductDocument]]:
     """The same products with the number of their line or row."""
     total, bad, examples = 0, 0, list[SkippedLine]()
@@ -132,6 +146,7 @@ def read_numbered_products(
         total += 1
         product = parse_product(row, file.id_field, is_typed=is_typed) if isinstance(row, dict) else row
         if isinstance(product, ProductDocument):
+            watch(row if isinstance(row, dict) else {})
             yield number, product
         else:
             bad += 1
@@ -140,14 +155,14 @@ def read_numbered_products(
             report_skipped(skipped)
     if bad > max(1, MAX_BAD_LINE_FRACTION * total) or bad == total > 0:
         raise DataError(
-            f"{bad} of {total} products of {file.name} cannot be used; at most 1 % may be bad: "
+            f"{bad} of {count_of(total)} of {file.name} cannot be used; at most 1 % may be bad: "
             f"{'; '.join(map(str, examples))}. Fix or remove them, set --format or --id, or name another file."
         )
 
 
 def _read_text_rows(file: ProductFile) -> Iterator[NumberedRow]:
     with _explain_read_errors(file), _open_stream(file) as stream:
-        yield from _read_json_lines(stream) if file.format == "jsonl" else _read_table(stream, file)
+        yield from read_json_rows(stream, file.name) if file.format == "jsonl" else _read_table(stream, file)
 
 
 @contextmanager
@@ -182,28 +197,6 @@ def _check_is_text(start: bytes, name: str) -> None:
         raise DataError(f"{name} is {found}.")
 
 
-def _read_json_lines(stream: io.BufferedReader) -> Iterator[NumberedRow]:
-    """Records by line number; only a line feed ends a line, so U+2028 and similar characters stay inside."""
-    for number, line in enumerate(stream, start=1):
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
-        if text.strip():
-            yield number, _parse_json_line(text)
-
-
-def _parse_json_line(text: str) -> dict[str, Any] | str:
-    try:
-        record = json.loads(text, parse_constant=_reject_constant)
-    except (ValueError, RecursionError) as error:
-        return f"not JSON ({error})"
-    if isinstance(record, list):
-        return "a JSON array; expected one object on each line"
-    return record if isinstance(record, dict) else "not a JSON object"
-
-
-def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
 def _read_table(stream: io.BufferedReader, file: ProductFile) -> Iterator[NumberedRow]:
     """Rows by line number; in TSV a quotation mark is an ordinary character."""
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
@@ -222,6 +215,9 @@ def _read_parquet(file: ProductFile) -> Iterator[NumberedRow]:
     number = 0
     try:
         with ParquetFile(file.copy or file.path) as table:
+            columns = table.schema_arrow.names
+            if len(set(columns)) < len(columns):
+                raise DataError(f"{file.name}: found columns {columns}. Expected distinct names.")
             for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1

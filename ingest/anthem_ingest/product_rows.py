@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anthem_core.opensearch.schema import MODEL_OBJECT_PATTERN, is_model_object
@@ -24,6 +25,9 @@ _HIT_KEYS = _HIT_METADATA | {
     "_source", "_explanation", "_nested", "_node", "_parent", "_shard", "fields", "found", "highlight",
     "ignored_field_values", "inner_hits", "matched_queries", "routing", "sort",
 }  # fmt: skip
+_RESERVED_NAMES = frozenset(
+    {"_version", "_seq_no", "_primary_term", "_ignored", "_field_names", "_nested_path", "_index"}
+)  # of fields that no document can have
 _DECIMAL_ID = re.compile(r"[+-]?\d+\.0+")
 _EXPONENT_ID = re.compile(r"[+-]?\d([.,]\d+)?[Ee]\+\d+")
 
@@ -39,8 +43,11 @@ def parse_product(
     """The product of a record, without empty fields and a model's values; or the reason why it cannot be used.
 
     A hit, as a dump has it (`_index`, `_id`, `_source`, `_routing`), becomes its source. In an untyped record, such as
-    a row of CSV, an id that looks like a float is a reason too: it was an integer before some program rewrote it.
+    a row of CSV, an id that looks like a float is a reason too: it was an integer before some program rewrote it; and
+    spaces around an id or a routing are not part of it.
     """
+    if {"took", "hits"} <= record.keys():
+        return "a search response; write one hit on each line: jq -c '.hits.hits[]' FILE"
     is_hit = "_source" in record
     fields = record["_source"] if is_hit else record
     if not isinstance(fields, dict):
@@ -50,18 +57,28 @@ def parse_product(
     id_fields = choose_id_fields(id_field)
     product_id = _find_id({**fields, "_id": record.get("_id")}, id_fields)
     routing = record.get("_routing", record.get("routing") if is_hit else None)
+    if not is_typed:
+        product_id, routing = _strip(product_id), _strip(routing)
     reason = _invalid_id_reason(product_id, id_fields, is_typed=is_typed) or _invalid_routing_reason(routing)
     if reason:
         return reason
     source = _own_fields(fields, _HIT_METADATA if "_index" in record and not is_hit else _ROW_METADATA)
     if "_index" in record and not source:
         return "a hit without _source"
-    reason = _unencodable_reason(source, product_id, routing)
+    reason = _refused_field_reason(source) or _unencodable_reason(source, product_id, routing)
     return reason or ProductDocument(str(product_id), source, None if routing in (None, "") else str(routing))
 
 
 def _find_id(record: Mapping[Any, Any], id_fields: Sequence[str]) -> object:
-    return next((record[name] for name in id_fields if record.get(name) not in (None, "")), None)
+    return next((record[name] for name in id_fields if not _is_blank(record.get(name))), None)
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _strip(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
 
 
 def _own_fields(fields: Mapping[Any, Any], metadata: Collection[str]) -> dict[str, Any]:
@@ -91,6 +108,19 @@ def _invalid_routing_reason(routing: object) -> str | None:
     if routing is None or (isinstance(routing, str | int) and not isinstance(routing, bool)):
         return None
     return f"its routing is {type(routing).__name__}; expected text"
+
+
+def _refused_field_reason(source: Mapping[str, Any]) -> str | None:
+    """Why OpenSearch would refuse every product with these fields; None if it would not."""
+    reserved = next((name for name in source if name in _RESERVED_NAMES), None)
+    if reserved:
+        return f"a field {reserved}, a name that OpenSearch reserves; rename or remove it"
+    for name in source:
+        parents = accumulate(name.split(".")[:-1], "{}.{}".format)
+        parent = next((parent for parent in parents if not isinstance(source.get(parent, {}), dict | list)), None)
+        if parent:
+            return f"the fields {parent} and {name}: {parent} cannot be a value and an object; rename one of them"
+    return None
 
 
 def _unencodable_reason(source: Mapping[str, Any], *names: object) -> str | None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
 from anthem_ingest import index_io
-from anthem_ingest.ingest import record_ingest
 from anthem_ingest.mapping import IndexDescription, build_new_fields, choose_write_index
+from anthem_ingest.preparation import record_ingest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import AuthorizationException
 
+from anthem_core.console import count_of
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import (
@@ -72,7 +73,7 @@ class Removal:
         return {**values, "users": values.pop("reason_kept")}
 
     def __str__(self) -> str:
-        lines = [f"{self.written} products rewritten without {', '.join(self.objects) or 'any values'}"]
+        lines = [f"{count_of(self.written)} rewritten without {', '.join(self.objects) or 'any values'}"]
         if self.conflicts:
             lines.append(f"{self.conflicts} changed during the removal and were skipped; run this again")
         lines += [f"script {name} deleted" for name in self.scripts]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from io import FileIO
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.console import format_bytes, printable
+from anthem_core.console import count_of, format_bytes, printable
 from anthem_core.errors import DataError
-from anthem_core.files import write_line
+from anthem_core.files import is_standard_output, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +48,7 @@ class IngestReport:
         failed: Products that the cluster refused; the first of them are in `failures`.
         conflicts: Products that changed during both attempts to write them; the next run writes them.
         seconds: Wall time.
+        lost_text: Products of a file whose rows had no text in a field in which the index had some, by field.
     """
 
     written: int
@@ -55,12 +58,15 @@ class IngestReport:
     conflicts: int
     seconds: float
     failures: tuple[IngestFailure, ...] = ()
+    lost_text: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: IngestReport) -> IngestReport:
         """Sum of two reports; of the times, which may overlap, the longer one."""
         counts: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in COUNT_FIELDS}
         failures = (self.failures + other.failures)[:MAX_LISTED_FAILURES]
-        return IngestReport(**counts, seconds=max(self.seconds, other.seconds), failures=failures)
+        lost_text = dict(Counter(self.lost_text) + Counter(other.lost_text))
+        seconds = max(self.seconds, other.seconds)
+        return IngestReport(**counts, seconds=seconds, failures=failures, lost_text=lost_text)
 
     @property
     def products(self) -> int:
@@ -76,9 +82,15 @@ class IngestReport:
         counts = f"{self.written} written, {self.skipped} skipped, {self.failed} failed"
         lines = [f"{counts} in {self.seconds:.1f} s ({rate:.0f} products/s)"]
         if self.empty:
-            lines.append(f"{self.empty} have no letter or digit in their text and get no values")
+            text = "its text has" if self.empty == 1 else "their texts have"
+            lines.append(f"{count_of(self.empty)} without values, because {text} no letter or digit")
         if self.conflicts:
             lines.append(f"{self.conflicts} changed during ingest and were skipped; run ingest again")
+        lines += [
+            f"{count_of(number, 'product')} lost the text in {name}: a row replaces the whole product, and "
+            f"{'its row has' if number == 1 else 'their rows have'} none; --partial keeps what a row does not have"
+            for name, number in self.lost_text.items()
+        ]
         return "\n".join(lines)
 
 
@@ -86,10 +98,14 @@ EMPTY_REPORT = IngestReport(0, 0, 0, 0, 0, 0.0)
 
 
 class DeadLetters:
-    """File of failures, one JSON object per line, each written at once; created at the first failure."""
+    """File of failures, one JSON object per line, each written at once; created at the first failure.
+
+    `-` is standard output.
+    """
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         self.path = path
+        self.name = "standard output" if is_standard_output(path) else str(path)
         self._mode = "a" if append else "w"
         self._file: FileIO | None = None
 
@@ -101,15 +117,22 @@ class DeadLetters:
         """
         line = (json.dumps(letter, ensure_ascii=False) + "\n").encode("utf-8", "replace")
         try:
-            if self._file is None:
-                self._file = FileIO(self.path, self._mode)
-            write_line(self._file, line, is_shared=self._mode == "a")
+            self._write(line)
         except OSError as error:
             raise DataError(
                 f"{self.path} could not be written ({error.strerror}), so products that fail cannot be recorded. "
                 f"Stopped at {printable(json.dumps(letter, ensure_ascii=False))[:300]}. Free some space or name "
                 "another file with --dead-letter, then run the command again; what was written stays written."
             ) from error
+
+    def _write(self, line: bytes) -> None:
+        if is_standard_output(self.path):
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+            return
+        if self._file is None:
+            self._file = FileIO(self.path, self._mode)
+        write_line(self._file, line, is_shared=self._mode == "a")
 
     def close(self) -> None:
         """Close the file if it is open."""
@@ -131,6 +154,7 @@ class IngestTally:
         ids_without_values: Ids of products sent without values whose result is not known yet.
         failures: The first failures.
         dead_letters: File that gets every failure.
+        lost_text: See `IngestReport`.
         started: When the ingest started, by `time.perf_counter`.
     """
 
@@ -142,6 +166,7 @@ class IngestTally:
     ids_without_values: set[str] = field(default_factory=set)
     failures: list[IngestFailure] = field(default_factory=list)
     dead_letters: DeadLetters | None = None
+    lost_text: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.perf_counter)
 
     def mark_without_values(self, action: BulkAction) -> BulkAction:
@@ -169,7 +194,7 @@ class IngestTally:
         """Report of the counts so far."""
         seconds = time.perf_counter() - self.started
         counts = (self.written, self.skipped, self.empty, self.failed, len(self.retry_ids))
-        return IngestReport(*counts, seconds, tuple(self.failures))
+        return IngestReport(*counts, seconds, tuple(self.failures), dict(self.lost_text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +208,7 @@ class IndexSurvey:
         missing: Products without the value of each signal that is written, by signal.
         bytes_per_value: Size of one value in the index, by signal.
         is_new: Whether the index does not exist yet.
+        file: Name of the file with the products; empty if they are those of the index.
     """
 
     index: str
@@ -191,19 +217,25 @@ class IndexSurvey:
     missing: Mapping[ModelSignal, int]
     bytes_per_value: Mapping[ModelSignal, int]
     is_new: bool = False
+    file: str = ""
 
     def __str__(self) -> str:
+        if self.file:
+            note = "the index is new" if self.is_new else "those that the index already has unchanged are skipped"
+            return self._add_cost(f"{self.index}: {count_of(self.products)} in {self.file}; {note}.")
         missing = (f"{number} without {NOUN_OF_VALUE[signal]}" for signal, number in self.missing.items())
         stale = f"{self.stale} with values of another model, which will be replaced"
-        counts = [f"{self.products} products", *missing, *([stale] if self.stale else [])]
+        counts = [count_of(self.products), *missing, *([stale] if self.stale else [])]
         summary = f"{self.index}: {', '.join(counts)}."
-        if not (self.stale or any(self.missing.values())):
-            return summary
+        return self._add_cost(summary) if self.stale or any(self.missing.values()) else summary
+
+    def _add_cost(self, summary: str) -> str:
         sizes = (f"about {self.bytes_per_value[signal]} bytes for {NOUN_OF_VALUE[signal]}" for signal in self.missing)
         total = sum(number * self.bytes_per_value[signal] for signal, number in self.missing.items())
         cost = (
-            f"{summary}\nA product takes {' and '.join(sizes)}, so each copy of the index grows by about "
-            f"{format_bytes(total)}, more than half of it in _source."
+            f"{summary}\nA product takes {' and '.join(sizes)}, so each copy of the index grows by "
+            f"{'at most' if self.file and not self.is_new else 'about'} {format_bytes(total)}, more than half of it in "
+            "_source."
         )
         shift = "Lexical scores shift slightly until segments merge: until then an updated product counts twice."
         return cost if self.is_new else f"{cost}\n{shift}"

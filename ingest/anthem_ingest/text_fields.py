@@ -45,6 +45,40 @@ def check_text_fields(index: IndexDescription, text_fields: Sequence[str]) -> No
     if unknown:
         known = [field for name in unknown for field in _fields_below(index.mappings, name)]
         raise unusable_fields_error(index.name, unknown, known or list_text_fields(index.mappings))
+    check_first_field(index, text_fields)
+
+
+def check_first_field(index: IndexDescription, text_fields: Sequence[str]) -> None:
+    """Check that searches find products by the first text field.
+
+    Raises:
+        ClusterError: It lies in a nested object.
+    """
+    parent = find_nested_parent(index.mappings, text_fields[0])
+    if parent:
+        others = [field for field in list_text_fields(index.mappings) if field != text_fields[0]]
+        raise ClusterError(
+            f"{text_fields[0]} of index '{index.name}' lies in the nested object {parent}, whose text only a nested "
+            "query finds, so searches for products would find nothing. Expected first a field outside of nested "
+            f"objects: {', '.join(others[:MAX_SUGGESTED_FIELDS]) or 'this index has none'}. The next --field may lie "
+            "in one; or map the object with include_in_root in a new index."
+        )
+
+
+def find_nested_parent(mappings: Mapping[str, Any], field: str) -> str | None:
+    """The nested object that hides a field from all but nested queries; None if there is none."""
+    node, path = mappings, field.split(".")
+    for end, key in enumerate(path, start=1):
+        node = node.get("properties", {}).get(key, {})
+        if _is_hidden(node):
+            return ".".join(path[:end])
+    return None
+
+
+def _is_hidden(node: Mapping[str, Any]) -> bool:
+    """Whether a node is a nested object whose fields are not indexed in the product as well."""
+    copies = (str(node.get(name)).lower() for name in ("include_in_root", "include_in_parent"))
+    return node.get("type") == "nested" and "true" not in copies
 
 
 def find_unknown_fields(index: IndexDescription, text_fields: Sequence[str]) -> list[str]:
@@ -62,7 +96,10 @@ def _can_hold_text(node: Mapping[str, Any], path: Sequence[str]) -> bool:
 
 
 def list_text_fields(mappings: Mapping[str, Any]) -> list[str]:
-    """Mapped fields from which a product's text can be read, those for full text first; none that `copy_to` fills."""
+    """Mapped fields from which a product's text can be read, those for full text first.
+
+    None of them is filled by `copy_to` or hidden in a nested object.
+    """
     leaves = list(_iterate_leaves(mappings, "", frozenset(list_model_objects(mappings))))
     filled = {target for _, field in leaves for target in _as_list(field.get("copy_to", []))}
     kinds = ([path for path, field in leaves if field.get("type") in types] for types in _TEXT_TYPES)
@@ -73,7 +110,7 @@ def _iterate_leaves(
     node: Mapping[str, Any], prefix: str, hidden: frozenset[str] = frozenset()
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name, field in node.get("properties", {}).items():
-        if name in hidden:
+        if name in hidden or _is_hidden(field):
             continue
         if "properties" in field:
             yield from _iterate_leaves(field, f"{prefix}{name}.")
@@ -118,7 +155,7 @@ def check_products_have_text(
     with closing(index_io.read_pages(client, index, body)) as pages:
         for hits in pages:
             is_empty = False
-            _check_object_is_free(index, name, hits)
+            _check_object_is_free(index, name, hits, mappings.get("properties", {}))
             missing = [field for field in missing if not any(has_text_value(hit["_source"], field) for hit in hits)]
             if not missing:
                 return
@@ -136,12 +173,12 @@ def find_empty_fields(text_fields: Iterable[str], sources: Iterable[Mapping[str,
     return missing
 
 
-def _check_object_is_free(index: str, name: str, hits: Iterable[IndexHit]) -> None:
+def _check_object_is_free(index: str, name: str, hits: Iterable[IndexHit], mapped: Iterable[str]) -> None:
     for hit in hits:
         value = hit["_source"].get(name)
         if not is_model_object(value):
             field = {"properties": dict.fromkeys(value)} if isinstance(value, dict) else {"type": type(value).__name__}
-            raise UsersFieldError(index, name, field)
+            raise UsersFieldError(index, name, field, {*mapped, *hit["_source"]})
 
 
 def _find_text_fields(client: OpenSearch, index: str, mappings: Mapping[str, Any]) -> list[str]:

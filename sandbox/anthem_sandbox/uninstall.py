@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import format_bytes, handle_errors, json_option, print_result
+from anthem_core.console import confirm, format_bytes, handle_errors, json_option, print_result
 from anthem_core.errors import NodeError
 from anthem_core.opensearch.local_node import (
     HISTORY_FILE,
@@ -119,8 +119,7 @@ def uninstall_data(*, yes: bool, as_json: bool) -> None:
     if running:
         homes = ", ".join(map(str, running))
         raise NodeError(f"A local node runs in {homes}. Stop it first: anthem node stop --home {running[0]}")
-    if kept and not yes:
-        click.confirm("Remove all of this?", abort=True, err=True)
+    confirm("Remove all of this?", yes=yes or not kept, as_json=as_json)
     for each in kept:
         remove_kept_data(each)
     total = sum(each.size for each in kept)

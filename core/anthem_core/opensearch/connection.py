@@ -23,18 +23,21 @@ from anthem_core.errors import ClusterError
 from anthem_core.opensearch.auth import NO_CREDENTIALS_HINT, RequestSigner, connection_advice, connection_options
 from anthem_core.opensearch.local_node import local_node_url
 from anthem_core.opensearch.permissions import permission_advice
-from anthem_core.opensearch.versions import UnsupportedClusterError, parse_release, serverless_error
+from anthem_core.opensearch.versions import UnsupportedClusterError, is_elasticsearch, parse_release, serverless_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
 ELASTICSEARCH_HEADER = "x-elastic-product"
+OPENSEARCH_HEADER = "x-opensearch-version"  # of 3.6.0; 2.19.1 does not send it
 CLOSED_INDEX = "index_closed_exception"
 
 
 class _ExplainingConnection(Urllib3HttpConnection):
     """A connection whose errors name the address that failed, the identity refused, or the permission missing."""
+
+    _is_asked = False  # what the cluster is, if its responses do not say it
 
     def perform_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (as opensearch-py has it)
         try:
@@ -62,20 +65,31 @@ class _ExplainingConnection(Urllib3HttpConnection):
     def _refuse_elasticsearch(self, headers: Mapping[str, str]) -> None:
         """Say that this is Elasticsearch, which names itself in every response since version 7.14.
 
+        A cluster that names neither product is asked once.
+
         Raises:
             UnsupportedClusterError: It is.
         """
-        product = next((value for name, value in headers.items() if name.lower() == ELASTICSEARCH_HEADER), None)
-        if product is None:
+        names = {name.lower(): value for name, value in headers.items()}
+        product = names.get(ELASTICSEARCH_HEADER)
+        if product is None and (self._is_asked or OPENSEARCH_HEADER in names):
             return
+        self._is_asked = True
+        info = self._read_info()
+        if product is None and not is_elasticsearch(info):
+            return
+        if not isinstance(info, dict) or "version" not in info:  # it does not answer, or asks for credentials
+            raise UnsupportedClusterError(product or "Elasticsearch")
+        self._is_asked = False  # the next request is refused too
+        parse_release(info)
+
+    def _read_info(self) -> object:
+        """What the cluster answers to `GET /`; None if that is not JSON."""
         try:
             _, _, body = super().perform_request("GET", "/", ignore=range(300, 600))
-            info = json.loads(body)
+            return json.loads(body)
         except (OpenSearchException, ValueError):
-            info = None
-        if not isinstance(info, dict) or "version" not in info:  # it does not answer, or asks for credentials
-            raise UnsupportedClusterError(product)
-        parse_release(info)
+            return None
 
     def _identity_note(self) -> str:
         signer = self.http_auth

@@ -200,10 +200,14 @@ def _recorded_names(mappings: Mapping[str, Any], object_name: str, key: str) -> 
 def with_ingest_meta(meta: Mapping[str, Any] | None, object_name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """Mapping `_meta` with a record of what a model's object was ingested from; everything else in it is kept.
 
-    An `anthem` entry that is not an object belongs to the user: it is kept, and nothing is recorded.
+    An `anthem` entry that is not an object, or whose entry for the object is no record, belongs to the user: it is
+    kept, and nothing is recorded.
     """
     kept = dict(meta or {})
     if not isinstance(kept.get(_META_KEY, {}), dict):
+        return kept
+    present = _ingest_records(kept).get(object_name, {})
+    if present and not (isinstance(present, dict) and "model" in present):
         return kept
     return {**kept, _META_KEY: {**_ingest_records(kept), object_name: dict(record)}}
 

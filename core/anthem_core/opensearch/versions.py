@@ -98,8 +98,7 @@ def parse_release(info: Mapping[str, Any]) -> Release:
     if distribution is None and "OpenSearch" in str(info.get("tagline")) and number == COMPATIBILITY_VERSION:
         return _parse_compatibility_release(version)
     if distribution != "opensearch":
-        is_elasticsearch = version.get("build_flavor") or info.get("tagline") == ELASTICSEARCH_TAGLINE
-        name = distribution or f"not OpenSearch ({'' if is_elasticsearch else 'perhaps '}Elasticsearch)"
+        name = distribution or f"not OpenSearch ({'' if is_elasticsearch(info) else 'perhaps '}Elasticsearch)"
         raise UnsupportedClusterError(f"{name}, version {number or 'missing'}")
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", number)
     if match is None:
@@ -108,6 +107,16 @@ def parse_release(info: Mapping[str, Any]) -> Release:
     if release < OLDEST_RELEASE:
         raise UnsupportedClusterError(f"OpenSearch {number}")
     return release
+
+
+def is_elasticsearch(info: object) -> bool:
+    """Whether a response to `GET /` is that of Elasticsearch, of any version."""
+    if not isinstance(info, dict) or "OpenSearch" in str(info.get("tagline")):
+        return False
+    version = info.get("version")
+    version = version if isinstance(version, dict) else {}
+    is_named = bool(version.get("build_flavor")) or info.get("tagline") == ELASTICSEARCH_TAGLINE
+    return is_named and version.get("distribution") is None
 
 
 def _parse_compatibility_release(version: Mapping[str, Any]) -> Release:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.console import count_of
 from anthem_core.opensearch.versions import OLDEST_RELEASE, UnsupportedClusterError, parse_release
-from anthem_doctor.findings import DoctorTarget, Finding, Level, console_request, count_of, judge_fact
+from anthem_doctor.findings import DoctorTarget, Finding, Level, console_request, judge_fact
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ def check_stored_script(target: DoctorTarget, stored: Mapping[str, Any] | None) 
     name, script = script_id(), build_put_script_body()["script"]
     store = target.command("search", "QUERY")
     if stored is None:
-        expected = "stored before bodies of /rewrite are sent; a client stores it at its first search"
-        yield Finding("script", "warning", f"{name} is not stored", expected, store)
+        found = f"{name} is not stored yet; a client stores it at its first search, as this command does"
+        yield Finding("script", "ok", f"{found}. Bodies of /rewrite need it", command=store)
     elif stored.get("source") != script["source"] or stored.get("lang") != script["lang"]:
         command = f"{console_request('DELETE', f'_scripts/{name}')}\n{store}"
         yield Finding("script", "fault", f"{name} was changed", "the script as this version stores it", command)
@@ -129,7 +130,8 @@ def check_compilations(nodes: Mapping[str, Any], settings: Mapping[str, Any]) ->
         sum(stat.get(key, 0) for stat in stats) for key in ("compilation_limit_triggered", "cache_evictions")
     )
     setting, rate = _compilation_limit(settings)
-    found = f"limit reached {reached} times, {evicted} scripts evicted since the nodes started; limit: {rate}"
+    found = f"limit reached {count_of(reached, 'time')}, {count_of(evicted, 'script')} evicted since the nodes started"
+    found += f"; limit: {rate}"
     if str(rate).startswith("0/"):
         expected = "a limit above 0: a node that has not compiled the script refuses every search that calls it"
         yield Finding("compilations", "fault", f"{setting}: {rate}", expected, _change_setting(setting, None))

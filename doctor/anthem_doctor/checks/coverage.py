@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from anthem_core.console import count_of
 from anthem_core.opensearch.schema import product_text
-from anthem_doctor.findings import DoctorTarget, Finding, count_of
+from anthem_doctor.findings import DoctorTarget, Finding
 from anthem_doctor.history import loss_per_day
 from anthem_ingest.report import NOUN_OF_VALUE
 from anthem_ingest.text_fields import find_empty_fields
@@ -31,14 +32,16 @@ def check_coverage(
     without, of_other_model = counts.products - counts.with_values, counts.with_values - counts.of_model
     needed = _estimate_needed(target, without, sample_without_values)
     share = counts.of_model / max(counts.products, 1)
-    found = f"{index}: {counts.of_model} of {count_of(counts.products)} ({share:.1%}) have values of this model"
+    found = f"{index}: {counts.of_model} of {count_of(counts.products)} ({share:.1%}) with values of this model"
     lacking = {signal: number for signal, number in counts.lacking.items() if number}
-    found += "".join(f", {number} of these lack {NOUN_OF_VALUE[signal]}" for signal, number in lacking.items())
+    found += "".join(f", {number} of these without {NOUN_OF_VALUE[signal]}" for signal, number in lacking.items())
     if of_other_model:
-        found += f", {of_other_model} have some of another model"
+        found += f", {of_other_model} with some of another model"
     if without:
         sample_size = len(sample_without_values)
-        found += f", {without} have none; about {needed} of these have words (estimated from a sample of {sample_size})"
+        found += (
+            f", {without} without any; about {needed} of these with words (estimated from a sample of {sample_size})"
+        )
     beside = ["--beside"] if of_other_model and not counts.of_model else []
     command = target.command("ingest", *beside, index=index)
     if counts.products and not counts.of_model and (needed or of_other_model):

@@ -6,11 +6,12 @@ import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.console import count_of
 from anthem_core.opensearch.schema import CURRENT_FIELDS, VALUE_OF_SIGNAL, mapped_signals, resolve_current_fields
 from anthem_core.opensearch.versions import VECTORS_WITHOUT_KNN_SETTING
 from anthem_doctor.facts import is_closed
-from anthem_doctor.findings import DoctorTarget, Finding, console_request, count_of, judge_fact
-from anthem_ingest.conflicts import MappingConflictError, UsersFieldError
+from anthem_doctor.findings import DoctorTarget, Finding, console_request, judge_fact
+from anthem_ingest.conflicts import MappingConflictError, UsersFieldError, choose_free_name
 from anthem_ingest.encode import choose_signals
 from anthem_ingest.ingest import bytes_per_value
 from anthem_ingest.mapping import (
@@ -20,7 +21,7 @@ from anthem_ingest.mapping import (
     build_missing_mapping,
     list_model_objects,
 )
-from anthem_ingest.text_fields import find_unknown_fields, list_text_fields
+from anthem_ingest.text_fields import find_nested_parent, find_unknown_fields, list_text_fields
 from anthem_plugin.modes import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from anthem_core.opensearch.schema import ModelFields, ModelSignal
     from anthem_doctor.facts import IndexFacts
 
-MAX_DELETED_FRACTION = 0.1  # of the documents; above it, lexical scores are noticeably off
+MAX_DELETED_FRACTION = 0.1  # of the documents; above it, lexical scores are noticeably off, and a note says so
 EXAMPLE_PAGE_SIZE = 24  # hits on the page for which the growth of a response is estimated
 
 
@@ -44,8 +45,8 @@ def check_index(target: DoctorTarget, facts: IndexFacts, fields: ModelFields) ->
         *check_created_version(target, index),
         *check_blocks(index),
         *check_source_kept(target, index, fields),
-        *check_fields_mapped(target, index),
-        *check_mapping(target, index, fields),
+        *check_fields_mapped(target, index, is_empty=facts.is_empty),
+        *check_mapping(target, index, fields, is_empty=facts.is_empty),
         *check_signals(target, index, fields),
         *check_engine(target, index, fields),
         *check_aliases(target, index, fields),
@@ -97,6 +98,11 @@ def check_source_kept(target: DoctorTarget, index: IndexDescription, fields: Mod
         command = target.command("ingest", "--corpus", "FILE", index=f"{index.name}-new")
         yield Finding("source", "fault", found, "an index that keeps _source, loaded from a file", command)
         return
+    if index.derives_source:
+        found = f"{index.name} derives its _source, which OpenSearch cannot do for a model's fields"
+        expected = "an index without index.derived_source.enabled"
+        yield Finding("source", "fault", found, expected, _reindex_requests(target, index, {}, {}))
+        return
     if not index.keeps_whole_source:
         source = index.mappings["_source"]
         values = [VALUE_OF_SIGNAL[signal] for signal in target.expected_signals if _omits(source, fields.value(signal))]
@@ -122,19 +128,33 @@ def _omits(source: Mapping[str, Any], path: str) -> bool:
     return source.get("enabled") is False or not included or any(map(matches, source.get("excludes", ())))
 
 
-def check_fields_mapped(target: DoctorTarget, index: IndexDescription) -> Iterator[Finding]:
-    """Whether products can have the text fields that the values are computed from."""
+def check_fields_mapped(target: DoctorTarget, index: IndexDescription, *, is_empty: bool = False) -> Iterator[Finding]:
+    """Whether products can have the text fields that the values are computed from; the first product may add them."""
     unknown = find_unknown_fields(index, target.text_fields)
+    if unknown and is_empty:
+        yield Finding("fields", "ok", f"{index.name} has no products yet, and does not map {', '.join(unknown)}")
+        return
     if unknown:
         known = ", ".join(list_text_fields(index.mappings)) or "none"
         found = f"{index.name} has no text in {', '.join(unknown)}; its text fields are: {known}"
         yield Finding("fields", "fault", found, "the fields that the values are computed from; name them with --field")
+        return
+    parent = find_nested_parent(index.mappings, target.text_fields[0])
+    if parent:
+        found = (
+            f"{target.text_fields[0]} of {index.name} lies in the nested object {parent}: only nested queries find it"
+        )
+        known = ", ".join(list_text_fields(index.mappings)) or "none"
+        expected = f"first a field outside of nested objects; name it with --field. Those of the index are: {known}"
+        yield Finding("fields", "fault", found, expected)
     else:
         yield Finding("fields", "ok", f"{index.name} has {', '.join(target.text_fields)}")
 
 
-def check_mapping(target: DoctorTarget, index: IndexDescription, fields: ModelFields) -> Iterator[Finding]:
-    """Whether the fields of the model are mapped with the right types and dimension."""
+def check_mapping(
+    target: DoctorTarget, index: IndexDescription, fields: ModelFields, *, is_empty: bool = False
+) -> Iterator[Finding]:
+    """Whether the fields of the model are mapped with the right types and dimension; an empty index may lack them."""
     dimension, signals = target.bundle.dimension, target.expected_signals
     try:
         missing = build_missing_mapping(index, fields, dimension, signals)
@@ -145,8 +165,9 @@ def check_mapping(target: DoctorTarget, index: IndexDescription, fields: ModelFi
     if missing:
         names = missing["properties"][fields.name]["properties"]
         found = f"{index.name} does not map {fields.name}.{{{', '.join(names)}}}{dynamic}"
+        found += "; it has no products yet" if is_empty else ""
         # With one of two values a search still ranks by that one.
-        is_usable = names.keys() < {VALUE_OF_SIGNAL[signal] for signal in signals}
+        is_usable = is_empty or names.keys() < {VALUE_OF_SIGNAL[signal] for signal in signals}
         expected = f"fields for {', '.join(VALUE_OF_SIGNAL[signal] for signal in signals)}, model id and text hash"
         command = target.command("ingest", index=index.name)
         yield Finding("mapping", "warning" if is_usable else "fault", found, expected, command)
@@ -189,7 +210,8 @@ def _conflict_finding(
     )
     if isinstance(error, UsersFieldError):
         found = f"{index.name} has a field {error.path} of its own ({error.found})"
-        command = target.command("ingest", "--as", "anthem_values", index=index.name)
+        name = choose_free_name(index.mappings.get("properties", {}))
+        command = target.command("ingest", "--as", name, index=index.name)
         return Finding("mapping", "fault", found, "an object of another name for the model's values", command)
     if error.is_of_other_vectors:
         command = target.command("ingest", "--beside", index=index.name)
@@ -250,17 +272,20 @@ def describe_shards(index: IndexDescription) -> Iterator[Finding]:
 
 
 def check_deleted(index: IndexDescription, counts: Mapping[str, Any]) -> Iterator[Finding]:
-    """How many deleted or replaced documents still count in lexical scores."""
+    """How many deleted or replaced documents still count in lexical scores.
+
+    An ingest replaces each product once, so until segments are merged as many as there are products are expected.
+    """
     deleted, live = int(counts.get("deleted", 0)), int(counts.get("count", 0))
     fraction = deleted / max(deleted + live, 1)
     found = f"{deleted} of {deleted + live} documents of {index.name} ({fraction:.0%}) are deleted or replaced"
-    if fraction > MAX_DELETED_FRACTION:
-        expected = (
-            "fewer: they count in lexical scores until segments are merged, which OpenSearch does over time and this "
-            "request does now (not while products are written)"
-        )
-        merge = console_request("POST", f"{index.name}/_forcemerge?only_expunge_deletes=true")
-        yield Finding("deleted", "warning", found, expected, merge)
+    merge = console_request("POST", f"{index.name}/_forcemerge?only_expunge_deletes=true")
+    effect = "they count in lexical scores until segments are merged, which OpenSearch does over time and this request "
+    effect += "does now (not while products are written)"
+    if deleted > live:
+        yield Finding("deleted", "warning", found, f"fewer: {effect}", merge)
+    elif fraction > MAX_DELETED_FRACTION:
+        yield Finding("deleted", "ok", f"{found}, as expected after an ingest: {effect}", command=merge)
     else:
         yield Finding("deleted", "ok", found)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.console import printable
+from anthem_core.console import count_of, printable
 from anthem_doctor.facts import UnavailableFact
-from anthem_doctor.findings import DoctorTarget, Finding, count_of
+from anthem_doctor.findings import DoctorTarget, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +21,11 @@ def check_searches(target: DoctorTarget, trial: TrialSearch | None, values: Sequ
     if isinstance(trial.plain, UnavailableFact):
         found = f"the plain search for '{printable(trial.query)}' fails: {trial.plain.reason}"
         return [Finding("search", "fault", found, "a search that works without ANTHEM")]
+    if not trial.plain["hits"]["total"]["value"]:
+        field = printable(target.text_fields[0])
+        found = f"no product matches '{printable(trial.query)}', which is the text of a product in {field}"
+        expected = f"at least that product: map {field} as text that searches find, or name another field with --field"
+        return [Finding("search", "warning", found, expected)]
     findings = [finding for mode, fact in trial.responses.items() for finding in _check_mode(target, trial, mode, fact)]
     return findings + [Finding(f"search {mode}", "ok", f"not tried: {why}") for mode, why in trial.skipped.items()]
 
@@ -31,6 +36,8 @@ def _explain_missing_trial(target: DoctorTarget, values: Sequence[ValueFacts]) -
     refused = next((fact for fact in facts if isinstance(fact, UnavailableFact)), None)
     if refused:
         return Finding("search", "warning", f"not tried: {refused.reason}", f"permission to send {refused.request}")
+    if values and all(index.counts.products == 0 for index in values):
+        return Finding("search", "ok", "not tried: there are no products yet")
     of_others = sum(index.counts.with_values - index.counts.of_model for index in values)
     if of_others:
         found = f"not tried: the values of {count_of(of_others, 'product')} are of another model"
@@ -53,7 +60,7 @@ def _check_mode(target: DoctorTarget, trial: TrialSearch, mode: str, response: F
         return
     before, after = _hit_ids(trial.plain), _hit_ids(response)
     moved = sum(earlier != later for earlier, later in zip(before, after, strict=False))
-    hits = f"{len(after)} hits of {response['hits']['total']['value']}, {moved} moved"
+    hits = f"{count_of(len(after), 'hit')} of {response['hits']['total']['value']}, {moved} moved"
     took = f"{response.get('took')} ms in the cluster, {trial.plain.get('took')} ms without reranking"
     yield Finding(check, "ok", f"{query}: {hits}; {took}")
 
@@ -72,11 +79,11 @@ def find_lost_hits(mode: str, plain: Mapping[str, Any], reranked: Mapping[str, A
         return f"{failed} more shards fail than without reranking"
     matches, plain_matches = (response["hits"]["total"]["value"] for response in (reranked, plain))
     if (mode != "filter" and matches < plain_matches) or (mode != "retrieve" and matches > plain_matches):
-        return f"{matches} products match, {plain_matches} without reranking"
+        return f"{count_of(matches)} found, {plain_matches} without reranking"
     before, after = set(_hit_ids(plain)), set(_hit_ids(reranked))
     page_may_differ = plain["_shards"]["total"] > 1 and plain_matches > len(before)
     if mode in {"cluster", "client"} and not page_may_differ and before != after:
-        return f"{len(before - after)} of {len(before)} hits are lost"
+        return f"{len(before - after)} of {count_of(len(before), 'hit')} lost"
     return None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anthem_core.console import count_of
 from anthem_core.encoding.stored_vectors import MAX_STEPS, read_vector, unpack_points
 from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.opensearch.schema import hash_words, product_text
@@ -49,8 +50,8 @@ def check_texts(target: DoctorTarget, index: str, sample: Sequence[IndexHit], fi
         return
     changed = [hit["_id"] for hit in sample if not _text_unchanged(target, hit, fields)]
     found = (
-        f"{index}: the text of {len(changed)} of {len(sample)} sampled products changed after their values were "
-        "computed"
+        f"{index}: the text of {len(changed)} of {count_of(len(sample), 'sampled product')} changed after the values "
+        "were computed"
     )
     if not changed:
         yield Finding("text", "ok", found)
@@ -72,9 +73,9 @@ def check_points(
         return
     points = [_stored_point(hit, fields, target.bundle) for hit in sample]
     without = [hit["_id"] for hit, point in zip(sample, points, strict=True) if point is None]
-    scope = f"{index}: of {len(sample)} sampled products"
+    scope = f"{index}: of {count_of(len(sample), 'sampled product')}"
     if without:
-        yield _missing_finding(target, index, "points", f"{scope}, {len(without)} have no vector", without)
+        yield _missing_finding(target, index, "points", f"{scope}, {len(without)} without a vector", without)
     hits = [hit for hit, point in zip(sample, points, strict=True) if point is not None]
     if hits:
         stack = np.array([point for point in points if point is not None])
@@ -89,10 +90,10 @@ def check_trigrams(
     sample = [hit for hit in sample if "attention" in stored_signals(hit, fields)]
     if not sample:
         return
-    scope = f"{index}: of {len(sample)} sampled products"
+    scope = f"{index}: of {count_of(len(sample), 'sampled product')}"
     without = [hit["_id"] for hit in sample if "trigrams" not in _stored_values(hit, fields)]
     if without:
-        yield _missing_finding(target, index, "trigrams", f"{scope}, {len(without)} have no trigrams", without)
+        yield _missing_finding(target, index, "trigrams", f"{scope}, {len(without)} without trigrams", without)
     hits = [hit for hit in sample if "trigrams" in _stored_values(hit, fields) and _text_unchanged(target, hit, fields)]
     computed = builder.pack_trigrams([product_text(hit["_source"], target.text_fields) for hit in hits])
     differing = [
@@ -100,7 +101,7 @@ def check_trigrams(
         for hit, packed in zip(hits, computed, strict=True)
         if not _are_trigrams(_stored_values(hit, fields)["trigrams"], packed)
     ]
-    found = f"{scope}, {len(hits)} have trigrams of their current text, {len(differing)} of these differ from what "
+    found = f"{scope}, {len(hits)} with trigrams of the current text, {len(differing)} of these unlike what "
     found += "this bundle computes"
     if differing:
         yield _recomputation(target, index, "trigrams", f"{found}, such as {differing[0]}", "the trigrams")

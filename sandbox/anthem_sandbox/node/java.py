@@ -73,12 +73,13 @@ def _run_java(command: Path, option: str) -> str:
 
 
 def inspect_java(command: Path, requirement: JavaRequirement = DEFAULT_RELEASE.java) -> JavaInstallation:
-    """Read the version of a `java` command and, if the version is acceptable, which required modules it lacks."""
+    """Read the version of a `java` command and, if it is acceptable, which required modules are known to be missing."""
     version = parse_java_version(_run_java(command, "-version"))
     if version is None or not requirement.accepts(version):
         return JavaInstallation(command, version)
     modules = {line.split("@")[0] for line in _run_java(command, "--list-modules").splitlines()}
-    return JavaInstallation(command, version, requirement.modules - modules)
+    # A Java that lists nothing was too slow to answer; OpenSearch itself says what it lacks.
+    return JavaInstallation(command, version, requirement.modules - modules if modules else frozenset())
 
 
 def find_java(commands: Iterable[Path] | None = None, release: NodeRelease = DEFAULT_RELEASE) -> Path:
