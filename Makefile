@@ -7,7 +7,7 @@ BENCHMARKS := $(addprefix bench/,quality.py geometry.py load.py attention.py ser
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test containers proof lint bundle bench clean
+.PHONY: help demo test containers proof lint docs bundle bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -15,9 +15,9 @@ help: ## list the targets
 demo: .venv/installed ## run everything from scratch: node, products, ingest, searches, report
 	$(BIN)/anthem demo
 
-test: .venv/installed-dev ## lint, then run all tests on a real node
+test: .venv/installed-dev ## lint, then run all tests, in two processes with a real node each
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 containers: .venv/installed-dev ## run the container tests in full, with Docker or podman: docs/containers.md
 	$(BIN)/python tests/containers/engine.py
@@ -32,6 +32,10 @@ lint: .venv/installed-dev ## run ruff, mypy and import-linter
 	$(BIN)/mypy
 	$(BIN)/mypy $(BENCHMARKS)
 	$(BIN)/lint-imports
+
+docs: .venv/installed-dev ## write the reference from the code, then build the site in site/
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/mkdocs build --quiet --strict
 
 bundle: .venv/installed-dev ## train and export bundles/general again from its sources
 	$(BIN)/python bundles/make.py $(ESCI) $(QUERIES) bundles/general
@@ -49,7 +53,7 @@ clean: ## remove the virtual environment and the caches of the tools
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[demo]'
+	$(INSTALL) --editable '.[demo,serve]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

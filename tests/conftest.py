@@ -41,8 +41,9 @@ RECORDED_FIGURES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser):
-    """Add `--proof`, which runs the load, kill, fuzz and cluster tests in full; without it they are short."""
+    """Add `--proof`, which runs long tests in full, and `--screenshots`, which writes the pictures of the docs."""
     parser.addoption("--proof", action="store_true", help="run load, kill, fuzz and cluster tests in full (make proof)")
+    parser.addoption("--screenshots", metavar="FOLDER", help="write pictures of the page to this folder (docs/images)")
 
 
 def pytest_configure(config):
@@ -52,6 +53,19 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--proof"):
         settings.load_profile("proof")
+
+
+def pytest_sessionfinish(session):
+    """A worker process of `pytest -n` hands its figures to the process that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = session.config.stash.get(RECORDED_FIGURES, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take the figures of a worker process that has ended."""
+    figures = getattr(node, "workeroutput", {}).get("figures", [])
+    node.config.stash.setdefault(RECORDED_FIGURES, []).extend(figures)
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -147,8 +161,9 @@ def run_service(wait_until):
     from anthem_plugin.service.app import create_app
 
     @contextmanager
-    def run(encoder, settings=None):
-        server = uvicorn.Server(uvicorn.Config(create_app(encoder, settings), port=0, ws="none", log_config=None))
+    def run(encoder, settings=None, page=None):
+        app = create_app(encoder, settings, page=page)
+        server = uvicorn.Server(uvicorn.Config(app, port=0, ws="none", log_config=None))
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
@@ -174,10 +189,10 @@ def cluster():
 
 @pytest.fixture(scope="session")
 def client(cluster):
-    """Client of the real OpenSearch."""
+    """Client of the real OpenSearch, with a time-out that a busy machine does not reach."""
     from anthem_core.opensearch.connection import connect
 
-    with connect(cluster) as opensearch:
+    with connect(cluster, timeout=120) as opensearch:
         yield opensearch
 
 

@@ -89,7 +89,7 @@ def large_index(client, encoder, *, graph=True, shards=1):
 
 
 @contextmanager
-def slow_proxy(word, cluster, seconds=None):
+def slow_proxy(word, cluster, seconds=None, port=0):
     """A proxy that delays requests whose body contains a word, by some seconds or until it closes; yields its URL."""
     closing = Event()
 
@@ -116,7 +116,7 @@ def slow_proxy(word, cluster, seconds=None):
         def log_message(self, *_):
             """Log nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:

@@ -225,6 +225,14 @@ def test_a_bare_environment_is_light(bare, tmp_path):
 
 
 @pytest.mark.install
+def test_a_bare_environment_has_the_page(bare, tmp_path):
+    """The wheel contains every file of the page of `anthem serve --ui`."""
+    static = ROOT / "plugin" / "anthem_plugin" / "service" / "ui" / "static"
+    code = "from anthem_plugin.service.ui.page_files import read_page_files; print(len(read_page_files()))"
+    assert in_bare(bare, "python", "-c", code, cwd=tmp_path).stdout == f"{len([*static.iterdir()])}\n"
+
+
+@pytest.mark.install
 def test_a_bare_environment_reranks_a_run(bare, tmp_path):
     """`anthem rerank` needs no extra: it keeps every document of the run and ranks the title that matches first."""
     products = [("p1", "Yoga Mat"), ("p2", "Makita Cordless Drill 18V"), ("p3", "Desk Lamp")]

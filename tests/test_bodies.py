@@ -18,7 +18,7 @@ from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import Filter
 from anthem_plugin.rewriter.own_scores import INDICES_BOOST_REASON, OWN_RESCORE_REASON
 from anthem_plugin.rewriter.query_text import DIFFERENT_TEXTS_REASON, NO_QUERY_TEXT_REASON
-from anthem_plugin.rewriter.rescore import build_rescore_body
+from anthem_plugin.rewriter.rescore import NO_HITS_REQUESTED_REASON, build_rescore_body
 from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON
 from anthem_plugin.scoring.painless import build_score_script
 from anthem_plugin.scoring.params import ScoringParams, to_float64
@@ -119,7 +119,7 @@ WITHOUT_TEXT = (
 WITH_OTHER_TEXT = ("`match` of another text",)
 KEYS = {
     "`from`, `size`": case(PLAIN | {"from": 2, "size": 3}),
-    "`size: 0`": case(PLAIN | {"size": 0}, **in_rescoring_modes(NO_HITS) | {"client": "the body requests no hits"}),
+    "`size: 0`": case(PLAIN | {"size": 0}, **in_rescoring_modes(NO_HITS_REQUESTED_REASON)),
     "`from` after the last hit": case(
         PLAIN | {"from": 500}, **in_rescoring_modes(NO_HITS),
         filter_=Note("{kept} products pass the filter, and the page starts after the last of them")),
@@ -277,7 +277,7 @@ def test_the_text_of_each_kind_of_query_is_found(client, encoder, names, name, m
 
 @pytest.mark.parametrize("name", WITHOUT_TEXT)
 def test_without_a_text_the_reason_says_what_to_pass(client, encoder, names, name):
-    """A body that searches for no words is not reranked, and the reason names `query_text=` and `query_path=`."""
+    """A body that searches for no words is not reranked, and the reason names `query_text` and `query_path`."""
     response = AnthemClient(client, encoder).search(names["index"], QUERIES[name][0])
     assert response["anthem"]["reason"] == NO_QUERY_TEXT_REASON
     assert invariants(response) == invariants(client.search(index=names["index"], body=QUERIES[name][0]))

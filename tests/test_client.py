@@ -1,10 +1,14 @@
 """The clients if a search cannot be reranked: options that hide parts of the response, no values, no hits."""
 
+import asyncio
+
 import pytest
 import small_index
+from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import NotFoundError, RequestError
 from small_index import match
 
-from anthem_plugin.client import AnthemClient
+from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.request import NO_HITS_REASON, no_values_reason
 
@@ -89,3 +93,61 @@ def test_a_hit_has_the_fields_that_the_caller_requested(client, encoder, index, 
     assert reranked["anthem"]["reranked"]
     actual, expected = ([hit.get("fields") for hit in hits(response)] for response in (reranked, plain))
     assert sorted(map(str, actual)) == sorted(map(str, expected))
+
+
+REFUSED = {
+    "before reranking": ("no-such", {"query": {"match_all": {}}}, NotFoundError),
+    "while reranking": (None, match("fire tv") | {"aggs": 5}, RequestError),
+    "while discovering": ("no-such", match("fire tv"), NotFoundError),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_error_of_the_plain_search_is_alone(cluster, client, encoder, index, name):
+    """What the plain search raises has no exception of reranking behind it, in both clients, msearch and templates."""
+    asked, body, kind = REFUSED[name]
+    anthem, asked = AnthemClient(client, encoder), asked or index
+
+    async def search():
+        async with AsyncOpenSearch(hosts=[cluster]) as opensearch:
+            return await AsyncAnthemClient(opensearch, encoder).search(asked, body)
+
+    calls = [
+        lambda: anthem.search(asked, body),
+        lambda: asyncio.run(search()),
+        lambda: anthem.search_template({"source": body}, asked),
+        lambda: anthem.search_template({"id": "no-such"}, asked),
+    ]
+    for call in calls:
+        with pytest.raises((kind, NotFoundError)) as caught:
+            call()
+        assert (caught.value.__context__, caught.value.__cause__) == (None, None)
+
+
+@pytest.mark.parametrize("body", [None, "", b"{}"])
+def test_what_is_no_body_is_searched_plainly(client, encoder, index, body):
+    """A search without a body, or with a string, is the plain one, and a sentence says what to pass."""
+    anthem = AnthemClient(client, encoder)
+    response = anthem.search(index, body)
+    assert response["hits"] == client.search(index=index, body=body)["hits"]
+    assert response["anthem"]["reason"].count("dict") == 1
+    assert "None" not in response["anthem"]["reason"]
+    assert anthem.stats()["failed"] == 0
+
+
+@pytest.mark.parametrize("path", [5, [5], {"a": 1}, [["query"]], b"query"])
+def test_a_path_of_the_wrong_type_is_the_callers_error(client, encoder, index, path):
+    """A query path that is no string is a TypeError before anything is sent; it never counts as a failure."""
+    anthem = AnthemClient(client, encoder)
+    with pytest.raises(TypeError, match="query_path is"):
+        anthem.search(index, match("fire tv"), query_path=path)
+    assert anthem.stats()["failed"] == 0
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.5, float("nan")])
+def test_a_time_out_that_cannot_be_kept_is_the_callers_error(client, encoder, index, seconds):
+    """A negative time-out is a ValueError before anything is sent, not a time-out that counts as a failure."""
+    anthem = AnthemClient(client, encoder)
+    with pytest.raises(ValueError, match="request_timeout is"):
+        anthem.search(index, match("fire tv"), request_timeout=seconds)
+    assert anthem.stats()["failed"] == 0

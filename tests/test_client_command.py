@@ -1,13 +1,18 @@
 """`anthem search` on indices without values of the model, and with titles that contain control characters."""
 
 import json
+import re
 import urllib.request
+from shlex import quote
 
 import pytest
 import small_index
 from click.testing import CliRunner
 
 from anthem_plugin.cli import search
+from anthem_plugin.rewriter import own_scores, query_text, retrieve
+from anthem_plugin.search import client_mode, cluster_mode, request
+from anthem_plugin.search_remarks import in_command_words
 
 UNPRINTABLE_TITLE = "fire tv \\u001b[2J x\\ud800y"  # as JSON escapes
 
@@ -86,3 +91,29 @@ def test_signals_and_explanation_are_the_same(run, client, encoder, mode):
         assert parts["distance"]
         assert parts["attention"]
         assert parts["score"] == pytest.approx(hit["score"], rel=3e-7)
+
+
+def test_an_advised_command_has_the_bundle(run, client, encoder, index):
+    """A command that a reason advises for the index behind an alias names the bundle of the search, quoted."""
+    client.indices.put_alias(index=index, name=f"{index}-alias")
+    text = run(f"{index}-alias", "fire tv", "--rerank", "retrieve").stdout
+    assert f"search {index}-ann, the copy that `anthem ingest {index} --bundle " in text
+    assert f"--bundle {quote(str(encoder.bundle.path))} --ann` creates" in text
+
+
+REASONS = {
+    reason
+    for module in (query_text, retrieve, own_scores, request, client_mode, cluster_mode)
+    for reason in vars(module).values()
+    if isinstance(reason, str) and "`" in reason and " " in reason
+}
+
+
+def test_reasons_name_the_options_of_the_command():
+    """No reason that `anthem search` prints names an argument of Python."""
+    arguments = [reason for reason in REASONS if "query_text" in reason or "query_path" in reason]
+    assert len(arguments) >= 3
+    for reason in REASONS:
+        told = in_command_words(reason)
+        assert not re.search(r"query_text|query_path|text_fields|use client mode", told), told
+    assert in_command_words(None) is None

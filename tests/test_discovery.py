@@ -33,13 +33,14 @@ BROKEN = TransportError(503, "unavailable", {})
 BOTH = frozenset({"containment", "attention"})
 
 
-def discover(profiles, name, mappings=None, **options):
-    """The profile of an index, and the steps that were sent; `mappings` is a response or an exception."""
-    response, sent = {} if mappings is None else mappings, []
-    steps = profiles.read(SearchRequest(name, {}, options, 10))
+def discover(profiles, name, *mappings, body=None, **options):
+    """The profile of an index, and the steps that were sent; each of `mappings` is a response or an exception."""
+    responses, sent = [*mappings, {}], []
+    steps = profiles.read(SearchRequest(name, body or {}, options, 10))
     try:
         step = next(steps)
         while True:
+            response = responses[len(sent)]
             sent.append(step)
             step = steps.throw(response) if isinstance(response, Exception) else steps.send(response)
     except StopIteration as end:
@@ -64,7 +65,7 @@ def test_the_recorded_fields_are_found(bundle):
     """A client uses the object with its model's vectors, and the text fields recorded for that object."""
     own = fields_of_model(bundle.model_id).name
     mappings = {"a": mapping("anthem", fields=["name"]), "b": mapping("anthem", own, fields=["brand", "title"])}
-    profile, sent = discover(IndexProfiles(bundle, ClientOptions()), "shop", mappings=mappings)
+    profile, sent = discover(IndexProfiles(bundle, ClientOptions()), "shop", mappings)
     assert profile.scoring.fields == ModelFields(own)
     assert profile.text_fields == ("brand", "title")
     assert profile.signals == BOTH
@@ -74,21 +75,54 @@ def test_the_recorded_fields_are_found(bundle):
 def test_an_index_that_was_never_ingested_has_the_defaults(bundle):
     """Without values and records, the model's object is `anthem`, it has no signals, and the text field is `title`."""
     for mappings in ({"shop": {"mappings": {}}}, {}):
-        profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", mappings=mappings)
+        profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "shop", mappings)
         assert profile.scoring.fields == ModelFields()
         assert (profile.text_fields, profile.signals, profile.faults) == (("title",), frozenset(), ())
 
 
 def test_configured_fields_are_used(bundle):
-    """Fields that the caller names are not looked for; their signals are read. No index name, no request."""
+    """Fields that the caller names are not looked for; their signals are read."""
     options = ClientOptions(fields=ModelFields("mine"), text_fields=("name",))
     profile, sent = discover(IndexProfiles(bundle, options), "shop", {"shop": mapping("anthem", "mine")})
     assert (profile.scoring.fields, profile.text_fields) == (ModelFields("mine"), ("name",))
     assert profile.signals == BOTH
     assert methods(sent) == ["indices.get_mapping"]
     assert discover(IndexProfiles(bundle, options), "shop", {"shop": mapping("anthem")})[0].signals == frozenset()
-    profile, sent = discover(IndexProfiles(bundle, ClientOptions()), None)
-    assert (profile.signals, sent) == (BOTH, [])
+
+
+def covered(*indices, failed=0):
+    """Response to the search for the indices of a point in time."""
+    buckets = [{"key": name, "doc_count": 1} for name in indices]
+    return {"aggregations": {"indices": {"buckets": buckets}}, "_shards": {"failed": failed}}
+
+
+def test_a_point_in_time_has_the_profile_of_its_indices(bundle):
+    """Its indices are asked for once, and their profile is that of the same indices by name; what fails is no error."""
+    profiles, pit = IndexProfiles(bundle, ClientOptions()), {"pit": {"id": "a"}}
+    mappings = {"shop": mapping("mine", fields=["name"]), "own": {"mappings": {}}}
+    profile, sent = discover(profiles, None, covered("shop", "own"), mappings, body=pit)
+    assert methods(sent) == ["search", "indices.get_mapping"]
+    assert sent[1].arguments["index"] == "shop,own"
+    assert sent[0].arguments["request_timeout"] <= 10 * DISCOVERY_TIME_SHARE
+    assert profile.scoring.fields.hidden == ("mine",)
+    assert discover(profiles, None, body=pit) == (profile, [])
+    assert discover(profiles, "shop,own") == (profile, [])
+    assert methods(discover(profiles, None, covered("shop", "own"), body={"pit": {"id": "b"}})[1]) == ["search"]
+    for response in (covered(), BROKEN):  # no products, or no answer: the same is asked again
+        profile, sent = discover(profiles, None, response, body={"pit": {"id": "c"}})
+        assert (profile.scoring.fields, methods(sent)) == (ModelFields(), ["search"])
+    partial = covered("shop", "own", failed=1)
+    assert methods(discover(profiles, None, partial, body={"pit": {"id": "c"}})[1]) == ["search"]
+    assert methods(discover(profiles, None, covered("shop"), {}, body={"pit": {"id": "c"}})[1])[0] == "search"
+
+
+@pytest.mark.parametrize("body", [{}, {"pit": None}, {"pit": {"id": 5}}, {"pit": {"id": ""}}, {"pit": "a"}])
+def test_a_search_of_no_index_has_the_profile_of_all(bundle, body):
+    """Without an index and a point in time, what is hidden comes from the mappings of all indices."""
+    profile, sent = discover(IndexProfiles(bundle, ClientOptions()), None, {"shop": mapping("anthem")}, body=body)
+    assert methods(sent) == ["indices.get_mapping"]
+    assert sent[0].arguments["index"] is None
+    assert (profile.signals, profile.scoring.fields.hidden) == (BOTH, ("anthem",))
 
 
 def test_a_cluster_that_forbids_the_request_has_the_defaults(bundle):
@@ -198,7 +232,7 @@ def test_only_objects_of_models_are_hidden(bundle):
     assert hidden(anthem_notes=notes, other=notes) == ("anthem", "anthem_0123abcd", "mine")
     assert hidden(mine=users) == ("anthem", "anthem_0123abcd", *(f"mine.{key}" for key in values))
     assert hidden(anthem=notes) == (*(f"anthem.{key}" for key in values[:3]), "anthem_0123abcd", "mine")
-    unknown = discover(IndexProfiles(bundle, ClientOptions()), None)[0].scoring.fields
+    unknown = discover(IndexProfiles(bundle, ClientOptions()), "shop", REFUSED)[0].scoring.fields
     assert {f"anthem.{key}" for key in values} <= set(unknown.hidden)
     assert not {"anthem", "anthem_*.vector"} & set(unknown.hidden)
 
@@ -305,14 +339,14 @@ def test_a_failed_discovery_costs_no_reranking(bundle, failure):
     """Whatever the request for the mapping gives, the last profile or the defaults are used; it is sent again soon."""
     now = [0.0]
     profiles = IndexProfiles(bundle, ClientOptions(), clock=lambda: now[0])
-    failed, _ = discover(profiles, "shop", mappings=failure)
+    failed, _ = discover(profiles, "shop", failure)
     assert (failed.scoring.fields, failed.text_fields, failed.signals) == (ModelFields(), ("title",), BOTH)
     assert discover(profiles, "shop")[1] == []
     now[0] += RETRY_SECONDS
-    known, sent = discover(profiles, "shop", mappings={"shop": mapping("anthem", fields=["name"])})
+    known, sent = discover(profiles, "shop", {"shop": mapping("anthem", fields=["name"])})
     assert methods(sent) == ["indices.get_mapping"]
     now[0] += PROFILE_LIFETIME_SECONDS
-    assert discover(profiles, "shop", mappings=failure)[0] == known
+    assert discover(profiles, "shop", failure)[0] == known
     assert known.text_fields == ("name",)
 
 
@@ -353,10 +387,10 @@ def test_a_profile_is_read_once_in_five_minutes(bundle):
     now = [0.0]
     profiles = IndexProfiles(bundle, ClientOptions(), clock=lambda: now[0])
     first, _ = discover(profiles, "shop")
-    assert discover(profiles, "shop", mappings={"shop": mapping("anthem", fields=["name"])}) == (first, [])
+    assert discover(profiles, "shop", {"shop": mapping("anthem", fields=["name"])}) == (first, [])
     assert discover(profiles, "other")[1] != []
     now[0] = PROFILE_LIFETIME_SECONDS
-    later, sent = discover(profiles, "shop", mappings={"shop": mapping("anthem", fields=["name"])})
+    later, sent = discover(profiles, "shop", {"shop": mapping("anthem", fields=["name"])})
     assert (later.text_fields, methods(sent)) == (("name",), ["indices.get_mapping"])
     signals = ["lexical", "containment", "attention"]
     expected = {"object": "anthem", "signals": signals, "text_fields": ["name"], "faults": []}

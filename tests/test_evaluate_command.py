@@ -11,12 +11,14 @@ pytest.importorskip("ir_measures", reason="the extra `demo` is not installed")
 import ir_measures
 from small_index import PRODUCTS, small_index
 
+from anthem_core.encoding.bundle import ALL_SIGNALS
 from anthem_evaluation.evaluate_cli import evaluate
 from anthem_evaluation.judgments import read_judgments
 from anthem_evaluation.metrics import correct_by_holm
 from anthem_evaluation.runs import read_run
 from anthem_evaluation.slices import slice_queries
 from anthem_plugin.rewriter.placeholder import fill_text
+from anthem_plugin.scoring.params import FUSION_NAMES
 
 pytestmark = pytest.mark.node
 
@@ -61,6 +63,9 @@ def test_the_figures_are_those_of_the_runs(run, ratings, tmp_path):
     result = run("--rerank", "cluster", "--rerank", "client", "--files", tmp_path / "files", "--json")
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
+    assert [row["name"] for row in report["signal_sets"]] == [*FUSION_NAMES.values()]
+    by_all = next(row for row in report["signal_sets"] if row["name"] == ALL_SIGNALS)
+    assert by_all["reranked"] == pytest.approx(report["modes"][1]["reranked"])  # client mode, by the same signals
     qrels = read_judgments(ratings).qrels
     runs = {name: read_run(tmp_path / "files" / f"{name}.trec") for name in ("lexical", "cluster", "client")}
     values = {name: ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run) for name, run in runs.items()}
@@ -121,8 +126,9 @@ def test_examples_have_the_largest_changes(run, tmp_path):
     result = run("--output", tmp_path / "report.html")
     assert result.exit_code == 0, result.stderr
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "By mode and kind of search" in page
-    assert "Holm&#39;s correction for all measures and modes" in page
+    assert "By mode, signals and kind of search" in page
+    assert "Holm&#39;s correction for all measures, modes and sets of signals" in page
+    assert page.count("<summary>Attention: ") == page.count("Before: lexical<") > 0
     assert re.search(r"with a number +\d", result.stdout)
 
 
@@ -136,6 +142,33 @@ def test_a_mode_that_reranks_nothing_is_an_error(client, ratings, cluster):
     client.indices.delete(index=name)
     assert result.exit_code == 6
     assert "no search was reranked" in result.stderr
+
+
+def test_an_unknown_field_is_named_with_the_text_fields(run):
+    """The message has the field that the index lacks and those that it has."""
+    result = run("--field", "nope")
+    assert result.exit_code == 6
+    assert "Field 'nope' not found" in result.stderr
+    assert "Its text fields are: title" in result.stderr
+
+
+def test_fractional_grades_are_shown_as_they_are(products, cluster, tmp_path):
+    """Measures and products name grades as the judgments have them, though fractions are counted in thousandths."""
+    path = tmp_path / "ratings.csv"
+    lines = [f"{query},{number},{number % 5 / 2}" for query in ("fire tv", "red tablet") for number in range(60)]
+    path.write_text("\n".join(["query,docid,rating", *lines]) + "\n", encoding="utf-8")
+    arguments = [products, "--judgments", str(path), "--url", cluster, "--output", str(tmp_path / "report.html")]
+    result = CliRunner().invoke(evaluate, [*arguments, "--files", str(tmp_path / "files"), "--json"])
+    assert result.exit_code == 0, result.stderr
+    report, page = json.loads(result.stdout), (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert report["dataset"]["top_grade"] == 2
+    assert {"AP(rel=1)", "nDCG@10"} <= {measure["name"] for measure in report["comparison"]["measures"]}
+    grades = {hit["grade"] for example in report["examples"] for hit in example["after"]}
+    assert {0.5, 1.5} & grades
+    assert grades <= {None, 0, 0.5, 1, 1.5, 2}
+    assert "of 2<" in page
+    assert "00<" not in "".join(re.findall(r"badge[^>]*>[^<]*<", page))
+    assert read_judgments(tmp_path / "files" / "quepid.csv").qrels == read_judgments(path).qrels
 
 
 def test_slices_follow_their_names():

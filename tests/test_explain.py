@@ -181,15 +181,19 @@ def test_pairs_stand_under_the_hit_in_plain_words():
 
 
 def test_an_explanation_as_text_adds_up_without_coordinates():
-    """Each hit has one line of numbers; the formula follows once, below all hits; no dimension is printed."""
+    """Each hit has its numbers in lines that fit; the formula follows once, below all hits; no dimension is printed."""
     fusion = FusionWeights(0.1, 0.2, 0.46, 1.2, -1.3)
     parts = score_parts(2.0, 0.8, -1.0, fusion, BOTH)
     region = {"distance": 0.8, "contained": False, "outside_by": 0.12, "margins": [{"dimension": 7, "value": -0.3}]}
-    lines = format_result(result(row(explanation={**region, "score": parts.to_dict()}))).splitlines()
+    lines = format_result(
+        result(row(explanation={"attention": None, "region": region, "score": parts.to_dict()}))
+    ).splitlines()
     signals = "attention −1.000 (+0.360), distance 0.800 (−0.068)"
     expected = f"lexical 2.0000, {signals}, m +0.292, factor {parts.factor:.4f}, outside by .12"
-    assert lines[3].strip() == expected
-    assert lines[4:] == [
+    assert " ".join(line.strip() for line in lines[3:5]) == expected
+    assert max(map(len, lines[3:5])) <= 80
+    assert lines[5:] == [
         "Score = (lexical + 0.1000)·factor, factor = exp(1.956·tanh(m/1.956)),",
-        "m = 1.200·(attention + 1.300) − 0.200·(distance − 0.460), without a term for what a hit lacks",
+        "m = 1.200·(attention + 1.300) − 0.200·(distance − 0.460),",
+        "without a term for what a hit lacks.",
     ]

@@ -16,16 +16,18 @@ from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.fusion import MAX_SHIFT
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
 from anthem_evaluation.explain.cli import explain
-from anthem_evaluation.explain.grid import grid_table
-from anthem_evaluation.explain.text import LINE_WIDTH, render_explanations
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.explanation_text import LINE_WIDTH, render_explanations
+from anthem_plugin.grid_table import grid_table
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.title_explanation import TitleExplainer
 
 QUERY, TITLE, OTHER = "cordless dril 18v", "DEWALT 20V MAX Cordless Drill Driver Kit", "Garden Hose 50 ft"
 some_texts = st.one_of(
     st.text(st.characters(codec="utf-8"), min_size=1, max_size=60),
-    st.sampled_from([QUERY, TITLE, "苹果手机壳 手机", "टीवी टीवी", "A" * 200, "Pokémon™ 1½ in. $5 $x$"]),
+    st.sampled_from(
+        [QUERY, TITLE, "苹果手机壳 手机", "टीवी टीवी", "A" * 200, "Pokémon™ 1½ in. $5 $x$", "½ in. nut in a box"]
+    ),
 )
 few_examples = settings(max_examples=25)
 
@@ -54,6 +56,8 @@ def test_the_attention_score_is_the_sum_of_its_parts(explainer, encoder, query, 
         assert attention.score == pytest.approx(score)
         assert sum(attention.answers) + attention.coverage == pytest.approx(score)
         assert len(attention.answers) == len(attention.words.query)
+        values = attention.to_dict()
+        assert sum(value for _, value in values["answers"]) + values["coverage"] == pytest.approx(score)
 
 
 @few_examples
@@ -165,6 +169,47 @@ def test_pictures_have_text_alternatives(run, tmp_path):
     assert not re.search(r'(?:href|src)="http', svg)
 
 
+@pytest.mark.parametrize(("kind", "join"), [("png", "union"), ("svg", "intersection"), ("svg", None)])
+def test_the_map_is_drawn_with_its_words(run, tmp_path, kind, join):
+    """The picture carries the words of the map, which the text prints too, with its errors; the SVG loads nothing."""
+    pytest.importorskip("matplotlib", reason="the extra `pictures` is not installed")
+    options = ["--with", "garden hose", *(["--join", join] if join else []), "--map", f"map.{kind}"]
+    result = run(QUERY, TITLE, OTHER, "US$ 5 $x$ <b> & drill", "™", *options)
+    assert result.exit_code == 0, result.stderr
+    value = json.loads(run(QUERY, TITLE, OTHER, "US$ 5 $x$ <b> & drill", "™", *options, "--json").stdout)["map"]
+    assert " ".join(value["description"].split()) in " ".join(result.stdout.split())
+    assert "distances are wrong by" in value["description"]
+    assert [point["title"] for point in value["points"]] == [TITLE, OTHER, "US$ 5 $x$ <b> & drill"]
+    assert len(value["joins"]) == bool(join)
+    picture = (tmp_path / f"map.{kind}").read_bytes()
+    words = f"A map of “{QUERY}” and “garden hose” and 3 products."
+    if kind == "svg":
+        assert words in ET.fromstring(picture).find(".//{http://purl.org/dc/elements/1.1/}description").text
+        assert not re.search(rb'(?:href|src)="http', picture)
+    else:
+        assert picture.startswith(b"\x89PNG")
+        assert words.encode() in picture
+
+
+def test_outputs_do_not_share_a_place(run, tmp_path):
+    """A file is named once; a page on standard output sends the result to standard error."""
+    pytest.importorskip("matplotlib", reason="the extra `pictures` is not installed")
+    (tmp_path / "link.svg").symlink_to("grid.svg")
+    for outputs in (("--svg", "grid.svg", "--html", "./grid.svg"), ("--svg", "link.svg", "--map", "grid.svg"),
+                    ("--png", "-", "--html", "-")):  # fmt: skip
+        result = run(QUERY, TITLE, *outputs)
+        assert result.exit_code == 2
+        assert "both name" in result.stderr
+    page = run(QUERY, TITLE, "--html", "-", "--json")
+    assert page.stdout.startswith("<!doctype html>")
+    assert page.stdout.rstrip().endswith("</html>")
+    assert json.loads(page.stderr.splitlines()[-1])["titles"][0]["title"] == TITLE
+    assert "ends in .png or .svg" in run(QUERY, TITLE, "--map", "map.pdf").stderr
+    assert "name them with --with" in run(QUERY, TITLE, "--join", "union").stderr
+    assert run(QUERY, TITLE, "--with", "?!").exit_code == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.svg"]
+
+
 def test_the_page_escapes_titles(run, tmp_path):
     """A title is text in the page, whatever it contains, and the page allows no script."""
     pytest.importorskip("jinja2", reason="the extra `pictures` is not installed")
@@ -174,6 +219,7 @@ def test_the_page_escapes_titles(run, tmp_path):
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; drill" in page
     assert "default-src 'none'" in page
+    assert f'alt="A map of “{QUERY}” and 1 product.' in page
 
 
 def test_a_file_that_cannot_be_written_is_named(run, tmp_path):

@@ -31,6 +31,8 @@ class Elasticsearch8(BaseHTTPRequestHandler):
     """Answers as Elasticsearch 8 does: its name in a header, an index `products`, 400 and 404 for what it lacks."""
 
     allows_info = True
+    info: dict = INFO
+    header = "X-elastic-product"
     requests: list = []  # noqa: RUF012 (one server per test)
 
     def do_GET(self):
@@ -40,7 +42,7 @@ class Elasticsearch8(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.requests.append((self.command, path))
         if path == "/":
-            self.answer(*((200, INFO) if self.allows_info else (401, {"error": {"type": "security_exception"}})))
+            self.answer(*((200, self.info) if self.allows_info else (401, {"error": {"type": "security_exception"}})))
         elif path.startswith("/products") and self.command in ("GET", "HEAD"):
             self.answer(200, {"products": {"aliases": {}, "settings": {"index": {}}, "mappings": {"properties": {}}}})
         elif path.endswith("_search"):
@@ -54,7 +56,8 @@ class Elasticsearch8(BaseHTTPRequestHandler):
         """Send a response."""
         content = json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("X-elastic-product", "Elasticsearch")
+        if self.header:
+            self.send_header(self.header, "Elasticsearch")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -106,6 +109,35 @@ def test_every_command_names_elasticsearch(run, name, allows_info):
         assert result.stdout == ""
         writes = {method for method, path in requests if not path.endswith(("_search", "_count"))}
         assert writes <= {"GET", "HEAD"}
+
+
+OLD_INFO = [
+    INFO | {"version": {"number": "7.10.2", "build_flavor": "oss"}},
+    {"version": {"number": "5.6.16"}, "tagline": "You Know, for Search"},
+]
+
+
+@pytest.mark.parametrize("info", OLD_INFO, ids=["7.10.2", "5.6.16"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_names_an_old_elasticsearch(run, info, name):
+    """Before 7.14 Elasticsearch has no header of its own: it is asked what it is, and nothing is written either."""
+    with serve(info=info, header=None) as (url, requests):
+        result = run(COMMANDS[name], url)
+    assert result.exit_code == 6, result.output
+    assert SENTENCE.replace("8.13.0", info["version"]["number"]) in result.stderr
+    assert {method for method, path in requests if not path.endswith(("_search", "_count"))} <= {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("tagline", ["The OpenSearch Project: https://opensearch.org/", None])
+@pytest.mark.parametrize("header", [None, "X-OpenSearch-Version"])
+def test_another_cluster_is_asked_once_at_most(tagline, header):
+    """What is not Elasticsearch, or does not say what it is, is searched."""
+    info = {"version": {"number": "2.11.0", "distribution": "opensearch" if tagline else None}, "tagline": tagline}
+    with serve(info=info, header=header) as (url, requests), connect(url) as client:
+        for _ in range(3):
+            client.search(index="products")
+            assert client.indices.exists(index="products")
+    assert [path for _, path in requests].count("/") == (header is None)
 
 
 def test_doctor_names_elasticsearch(run):

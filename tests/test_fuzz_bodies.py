@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opensearchpy.exceptions import TransportError
 from small_index import model_documents
 
-from anthem_core.opensearch.connection import error_reason
+from anthem_core.opensearch.connection import connect, error_reason
 from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.node
 FEWER_EXAMPLES = settings(max_examples=settings().max_examples // 2)  # each example sends four searches or more
 WORDS = ["fire", "tv", "red", "acme", "pit", "kindle"]
 TITLES = [" ".join(words) for words in itertools.product(["acme", "stark"], ["red", "mini"], ["fire tv", "tv", "pit"])]
+SECONDS_WITHOUT_HURRY = 600.0
 RERANKED_KEYS = {"_score", "sort", "_explanation"}  # keys of a hit that reranking may change
 
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)
@@ -120,6 +121,16 @@ def valid(draw):
 def mutated(draw):
     """A body in which some values are arbitrary JSON."""
     return draw(valid()) | draw(arbitrary_keys) if draw(st.booleans()) else draw(arbitrary_keys | anything)
+
+
+@pytest.fixture(scope="module")
+def client(cluster):
+    """Client of the real OpenSearch whose searches meet no deadline, however slow the machine: a late one is a failure.
+
+    What is tested here is what an answer says, not when it comes.
+    """
+    with connect(cluster, timeout=SECONDS_WITHOUT_HURRY) as opensearch:
+        yield opensearch
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +250,11 @@ REPLACED_VALUES = {
 @pytest.mark.parametrize("mode", ["cluster", "client", "filter", "retrieve", "none"])
 @pytest.mark.parametrize("key", REPLACED_VALUES)
 def test_an_invalid_request_stays_invalid_in_every_mode(client, anthem, index_name, mode, key):
-    """Where OpenSearch refuses a value, every mode fails with its status and its message; where it does not, none."""
+    """Where OpenSearch refuses a value, every mode fails with its status and its message; where it does not, none.
+
+    None of it counts as a failure of reranking.
+    """
+    failed_before = anthem.stats()["failed"]
     for value in REPLACED_VALUES[key]:
         body = {"query": {"match": {"title": "fire tv"}}} | {key: value}
         plain = outcome(lambda sent=body: client.search(index=index_name, body=sent))
@@ -249,7 +264,7 @@ def test_an_invalid_request_stays_invalid_in_every_mode(client, anthem, index_na
             assert response == plain, value
         elif not response["anthem"]["reranked"]:
             assert unchanged(response, plain), value
-    assert anthem.stats()["failed"] == 0
+    assert anthem.stats()["failed"] == failed_before
 
 
 @pytest.mark.parametrize("mode", ["cluster", "client"])

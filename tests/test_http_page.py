@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 PAGE = (Path(__file__).parents[1] / "docs" / "http.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```\ncurl localhost:8000(\S+) --json '(.+?)'\n```(?:\n\n```json\n(.+?)\n```)?", PAGE, re.DOTALL)
+EXAMPLES = re.findall(
+    r"```sh\ncurl localhost:8000(\S+) --json '(.+?)'\n```(?:\n\n```json\n(.+?)\n```)?", PAGE, re.DOTALL
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,13 @@ from small_index import GRAPH, model_documents
 from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.rewriter.inner_hits import hide_inner_values, restore_suggestions
+from anthem_plugin.rewriter.rescore import NO_HITS_REQUESTED_REASON
 
 FIELDS = ModelFields()
 BRANDS = ["acme", "globex", "stark"]
 TITLES = [f"{brand} {noun}" for brand in BRANDS for noun in ("fire tv", "tv stick", "fire pit")]
 VALUES = ("vector", "trigrams", "text_hash")
+KEYS = (*VALUES, "model")
 HIDDEN = {"excludes": ["anthem", "anthem_*.vector", "anthem_*.trigrams"]}
 QUERY = {"query": {"match": {"title": "fire tv"}}, "size": 20}
 TOP = {"top_hits": {"size": 2}}
@@ -35,6 +37,9 @@ BODIES = {
         "collapse": {"field": "brand", "inner_hits": [
             {"name": "cheap", "size": 2, "sort": ["price"]}, {"name": "best", "_source": ["*"]}]}
     },
+    "fields": {"fields": ["*"], "_source": False},
+    "stored fields and the source": {"stored_fields": ["*", "_source"], "fields": [{"field": "t*"}, "*_hash"]},
+    "top_hits with fields": {"aggs": {"best": {"top_hits": {"size": 2, "fields": ["*"]}}}},
     "suggestions": {"suggest": {"names": {"prefix": "fire", "completion": {"field": "suggest"}}}},
     "nested inner hits": {
         "query": {"bool": {"must": [QUERY["query"], {"nested": {
@@ -79,7 +84,8 @@ def without_values(node):
     """A response without the model's objects, the scores, and what differs between searches."""
     if isinstance(node, dict):
         ignored = ("anthem", "_score", "max_score", "took")
-        return {key: without_values(value) for key, value in node.items() if key not in ignored}
+        kept = {key: value for key, value in node.items() if key not in ignored and not key.startswith("anthem.")}
+        return {key: without_values(value) for key, value in kept.items()}
     return [without_values(item) for item in node] if isinstance(node, list) else node
 
 
@@ -101,9 +107,8 @@ def test_no_values_leave_beside_the_hits(client, encoder, index, name, mode):
     if is_refused:
         assert response["hits"] == plain["hits"]
         return
-    found = sources({key: value for key, value in response.items() if key != "anthem"})
-    assert found
-    assert not any(value in json.dumps(found) for value in VALUES)
+    assert sources(response) or "fields" in body
+    assert not any(value in json.dumps(response) for value in VALUES)
     if mode != "client" or "collapse" in body:
         return
     for key in ("aggregations", "suggest"):
@@ -112,6 +117,23 @@ def test_no_values_leave_beside_the_hits(client, encoder, index, name, mode):
     hits = [sorted(json.dumps(without_values(hit), sort_keys=True) for hit in each["hits"]["hits"])
             for each in (response, plain)]  # fmt: skip
     assert hits[0] == hits[1]
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("mode", ["cluster", "client", "filter", "retrieve"])
+def test_no_values_leave_without_hits(client, encoder, index, mode):
+    """A body with `size: 0`, with or without a text, returns no values either, and nothing else is missing."""
+    for query in (QUERY["query"], {"match_all": {}}):
+        body = {"size": 0, "query": query} | BODIES["top_hits"] | BODIES["suggestions"]
+        text = "fire tv" if mode == "filter" else None
+        response = AnthemClient(client, encoder).search(index, body, query_text=text, mode=mode)
+        plain = client.search(index=index, body=body)
+        assert any(value in json.dumps(plain["aggregations"]) for value in VALUES)
+        assert any(value in json.dumps(plain["suggest"]) for value in VALUES)
+        assert not any(value in json.dumps(sources(response)) for value in VALUES)
+        if mode != "filter":
+            assert (response["anthem"]["reranked"], response["anthem"]["reason"]) == (False, NO_HITS_REQUESTED_REASON)
+            assert without_values(response) == without_values(plain)
 
 
 def test_values_that_the_caller_names_are_returned():
@@ -128,6 +150,19 @@ def test_values_that_the_caller_names_are_returned():
         }
         hidden = hide_inner_values(body, FIELDS)
         assert hidden["collapse"]["inner_hits"]["_source"] == hidden["aggs"]["a"]["top_hits"]["_source"] == expected
+
+
+@pytest.mark.node
+def test_fields_that_the_caller_names_are_returned(client, encoder, index):
+    """A pattern in `fields` that names the model's object returns what it covers, beside one that does not."""
+    anthem = AnthemClient(client, encoder)
+    for fields in (["anthem.model"], ["anthem*"], ["t*", {"field": "anthem.*"}], ["*", "anthem.model"]):
+        hits = anthem.search(index, QUERY | {"fields": fields})["hits"]["hits"]
+        plain = client.search(index=index, body=QUERY | {"fields": fields})["hits"]["hits"]
+        values = {key for hit in hits for key in hit["fields"] if key.startswith("anthem.")}
+        assert values == ({"anthem.model"} if "anthem.model" in fields else {f"anthem.{value}" for value in KEYS})
+        others = [sorted(key for hit in each for key in hit["fields"] if "anthem" not in key) for each in (hits, plain)]
+        assert others[0] == others[1]
 
 
 def test_joined_products_are_hidden_wherever_they_are_asked_for():

@@ -112,6 +112,8 @@ def test_one_failing_search_does_not_fail_the_others(client, encoder, index):
         with pytest.raises((NotFoundError, RequestError)) as alone:
             client.search(index=name, body=sent)
         assert response["error"]["type"] == alone.value.error
+        assert response["anthem"]["reason"] == response["error"]["root_cause"][0]["reason"]
+        assert response["anthem"]["reason"] in str(alone.value)
         assert (response["anthem"]["reranked"], bool(response["anthem"]["reason"])) == (False, True)
     assert together[4]["hits"] == client.search(index=index, body=plain)["hits"]
     assert [together[number]["anthem"]["reranked"] for number in (0, 4, 5)] == [True, False, True]

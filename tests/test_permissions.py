@@ -20,7 +20,7 @@ from anthem_ingest.ann import _delete_removed
 from anthem_ingest.remove import _list_other_indices
 from anthem_ingest.slices import SliceTask, ingest_slice
 from anthem_plugin.scoring.painless import build_put_script_body, script_id
-from anthem_plugin.service.cli import _store_script
+from anthem_plugin.service.script_storage import store_script
 
 pytestmark = pytest.mark.node
 
@@ -149,7 +149,7 @@ SCENARIOS = {
     "remove": run_remove,
     "search": run_search,
     "search --rerank client": partial(run_search, mode=("--rerank", "client")),
-    "serve": lambda _: _store_script(),
+    "serve": lambda _: store_script(),
     "doctor": run_doctor,
 }
 
@@ -167,7 +167,8 @@ def test_a_command_sends_the_documented_requests(cluster, authority, settings, s
     with secured(cluster, authority, authenticate=require_password("shop", SECRET)) as proxy:
         settings(proxy.url, OPENSEARCH_USER="shop", OPENSEARCH_PASSWORD=SECRET)
         SCENARIOS[command](shop)
-    assert set(proxy.received) == expected
+    # A cluster whose responses do not say what it is, as those of 2.19.1 or behind this proxy, is asked once.
+    assert set(proxy.received) - ({"GET /"} - expected) == expected
 
 
 def is_cluster_permission(permission):

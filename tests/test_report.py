@@ -21,8 +21,11 @@ from anthem_evaluation.report import (
     Correlation,
     DatasetSummary,
     Example,
+    ExampleGrid,
     ExampleHit,
+    ExampleMap,
     Generality,
+    MapSpot,
     NestedPairs,
     Report,
     ResultSummary,
@@ -74,6 +77,9 @@ def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b"
         ExampleHit(words, words, grade, grade != 0, 12.5, -0.25, 0.001, was)
         for grade, was in ((3, 2), (0, 1), (1, 3), (None, None))
     )
+    grid = ExampleGrid(words, (words, words), (words,), ((0.25,), (0.001,)))
+    spots = [MapSpot(n, words, grade, (9.5, -n), (9.5, 2.0), bool(n), not n) for n, grade in enumerate((3, 1, 0, None))]
+    example_map = ExampleMap(80.0, 7.5, tuple(spots), words, words)
     return Report(
         title=words,
         date=words,
@@ -90,9 +96,10 @@ def sample(words="fire tv", *, baseline=("b", "a", "c"), reranked=("a", "c", "b"
         generality=Generality(
             (Correlation(words, 1_178, 0.625, 0.25, None, 0.82),), NestedPairs(2_423, 0.75, (0.7, 0.8))
         ),
-        examples=(Example("q1", words, hits, hits), Example(words, words, (), ())),
+        examples=(Example("q1", words, hits, hits, grid, example_map), Example(words, words, (), ())),
         limits=(words,),
         modes=(ResultSummary(words, 3, 0.5, 0.6, 0.1, (0.0, 0.2), 0.04, 2, 1),),
+        signal_sets=(ResultSummary(words, 3, 0.5, 0.6, 0.1, (0.0, 0.2), 0.04, 2, 1),),
         slices=(ResultSummary(words, 1, 0.5, 0.25, -0.25, None, 1.0, 0, 1),),
     )
 
@@ -120,7 +127,7 @@ def test_every_table_has_a_caption_and_scopes():
 def test_every_chart_has_a_label():
     """Each outer SVG is an image with a label."""
     page = render_html(sample())
-    assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]+"', page)) == 2
+    assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]+"', page)) == 3
 
 
 def test_the_page_loads_nothing():

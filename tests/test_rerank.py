@@ -18,7 +18,7 @@ from anthem_core.geometry.regions import EncodedQuery
 from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.cli import hit_rows
 from anthem_plugin.scoring.params import ATTENTION, BOTH, CONTAINMENT, ScoringParams, to_float64
-from anthem_plugin.search.explain import explain_region, strongest_attention
+from anthem_plugin.search.explain import explain_region
 from anthem_plugin.search.request import RerankSkipped, SearchRequest
 from anthem_plugin.search.response import (
     check_shards,
@@ -274,12 +274,6 @@ def test_margins_are_limits_less_coordinates_tightest_first():
     assert outside.margins[0].dimension == 3
     assert outside.margins[0].value == pytest.approx(0.2 - np.arcsinh(0.5), abs=1e-6)
     assert explain_region(hit(in_steps(0, 0, 0, 13)), ORIGIN, SCORING).contained, "a margin within the slack is inside"
-
-
-def test_attention_names_entities_and_intersections():
-    """The strongest parts of a query come first; an intersection names both of its entities."""
-    strongest = strongest_attention(ORIGIN, "tv", Vocabulary((), 10))
-    assert [name for name, _ in strongest] == ["#tv × tv#", "tv#", "#tv"]
 
 
 def test_a_bundle_without_weights_is_an_error(tmp_path):

@@ -16,6 +16,7 @@ from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.modes import Filter, ModeName, Retrieve, mode_name, resolve_mode
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.rewriter.own_scores import OWN_RESCORE_REASON
+from anthem_plugin.rewriter.rescore import NO_HITS_REQUESTED_REASON
 from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON, build_retrieve_body
 from anthem_plugin.scoring.params import BOTH, ScoringParams, to_float64
 from anthem_plugin.scoring.window import score_window
@@ -216,13 +217,21 @@ def test_post_filter_aggregations_and_highlights_apply(anthem, index):
 @pytest.mark.node
 @pytest.mark.parametrize("others", [False, True])
 def test_without_a_graph_the_search_is_plain(anthem, client, encoder, index, others):
-    """If an index, alone or in a pattern, has no HNSW graph, the search is plain and the reason names a command."""
+    """If an index, alone or in a pattern, has no HNSW graph, the search is plain and the reason names a command.
+
+    Behind an alias it names the index, whose copy is called INDEX-ann; of several indices each is copied by itself.
+    """
     with large_index(client, encoder, graph=False) as flat:
+        client.indices.put_alias(index=flat, name=f"{flat}-alias")
+        through_alias = anthem.search(f"{flat}-alias", KINDLE_BODY, mode="retrieve")["anthem"]["reason"]
+        assert f"search {flat}-ann, the copy that `anthem ingest {flat} --ann` creates" in through_alias
         names = f"{index},{flat}" if others else flat
         response = [anthem.search(names, KINDLE_BODY, mode="retrieve") for _ in range(6)][-1]
         assert response["hits"] == client.search(index=names, body=KINDLE_BODY)["hits"]
         assert response["anthem"]["reason"].startswith(f"{names} has no HNSW graph")
-        assert f"anthem ingest {names} --ann" in response["anthem"]["reason"]
+        assert ("anthem ingest INDEX --ann" if others else f"anthem ingest {flat} --ann") in response["anthem"][
+            "reason"
+        ]
     assert anthem.stats()["breaker"] == "closed"
 
 
@@ -266,12 +275,14 @@ def test_a_page_without_vectors_counts_if_later_pages_have_some(anthem, client, 
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("extra", [{"size": 0}, {"from": 2000}])
-def test_a_page_without_hits_is_plain(anthem, client, index, extra):
+@pytest.mark.parametrize(
+    ("extra", "reason"), [({"size": 0}, NO_HITS_REQUESTED_REASON), ({"from": 2000}, NO_HITS_REASON)]
+)
+def test_a_page_without_hits_is_plain(anthem, client, index, extra, reason):
     """If the page has no hits, totals are those of the plain search."""
     response = anthem.search(index, KINDLE_BODY | extra, mode="retrieve")
     assert response["hits"] == client.search(index=index, body=KINDLE_BODY | extra)["hits"]
-    assert response["anthem"]["reason"] == NO_HITS_REASON
+    assert response["anthem"]["reason"] == reason
 
 
 @pytest.mark.node

@@ -83,7 +83,10 @@ def test_the_words_may_be_given(run):
         ({"query": {"match": {"title": "fire"}}, "sort": ["price"]}, "not reranked: the body does not sort"),
         ({"size": 3}, "not reranked: "),
         ({"query": {"match": {"title": "zzzz"}}}, "No product matches."),
-        ({"query": {"match": {"title": "fire"}}, "size": 0}, "No product matches."),
+        ({"query": {"match": {"title": "fire"}}, "size": 0}, "products match, but `size` is 0; show some with --size"),
+        ({"query": {"match": {"title": "zzzz"}}, "size": 0}, "No product matches."),
+        ({"query": {"match": {"title": "fire"}}, "from": 99}, "the page starts after the last hit (`from: 99`); "),
+        ({"query": {"match_all": {}}}, "pass the text as QUERY, or its path in the body as `--query-path`"),
         ({"query": {"match": {"title": "fire"}}, "collapse": {"field": "brand"}}, "not reranked: "),
     ],
 )
@@ -92,6 +95,15 @@ def test_a_body_that_is_not_reranked_is_shown(run, body, word):
     result = run(body)
     assert result.exit_code == 0, result.stderr
     assert word in result.stdout
+    assert ("No product matches." in result.stdout) == ("zzzz" in str(body))
+    assert "query_" not in result.stdout
+
+
+def test_an_unknown_field_of_a_body_is_reported(run):
+    """With a body too, --field must name a field that exists: its values are what is shown of the hits."""
+    wrong = run({"query": {"match": {"title": "fire"}}}, "--field", "titel")
+    assert wrong.exit_code == 6
+    assert "Field 'titel' not found in" in wrong.stderr
 
 
 @pytest.mark.parametrize(

@@ -180,20 +180,23 @@ def test_filter_and_plain_searches_have_no_pairs(run):
 def test_the_command_explains(run, encoder):
     """Every hit has its distance, containment and tightest margins, in the text without dimensions."""
     result = json.loads(run("fire tv", "--explain", "--json").stdout)
-    explanations = [hit["explanation"] for hit in result["hits"] if hit["explanation"]["margins"]]
+    explanations = [hit["explanation"]["region"] for hit in result["hits"] if hit["explanation"]["region"]]
     assert explanations
     for explanation in explanations:
         tight = [margin["value"] for margin in explanation["margins"]]
         assert tight == sorted(tight)
         assert explanation["contained"] == (tight[0] >= -encoder.bundle.slack)
         assert explanation["outside_by"] == pytest.approx(max(0, -tight[0] - encoder.bundle.slack))
-    shares = [share for _, share in result["attention"]]
+    shares = [share for _, share in result["weights"]]
     assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1, abs=1e-5)
     text = run("fire tv", "--explain").stdout
-    assert all(
-        words in text for words in ("inside the query's region", "Score = (lexical", "The query's region is made")
-    )
+    for words in ("inside the query's region", "Score = (lexical", "The region of 'fire tv' is made of"):
+        assert words in text
     assert "margin" not in text
+    assert text.count("\n1. ") == text.count("\n3. ") == 1
+    assert len(re.findall(r"^ +fire +[.·]", text, re.MULTILINE)) == 3
+    assert max(map(len, text.splitlines()[1:])) <= 80
 
 
 def test_a_query_without_letters_is_not_reranked(run):
@@ -210,6 +213,11 @@ def test_an_unknown_field_is_reported(run):
     assert "Field 'titel' not found in" in wrong.stderr
     assert "Its text fields are: title. Name one with --field." in wrong.stderr
     assert run("zzzz").exit_code == 0
+    keyword = run("fire tv", "--field", "brand")
+    assert keyword.exit_code == 0
+    assert (
+        "`brand` is a field of type keyword, which is not searched word by word; text fields: title" in keyword.stdout
+    )
 
 
 @pytest.mark.parametrize(("index", "bundle", "code"), [("x", "no-such", 3), ("no-such", "general", 6)])

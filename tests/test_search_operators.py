@@ -132,4 +132,4 @@ def test_the_command_supports_operators(cluster, encoder, index):
     assert result.exit_code == 0, result.stderr
     search_result = json.loads(result.stdout)
     assert search_result["reranked"]
-    assert all(hit["explanation"]["margins"] for hit in search_result["hits"])
+    assert all(hit["explanation"]["region"]["margins"] for hit in search_result["hits"])

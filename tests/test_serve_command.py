@@ -7,9 +7,12 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from opensearchpy.exceptions import NotFoundError
 
 from anthem_core.errors import DataError
+from anthem_plugin.scoring.painless import script_id
 from anthem_plugin.service.cli import _is_loopback, read_api_keys, serve
+from anthem_plugin.service.script_storage import ScriptKeeper
 
 WITHOUT_EXTRA = """
 import sys
@@ -109,3 +112,29 @@ def test_api_keys_are_read_one_per_line(tmp_path):
 def test_is_loopback(host, expected):
     """Only loopback addresses and the name localhost count as loopback."""
     assert _is_loopback(host) == expected
+
+
+def has_script(client):
+    """Whether the cluster has the script."""
+    try:
+        return bool(client.get_script(id=script_id())["found"])
+    except NotFoundError:
+        return False
+
+
+@pytest.mark.node
+def test_a_script_that_is_deleted_comes_back(cluster, client, wait_until):
+    """The service stores the script at its start and again while it runs."""
+    with ScriptKeeper(cluster, interval=0.1):
+        wait_until(lambda: has_script(client))
+        client.delete_script(id=script_id())
+        wait_until(lambda: has_script(client))
+
+
+def test_a_cluster_that_does_not_answer_is_said_once(wait_until, capsys):
+    """A warning that is the same as before is not printed again; the service goes on trying, and stops at once."""
+    tries = set()
+    with ScriptKeeper("http://127.0.0.1:9", interval=0.01) as keeper:
+        keeper.wait()
+        wait_until(lambda: tries.add(keeper._process) or len(tries - {None}) > 1)
+    assert capsys.readouterr().err.count("was not stored") == 1

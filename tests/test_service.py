@@ -1,7 +1,10 @@
 """The endpoints of the running HTTP service: results, invalid input and limits."""
 
 import json
+import re
 import threading
+from base64 import b64encode
+from hashlib import sha256
 from importlib.metadata import version
 
 import numpy as np
@@ -15,7 +18,8 @@ from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, build_rescore_body
 from anthem_plugin.scoring.painless import build_score_script, table_params
 from anthem_plugin.scoring.params import ScoringParams
-from anthem_plugin.service.rewrite import MAX_BODY_DEPTH
+from anthem_plugin.service.description_page import build_description_page
+from anthem_plugin.service.models import MAX_BODY_DEPTH
 from anthem_plugin.service.settings import ServiceSettings
 
 DEFAULTS = ServiceSettings()
@@ -52,14 +56,46 @@ def test_health_names_model_and_version(service, encoder):
 
 def test_the_description_lists_every_endpoint(service):
     """The OpenAPI description lists every endpoint and the schema of errors."""
-    assert service.get("/docs").status_code == 200
     described = service.get("/openapi.json").json()
     assert set(described["paths"]) == {
-        "/v1/rerank", "/v2/rerank", "/rerank", "/rewrite", "/encode/query", "/encode/products", "/health", "/ready",
-        "/metrics",
+        "/v1/rerank", "/v2/rerank", "/rerank", "/rewrite", "/explain", "/encode/query", "/encode/products", "/health",
+        "/ready", "/metrics",
     }  # fmt: skip
     refused = described["paths"]["/rewrite"]["post"]["responses"]["422"]
     assert refused["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
+
+
+def test_the_page_of_the_description_stands_alone(service):
+    """`/docs` shows every endpoint, schema and field, and neither runs a script nor loads anything."""
+    response, described = service.get("/docs"), service.get("/openapi.json").json()
+    page = response.text
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    assert b64encode(sha256(style.encode()).digest()).decode() in response.headers["content-security-policy"]
+    assert not re.search(r"<script|<link|<img|<iframe|src=|style=|\son\w+=|https?://|@import|url\(", page)
+    for path in described["paths"]:
+        assert f" {path}</code></h2>" in page
+    for name, schema in described["components"]["schemas"].items():
+        assert f">{name}</h2>" in page
+        assert all(f"<code>{field}</code>" in page for field in schema.get("properties", ()))
+    links, ids = set(re.findall(r'href="#([^"]*)"', page)), re.findall(r'id="([^"]*)"', page)
+    assert links <= set(ids)
+    assert len(ids) == len(set(ids))
+
+
+def test_nothing_of_a_description_is_markup():
+    """Names, texts and values of a description are escaped wherever the page has them."""
+    odd = "<script>&\"'</script>"
+    field = {"anyOf": [{"$ref": f"#/components/schemas/{odd}"}, {"enum": [odd]}, {"type": odd}], "description": odd}
+    content = {"content": {odd: {}}, "description": odd}
+    page = build_description_page({
+        "info": {"title": odd, "version": odd, "description": odd},
+        "paths": {f"/{odd}": {"get": {"summary": odd, "requestBody": content, "responses": {odd: content}}}},
+        "components": {"schemas": {odd: {"description": odd, "properties": {odd: field}, "required": [odd]}}},
+    })  # fmt: skip
+    assert "<script" not in page.lower()
+    assert page.count("&lt;script&gt;") > 15
 
 
 @given(texts)

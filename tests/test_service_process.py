@@ -166,6 +166,22 @@ def test_a_request_in_progress_is_answered_before_the_exit(run_process, bundle, 
     assert len(answer.json()["vectors"]) == 2
 
 
+def test_a_kept_connection_ends_with_an_answer(run_process, bundle, tmp_path, unreachable_cluster):
+    """A service that gets SIGTERM answers the next request of a kept connection, and says that it closes it."""
+    with run_process(bundle, tmp_path / "log", unreachable_cluster) as (process, http):
+        connection = HTTPConnection(http.base_url.host, http.base_url.port, timeout=60)
+        connection.request("GET", "/health")
+        connection.getresponse().read()
+        process.send_signal(signal.SIGTERM)
+        is_kept = True
+        while is_kept:
+            connection.request("GET", "/health")
+            response = connection.getresponse()
+            assert (response.status, json.loads(response.read())["status"]) == (200, "ok")
+            is_kept = not response.will_close
+        assert process.wait(timeout=10) == 0
+
+
 def send_over_one_connection(http, path, content, pauses):
     """Status and `Retry-After` of each answer, or the error; the connection is kept between the requests."""
     connection, answers = HTTPConnection(http.base_url.host, http.base_url.port, timeout=60), []

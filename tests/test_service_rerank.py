@@ -228,11 +228,16 @@ def test_documents_are_reranked_as_jina_and_vllm_do(service, attention_encoder):
             "fire tv\n39.5\nstick 4",
         ),
         ({"title": "", "brand": "Amazon"}, ["title"], ""),
+        ({"title": "", "brand": "Amazon"}, ["title", "brand"], "Amazon"),
+        ({"title": "fire tv", "size": 55, "sold": True}, ["size", "sold"], "55"),
+        ({"title": "fire tv", "sold": [False, None, "stick", 0]}, ["title"], "fire tv"),
+        ({"title": ["fire", None, True, 4.5, -1], "new": False}, ["new", "title"], "fire 4.5 -1"),
+        ({"title": None, "sold": False, "tags": []}, ["title", "sold", "tags"], ""),
         ({"title": "fire tv", "size": float(2**60)}, ["title"], "fire tv"),
     ],
 )
 def test_documents_may_be_objects(service, path, document, rank_fields, text):
-    """An object is ranked by its `text`, or by its `rank_fields` in their order; a missing field is left out."""
+    """An object is ranked by its `text`, or by its `rank_fields` in their order; what is no text is left out."""
     body = {"query": "fire tv", "documents": [document, "teapot"], "return_documents": True}
     ranked = service.post(path, json=body | {"rank_fields": rank_fields}).json()["results"]
     assert by_index(ranked) == by_index(cohere(service, "fire tv", [text, "teapot"]))

@@ -1,5 +1,6 @@
 """What the service says about an invalid request: the field, the rule and what was found, nothing of our code."""
 
+import gzip
 import json
 import re
 
@@ -14,6 +15,7 @@ FIELDS = {
     "/rerank": {"query": "tv", "texts": ["tv"], "raw_scores": True, "return_text": False, "top_n": 1},
     "/rewrite": {"body": {}, "query_text": "tv", "window": 10, "mode": "cluster", "signals": ["attention"],
                  "operators": True, "slack": 0.5, "unknown": True, "k": 10, "filter": {"term": {"a": 1}}},
+    "/explain": {"query": "tv", "titles": ["red tv"], "lexical": [1.5]},
     "/encode/query": {"text": "tv"},
     "/encode/products": {"texts": ["tv"]},
 }  # fmt: skip
@@ -95,6 +97,13 @@ def test_a_body_that_is_no_object_is_refused(service, content):
         ("/rerank", {"query": "tv", "texts": ["a"], "documents": ["a"]},
          "The body: give a list of `texts` or a list of `documents`, one of the two."),
         ("/rerank", {"query": "tv", "texts": [{"text": "a"}]}, "texts.0: expected a string, found an object."),
+        ("/explain", {"query": "tv", "titles": []}, "titles: expected at least 1 item, found 0."),
+        ("/explain", {"query": "tv", "titles": ["a", 5]}, "titles.1: expected a string, found 5."),
+        ("/explain", {"query": "tv", "titles": ["a"], "lexical": [1, 2]},
+         "lexical: expected one score for each title, 1 in all, found 2."),
+        ("/explain", {"query": "tv", "titles": ["a"], "lexical": [-1]}, "lexical.0: expected at least 0.0, found -1."),
+        ("/explain", {"index": "products", "id": "1"}, "body: this field is required."),
+        ("/explain", {"index": "products", "body": {}, "id": ""}, "id: it is empty."),
         ("/rewrite", {"body": {}, "window": 10_001}, "window: expected at most 10000, found 10001."),
         ("/rewrite", {"body": {}, "mode": "x"}, "mode: expected `cluster`, `filter` or `retrieve`, found `x`."),
         ("/rewrite", {"body": {}, "operators": "yes"}, "operators: expected true or false, found a string."),
@@ -122,3 +131,33 @@ def test_json_without_its_content_type_is_named(service):
     """JSON that is sent as plain text is refused with the header that is missing."""
     refused = service.post("/encode/query", content=b'{"text": "tv"}', headers={"content-type": "text/plain"})
     assert "Content-Type: application/json" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "sentence"),
+    [
+        ("GET", "/nope", 404, "There is no endpoint /nope; /docs lists all of them."),
+        ("POST", "/V1/RERANK", 404, "There is no endpoint /V1/RERANK; /docs lists all of them."),
+        ("GET", "/v1/rerank", 405, "GET is not allowed for /v1/rerank; expected POST."),
+        ("DELETE", "/rewrite", 405, "DELETE is not allowed for /rewrite; expected POST."),
+    ],
+)
+def test_another_path_or_method_is_named(service, method, path, status, sentence):
+    """What the service does not have is refused with a sentence: the path, or the method, and what to use."""
+    response = service.request(method, path)
+    assert (response.status_code, response.json()) == (status, {"detail": sentence})
+
+
+def test_a_compressed_body_is_named(service):
+    """A body with a Content-Encoding is refused by the name of the encoding."""
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    refused = service.post("/v2/rerank", content=gzip.compress(b"{}"), headers=headers)
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == "The body is encoded as gzip; send it without Content-Encoding."
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_load_balancers_may_ask_with_head(service, path):
+    """HEAD is answered like GET, without a body."""
+    response = service.head(path)
+    assert (response.status_code, response.content) == (200, b"")

@@ -20,6 +20,7 @@ COMMAND_ORDER = (
     "search",
     "explain",
     "evaluate",
+    "tune",
     "doctor",
     "rerank",
     "serve",

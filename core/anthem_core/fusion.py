@@ -1,7 +1,7 @@
 """Fusion of a product's signals into one score, in numpy.
 
-It has two twins: the Painless script in `anthem_plugin.scoring.painless_source`, and the torch formulas with which
-`anthem_model.calibration` chooses the weights. Tests check that all three give the same scores.
+It has three twins: the Painless script in `anthem_plugin.scoring.painless_source`, the torch formulas with which
+`anthem_model.calibration` chooses the weights, and `fusion.js` of the page to try it. Tests check that all agree.
 """
 
 from __future__ import annotations

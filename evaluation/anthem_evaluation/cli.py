@@ -11,6 +11,7 @@ from anthem_core.console import bundle_option, handle_errors, json_option, print
 from anthem_core.errors import require_extra
 from anthem_core.files import STANDARD_OUTPUT, check_writable, is_standard_output, write_text
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
+from anthem_plugin.modes import default_window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,9 @@ def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_j
         stderr.print(f"Report: {output.resolve().as_uri()}")
     if outcome.keeps_running:
         command = f"anthem search {outcome.index} 'your query' --bundle {bundle_name} --url {outcome.url}"
+        page = f"anthem serve --ui --index {outcome.index} --bundle {bundle_name} --url {outcome.url}"
         stderr.print(f"The node keeps running. Try: {command}")
+        stderr.print(f"Or in a browser, at http://127.0.0.1:8000/ui, after: {page}")
         stderr.print("Stop it with: anthem node stop")
 
 
@@ -91,7 +94,9 @@ def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_j
     help="Field of the product text; repeatable.",
 )
 @click.option(
-    "--window", type=click.IntRange(1), default=100, show_default=True, help="Number of products per query to rerank."
+    "--window",
+    type=click.IntRange(1),
+    help="Number of products per query to rerank; defaults to that of the bundle, or 100.",
 )
 @json_option
 @handle_errors
@@ -104,7 +109,7 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     output: Path,
     signals: str | None,
     fields: tuple[str, ...],
-    window: int,
+    window: int | None,
     as_json: bool,
 ) -> None:
     """Rerank a TREC run offline, without a cluster.
@@ -127,6 +132,7 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     check_beir_fields(fields)
     skipped_lines: list[SkippedLine] = []
     bundle = load_bundle(bundle_name)
+    window = window or default_window(bundle)
     run = read_run(before)
     texts = offline.read_query_texts(queries, skipped_lines)
     offline.check_scores(run)

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anthem_core.console import bundle_option, handle_errors, json_option, print_result, print_skipped, stderr
-from anthem_core.errors import DataError, require_extra
+from anthem_core.errors import require_extra
 from anthem_core.files import check_writable, is_standard_output, write_text
-from anthem_evaluation.judgments import JUDGMENT_FORMATS, read_judgments
+from anthem_evaluation.evaluate_options import (
+    JudgmentSource,
+    check_search_options,
+    find_field,
+    judgment_options,
+    read_body_template,
+    search_options,
+)
 
 if TYPE_CHECKING:
     from anthem_evaluation.evaluate_index import IndexEvaluation
-    from anthem_evaluation.judgments import JudgedQueries, JudgmentFormat
+    from anthem_evaluation.judgments import JudgedQueries
     from anthem_plugin.modes import ModeName
 
 _FILE_PATH = click.Path(path_type=Path)
@@ -24,19 +31,15 @@ _RERANK_MODES = ("cluster", "client", "retrieve")
 
 
 @dataclass(frozen=True)
-class EvaluateArguments:
+class EvaluateArguments(JudgmentSource):
     """Arguments and options of `anthem evaluate`."""
 
     index: str
-    judgments_path: Path
-    queries_path: Path | None
-    file_format: JudgmentFormat | None
-    split: str | None
     bundle_name: str
     modes: tuple[ModeName, ...]
     field: str | None
     body_path: Path | None
-    window: int
+    window: int | None
     output: Path | None
     files: Path | None
     url: str | None
@@ -44,21 +47,7 @@ class EvaluateArguments:
 
 @click.command()
 @click.argument("index")
-@click.option(
-    "--judgments",
-    "judgments_path",
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="A BEIR folder; a file of TREC or BEIR qrels, ranx JSON, Quepid CSV, or Search Relevance Workbench judgments.",
-)
-@click.option(
-    "--queries",
-    "queries_path",
-    type=click.Path(exists=True, path_type=Path),
-    help="Query texts, for judgments that have only ids: queries.jsonl[.gz], or lines of the form id<tab>text.",
-)
-@click.option("--format", "file_format", type=click.Choice(JUDGMENT_FORMATS), help="Form of the judgments.")
-@click.option("--split", help="Split of a BEIR folder; defaults to test, then to dev.")
+@judgment_options
 @bundle_option
 @click.option(
     "--rerank",
@@ -69,14 +58,10 @@ class EvaluateArguments:
     show_default=True,
     help="Mode to compare with the lexical search; repeatable, the first one in detail.",
 )
-@click.option("--field", help="Text field to search; defaults to the first field that was ingested, or title.")
+@search_options
 @click.option(
-    "--body",
-    "body_path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The search body of the shop as a JSON file, with {{query}} where the query text goes, instead of --field.",
+    "--window", type=click.IntRange(1, 10_000), help="Hits to rerank; defaults to that of the bundle, or 100."
 )
-@click.option("--window", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Hits to rerank.")
 @click.option("--output", type=_FILE_PATH, help="HTML report to write; - for standard output.")
 @click.option(
     "--files",
@@ -104,12 +89,11 @@ def evaluate(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fie
     from anthem_evaluation.render import render_html, render_text, report_to_json
 
     arguments = EvaluateArguments(**options)
-    if arguments.field and arguments.body_path:
-        raise click.UsageError("--field and --body exclude each other: the body names its own fields.")
+    check_search_options(arguments.field, arguments.body_path)
     output = arguments.output
     if output:
         check_writable(output)
-    judged = read_judgments(arguments.judgments_path, arguments.queries_path, arguments.file_format, arguments.split)
+    judged = arguments.read(arguments.url)
     print_skipped(judged.skipped)
     evaluation = _evaluate(arguments, judged)
     if output:
@@ -131,30 +115,17 @@ def _evaluate(arguments: EvaluateArguments, judged: JudgedQueries) -> IndexEvalu
     from anthem_evaluation.evaluate_index import evaluate_index
     from anthem_evaluation.measure import SearchSetup
     from anthem_plugin.client import AnthemClient
+    from anthem_plugin.modes import default_window
 
-    body = _read_body(arguments.body_path) if arguments.body_path else None
+    body = read_body_template(arguments.body_path) if arguments.body_path else None
     modes = list(dict.fromkeys(arguments.modes))
     encoder = Encoder(load_bundle(arguments.bundle_name), threads=usable_cores())
     with closing(connect(arguments.url, credentials=True)) as cluster, cluster_errors():
         client = AnthemClient(cluster, encoder)
-        field = arguments.field or client.profile(arguments.index).text_fields[0]
-        setup = SearchSetup(client, arguments.index, field, modes[0], arguments.window, body)
+        window = arguments.window or default_window(encoder.bundle)
+        field = find_field(client, cluster, arguments.index, arguments.field, body)
+        setup = SearchSetup(client, arguments.index, field, modes[0], window, body)
         return evaluate_index(cluster, judged, setup, modes, encoder)
-
-
-def _read_body(path: Path) -> dict[str, Any]:
-    """The body of a search, which has to have a place for the text of the query.
-
-    Raises:
-        DataError: It is no JSON object, or no string in it contains `{{query}}`.
-    """
-    from anthem_plugin.rewriter.placeholder import QUERY_PLACEHOLDER, fill_text
-    from anthem_plugin.search_input import read_body
-
-    body = read_body(str(path))
-    if fill_text(body, "") == body:
-        raise DataError(f'{path} has no "{QUERY_PLACEHOLDER}". Write it in the body where the text of the query goes.')
-    return body
 
 
 def _write_files(evaluation: IndexEvaluation, judged: JudgedQueries, folder: Path, index: str) -> None:

@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING
 
 from anthem_core.beir import Dataset, Product
 from anthem_core.console import progress
-from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.tokenizer import split_words
-from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import MATCH_ALL, product_text
-from anthem_evaluation.evaluate import EXAMPLE_HITS, TIMED_QUERIES, ExampleBuilder
-from anthem_evaluation.measure import describe_machine, measure_containment, measure_latencies, run_queries
+from anthem_evaluation.measure import describe_machine, measure_containment, measure_latencies
 from anthem_evaluation.metrics import HEADLINE_MEASURE, compare_runs, correct_by_holm
-from anthem_evaluation.report import BundleSummary, DatasetSummary, Report
+from anthem_evaluation.report import BundleSummary, Report
+from anthem_evaluation.report_parts import (
+    EXAMPLE_HITS,
+    TIMED_QUERIES,
+    ExampleBuilder,
+    check_reranked,
+    in_own_grades,
+    not_reranked_notes,
+    search_all,
+    summarise_dataset,
+)
 from anthem_evaluation.runs import ranked_ids
+from anthem_evaluation.signal_sets import run_signal_sets
 from anthem_evaluation.slices import slice_queries, summarise_comparison, summarise_slices
 
 if TYPE_CHECKING:
@@ -59,38 +67,33 @@ def evaluate_index(
         ClusterError: The cluster refuses a search, or no search was reranked in any mode.
         DataError: There are no judgments to compare by.
     """
-    lexical = _search_all(setup, judged, "none").run
-    searches = {mode: _search_all(setup, judged, mode) for mode in modes}
-    _check_reranked(searches, judged)
-    comparisons = _correct({mode: compare_runs(lexical, search.run, judged.qrels) for mode, search in searches.items()})
+    lexical = search_all(setup, judged.queries, "none").run
+    searches = {mode: search_all(setup, judged.queries, mode) for mode in modes}
+    check_reranked(searches, judged.queries)
+    runs: dict[str, Run] = {mode: search.run for mode, search in searches.items()}
+    sets = run_signal_sets(cluster, setup, judged, encoder)
+    compared = {name: compare_runs(lexical, run, judged.qrels) for name, run in (runs | sets).items()}
+    comparisons = _correct(compared, in_detail=modes)
     first = modes[0]
     details = _Details(cluster, judged, replace(setup, mode=first), encoder, lexical, searches[first].run)
     report = details.build(comparisons[first], searches)
-    results = tuple(summarise_comparison(mode, comparison) for mode, comparison in comparisons.items())
-    report = replace(report, modes=results if len(modes) > 1 else (), is_corrected=True)
-    return IndexEvaluation(report, {"none": lexical} | {mode: search.run for mode, search in searches.items()})
+    by_mode, by_set = (
+        tuple(summarise_comparison(name, comparisons[name]) for name in names) for names in (modes, sets)
+    )
+    report = replace(report, modes=by_mode if len(modes) > 1 else (), signal_sets=by_set, is_corrected=True)
+    return IndexEvaluation(report, {"none": lexical} | runs)
 
 
-def _search_all(setup: SearchSetup, judged: JudgedQueries, mode: ModeName) -> SearchRun:
-    with progress("searching, lexical" if mode == "none" else f"searching, {mode}", len(judged.queries)) as advance:
-        return run_queries(setup, judged.queries, mode=mode, advance=advance)
+def _correct(comparisons: Mapping[str, Comparison], in_detail: Collection[str]) -> dict[str, Comparison]:
+    """The comparisons with p-values corrected for all that are shown; judged@k is not tested.
 
-
-def _check_reranked(searches: Mapping[ModeName, SearchRun], judged: JudgedQueries) -> None:
-    """Fail if a mode reranked nothing: its numbers would be those of the lexical order."""
-    for mode, search in searches.items():
-        if len(search.not_reranked) == len(judged.queries):
-            query, reason = next(iter(search.not_reranked.items()))
-            raise ClusterError(f"In {mode} mode no search was reranked, such as {judged.queries[query]!r}: {reason}.")
-
-
-def _correct(comparisons: Mapping[ModeName, Comparison]) -> dict[ModeName, Comparison]:
-    """The comparisons with p-values corrected for all measures and modes; judged@k is not tested."""
+    Shown are all measures of the comparisons that are named, and the headline measure of the others.
+    """
     tested = {
         (mode, measure.name): measure.p
         for mode, comparison in comparisons.items()
         for measure in comparison.measures
-        if not measure.name.startswith("Judged")
+        if measure.name == HEADLINE_MEASURE or (mode in in_detail and not measure.name.startswith("Judged"))
     }
     corrected = correct_by_holm(tested)
     return {
@@ -123,23 +126,21 @@ class _Details:
             title=f"Lexical against reranked: {self.setup.index}",
             date=dt.datetime.now(dt.UTC).date().isoformat(),
             machine=describe_machine(),
-            dataset=self._summarise_dataset(),
+            dataset=summarise_dataset(self.setup.index, self._count_products(), judged.qrels, judged.grade_unit),
             cluster=f"OpenSearch {self.cluster.info()['version']['number']}",
             bundle=BundleSummary(bundle.path.name, bundle.model_id, bundle.size_bytes),
-            comparison=comparison,
+            comparison=in_own_grades(comparison, judged.grade_unit),
             signals=searches[self.setup.mode].signals,
             queries=judged.queries,
             latencies=measure_latencies(self.setup, list(judged.queries.values())[:TIMED_QUERIES]),
             contained=measure_containment(self.encoder, dataset, _known(judged.qrels, dataset.products)),
             examples=tuple(self._examples(dataset, changed)),
-            limits=(*_not_reranked_notes(searches, judged), *self._missing_note(dataset), *EVALUATION_CAVEATS),
+            limits=(*not_reranked_notes(searches, judged.queries), *self._missing_note(dataset), *EVALUATION_CAVEATS),
             slices=summarise_slices(slices, self.lexical, self.reranked, judged.qrels),
         )
 
-    def _summarise_dataset(self) -> DatasetSummary:
-        products = int(self.cluster.count(index=self.setup.index)["count"])
-        grades = [grade for query_grades in self.judged.qrels.values() for grade in query_grades.values()]
-        return DatasetSummary(self.setup.index, products, len(self.judged.queries), len(grades), max(grades, default=0))
+    def _count_products(self) -> int:
+        return int(self.cluster.count(index=self.setup.index)["count"])
 
     def _read_products(self, shown: Iterable[str]) -> Dataset:
         """Texts of the judged products, and of those that the examples show."""
@@ -152,9 +153,8 @@ class _Details:
         return Dataset({product: Product(product, text) for product, text in texts.items()}, self.judged.queries)
 
     def _examples(self, dataset: Dataset, shown: Iterable[str]) -> Iterable[Example]:
-        attention = AttentionScorer(self.encoder.bundle) if self.encoder.bundle.has_attention else None
-        qrels = self.judged.qrels
-        builder = ExampleBuilder(dataset, qrels, self.encoder, attention, self.lexical, self.reranked)
+        runs, unit = (self.lexical, self.reranked), self.judged.grade_unit
+        builder = ExampleBuilder.create(dataset, self.judged.qrels, self.encoder, runs, unit)
         return map(builder.build, shown)
 
     def _unknown_words(self) -> set[str]:
@@ -192,15 +192,6 @@ def _known(qrels: Mapping[str, dict[str, int]], products: Collection[str]) -> di
         query: {product: grade for product, grade in grades.items() if product in products}
         for query, grades in qrels.items()
     }
-
-
-def _not_reranked_notes(searches: Mapping[ModeName, SearchRun], judged: JudgedQueries) -> Iterable[str]:
-    """A sentence for each mode that left searches in their lexical order."""
-    for mode, search in searches.items():
-        if search.not_reranked:
-            query, reason = next(iter(search.not_reranked.items()))
-            count = f"{len(search.not_reranked)} of {len(judged.queries)}"
-            yield f"In {mode} mode {count} searches were not reranked, such as '{judged.queries[query]}': {reason}."
 
 
 def fetch_product_texts(cluster: OpenSearch, index: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, str]:

@@ -71,6 +71,13 @@ def format_signals(searches: Mapping[str, int]) -> str:
     return "; ".join(counts)
 
 
+def format_share(share: float) -> str:
+    """A share between 0 and 1 with two digits, `.07`; a dot for one that rounds to nothing."""
+    if share < 0.005:
+        return "·"
+    return f"{share:.2f}".removeprefix("0")
+
+
 def format_correlation(value: float | None) -> str:
     """A correlation with its sign, or a dash."""
     return MISSING_VALUE if value is None else format_signed(value, 2)
@@ -89,12 +96,12 @@ def nested_sentence(nested: NestedPairs | None) -> str:
     )
 
 
-def format_grade(value: int | None, top: int) -> str:
+def format_grade(value: float | None, top: float) -> str:
     """A grade and the top of its scale, or `unjudged`."""
-    return "unjudged" if value is None else f"{value} of {top}"
+    return "unjudged" if value is None else f"{value:g} of {top:g}"
 
 
-def grade_class(value: int | None, relevant: int) -> str:
+def grade_class(value: float | None, relevant: float) -> str:
     """CSS class of a grade: `none` (unjudged), `good` (relevant), `fair` (above 0) or `poor` (0)."""
     if value is None:
         return "none"
@@ -118,3 +125,12 @@ def describe_movement(was: int | None, rank: int) -> str:
     if was is None:
         return "not among the candidates before"
     return "same rank" if was == rank else f"{'up' if was > rank else 'down'} {abs(was - rank)}, was {was}"
+
+
+def text_table(heads: tuple[str, ...], *rows: tuple[str, ...], left: int = 0) -> str:
+    """Columns as wide as their widest cell, right-aligned except for column `left`."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{'<' if i == left else '>'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
+        for row in (heads, *rows)
+    )

@@ -39,7 +39,7 @@ def write_judgment_files(judged: JudgedQueries, folder: Path, name: str) -> list
 
 
 def trec_qrels(judged: JudgedQueries) -> str:
-    """Judgments as TREC qrels; a space in an id, which the form cannot hold, becomes an underscore."""
+    """Judgments as TREC qrels, in whole grades; a space in an id, which the form cannot hold, becomes an underscore."""
     rows = ((query, product, grade) for query, grades in judged.qrels.items() for product, grade in grades.items())
     return "".join(f"{query} 0 {'_'.join(product.split())} {grade}\n" for query, product, grade in rows)
 
@@ -50,7 +50,7 @@ def quepid_csv(judged: JudgedQueries) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(QUEPID_COLUMNS)
     for query, grades in judged.qrels.items():
-        rows.writerows((judged.queries[query], product, grade) for product, grade in grades.items())
+        rows.writerows((judged.queries[query], p, _own_grade(g, judged.grade_unit)) for p, g in grades.items())
     return text.getvalue()
 
 
@@ -65,12 +65,17 @@ def workbench_judgments(judged: JudgedQueries, name: str) -> str:
     ratings = [
         {
             "query": judged.queries[query],
-            "ratings": [{"docId": product, "rating": f"{grade:.1f}"} for product, grade in grades.items()],
+            "ratings": [{"docId": p, "rating": str(g / judged.grade_unit)} for p, g in grades.items()],
         }
         for query, grades in judged.qrels.items()
     ]
     body = {"name": name, "description": _DESCRIPTION, "type": "IMPORT_JUDGMENT", "judgmentRatings": ratings}
     return _to_json(body)
+
+
+def _own_grade(grade: int, unit: int) -> str:
+    """A grade as it was read, before fractions were counted in units."""
+    return str(grade) if unit == 1 else str(grade / unit)
 
 
 _DESCRIPTION = "Written by anthem evaluate"

@@ -31,11 +31,15 @@ _FORMS_WITH_TEXTS = ("quepid", "workbench")  # their judgments name the text of 
 
 @dataclass(frozen=True)
 class JudgedQueries:
-    """Query texts and judgments by query id, and the lines that could not be used."""
+    """Query texts and judgments by query id, and the lines that could not be used.
+
+    Grades are whole numbers, counted in units of `1 / grade_unit`.
+    """
 
     queries: dict[str, str]
     qrels: Qrels
     skipped: list[SkippedLine] = field(default_factory=list)
+    grade_unit: int = 1
 
     @property
     def judgment_count(self) -> int:
@@ -115,7 +119,7 @@ def _join(path: Path, ratings: Iterable[Rating], queries: dict[str, str], skippe
             f"{next(iter(unknown), 'q1')!r}. Check --queries."
         )
     skipped += [SkippedLine(path.name, 0, f"no text for query {query!r}") for query in unknown]
-    return JudgedQueries({query: queries[query] for query in qrels}, qrels, skipped)
+    return JudgedQueries({query: queries[query] for query in qrels}, qrels, skipped, factor)
 
 
 def _check_ratings(path: Path, ratings: Sequence[Rating], skipped: Sequence[SkippedLine]) -> None:

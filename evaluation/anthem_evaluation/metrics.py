@@ -72,7 +72,7 @@ class Comparison:
 
     queries: int
     left_out: int
-    relevant: int
+    relevant: float
     measures: tuple[MeasureComparison, ...]
 
     def __getitem__(self, name: str) -> MeasureComparison:

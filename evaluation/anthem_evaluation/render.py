@@ -22,6 +22,7 @@ from anthem_evaluation.formatting import (
     format_signals,
     format_signed,
     nested_sentence,
+    text_table,
 )
 from anthem_evaluation.metrics import HEADLINE_MEASURE, SIGNIFICANCE_LEVEL
 from anthem_evaluation.templates import load_template
@@ -71,6 +72,7 @@ def render_text(report: Report) -> str:
         *summarise(report),
         _measures_table(report),
         _results_table("mode", report.modes),
+        _results_table("set of signals", report.signal_sets),
         _results_table("queries", report.slices),
         _cost_text(report),
         _generality_text(report),
@@ -103,7 +105,7 @@ def _significance_sentence(headline: MeasureComparison, *, is_corrected: bool) -
         return "A single search cannot show whether the difference is due to chance."
     if is_corrected:
         likely = "unlikely to be" if headline.p < SIGNIFICANCE_LEVEL else "possibly"
-        return f"With Holm's correction for all measures and modes, the difference is {likely} due to chance."
+        return f"With Holm's correction for everything that is compared, the difference is {likely} due to chance."
     return _interval_sentence(headline.interval)
 
 
@@ -142,7 +144,7 @@ def _measures_table(report: Report) -> str:
          format_p_value(m.p), str(m.wins), str(m.ties), str(m.losses))
         for m in report.comparison.measures
     )  # fmt: skip
-    return _text_table(heads, *rows)
+    return text_table(heads, *rows)
 
 
 def _results_table(head: str, results: Sequence[ResultSummary]) -> str:
@@ -152,18 +154,18 @@ def _results_table(head: str, results: Sequence[ResultSummary]) -> str:
          format_interval(r.interval), format_p_value(r.p), str(r.wins), str(r.losses))
         for r in results
     )  # fmt: skip
-    return f"{HEADLINE_MEASURE} by {head}\n{_text_table(heads, *rows)}" if results else ""
+    return f"{HEADLINE_MEASURE} by {head}\n{text_table(heads, *rows)}" if results else ""
 
 
 def _cost_text(report: Report) -> str:
     latencies = [(row.name, *(f"{value:.1f}" for value in (row.p50, row.p95, row.p99))) for row in report.latencies]
     timings = [(row.step, f"{row.seconds:.1f}") for row in report.timings]
-    parts = [_text_table(("latency, ms", "p50", "p95", "p99"), *latencies) if latencies else ""]
-    parts += [_text_table(("step", "seconds"), *timings) if timings else ""]
+    parts = [text_table(("latency, ms", "p50", "p95", "p99"), *latencies) if latencies else ""]
+    parts += [text_table(("step", "seconds"), *timings) if timings else ""]
     if report.contained is not None:
         parts.append(
             f"contained: {format_percent(report.contained.relevant)} of relevant products, "
-            f"{format_percent(report.contained.irrelevant)} of those below grade {report.comparison.relevant}"
+            f"{format_percent(report.contained.irrelevant)} of those below grade {report.comparison.relevant:g}"
         )
     return "\n\n".join(part for part in parts if part)
 
@@ -176,7 +178,7 @@ def _generality_text(report: Report) -> str:
         (row.against, format_count(row.queries), *map(format_correlation, (row.size, row.words, row.idf, row.ceiling)))
         for row in report.generality.correlations
     )
-    parts = (_text_table(heads, *rows), nested_sentence(report.generality.nested))
+    parts = (text_table(heads, *rows), nested_sentence(report.generality.nested))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -189,20 +191,11 @@ def _changes_text(report: Report) -> str:
     )
 
 
-def _example_text(example: Example, top_grade: int) -> str:
+def _example_text(example: Example, top_grade: float) -> str:
     rows = (
         (str(rank), format_movement(hit.was, rank), format_grade(hit.grade, top_grade),
          format_containment(hit.contained), printable(hit.title)[:70])
         for rank, hit in enumerate(example.after, 1)
     )  # fmt: skip
-    table = _text_table(("#", "moved", "grade", "region", "after reranking"), *rows, left=4)
+    table = text_table(("#", "moved", "grade", "region", "after reranking"), *rows, left=4)
     return f"search: {printable(example.query)}\n{table}"
-
-
-def _text_table(heads: tuple[str, ...], *rows: tuple[str, ...], left: int = 0) -> str:
-    """Columns as wide as their widest cell, right-aligned except for column `left`."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:{'<' if i == left else '>'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
-        for row in (heads, *rows)
-    )

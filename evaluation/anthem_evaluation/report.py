@@ -20,7 +20,7 @@ class DatasetSummary:
     products: int
     queries: int
     judgments: int
-    top_grade: int
+    top_grade: float
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class ExampleHit:
 
     product: str
     title: str
-    grade: int | None = None
+    grade: float | None = None
     contained: bool | None = None
     lexical: float | None = None
     containment: float | None = None
@@ -149,13 +149,52 @@ class ExampleHit:
 
 
 @dataclass(frozen=True)
+class ExampleGrid:
+    """Attention between the words of a query, a row each, and those of a title, a column each, as shares."""
+
+    title: str
+    query_words: tuple[str, ...]
+    title_words: tuple[str, ...]
+    cells: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class MapSpot:
+    """A hit on the map of an example: its rank after reranking, and where its point and its number are drawn."""
+
+    rank: int
+    title: str
+    grade: float | None
+    place: tuple[float, ...]
+    label: tuple[float, ...]
+    inside: bool
+    moved_up: bool
+
+
+@dataclass(frozen=True)
+class ExampleMap:
+    """The region of a query with and without its slack, as radii around the middle, and the hits after reranking.
+
+    The picture is 200 units wide; places are `(x, y)` from its middle, y downwards. `errors` says how true the map is.
+    """
+
+    radius: float
+    core: float
+    spots: tuple[MapSpot, ...]
+    errors: str
+    description: str
+
+
+@dataclass(frozen=True)
 class Example:
-    """One search with its first hits before and after reranking, best first."""
+    """One search with its first hits before and after reranking, best first, a grid and a map of the latter."""
 
     query_id: str
     query: str
     before: tuple[ExampleHit, ...]
     after: tuple[ExampleHit, ...]
+    grid: ExampleGrid | None = None
+    map: ExampleMap | None = None
 
 
 @dataclass(frozen=True)
@@ -179,8 +218,9 @@ class Report:
         examples: Searches side by side.
         limits: What the report does not show, one sentence each.
         modes: The headline measure of every mode that was tried, if there were several.
+        signal_sets: The headline measure of every set of signals, if the index has several.
         slices: The headline measure of groups of queries.
-        is_corrected: Whether the p-values have Holm's correction for all measures and modes of the report.
+        is_corrected: Whether the p-values have Holm's correction for all measures, modes and sets of signals.
     """
 
     title: str
@@ -199,5 +239,6 @@ class Report:
     examples: tuple[Example, ...] = ()
     limits: tuple[str, ...] = ()
     modes: tuple[ResultSummary, ...] = ()
+    signal_sets: tuple[ResultSummary, ...] = ()
     slices: tuple[ResultSummary, ...] = ()
     is_corrected: bool = False

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from math import isfinite
-from shlex import quote
 from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 import click
 
 from anthem_core.console import NON_EMPTY_TEXT, handle_errors, json_option, print_result
 from anthem_core.encoding.attention_grid import GridExplainer
-from anthem_core.encoding.bundle import find_shipped_bundles, load_bundle
+from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
-from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_address, cluster_errors, connect
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MATCH_ALL, recorded_objects
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MATCH_ALL
 from anthem_plugin.client import AnthemClient
-from anthem_plugin.modes import DEFAULT_WINDOW, Filter, ModeName
+from anthem_plugin.modes import Filter, ModeName, default_window
 from anthem_plugin.options import ClientOptions
-from anthem_plugin.search.request import no_values_reason
-from anthem_plugin.search.response import has_model
 from anthem_plugin.search_input import SearchOptions, check_input, read_input
+from anthem_plugin.search_remarks import read_page_note, read_remarks
 from anthem_plugin.search_report import RankedHits, add_explanations, add_pairs, format_result, hit_key, hit_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from opensearchpy import OpenSearch
 
@@ -78,9 +75,7 @@ _PREFERENCE = "anthem"
 @click.option(
     "--window",
     type=click.IntRange(1, 10_000),
-    default=DEFAULT_WINDOW,
-    show_default=True,
-    help="Number of lexical hits to rerank; in cluster mode, per shard.",
+    help="Number of lexical hits to rerank; in cluster mode, per shard. Defaults to that of the bundle, or 100.",
 )
 @click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
 @json_option
@@ -94,7 +89,7 @@ def search(  # noqa: PLR0913 (one argument per option)
     explaining: bool,
     operators: bool,
     field: str | None,
-    window: int,
+    window: int | None,
     url: str | None,
     as_json: bool,
     **asked_for: Unpack[SearchOptions],
@@ -115,8 +110,8 @@ def search(  # noqa: PLR0913 (one argument per option)
     """
     check_input(asked_for)
     encoder, rerank_mode = Encoder(load_bundle(bundle)), _with_slack(mode, slack)
-    with closing(connect(url, credentials=True)) as cluster, cluster_errors():
-        click.echo(f"Cluster: {cluster_address(cluster)}", err=True)
+    window = window or default_window(encoder.bundle)
+    with _open_cluster(url) as cluster:
         client = AnthemClient(cluster, encoder, ClientOptions(text_fields=(field,) if field else None))
         profile = client.profile(index)
         shown = field or next(iter(profile.text_fields), DEFAULT_TEXT_FIELDS[0])
@@ -125,16 +120,23 @@ def search(  # noqa: PLR0913 (one argument per option)
         sent = asked.body | _source_setting(shown, profile, explaining)
         after = client.search(index, sent, **asked.found_by, mode=rerank_mode, window=window, operators=operators,
                               preference=_PREFERENCE)  # fmt: skip
-        if not before["hits"]["hits"] and (field or not asked.file):
-            _check_field(cluster, index, shown)
-        remarks = _remarks(after, cluster, index, bundle, profile, encoder)
         rows = hit_rows(before, after, shown, asked.start)
+        remarks = read_remarks(after, cluster, index, bundle, profile, encoder)
+        remarks |= read_page_note(cluster, index, asked.body, before, None if asked.file and not field else shown, rows)
         if explaining:
             _add_lexical_scores(rows, client, index, asked.body, after)
     result: dict[str, Any] = {"index": index, "query": asked.text, **after["anthem"], **remarks, "hits": rows}
     ranked = RankedHits(after, before["hits"]["hits"][:window], asked.phrases(operators=operators), profile)
     result |= _add_reasons(rows, ranked, encoder, explaining=explaining)
     print_result(result, format_result(result, asked.name), as_json=as_json)
+
+
+@contextmanager
+def _open_cluster(url: str | None) -> Iterator[OpenSearch]:
+    """The cluster to search, whose address is printed; its errors become those of the command."""
+    with closing(connect(url, credentials=True)) as cluster, cluster_errors():
+        click.echo(f"Cluster: {cluster_address(cluster)}", err=True)
+        yield cluster
 
 
 def _add_reasons(
@@ -185,64 +187,3 @@ def _with_slack(mode: ModeName, slack: float | None) -> RerankMode:
     if not isfinite(slack):
         raise click.BadParameter("expected a finite number", param_hint="--slack")
     return Filter(slack)
-
-
-def _remarks(
-    after: Response, cluster: OpenSearch, index: str, bundle: str, profile: IndexProfile, encoder: Encoder
-) -> dict[str, str | None]:
-    """Reason and note; for missing values they say with which bundle to search, or how to ingest with this one."""
-    remarks = {"reason": after["anthem"]["reason"], "note": missing_values_note(after, index, profile, encoder)}
-    command, missing, used = f"anthem ingest {index}", no_values_reason(index), None
-    options = f" --bundle {quote(bundle)}"
-    if any(text and missing in text for text in remarks.values()):
-        stored = {"query": {"exists": {"field": profile.scoring.fields.model}}}
-        if cluster.count(index=index, body=stored)["count"]:
-            options += " --beside"
-            used = _ingested_with(cluster, index, encoder.bundle.model_id)
-    full = {key: text and text.replace(command, command + options) for key, text in remarks.items()}
-    advice = f"run: {command}{options}"
-    instead = f"{used}; to add values of this model too, {advice}" if used else advice
-    return {key: text and text.replace(advice, instead) for key, text in full.items()}
-
-
-def _ingested_with(cluster: OpenSearch, index: str, model_id: str) -> str | None:
-    """The bundle to search with instead, by what other ingests of the index recorded; None if they recorded nothing."""
-    response = cluster.indices.get_mapping(index=index, params={"filter_path": "*.mappings._meta.anthem"})
-    records = [record for each in response.values() for record in recorded_objects(each["mappings"]).values()]
-    models = sorted({str(record["model"]) for record in records if record.get("model") not in (None, model_id)})
-    if not models:
-        return None
-    shipped = {load_bundle(name).model_id: name for name in find_shipped_bundles()}
-    known = [shipped[model] for model in models if model in shipped]
-    if known:
-        return f"{index} was ingested with another bundle: search with --bundle {known[0]}"
-    return f"{index} was ingested with the bundle of model {', '.join(models)}: name its folder with --bundle"
-
-
-def missing_values_note(after: Response, index: str, profile: IndexProfile, encoder: Encoder) -> str | None:
-    """Note on hits that lack values that the bundle could rank by; None if they have them."""
-    report, scoring = after["anthem"], profile.scoring
-    if not report["reranked"]:
-        return None
-    if report["mode"] == "client" and not any(has_model(hit, scoring) for hit in after["hits"]["hits"]):
-        return f"attention was computed from the texts: {no_values_reason(index)}"
-    is_old = encoder.bundle.has_attention and "attention" not in profile.signals and not profile.faults
-    if report["mode"] in ("cluster", "retrieve") and is_old:
-        return f"reranked without attention, because {index} has no trigrams; run: anthem ingest {index}"
-    return None
-
-
-def _check_field(cluster: OpenSearch, index: str, field: str) -> None:
-    """Distinguish a field that does not exist from one in which nothing was found.
-
-    Raises:
-        ClusterError: No index of this name has the field.
-    """
-    mappings = cluster.indices.get_field_mapping(fields="*", index=index)
-    leaves = [leaf for mapping in mappings.values() for leaf in mapping["mappings"].values()]
-    types = {leaf["full_name"]: entry.get("type") for leaf in leaves for entry in leaf["mapping"].values()}
-    if field not in types:
-        texts = ", ".join(sorted(name for name, field_type in types.items() if field_type == "text"))
-        raise ClusterError(
-            f"Field '{field}' not found in {index}. Its text fields are: {texts or 'none'}. Name one with --field."
-        )

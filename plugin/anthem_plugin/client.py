@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
-from anthem_plugin.modes import DEFAULT_WINDOW, resolve_mode
+from anthem_plugin.modes import default_window, resolve_mode
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.flow import SearchFlow
 from anthem_plugin.search.multi_search import SearchItem, read_searches, run_together
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from anthem_core.geometry.regions import Region
     from anthem_plugin.modes import RerankMode
     from anthem_plugin.rewriter.query_text import QueryPath
+    from anthem_plugin.search.hit_explanation import HitExplanation  # noqa: F401 (named in the bases of the clients)
     from anthem_plugin.search.request import SendStep, Steps
 
 DEFAULT_TIMEOUT_SECONDS = 10  # opensearch-py's default
@@ -35,9 +36,10 @@ DEFAULT_TIMEOUT_SECONDS = 10  # opensearch-py's default
 T = TypeVar("T")
 SearchResult = TypeVar("SearchResult")  # a response, or a coroutine that returns it
 ProfileResult = TypeVar("ProfileResult")
+ExplainResult = TypeVar("ExplainResult")
 
 
-class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
+class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
     """What both clients share: everything except how the steps of a search are executed."""
 
     _is_async: ClassVar[bool]
@@ -51,6 +53,7 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
         _check_client(client, is_async=self._is_async)
         self._client = client
         self._flow = SearchFlow(encoder, options or ClientOptions())
+        self._window = default_window(encoder.bundle)
 
     @classmethod
     def from_bundle(
@@ -74,7 +77,7 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
         query_text: str | None = None,
         query_path: QueryPath | None = None,
         mode: RerankMode = "cluster",
-        window: int = DEFAULT_WINDOW,
+        window: int | None = None,
         operators: bool = False,
         region: Region | None = None,
         **options: object,
@@ -91,14 +94,14 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
             query_text: What the user typed; by default it is found in the body.
             query_path: Path of the query text in the body, or several; defaults to that of the options.
             mode: `cluster`, `client`, `filter`, `retrieve` or `none`, or a `Filter` or `Retrieve` with options.
-            window: Number of lexical hits to rerank; in cluster mode, per shard.
+            window: Number of lexical hits to rerank; in cluster mode, per shard. Defaults to the bundle's, or 100.
             operators: Whether OR between phrases of the query text means either phrase.
             region: Region to rank by instead of the text's own, such as `encode_query("a") & encode_query("b")`;
                 attention still uses the text.
             options: Passed on with every request, such as `routing`, `preference` and `request_timeout`.
 
         Raises:
-            ValueError: The mode does not exist, or the window is below 1.
+            ValueError: The mode does not exist, the window is below 1, or `request_timeout` is negative.
             TypeError: The window, the operators, the region or the time-out have the wrong type.
             opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
@@ -174,6 +177,37 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
         result: SearchResult = self._run(search_by_template(self._flow, request))
         return result
 
+    def explain(
+        self,
+        index: str | None,
+        body: Mapping[str, Any],
+        id: str,  # noqa: A002 (OpenSearch's name)
+        **arguments: Any,  # noqa: ANN401 (those of `search`)
+    ) -> ExplainResult:
+        """Why a product has its place in a search: both ranks, its attention grid, region, and the parts of its score.
+
+        The parts add up to the `_score` with which `search` returns the product. What is missing is None, and `notes`
+        say why: the product is below the window, does not match, or lacks values, or the search is not reranked. Costs
+        three searches, and counts as one in `stats`.
+
+        Args:
+            index: Index, alias or pattern.
+            body: Search body, as for `search`.
+            id: Id of the product.
+            arguments: Arguments and options of `search`; `filter_path` is not supported.
+
+        Raises:
+            ValueError: The id is empty, or `filter_path` is set; or as in `search`.
+            TypeError: The id is not a string; or as in `search`.
+            opensearchpy.exceptions.OpenSearchException: The plain search fails.
+        """
+        from anthem_plugin.search.explain_flow import check_explained, explain_hit
+
+        check_explained(body, id, arguments)
+        request = self._request(index, body, **arguments)
+        result: ExplainResult = self._run(explain_hit(self._flow, request, id))
+        return result
+
     def _request(  # noqa: PLR0913 (one argument per option)
         self,
         index: str | None,
@@ -182,14 +216,15 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
         query_text: str | None = None,
         query_path: QueryPath | None = None,
         mode: RerankMode = "cluster",
-        window: int = DEFAULT_WINDOW,
+        window: int | None = None,
         operators: bool = False,
         region: Region | None = None,
         **options: object,
     ) -> SearchRequest:
         return SearchRequest(
-            index, body, options, self._timeout, query_text, resolve_mode(mode), window, operators, region, query_path
-        )
+            index, body, options, self._timeout, query_text, resolve_mode(mode),
+            self._window if window is None else window, operators, region, query_path,
+        )  # fmt: skip
 
     def profile(self, index: str) -> ProfileResult:
         """What the client discovered about an index: parameters of the scores, text fields, signals of the model.
@@ -217,7 +252,7 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult]):
         """Execute each step, pass its result or exception back, and return the final value."""
 
 
-class AnthemClient(_SearchClient[Response, IndexProfile]):
+class AnthemClient(_SearchClient[Response, IndexProfile, "HitExplanation"]):
     """Searches an OpenSearch cluster and reranks the first hits; safe to share between threads.
 
     At the first search of an index the client reads from its mapping which of the model's values it has, and which text
@@ -249,8 +284,12 @@ class AnthemClient(_SearchClient[Response, IndexProfile]):
         return attrgetter(step.method)(self._client)(**step.arguments)
 
 
-class AsyncAnthemClient(_SearchClient[Coroutine[Any, Any, Response], Coroutine[Any, Any, IndexProfile]]):
-    """The asynchronous version of `AnthemClient`, for an `AsyncOpenSearch`: `search` and `profile` are awaited.
+class AsyncAnthemClient(
+    _SearchClient[
+        Coroutine[Any, Any, Response], Coroutine[Any, Any, IndexProfile], "Coroutine[Any, Any, HitExplanation]"
+    ]
+):
+    """The asynchronous version of `AnthemClient`, for an `AsyncOpenSearch`; what sends requests is awaited.
 
     It computes in a thread. Raises BundleError if the encoder's bundle has no fusion weights, and TypeError if the
     client is of another kind.

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anthem_core.encoding.bundle import Bundle
+
 ModeName: TypeAlias = Literal["cluster", "client", "filter", "retrieve", "none"]
 
-DEFAULT_WINDOW = 100  # lexical hits that are reranked; in cluster mode on every shard
+DEFAULT_WINDOW = 100  # lexical hits that are reranked unless the bundle names a number; in cluster mode on every shard
 FILTER_MATCH_LIMIT = 50_000
 DEFAULT_NEIGHBOURS = 50
 MAX_NEIGHBOURS = 1000
@@ -91,6 +93,11 @@ def resolve_mode(mode: RerankMode) -> ResolvedMode:
     if mode == "filter":
         return Filter()
     return Retrieve() if mode == "retrieve" else mode
+
+
+def default_window(bundle: Bundle) -> int:
+    """Lexical hits to rerank where a search names no number: the bundle's, which `anthem tune` writes, or 100."""
+    return bundle.window or DEFAULT_WINDOW
 
 
 def mode_name(mode: ResolvedMode) -> ModeName:

@@ -26,7 +26,7 @@ class ClientOptions:
         fields: Fields of the model's values. Defaults to those that hold the bundle's values in each index.
         budget_ms: Milliseconds that this process may spend on encoding and scoring one search; attention is left out
             if it would take longer. Defaults to no limit.
-        cache_size: Number of encoded queries to cache.
+        cache_size: Number of encoded queries to cache, in at most 16 MB for each kind of encoding.
         circuit_breaker: Stops reranking for a while after repeated failures. Defaults to a new one that tolerates
             five failures and pauses for 30 seconds; clients that are given the same breaker share its state.
 

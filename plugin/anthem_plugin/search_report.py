@@ -11,6 +11,8 @@ from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.query_operators import encode_phrases, encode_tables
 from anthem_core.fusion import MAX_SHIFT
 from anthem_core.opensearch.schema import product_text
+from anthem_plugin.explanation_text import grid_blocks, weights_line, wrap_text
+from anthem_plugin.grid_table import GridTable
 from anthem_plugin.rewriter.query_text import value_at_path
 from anthem_plugin.scoring.window import score_attention
 from anthem_plugin.search.explain import (
@@ -18,13 +20,13 @@ from anthem_plugin.search.explain import (
     fused_signals,
     is_attention_from_texts,
     stored_attention,
-    strongest_attention,
 )
 from anthem_plugin.search.response import read_trigrams
+from anthem_plugin.search.title_explanation import TitleExplainer, TitleExplanation
 from anthem_plugin.search.word_pairs import strongest_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anthem_core.encoding.attention_grid import GridExplainer
     from anthem_core.encoding.encoder import Encoder
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from anthem_plugin.search.request import IndexProfile, Response
     from anthem_plugin.search.response import Hit
 
-_SHOWN_ATTENTION_WEIGHTS = 5
+_SHOWN_GRIDS = 3  # of the first hits, in text
 _SMALLEST_SHOWN_SHARE = 0.005  # of a pair of words, in text: a smaller one would read .00
 
 
@@ -105,25 +107,22 @@ def add_pairs(rows: Sequence[dict[str, Any]], ranked: RankedHits, explainer: Gri
 
 
 def add_explanations(rows: Sequence[dict[str, Any]], ranked: RankedHits, encoder: Encoder) -> dict[str, Any]:
-    """Add `explanation` to each hit; returns what the query attends to, nothing for one without letters or digits."""
+    """Add `explanation` to each hit; returns the weights of the query, nothing for one without letters or digits."""
     phrases = list(dict.fromkeys(ranked.phrases))
     encode_query, scoring = cache(encoder.encode_query), ranked.profile.scoring
     region = encode_phrases(encode_query, phrases)
     if region is None:
         return {}
+    explainer = TitleExplainer(encoder.bundle, encoder)
     signals = fused_signals(ranked.report, ranked.profile, from_texts=ranked.from_texts)
     attention = _hit_attention(ranked, phrases, encoder) if "attention" in signals else None
     lexical = [row["lexical"] for row in rows]
     explanations = explain_hits(ranked.hits, lexical, region, scoring, signals, attention)
-    for row, explanation in zip(rows, explanations, strict=True):
-        row["explanation"] = explanation.to_dict()
-    weights = [
-        pair
-        for phrase in phrases
-        if (query := encode_query(phrase)) is not None
-        for pair in strongest_attention(query, phrase, encoder.bundle.vocabulary)
-    ]
-    return {"attention": sorted(weights, key=lambda pair: -pair[1])[:_SHOWN_ATTENTION_WEIGHTS]}
+    for row, hit, part in zip(rows, ranked.hits, explanations, strict=True):
+        text = ranked.text(hit)
+        attended = explainer.explain_attention(phrases, text)
+        row["explanation"] = TitleExplanation(text, attended, part.region, part.score).to_dict()
+    return {"weights": explainer.phrase_weights(phrases)}
 
 
 def _hit_attention(ranked: RankedHits, phrases: Sequence[str], encoder: Encoder) -> Array:
@@ -141,14 +140,14 @@ def format_result(result: Mapping[str, Any], search: str | None = None) -> str:
     """
     name = search or f"'{result['query']}'"
     lines = [printable(f"{name} in {result['index']}, {result['took_ms']:.1f} ms, {_ranking(result)}")]
-    if not result["hits"]:
-        return f"{lines[0]}\nNo product matches."
     if result["note"]:
         lines.append(f"Note: {result['note']}")
+    if not result["hits"]:
+        return "\n".join([*lines, "No hits." if result["note"] else "No product matches."])
     lines.append(f"{'rank':>4} {'was':>4} {'':>5} {'score':>9}  title")
     for row in result["hits"]:
-        lines += [_format_row(row), *(f"{'':26}{line}" for line in _detail_lines(row))]
-    return "\n".join([*lines, *_closing_lines(result)])
+        lines += [_format_row(row), *_detail_lines(row)]
+    return "\n".join([*lines, *_grid_lines(result["hits"]), *_closing_lines(result)])
 
 
 def _ranking(result: Mapping[str, Any]) -> str:
@@ -178,7 +177,9 @@ def _detail_lines(row: Mapping[str, Any]) -> list[str]:
     pairs = ", ".join(
         f"{printable(asked)} ↔ {printable(found)} {_format_share(share)}" for asked, found, share in shown
     )
-    return [line for line in (pairs, _format_explanation(row) if "explanation" in row else "") if line]
+    shown_pairs = [f"{'':26}{pairs}"] if pairs else []
+    numbers = wrap_text(_format_explanation(row), indent=" " * 10) if "explanation" in row else []
+    return shown_pairs + numbers
 
 
 def _format_share(share: float) -> str:
@@ -187,16 +188,16 @@ def _format_share(share: float) -> str:
 
 def _format_explanation(row: Mapping[str, Any]) -> str:
     explanation = row["explanation"]
-    parts, contained = explanation["score"], explanation["contained"]
+    parts, region = explanation["score"], explanation["region"]
     words = [f"lexical {row['lexical']:.4f}"] if row["lexical"] is not None else []
     if parts:
         words += [_format_signal(name, parts[name]) for name in ("attention", "distance") if parts[name]]
         words += [f"m {parts['shift']:+.3f}", f"factor {parts['factor']:.4f}"]
-    elif explanation["distance"] is not None:
-        words.append(f"distance {explanation['distance']:.3f}")
-    if contained is not None:
-        outside = f"outside by {_format_share(explanation['outside_by'])}"
-        words.append("inside the query's region" if contained else outside)
+    elif region:
+        words.append(f"distance {region['distance']:.3f}")
+    if region:
+        outside = f"outside by {_format_share(region['outside_by'])}"
+        words.append("inside the query's region" if region["contained"] else outside)
     return ", ".join(words).replace("-", "−")
 
 
@@ -205,14 +206,25 @@ def _format_signal(name: str, part: Mapping[str, float | None]) -> str:
     return f"{name} {value} ({part['contribution']:+.3f})"
 
 
+def _grid_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The attention grids of the first hits that are explained, by words, with the rank and title of each."""
+    attended = [row for row in rows if row.get("explanation", {}).get("attention")]
+    for row in attended[:_SHOWN_GRIDS]:
+        table = GridTable.from_dict(row["explanation"]["attention"]["words"])
+        yield from ["", *wrap_text(printable(f"{row['rank']}. {row['title']}"), indent="")]
+        for block in grid_blocks(table):
+            yield from ["", *block]
+    if attended:
+        yield from ["", "A cell is the share of the attention that falls on the two words.", ""]
+
+
 def _closing_lines(result: Mapping[str, Any]) -> list[str]:
-    """The formula of the score, which is the same for every hit, and the weights of the query's entities."""
+    """The formula of the score, which is the same for every hit, and the weights of the query's words."""
     explained = (row["explanation"]["score"] for row in result["hits"] if "explanation" in row)
     parts = next(filter(None, explained), None)
     lines = _score_lines(parts) if parts else []
-    if result.get("attention"):
-        weights = ", ".join(f"{name} {share:.2f}" for name, share in result["attention"])
-        lines.append(f"The query's region is made of: {weights}")
+    if weights := result.get("weights"):
+        lines += wrap_text(weights_line(result["query"], weights), indent="")
     return lines
 
 
@@ -222,5 +234,6 @@ def _score_lines(parts: Mapping[str, Any]) -> list[str]:
     sums = " + ".join(terms).replace("+ -", "− ").replace("− -", "+ ").replace("-", "−")
     return [
         f"Score = (lexical + {parts['offset']:.4f})·factor, factor = exp({MAX_SHIFT:.3f}·tanh(m/{MAX_SHIFT:.3f})),",
-        f"m = {sums}, without a term for what a hit lacks",
+        f"m = {sums},",
+        "without a term for what a hit lacks.",
     ]

@@ -54,7 +54,14 @@ _NUMBER_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "attention": _WEIGHT_RULE,
     "median_attention": _FINITE_RULE,
 }
-_MAX_INTEGERS = {"dimension": 4096, "hyperboloids": 8, "buckets": 2**31, "query_limit": 4096, "title_limit": 4096}
+_MAX_INTEGERS = {
+    "dimension": 4096,
+    "hyperboloids": 8,
+    "buckets": 2**31,
+    "query_limit": 4096,
+    "title_limit": 4096,
+    "window": 10_000,
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Bundle:
         trained_on: Names of the training data.
         quality: Metrics measured when the bundle was made.
         versions: Versions of the libraries that made the bundle.
+        window: Lexical hits to rerank where a search names no number; None for the default of the client.
     """
 
     path: Path
@@ -90,6 +98,7 @@ class Bundle:
     trained_on: list[str] = field(default_factory=list)
     quality: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    window: int | None = None
 
     @property
     def has_attention(self) -> bool:
@@ -138,6 +147,7 @@ def save_manifest(bundle: Bundle) -> None:
         "text": bundle.vocabulary.rules(),
         "fusion": {signals: fusion.to_dict() for signals, fusion in bundle.fusion.items()},
         "trained_on": bundle.trained_on,
+        **({} if bundle.window is None else {"window": bundle.window}),
         "quality": bundle.quality,
         "versions": bundle.versions,
         "sha256": {name: _sha256(bundle.path / name) for name in list_bundle_files(bundle.path)},
@@ -276,6 +286,7 @@ def _parse_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
         trained_on=list(manifest["trained_on"]),
         quality=dict(manifest["quality"]),
         versions=dict(manifest["versions"]),
+        window=_parse_integer(folder, manifest, "window") if "window" in manifest else None,
     )
 
 

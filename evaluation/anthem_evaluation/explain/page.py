@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
-from anthem_evaluation.explain.grid import grid_table
+from anthem_evaluation.explain.map_picture import draw_bare_map
 from anthem_evaluation.templates import load_template
+from anthem_plugin.grid_table import grid_table
+from anthem_plugin.search.map_words import describe_projection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from anthem_evaluation.explain.outputs import ExplainedTitles
+    from anthem_plugin.search.disk_map import DiskMap
 
-    from anthem_plugin.search.title_explanation import TitleExplanation
 
-
-def render_page(
-    query: str, explanations: Sequence[TitleExplanation], weights: Sequence[tuple[str, float]], *, has_lexical: bool
-) -> str:
+def render_page(explained: ExplainedTitles, *, has_lexical: bool) -> str:
     """The page; every text in it is escaped. Shares are shown as numbers and as shades of one colour."""
+    explanations = explained.titles
     grids = [
         {name: grid_table(e.attention, by_words=name == "words") for name in ("words", "entities")}
         if e.attention
@@ -25,10 +26,18 @@ def render_page(
     ]
     largest = max((float(grid["words"].cells.max()) for grid in grids if grid), default=1.0) or 1.0
     return load_template("explain/page.html.j2").render(
-        query=query,
+        query=explained.query,
         titles=list(zip(explanations, grids, strict=True)),
-        weights=weights,
+        weights=explained.weights,
+        map=explained.map,
+        map_data=_picture_data(explained.map) if explained.map else "",
+        map_errors=describe_projection(explained.map.projection) if explained.map else "",
         largest=largest,
         has_lexical=has_lexical,
         pairs=zip,
     )
+
+
+def _picture_data(shown: DiskMap) -> str:
+    """The picture of the map as an address that contains it: scripts in it would not run, and it can load nothing."""
+    return f"data:image/svg+xml;base64,{b64encode(draw_bare_map(shown, 'svg')).decode()}"

@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 
 from anthem_core.console import printable
 from anthem_core.files import atomic_write
-from anthem_evaluation.explain.grid import grid_table
+from anthem_plugin.grid_table import grid_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from anthem_core.geometry.lorentz import Array
-    from anthem_evaluation.explain.grid import GridTable
+    from anthem_plugin.grid_table import GridTable
     from anthem_plugin.search.title_explanation import TitleExplanation
 
 COLOURS = "Blues"  # one hue: shades differ for people who are colour-blind, and in grey

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from anthem_core.opensearch.schema import ModelFields
 
 _AGGREGATION_KEYS = ("aggs", "aggregations")
+KEYS_BESIDE_HITS = frozenset((*_AGGREGATION_KEYS, "suggest"))  # which return products even with `size: 0`
 _QUERY_KEYS = ("query", "post_filter")
 _JOINING_QUERIES = ("has_child", "has_parent")  # their inner hits are whole products; those of `nested` are parts
 

@@ -16,14 +16,14 @@ from anthem_plugin.rewriter.clauses import (
 QueryPath: TypeAlias = str | Sequence[str]
 
 NO_QUERY_TEXT_REASON = (
-    "no query text was given, and none was found in the body: pass the text as `query_text=`, "
-    "or its path in the body as `query_path=`"
+    "no query text was given, and none was found in the body: pass the text as `query_text`, "
+    "or its path in the body as `query_path`"
 )
 DIFFERENT_TEXTS_REASON = (
-    "the clauses of the body search for different texts ({}): pass the text to rank by as `query_text=`, "
-    "or its path in the body as `query_path=`"
+    "the clauses of the body search for different texts ({}): pass the text to rank by as `query_text`, "
+    "or its path in the body as `query_path`"
 )
-NO_TEXT_AT_PATH_REASON = "`query_path` leads to no text in the body ({}): correct it, or pass the text as `query_text=`"
+NO_TEXT_AT_PATH_REASON = "`query_path` leads to no text in the body ({}): correct it, or pass the text as `query_text`"
 NO_WORDS_REASON = "the query has no letters or digits"
 
 _SHOWN_TEXTS = 3

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_RESCORE_WINDOW = 10_000  # OpenSearch's default for `index.max_rescore_window`
 DEFAULT_FIELDS = ModelFields()
+NO_HITS_REQUESTED_REASON = "the body requests no hits"
 
 _KEYS_WITHOUT_RESCORE = ("search_after", "collapse", "scroll")
 _SELF_RANKING_QUERIES = ("hybrid", "knn")
@@ -138,7 +139,7 @@ def _query_refusal_reason(body: Mapping[str, Any]) -> str | None:
 
 def _window_refusal_reason(body: Mapping[str, Any], fields: ModelFields) -> str | None:
     if page_bounds(body)[1] == 0:
-        return "the body requests no hits"
+        return NO_HITS_REQUESTED_REASON
     if body.get("stored_fields") in ("_none_", ["_none_"]):
         return "`stored_fields: _none_` hides the model's values from the client"
     excluded = excluded_value(body, fields)

@@ -56,6 +56,8 @@ class SourceFilter:
     def from_body(cls, body: Mapping[str, Any]) -> SourceFilter:
         """Read `_source` in any of its forms: missing, boolean, pattern, list or object."""
         setting = body.get("_source")
+        if setting in (None, False) and _lists_source(body.get("stored_fields")):
+            return cls(True)
         if setting is None:
             return cls(not any(key in body for key in _KEYS_WITHOUT_SOURCE))
         if isinstance(setting, bool):
@@ -186,6 +188,11 @@ def _filter_item(item: object, requested: SourceFilter, path: str) -> object:
     if isinstance(item, list):
         return _filter_list(item, requested, path) or _REMOVED
     return item if requested.includes_path(path) else _REMOVED
+
+
+def _lists_source(stored_fields: object) -> bool:
+    """Whether `stored_fields` requests `_source`, which OpenSearch then returns whatever else a body says."""
+    return stored_fields == "_source" or (isinstance(stored_fields, list) and "_source" in stored_fields)
 
 
 def _foreign_excludes(source: SourceFilter, fields: ModelFields, text_fields: Sequence[str] = ()) -> list[str]:

@@ -17,6 +17,8 @@ _SOURCE_KEYS = frozenset(("include", "includes", "exclude", "excludes"))
 
 def invalid_body_reason(body: object) -> str | None:
     """Why a body is left to OpenSearch as it is, or None if the parts that a rewrite replaces are valid."""
+    if body is None:
+        return "the search has no body, and so no query to rank by; pass a dict with a `query`"
     if not isinstance(body, Mapping):
         return f"the body is of type {type(body).__name__}; only a dict can be reranked"
     for key in PAGE_KEYS:

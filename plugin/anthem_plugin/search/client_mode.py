@@ -86,8 +86,7 @@ def _rank_window(
     window = hits[: request.window]
     if len(window) == 1:
         raise RerankSkipped(ONE_HIT_REASON)
-    distance = hit_distances(window, prepared.region, profile.scoring) if "containment" in profile.signals else None
-    attended = _score_attention(prepared, window, text_fields, attention)
+    distance, attended = measure_signals(prepared, window, text_fields, attention)
     if not distinguishing_signals(distance, attended, profile.scoring):
         raise _unranked(request, prepared, (distance, attended))
     ranked = rerank_hits(hits, profile.scoring, window=request.window, distance=distance, attention=attended)
@@ -96,6 +95,18 @@ def _rank_window(
     notes = (profile.note, NO_TEXTS_NOTE.format(", ".join(text_fields)) if is_told else None)
     signals = list_signals(valued_signals(distance, attended))
     return RankedResponse(cut(ranked), "client", signals, "; ".join(filter(None, notes)) or None)
+
+
+def measure_signals(
+    prepared: PreparedSearch, hits: Sequence[Hit], text_fields: Sequence[str], attention: AttentionScorer | None
+) -> tuple[Array | None, Array | None]:
+    """Distance and attention score of each hit of a window body, `(N,)` each, NaN if unknown.
+
+    None for a signal that is not used. Attention is that of `text_fields` if no hit has stored trigrams.
+    """
+    scoring = prepared.profile.scoring
+    distance = hit_distances(hits, prepared.region, scoring) if "containment" in scoring.signals else None
+    return distance, _score_attention(prepared, hits, text_fields, attention)
 
 
 def _reads_trigrams(scoring: ScoringParams, hits: Sequence[Hit]) -> bool:

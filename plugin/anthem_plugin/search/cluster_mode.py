@@ -12,10 +12,11 @@ from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.rewriter.body import build_script_body
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON
 from anthem_plugin.rewriter.rescore import page_bounds
-from anthem_plugin.rewriter.source_filtering import drop_emptied_objects
+from anthem_plugin.rewriter.source_filtering import SearchedFields, drop_emptied_objects
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 from anthem_plugin.scoring.params import ATTENTION, ModelSignal
 from anthem_plugin.search.counts import build_hit_count_body, build_match_count_body, hit_count, vector_count
+from anthem_plugin.search.index_notes import name_some
 from anthem_plugin.search.refusals import ScriptForbiddenError, is_callers_error
 from anthem_plugin.search.request import (
     NO_HITS_REASON,
@@ -138,7 +139,8 @@ def _retrieve(request: SearchRequest, prepared: PreparedSearch, mode: Retrieve) 
     except (TransportError, RerankSkipped) as error:
         if _NO_HNSW_GRAPH not in str(getattr(error, "info", error)):
             raise
-        raise RerankSkipped(_no_graph_reason(request.index), getattr(error, "response", None)) from error
+        reason = _no_graph_reason(request.index, prepared.profile.scoring)
+        raise RerankSkipped(reason, getattr(error, "response", None)) from error
 
 
 def _filter(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> Steps[RankedResponse]:
@@ -256,9 +258,14 @@ def _store_script(request: SearchRequest) -> Steps[None]:
         raise
 
 
-def _no_graph_reason(index: str | None) -> str:
+def _no_graph_reason(index: str | None, scoring: ScoringParams) -> str:
+    """Why a search retrieves nothing, and what to search: an alias has no copy, the index behind it has one."""
     name = index_name(index)
-    return (
-        f"{name} has no HNSW graph of its vectors, which retrieve mode needs: "
-        f"search {name}-ann, the copy that `anthem ingest {name} --ann` creates"
-    )
+    indices = sorted(scoring.fields.objects) if isinstance(scoring.fields, SearchedFields) else []
+    if len(indices) > 1:
+        shown = name_some(indices)
+        advice = f"copy each of its indices ({shown}) with `anthem ingest INDEX --ann`, and search the copies"
+    else:
+        original = indices[0] if indices else name
+        advice = f"search {original}-ann, the copy that `anthem ingest {original} --ann` creates"
+    return f"{name} has no HNSW graph of its vectors, which retrieve mode needs: {advice}"

@@ -30,6 +30,7 @@ from anthem_plugin.search.index_notes import (
     no_source_reason,
 )
 from anthem_plugin.search.index_signals import read_index_signals
+from anthem_plugin.search.point_in_time import PointsInTime, point_in_time_id
 from anthem_plugin.search.request import IndexProfile, SendStep, index_name
 
 if TYPE_CHECKING:
@@ -66,11 +67,19 @@ class IndexProfiles:
         self._options = options
         self._clock = clock
         self._lock = Lock()
-        self._profiles: OrderedDict[str | None, tuple[IndexProfile, float]] = OrderedDict()
+        self._profiles: OrderedDict[str, tuple[IndexProfile, float]] = OrderedDict()
+        self._points_in_time = PointsInTime()
         self._default = self._build_profile(None, None)  # raises BundleError here rather than at the first search
 
     def read(self, request: SearchRequest) -> Steps[IndexProfile]:
-        """The profile of the request's index; one request at most, none if it is known already."""
+        """The profile of the request's index; no request if it is known already, else one, two for a point in time."""
+        try:
+            request = yield from self._points_in_time.read(request, _headers(request), DISCOVERY_TIME_SHARE)
+        except Exception as error:  # noqa: BLE001 (nothing about discovery may break reranking)
+            _log_unread("of a point in time", error, self._default)
+            return self._default
+        if point_in_time_id(request) is not None:  # none of its indices has a product
+            return self._default
         key = _profile_key(request)
         known, expires = self._profiles.get(key, (None, 0.0))
         if known is not None and self._clock() < expires:
@@ -82,9 +91,7 @@ class IndexProfiles:
         except Exception as error:  # noqa: BLE001 (nothing about discovery may break reranking)
             profile = known or self._default
             self._store(key, profile, RETRY_SECONDS)
-            # If the cluster does not answer or has no such index, the search fails too, with an error of its own.
-            level = logging.INFO if isinstance(error, NoConnection | NotFoundError) else logging.WARNING
-            _log.log(level, "Index %s: mapping not read (%s); using %s", key, error, profile.to_dict())
+            _log_unread(key, error, profile)
         else:
             self._store(key, profile, PROFILE_LIFETIME_SECONDS)
             _log.info("Index %s: %s", key, profile.to_dict())
@@ -92,7 +99,7 @@ class IndexProfiles:
 
     def expire_soon(self, request: SearchRequest) -> None:
         """Read the profile of the request's index again after half a minute, because its values may have moved."""
-        key = _profile_key(request)
+        key = _profile_key(self._points_in_time.with_index(request))
         profile, expires = self._profiles.get(key, (None, 0.0))
         if profile is not None and expires > self._clock() + RETRY_SECONDS:
             self._store(key, profile, RETRY_SECONDS)
@@ -100,9 +107,9 @@ class IndexProfiles:
     def to_dict(self) -> dict[str, Any]:
         """What was found, by index."""
         with self._lock:
-            return {str(index): profile.to_dict() for index, (profile, _) in self._profiles.items()}
+            return {index: profile.to_dict() for index, (profile, _) in self._profiles.items()}
 
-    def _store(self, key: str | None, profile: IndexProfile, lifetime: float) -> None:
+    def _store(self, key: str, profile: IndexProfile, lifetime: float) -> None:
         with self._lock:
             self._profiles[key] = profile, self._clock() + lifetime
             self._profiles.move_to_end(key)
@@ -139,12 +146,7 @@ class IndexProfiles:
         )
 
     def _read_mappings(self, request: SearchRequest) -> Steps[Mapping[str, Mapping[str, Any]] | None]:
-        """Mappings of the indices by name; None if the cluster forbids reading them.
-
-        They are not read for a body with a point in time either, because it names no index.
-        """
-        if request.index is None:
-            return None
+        """Mappings by name of the indices, all if the request names none; None if the cluster forbids reading them."""
         arguments = {"index": request.index, "filter_path": self._mapping_filter(), **_passed_on(request)}
         try:
             response = yield SendStep("indices.get_mapping", arguments | request.timeout_option(DISCOVERY_TIME_SHARE))
@@ -158,11 +160,21 @@ class IndexProfiles:
         return ",".join((_META_FILTER, _SOURCE_FILTER, _TYPE_FILTER, _PART_FILTER, *values))
 
 
-def _profile_key(request: SearchRequest) -> str | None:
-    return None if request.index is None else str(request.index)
+def _profile_key(request: SearchRequest) -> str:
+    return str(request.index or "_all")
 
 
 def _passed_on(request: SearchRequest) -> dict[str, Any]:
     """Options of the search that its discovery needs too: headers, and how index names are resolved."""
     options = {**(request.options.get("params") or {}), **request.options}
-    return {name: options[name] for name in ("headers", "opaque_id", *_INDEX_OPTIONS) if name in options}
+    return _headers(request) | {name: options[name] for name in _INDEX_OPTIONS if name in options}
+
+
+def _headers(request: SearchRequest) -> dict[str, Any]:
+    return {name: request.options[name] for name in ("headers", "opaque_id") if name in request.options}
+
+
+def _log_unread(index: str, error: Exception, used: IndexProfile) -> None:
+    # If the cluster does not answer or has no such index, the search fails too, with an error of its own.
+    level = logging.INFO if isinstance(error, NoConnection | NotFoundError) else logging.WARNING
+    _log.log(level, "Index %s: mapping not read (%s); using %s", index, error, used.to_dict())

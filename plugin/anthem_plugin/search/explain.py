@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from anthem_core.encoding.attention import AttentionTable
-    from anthem_core.encoding.tokenizer import Vocabulary
     from anthem_core.geometry.lorentz import Array
     from anthem_core.geometry.regions import EncodedQuery, Region
     from anthem_plugin.scoring.params import ModelSignal, ScoringParams, Signals
@@ -65,13 +64,13 @@ class ScoreParts:
 
     @property
     def score(self) -> float:
-        """The score of the hit."""
-        return float(fuse(np.array(self.lexical), np.array(self.shift), FusionWeights(self.offset)))
+        """The score of the hit, at most the largest number of float32."""
+        return min((self.lexical + self.offset) * self.factor, float(np.finfo(np.float32).max))
 
     @property
     def factor(self) -> float:
         """The factor by which the model multiplies the lexical score plus the offset."""
-        return self.score / (self.lexical + self.offset)
+        return float(fuse(np.array(1.0), np.array(self.shift), FusionWeights(lexical_offset=0)))
 
     def to_dict(self) -> dict[str, Any]:
         """Values by name, including those computed from others."""
@@ -101,22 +100,10 @@ class RegionPart:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a hit has its score; None for what is unknown or did not rank it."""
+    """Where a hit lies and what its score is made of; None for what is unknown or did not rank it."""
 
     region: RegionPart | None
     score: ScoreParts | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Values by name."""
-        unknown: dict[str, Any] = {
-            "distance": None,
-            "contained": None,
-            "outside_by": None,
-            "slack": None,
-            "margins": [],
-        }
-        region = asdict(self.region) if self.region else unknown
-        return {**region, "score": self.score and self.score.to_dict()}
 
 
 def explain_hits(
@@ -203,17 +190,6 @@ def explain_point(point: Array, region: Region, scoring: ScoringParams, *, margi
     outside_by = max(0.0, -float(values.min()) - scoring.slack)
     distance = float(exact.distance(point[None], scoring.gamma)[0])
     return RegionPart(distance, bool(values.min() >= -scoring.slack), outside_by, scoring.slack, tightest)
-
-
-def strongest_attention(
-    query: EncodedQuery, text: str, vocabulary: Vocabulary, *, limit: int = 5
-) -> list[tuple[str, float]]:
-    """Entities and intersections of a query with the most attention; an intersection reads `red × tv#`."""
-    names = [entity.name for entity in vocabulary.entities(text, vocabulary.query_limit)]
-    entities = [(name, float(share)) for name, share in zip(names, query.entities, strict=True)]
-    pairs = zip(*np.triu_indices(len(names), k=1), strict=True)
-    intersections = [(f"{names[i]} × {names[j]}", float(query.intersections[i, j])) for i, j in pairs]
-    return sorted(entities + intersections, key=lambda pair: -pair[1])[:limit]
 
 
 def _none_if_nan(value: float | None) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +18,12 @@ from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.query_operators import encode_phrases, encode_tables, split_query_text
 from anthem_core.opensearch.connection import error_reason
 from anthem_plugin.modes import Filter, Retrieve, mode_name
+from anthem_plugin.query_cache import QueryCache
+from anthem_plugin.rewriter.inner_hits import KEYS_BESIDE_HITS, hide_inner_values
 from anthem_plugin.rewriter.query_text import NO_WORDS_REASON, find_query_text, missing_text_reason
-from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW
+from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, NO_HITS_REQUESTED_REASON, page_bounds
+from anthem_plugin.rewriter.returned_fields import strip_returned_fields
+from anthem_plugin.rewriter.source_filtering import hide_values
 from anthem_plugin.rewriter.validity import invalid_body_reason
 from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
 from anthem_plugin.search.circuit_breaker import CircuitBreaker
@@ -34,6 +38,7 @@ from anthem_plugin.search.refusals import (
     is_failure,
 )
 from anthem_plugin.search.request import (
+    RERANK_TIME_SHARE,
     ComputeStep,
     NoValuesFound,
     PreparedSearch,
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
     from anthem_core.geometry.regions import EncodedQuery, Region
     from anthem_plugin.options import ClientOptions
     from anthem_plugin.search.request import Response, SearchRequest, Steps
+    from anthem_plugin.search.title_explanation import TitleExplainer
 
 _log = logging.getLogger(__name__)
 
@@ -66,13 +72,14 @@ class SearchFlow:
 
     def __init__(self, encoder: Encoder, options: ClientOptions) -> None:
         self.profiles = IndexProfiles(encoder.bundle, options)
-        self.encode_query = lru_cache(options.cache_size)(encoder.encode_query)
+        self.encode_query = QueryCache(encoder.encode_query, options.cache_size)
         self.circuit_breaker = options.circuit_breaker or CircuitBreaker()
         self.counts = {"reranked": 0, "skipped": 0, "failed": 0}
         self._options = options
+        self._encoder = encoder
         self._coordinates = encoder.bundle.dimension + 1
         self._attention = AttentionScorer(encoder.bundle) if encoder.bundle.has_attention else None
-        self._encode_table = lru_cache(options.cache_size)(self._attention.encode_query) if self._attention else None
+        self._encode_table = QueryCache(self._attention.encode_query, options.cache_size) if self._attention else None
         self.refusals = RefusalMemory()
 
     def stats(self) -> dict[str, Any]:
@@ -93,26 +100,37 @@ class SearchFlow:
     def search(self, request: SearchRequest) -> Steps[Response]:
         """Steps of a search; its response is reranked, or the plain one with the reason."""
         request = replace(request, started=time.perf_counter())  # a coroutine may be awaited long after it was made
-        reason: str | None = None
+        ranked = yield from self._try_to_rank(request)
+        if isinstance(ranked, RankedResponse):
+            self.counts["reranked"] += 1
+            return _with_report(ranked, None, request)
+        response = yield from self._answer_plainly(request, ranked)
+        self.counts["skipped"] += 1
+        return _with_report(RankedResponse(response, "none", ()), _reason(ranked), request)
+
+    def _try_to_rank(self, request: SearchRequest) -> Steps[RankedResponse | Exception]:
+        """The ranked response, or why there is none, as a value: the plain search's own error has no other context."""
         try:
             ranked = yield from self._rank(request)
             self.circuit_breaker.record_success()
-        except RerankSkipped as skipped:
-            reason = str(skipped)
-            if isinstance(skipped, NoValuesFound):
-                self.profiles.expire_soon(request)
-            ranked = RankedResponse(skipped.response or (yield request.search_step()), "none", ())
-            if skipped.failed:
-                self._record_failure()
-            if skipped.failed or isinstance(skipped, ShardsFailed):
-                _log_failure(reason)
         except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
-            name = type(error).__name__
-            reason = (error_reason(error) or name) if isinstance(error, TransportError) else f"{name}: {error}"
-            ranked = RankedResponse((yield from self._search_plainly(request, is_failure(error))), "none", ())
-            _log_failure(reason)
-        self.counts["reranked" if reason is None else "skipped"] += 1
-        return _with_report(ranked, reason, request)
+            return error
+        return ranked
+
+    def _answer_plainly(self, request: SearchRequest, obstacle: Exception) -> Steps[Response]:
+        """The plain response of a search that was not reranked; an error is counted and logged if it is a failure."""
+        if not isinstance(obstacle, RerankSkipped):
+            response = yield from self._search_plainly(request, is_failure(obstacle))
+            _log_failure(_reason(obstacle))
+            return response
+        if isinstance(obstacle, NoValuesFound):
+            self.profiles.expire_soon(request)
+        response = obstacle.response or (yield request.search_step())
+        if obstacle.failed:
+            self._record_failure()
+        if obstacle.failed or isinstance(obstacle, ShardsFailed):
+            _log_failure(_reason(obstacle))
+        return response
 
     def _search_plainly(self, request: SearchRequest, failed: bool) -> Steps[Response]:
         """The plain search after an error, which is recorded if it is a failure and not the caller's own error."""
@@ -138,6 +156,8 @@ class SearchFlow:
             known = self.refusals.known(index)
             try:
                 ranked = yield from self._rank_within(request, replace(prepared, refusals=known))
+                shown = strip_returned_fields(ranked.response, request.body, prepared.profile.scoring.fields)
+                ranked = replace(ranked, response=shown)
                 return ranked.with_note(known.window_note(ranked.mode, request.window, index))
             except (TransportError, ShardsFailed, ScriptForbiddenError) as error:
                 fetched = MAX_RESCORE_WINDOW if isinstance(request.mode, Retrieve) else request.window
@@ -169,10 +189,11 @@ class SearchFlow:
         if request.mode == "none":
             raise RerankSkipped("reranking was not requested")
         _check_request(request)
-        path = request.query_path or self._options.query_path
-        text = request.text if request.text is not None else find_query_text(request.body, path)
+        if page_bounds(request.body)[1] == 0 and not isinstance(request.mode, Filter):
+            raise RerankSkipped(NO_HITS_REQUESTED_REASON, (yield from self._search_without_hits(request)))
+        text = self.query_text(request)
         if text is None and request.region is None:
-            raise RerankSkipped(missing_text_reason(request.body, path))
+            raise RerankSkipped(missing_text_reason(request.body, request.query_path or self._options.query_path))
         if reason := self.circuit_breaker.refusal():
             raise RerankSkipped(reason)
         budget = TimeBudget.of_milliseconds(self._options.budget_ms)
@@ -180,6 +201,31 @@ class SearchFlow:
         region, tables = yield ComputeStep(partial(self._encode, request, phrases, budget))
         profile = yield from self.profiles.read(request)
         return PreparedSearch(text, region, profile, budget, tables)
+
+    def _search_without_hits(self, request: SearchRequest) -> Steps[Response | None]:
+        """Response to a body with `size: 0` without the model's values, None if it returns no products at all."""
+        if not request.body.keys() & KEYS_BESIDE_HITS:
+            return None
+        profile = yield from self.profiles.read(request)
+        if not profile.signals and not profile.text_fields:  # the index may keep no `_source` to filter
+            return None
+        fields = profile.scoring.fields
+        body = {**hide_inner_values(request.body, fields), **hide_values(request.body, fields)}
+        response: Response = yield request.search_step(body, RERANK_TIME_SHARE)
+        return strip_returned_fields(response, request.body, fields)
+
+    def query_text(self, request: SearchRequest) -> str | None:
+        """The text of a request: the caller's, or the one in the body; None if there is none."""
+        if request.text is not None:
+            return request.text
+        return find_query_text(request.body, request.query_path or self._options.query_path)
+
+    @cached_property
+    def explainer(self) -> TitleExplainer:
+        """Explains titles with the model of the searches; made at first use, because no search needs it."""
+        from anthem_plugin.search.title_explanation import TitleExplainer
+
+        return TitleExplainer(self._encoder.bundle, self._encoder)
 
     def _encode(
         self, request: SearchRequest, phrases: Sequence[str], budget: TimeBudget
@@ -224,6 +270,14 @@ def _check_request(request: SearchRequest) -> None:
         raise RerankSkipped(reason)
     if reason := misplaced_option_reason(request.options):
         raise RerankSkipped(reason)
+
+
+def _reason(obstacle: Exception) -> str:
+    """Why a search was not reranked, in a sentence."""
+    if isinstance(obstacle, RerankSkipped):
+        return str(obstacle)
+    name = type(obstacle).__name__
+    return (error_reason(obstacle) or name) if isinstance(obstacle, TransportError) else f"{name}: {obstacle}"
 
 
 def _log_failure(reason: str) -> None:

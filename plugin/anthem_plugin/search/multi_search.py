@@ -187,7 +187,7 @@ def _finish(outcome: Response | Exception | None, started: float) -> Response:
     """One response of our multi-search: that of the search with its status, or its error."""
     if not isinstance(outcome, Exception):
         return {**(outcome or {}), "status": 200}
-    reason = error_reason(outcome) if isinstance(outcome, TransportError) else str(outcome)
+    reason = _error_message(outcome)
     took_ms = round((time.perf_counter() - started) * 1000, 3)
     report = {"reranked": False, "mode": "none", "signals": [], "reason": reason, "took_ms": took_ms}
     answer = outcome.info if isinstance(outcome, TransportError) else None
@@ -195,3 +195,12 @@ def _finish(outcome: Response | Exception | None, started: float) -> Response:
         return {**answer, "anthem": report}
     status = outcome.args[0] if isinstance(outcome, TransportError) and isinstance(outcome.args[0], int) else 503
     return {"error": {"type": type(outcome).__name__, "reason": str(outcome)}, "status": status, "anthem": report}
+
+
+def _error_message(error: Exception) -> str:
+    """The reason of an error as its own response gives it: that of its first cause, in OpenSearch's order."""
+    if not isinstance(error, TransportError):
+        return str(error)
+    body = error.info.get("error") if isinstance(error.info, dict) else None
+    causes = body.get("root_cause") if isinstance(body, dict) else None
+    return str(causes[0].get("reason") or error_reason(error)) if causes else error_reason(error)

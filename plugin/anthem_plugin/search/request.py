@@ -82,7 +82,7 @@ class SearchRequest:
 
     Raises:
         TypeError: The window, the operators, the region or the time-out have the wrong type.
-        ValueError: The window is below 1.
+        ValueError: The window is below 1, or the time-out negative.
     """
 
     index: str | None
@@ -103,11 +103,14 @@ class SearchRequest:
             raise TypeError(f"operators is {self.operators!r}; expected True or False")
         if self.region is not None and not isinstance(self.region, Region):
             raise TypeError(f"region is a {type(self.region).__name__}; expected what `encode_query` returns, or None")
-        if isinstance(self.query_path, int | float | bytes | dict):
-            raise TypeError(f"query_path is {self.query_path!r}; expected a dotted path, or several")
+        paths = () if self.query_path is None or isinstance(self.query_path, str) else self.query_path
+        if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
+            raise TypeError(f"query_path is {self.query_path!r}; expected a dotted path, or a list of them")
         timeout = self.options.get("request_timeout")
         if timeout is not None and not isinstance(timeout, Real | tuple):
             raise TypeError(f"request_timeout is {timeout!r}; expected seconds")
+        if isinstance(timeout, Real) and not float(timeout) >= 0:
+            raise ValueError(f"request_timeout is {timeout!r}; expected a positive number of seconds")
 
     @property
     def elapsed_seconds(self) -> float:

@@ -34,9 +34,10 @@ def search_by_template(flow: SearchFlow, request: SearchRequest) -> Steps[Respon
     try:
         step = SendStep("render_search_template", {"body": request.body, **transport, **request.timeout_option()})
         rendered = yield step
-        body = {**rendered["template_output"], **_response_keys(request.body)}
+        body, why = {**rendered["template_output"], **_response_keys(request.body)}, None
     except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
         why = error_reason(error) if isinstance(error, TransportError) else f"{type(error).__name__}: {error}"
+    if why is not None:  # not in the handler: an error of the plain search would have the first one as its context
         return (yield from _search_plainly(flow, request, f"the template could not be rendered: {why}"))
     return (yield from flow.search(replace(request, body=body, options=_with_time_left(request))))
 

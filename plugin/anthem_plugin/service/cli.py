@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_address
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import FiniteFloatRange, handle_errors, json_option, print_result
+from anthem_core.console import NON_EMPTY_TEXT, FiniteFloatRange, handle_errors, json_option, print_result
 from anthem_core.errors import AnthemError, DataError, require_extra
+from anthem_plugin.service.script_storage import ScriptKeeper
 from anthem_plugin.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
     from click.decorators import FC
 
     from anthem_plugin.service.server import AnthemServer
-
-# A process of its own, because the OpenSearch client would keep up to 18 MB of the service's memory.
-STORE_SCRIPT_COMMAND = (
-    sys.executable, "-P", "-c", "from anthem_plugin.service.cli import _store_script; _store_script()"
-)  # fmt: skip
+    from anthem_plugin.service.ui.page_search import PageTarget
 
 _EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -70,6 +66,14 @@ def _limit_option(
 )
 @_limit_option("--max-bytes", "max_bytes", click.IntRange(1), "Maximum number of bytes in a request.")
 @click.option("--log-texts", is_flag=True, help="Log queries and products. By default no text is logged.")
+@click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
+@click.option("--ui", "with_page", is_flag=True, help="Serve a page at /ui that searches an index; requires --index.")
+@click.option("--index", type=NON_EMPTY_TEXT, help="With --ui: the index that the page searches.")
+@click.option(
+    "--field",
+    type=NON_EMPTY_TEXT,
+    help="With --ui: text field to search and show; defaults to the first field that was ingested, or title.",
+)
 @json_option
 @handle_errors
 def serve(  # noqa: PLR0913 (one parameter per option)
@@ -81,40 +85,78 @@ def serve(  # noqa: PLR0913 (one parameter per option)
     certificate: Path | None,
     private_key: Path | None,
     log_texts: bool,
+    url: str | None,
+    with_page: bool,
+    index: str | None,
+    field: str | None,
     as_json: bool,
     **limits: Any,  # noqa: ANN401 (one per option)
 ) -> None:
     """Serve the reranker, the encoders and the rewriter over HTTP; /docs describes the endpoints.
 
-    At startup the service stores a script in the cluster (OPENSEARCH_URL, or the local node), which rewritten searches
-    call. If the cluster cannot be reached, the service prints a warning and starts anyway. Exit codes: 0 stopped by
-    SIGTERM or Ctrl-C, 1 cannot listen on the address, 3 the bundle cannot be used, 4 the API keys or the certificate
-    cannot be used, 9 the extra `serve` is not installed.
+    At startup, and every five minutes, the service stores a script in the cluster, which rewritten searches call. If
+    the cluster cannot be reached, it prints a warning and goes on. With --ui, a page at /ui searches an index, and
+    shows what reranking changes. Exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 cannot listen on the address, 3 the
+    bundle cannot be used, 4 the API keys or the certificate cannot be used, 6 with --ui, no cluster is named and no
+    local node runs, 9 the extra `serve` is not installed.
 
     \b
     Example:
       anthem serve
       curl http://127.0.0.1:8000/encode/query --json '{"text": "fire tv"}'
       anthem serve --host 0.0.0.0 --api-keys keys.txt --certificate tls.pem --private-key tls.key
+      anthem serve --ui --index products
     """
     require_extra("serve", "fastapi", "uvicorn", "prometheus_client")
     if private_key and not certificate:
         raise click.UsageError("--private-key requires --certificate; without both the service speaks plain HTTP.")
-    with _exit_on_sigterm():
-        from anthem_plugin.service.memory import return_freed_memory
+    # The certificate of a foreign name would not be ours, so with HTTPS every name that reaches the page is our own.
+    names = None if certificate else (host,)
+    with (
+        _exit_on_sigterm(),
+        _open_page(url, index, field, names, is_wanted=with_page) as page,
+        ScriptKeeper(url) as keeper,
+    ):
         from anthem_plugin.service.server import enable_text_log
 
-        return_freed_memory()
         settings = ServiceSettings(read_api_keys(api_keys) if api_keys else (), **limits)
-        server = _build_server(bundle, settings, (host, port), (certificate, private_key), as_json=as_json)
+        server = _build_server(bundle, settings, (host, port), (certificate, private_key), page, as_json=as_json)
+        keeper.wait()
         if log_texts:
             enable_text_log()
-        with suppress(KeyboardInterrupt, SystemExit):
-            server.run()
+        _run_server(server, host, port)
+
+
+def _run_server(server: AnthemServer, host: str, port: int) -> None:
+    with suppress(KeyboardInterrupt, SystemExit):
+        server.run()
     if not server.started:
         raise AnthemError(
             f"The service cannot listen on {host}, port {port}: see the error above. Choose another --port."
         )
+
+
+@contextmanager
+def _open_page(
+    url: str | None, index: str | None, field: str | None, names: tuple[str, ...] | None, *, is_wanted: bool
+) -> Iterator[PageTarget | None]:
+    """What the page searches, with a connection that is closed at the end; None without the page.
+
+    Raises:
+        click.UsageError: There is a page without an index, or options of the page without it.
+    """
+    if is_wanted and index is None:
+        raise click.UsageError("--ui requires --index, the index that the page searches: --ui --index products")
+    if not is_wanted and (index or field):
+        raise click.UsageError("--index and --field are for the page; add --ui, or leave them out.")
+    if index is None:
+        yield None
+        return
+    from anthem_core.opensearch.connection import connect
+    from anthem_plugin.service.ui.page_search import PAGE_TIMEOUT_SECONDS, PageTarget
+
+    with closing(connect(url, timeout=PAGE_TIMEOUT_SECONDS, credentials=True)) as cluster:
+        yield PageTarget(cluster, index, field, names)
 
 
 @contextmanager
@@ -136,25 +178,40 @@ def _build_server(
     settings: ServiceSettings,
     address: tuple[str, int],
     tls: tuple[Path | None, Path | None],
+    page: PageTarget | None,
     *,
     as_json: bool,
 ) -> AnthemServer:
     from anthem_core.encoding.bundle import load_bundle
     from anthem_core.encoding.encoder import Encoder
     from anthem_plugin.service.app import create_app
+    from anthem_plugin.service.memory import return_freed_memory
     from anthem_plugin.service.server import AnthemServer, build_uvicorn_config
 
+    return_freed_memory()
     loaded, (host, port) = load_bundle(bundle), address
-    with subprocess.Popen(STORE_SCRIPT_COMMAND):  # meanwhile the graphs are loaded
-        app = create_app(Encoder(loaded), settings)
+    app = create_app(Encoder(loaded), settings, page)
 
     def on_listening(bound_port: int) -> None:
         result = {"host": host, "port": bound_port, "model": loaded.model_id}
-        print_result(result, f"Serving model {loaded.model_id} on {host}, port {bound_port}", as_json=as_json)
+        text = f"Serving model {loaded.model_id} on {host}, port {bound_port}"
+        if page:
+            result["page"] = page_address(host, bound_port, is_secure=tls[0] is not None)
+            text += f"\nThe page to try it: {result['page']}"
+        print_result(result, text, as_json=as_json)
         if not settings.api_keys and not _is_loopback(host):
             click.echo(f"Warning: no --api-keys; anyone who can reach {host} can use the service.", err=True)
 
     return AnthemServer(build_uvicorn_config(app, host, port, *tls), on_listening)
+
+
+def page_address(host: str, port: int, *, is_secure: bool = False) -> str:
+    """Address of the page for a browser on this machine."""
+    with suppress(ValueError):
+        address = ip_address(host)
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host  # noqa: S104 (any address)
+        host = f"[{host}]" if address.version == 6 else host
+    return f"http{'s' if is_secure else ''}://{host}:{port}/ui"
 
 
 def _is_loopback(host: str) -> bool:
@@ -180,20 +237,3 @@ def read_api_keys(path: Path) -> tuple[str, ...]:
                 "key per line, of printable ASCII characters without spaces."
             )
     return keys
-
-
-def _store_script() -> None:
-    """Store the script that rewritten searches call in the cluster.
-
-    If the cluster cannot be reached or refuses, a warning is printed, and the service starts anyway.
-    """
-    from anthem_core.opensearch.connection import cluster_errors, connect
-    from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
-
-    try:
-        with closing(connect(timeout=5)) as cluster, cluster_errors():
-            cluster.put_script(id=script_id(), body=build_put_script_body(), context=SCRIPT_CONTEXT)
-    except AnthemError as error:
-        click.echo(
-            f"Warning: the script {script_id()}, which rewritten searches call, was not stored: {error}", err=True
-        )

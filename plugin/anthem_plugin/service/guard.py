@@ -31,8 +31,15 @@ _log = logging.getLogger("uvicorn.error")
 class RequestGuard:
     """ASGI middleware that rejects requests without a valid key and limits size, concurrency and time of the others."""
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServiceSettings,
+        metrics: ServiceMetrics,
+        public_paths: frozenset[str] = PUBLIC_PATHS,
+    ) -> None:
         self._app = app
+        self._public_paths = public_paths
         self._settings = settings
         self._metrics = metrics
         self._credentials = [f"Bearer {key}".encode() for key in settings.api_keys]
@@ -58,7 +65,7 @@ class RequestGuard:
 
     async def _answer(self, scope: Scope, receive: Receive, sender: "_ResponseSender") -> None:
         path = scope["path"]
-        if path not in PUBLIC_PATHS and not self._has_valid_key(scope["headers"]):
+        if path not in self._public_paths and not self._has_valid_key(scope["headers"]):
             sentence, headers = "An API key is required: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"}
             await _error_response(401, sentence, headers)(scope, receive, sender)
         elif path in UNLIMITED_PATHS:

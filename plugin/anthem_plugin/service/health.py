@@ -31,11 +31,13 @@ def routes(context: ServiceContext) -> APIRouter:
     router = APIRouter(tags=["health"])
     state = HealthResponse(status="ok", model=context.encoder.bundle.model_id, version=version("anthem-search"))
 
+    @router.head("/health", include_in_schema=False)  # as some load balancers ask
     @router.get("/health")
     async def health() -> HealthResponse:
         """Report that the service answers, its model and its version."""
         return state
 
+    @router.head("/ready", include_in_schema=False)
     @router.get("/ready", responses={503: {"model": ReadinessResponse}})
     async def ready(request: Request, response: Response) -> ReadinessResponse:
         """Report whether the service accepts more work; its graphs are loaded before it listens."""

@@ -18,7 +18,7 @@ def replace_surrogates(text: str) -> str:
 
 LenientText = Annotated[str, AfterValidator(replace_surrogates)]
 QueryText = Annotated[LenientText, Field(description="Query text; characters past `--max-characters` are ignored.")]
-_WORD_SCHEMA: dict[str, Any] = {"type": ["string", "number"]}
+_WORD_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean", "null"]}
 _OBJECT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "description": "An object with `text`; with `rank_fields`, an object with any of them.",
@@ -57,7 +57,7 @@ RankFields = Annotated[
     | None,
     Field(
         description="For documents that are objects: the fields to rank by, in this order, instead of `text`. Their "
-        "values are strings, numbers, or lists of these."
+        "values are strings, numbers, or lists of these; null, true and false are left out."
     ),
 ]
 TopN = Annotated[
@@ -119,8 +119,11 @@ class PlainRerankRequest(LenientModel):
 def read_document_texts(documents: Sequence[str | Mapping[str, Any]], rank_fields: Sequence[str] | None) -> list[str]:
     """Text of each document: itself, its `text`, or the values of its `rank_fields`, one a line.
 
+    A number is its digits. Null, true and false are no words, so they are left out: a product that has nothing else
+    has an empty text.
+
     Raises:
-        HTTPException: An object has none of the fields, or a value that is not text.
+        HTTPException: An object has none of the fields, or an object for a value.
     """
     return [
         document
@@ -131,16 +134,16 @@ def read_document_texts(documents: Sequence[str | Mapping[str, Any]], rank_field
 
 
 def _read_object(document: Mapping[str, Any], fields: Sequence[str], place: str) -> str:
-    values = [_read_value(document[field], f"{place}.{field}") for field in fields if document.get(field) is not None]
-    if not values:
+    if not any(field in document for field in fields):
         names = ", ".join(f"`{field}`" for field in fields)
         sentence = f"{place}: the object has none of the fields {names}. Name those to rank by in `rank_fields`."
         raise unprocessable(replace_surrogates(sentence))
-    return "\n".join(values)
+    values = [_read_value(document[field], f"{place}.{field}") for field in fields if field in document]
+    return "\n".join(value for value in values if value)
 
 
 def _read_value(value: object, place: str) -> str:
-    values = value if isinstance(value, list) else [value]
-    if any(isinstance(part, bool) or not isinstance(part, str | int | float) for part in values):
+    parts = [part for part in (value if isinstance(value, list) else [value]) if not isinstance(part, bool | None)]
+    if not all(isinstance(part, str | int | float) for part in parts):
         raise unprocessable(replace_surrogates(f"{place}: expected a string, a number, or a list of these."))
-    return " ".join(replace_surrogates(str(part)) for part in values)
+    return " ".join(replace_surrogates(str(part)) for part in parts)

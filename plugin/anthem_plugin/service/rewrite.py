@@ -1,6 +1,5 @@
 """`POST /rewrite`: rewrites a search body."""
 
-import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
@@ -9,34 +8,23 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from starlette.concurrency import run_in_threadpool
 
 from anthem_core.encoding.query_operators import encode_phrases, split_query_text
-from anthem_plugin.modes import DEFAULT_NEIGHBOURS, DEFAULT_WINDOW, MAX_NEIGHBOURS, Filter, Retrieve, ScriptMode
+from anthem_plugin.modes import DEFAULT_NEIGHBOURS, MAX_NEIGHBOURS, Filter, Retrieve, ScriptMode, default_window
 from anthem_plugin.rewriter.body import build_script_body
 from anthem_plugin.rewriter.query_text import NO_WORDS_REASON, find_query_text, missing_text_reason
 from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, RewrittenBody
 from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
 from anthem_plugin.scoring.params import ModelSignal, ScoringParams
 from anthem_plugin.service.context import ServiceContext, log_texts
-from anthem_plugin.service.models import INTEGRAL_FLOAT_AS_INT, RequestModel, StrictText, json_response
+from anthem_plugin.service.models import (
+    INTEGRAL_FLOAT_AS_INT,
+    RequestModel,
+    StrictText,
+    check_sendable,
+    json_response,
+)
 
-MAX_BODY_DEPTH = 100
 MAX_QUERY_PATH_CHARACTERS = 200
 MAX_QUERY_PATHS = 20
-
-
-def _check_sendable(body: dict[str, Any]) -> dict[str, Any]:
-    """Reject what Python's JSON parser accepts but OpenSearch or UTF-8 does not."""
-    if not _is_shallow(body, MAX_BODY_DEPTH):
-        raise ValueError(f"it is nested deeper than {MAX_BODY_DEPTH} levels")
-    try:
-        json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
-    except ValueError as error:
-        raise ValueError("it contains NaN, an infinite number or a lone surrogate") from error
-    return body
-
-
-def _is_shallow(node: object, levels: int) -> bool:
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return levels > 0 and all(_is_shallow(child, levels - 1) for child in children)
 
 
 _PATH_SCHEMA: dict[str, Any] = {"type": "string", "maxLength": MAX_QUERY_PATH_CHARACTERS}
@@ -59,7 +47,7 @@ class RewriteRequest(RequestModel):
 
     model_config = ConfigDict(json_schema_extra={"not": _TEXT_AND_PATH_SCHEMA})
 
-    body: Annotated[dict[str, Any], AfterValidator(_check_sendable)] = Field(
+    body: Annotated[dict[str, Any], AfterValidator(check_sendable)] = Field(
         description="Search body as it would be sent to OpenSearch.",
         examples=[{"query": {"match": {"title": "fire tv"}}, "size": 24}],
     )
@@ -70,8 +58,8 @@ class RewriteRequest(RequestModel):
         "Without `query_text` and `query_path`, the text is used that all clauses that search for words agree on.",
         examples=["query.match.title"],
     )
-    window: Annotated[int, INTEGRAL_FLOAT_AS_INT] = Field(
-        DEFAULT_WINDOW, ge=1, le=MAX_RESCORE_WINDOW, description="Number of hits per shard to rerank."
+    window: Annotated[int, Field(ge=1, le=MAX_RESCORE_WINDOW), INTEGRAL_FLOAT_AS_INT] | None = Field(
+        None, description="Number of hits per shard to rerank; defaults to that of the bundle, or 100."
     )
     mode: Literal["cluster", "filter", "retrieve"] = Field(
         "cluster",
@@ -96,7 +84,7 @@ class RewriteRequest(RequestModel):
         le=MAX_NEIGHBOURS,
         description="For mode `retrieve`: number of products near each centre, per shard.",
     )
-    filter: Annotated[dict[str, Any], Field(min_length=1), AfterValidator(_check_sendable)] | None = Field(
+    filter: Annotated[dict[str, Any], Field(min_length=1), AfterValidator(check_sendable)] | None = Field(
         None,
         description="For mode `retrieve`: clause that near products must match; by default every part of the query "
         "that does not search for the query text.",
@@ -132,8 +120,8 @@ def routes(context: ServiceContext) -> APIRouter:
 
         In mode `filter` the body finds only contained products. Nothing is counted first, so the result may be empty.
         In mode `retrieve` the body also finds near products, if the vectors of the index have an HNSW graph.
-        The cluster needs the stored script that the body names; `anthem serve` stores it at startup. If OpenSearch
-        rejects the rewritten body or reports failed shards, send your own body again.
+        The cluster needs the stored script that the body names; `anthem serve` stores it, and again every five minutes.
+        If OpenSearch rejects the rewritten body or reports failed shards, send your own body again.
         """
         # A thread costs a third of the work on one phrase, but a text may have thousands of phrases.
         if request.operators:
@@ -188,7 +176,7 @@ def rewrite_body(request: RewriteRequest, context: ServiceContext, scoring: Scor
         _script_mode(request),
         tables=context.encode_tables(phrases) if "attention" in scoring.signals else (),
         text=text,
-        window=request.window,
+        window=request.window or default_window(context.encoder.bundle),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # connections for 5 s, as long as uvicorn's default, load balancers for 60 s, and Go for 90 s.
 KEEP_ALIVE_SECONDS = 120
 SHUTDOWN_GRACE_SECONDS = 5  # for requests in progress at shutdown; Docker kills a container after 10
+DRAIN_SECONDS = 0.5  # before that, for the next request of clients that keep their connection
+_CLOSE_HEADER = (b"connection", b"close")
 
 
 class AnthemServer(uvicorn.Server):
@@ -36,6 +39,15 @@ class AnthemServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_listening(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Stop listening, and close each connection after its next response, so that no request meets a closed one."""
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE_HEADER]
+        if self.server_state.connections:
+            await asyncio.sleep(DRAIN_SECONDS)
+        await super().shutdown(sockets)
 
 
 def build_uvicorn_config(

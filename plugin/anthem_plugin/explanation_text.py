@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from anthem_core.console import printable, stderr
-from anthem_evaluation.explain.grid import GridTable, grid_table
+from anthem_plugin.grid_table import GridTable, grid_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,34 +35,45 @@ def render_explanations(
         "\n".join(_explanation_lines(explanation, by_words=by_words, has_lexical=has_lexical))
         for explanation in explanations
     ]
-    parts = ", ".join(f"{printable(name)} {_share(weight)}" for name, weight in weights[:MAX_SHOWN_WEIGHTS])
-    region = "\n".join(_wrap(f"The region of '{printable(query)}' is made of: {parts}", indent="")) if weights else ""
+    region = "\n".join(wrap_text(weights_line(query, weights), indent="")) if weights else ""
     return "\n\n".join(filter(None, [*blocks, region]))
 
 
+def weights_line(query: str, weights: Sequence[tuple[str, float]]) -> str:
+    """The words of a query and the intersections of two words with the largest weights, in a sentence."""
+    parts = ", ".join(f"{printable(name)} {_share(weight)}" for name, weight in weights[:MAX_SHOWN_WEIGHTS])
+    return f"The region of '{printable(query)}' is made of: {parts}"
+
+
 def _explanation_lines(explanation: TitleExplanation, *, by_words: bool, has_lexical: bool) -> Iterator[str]:
-    yield from _wrap(printable(explanation.title), indent="")
+    yield from wrap_text(printable(explanation.title), indent="")
     if explanation.attention is None:
         yield "  no attention: the title has no words, or the bundle has no attention"
     else:
-        for block in _grid_blocks(grid_table(explanation.attention, by_words=by_words)):
+        for block in grid_blocks(grid_table(explanation.attention, by_words=by_words)):
             yield from ["", *block]
         yield ""
-        yield from _wrap(_attention_line(explanation.attention))
+        yield from wrap_text(_attention_line(explanation.attention))
     if explanation.region:
-        yield from _wrap(_region_line(explanation.region))
-    yield from _wrap(_factor_line(explanation.score))
-    if has_lexical:
-        yield from _wrap(_score_line(explanation.score))
+        yield from wrap_text(_region_line(explanation.region))
+    if explanation.score:
+        yield from wrap_text(_factor_line(explanation.score))
+        if has_lexical:
+            yield from wrap_text(_score_line(explanation.score))
 
 
-def _wrap(text: str, indent: str = "  ") -> list[str]:
+def wrap_text(text: str, indent: str = "  ") -> list[str]:
     """Lines of a text that fit; those after the first are indented by two more columns."""
     lines = Text(text.replace(" -", " −")).wrap(stderr, LINE_WIDTH - len(indent) - 2)
     return [f"{indent}{'  ' if number else ''}{line.plain.rstrip()}" for number, line in enumerate(lines)]
 
 
-def _grid_blocks(table: GridTable) -> Iterator[list[str]]:
+def wrap_paragraph(text: str) -> str:
+    """A text in lines that fit."""
+    return "\n".join(wrap_text(printable(text), indent=""))
+
+
+def grid_blocks(table: GridTable) -> Iterator[list[str]]:
     """The grid in blocks of as many columns as fit into a line, each with the names of the rows."""
     names, columns = ([_cut(name) for name in side] for side in (table.query, table.title))
     margin = max(map(cell_len, names)) + 2

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anthem_core.geometry.lorentz import Array
     from anthem_plugin.search.title_explanation import TitleAttention
 
@@ -17,6 +21,11 @@ class GridTable:
     query: list[str]
     title: list[str]
     cells: Array
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GridTable:
+        """The grid in `TitleAttention.to_dict`, under `words` or `entities`."""
+        return cls(values["query"], values["title"], np.array(values["cells"], np.float64))
 
 
 def grid_table(attention: TitleAttention, *, by_words: bool) -> GridTable:

@@ -1,0 +1,121 @@
+"""What `anthem explain` found out, and the files that it writes: pictures of the grids, the map, and the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import click
+
+from anthem_core.console import stderr
+from anthem_core.errors import DataError, require_extra
+from anthem_core.files import check_writable, is_standard_output, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from anthem_plugin.search.disk_map import DiskMap
+    from anthem_plugin.search.title_explanation import TitleExplanation
+
+GRID_OPTIONS = {"--png": "png", "--svg": "svg"}  # and the kind of picture that each writes
+MAP_OPTION, PAGE_OPTION = "--map", "--html"
+_MAP_KINDS = {".png": "png", ".svg": "svg"}
+
+
+class MapOptions(TypedDict):
+    """Options of the command that say what the map shows beside QUERY."""
+
+    others: tuple[str, ...]
+    join: Literal["union", "intersection"] | None
+
+
+class ReadingOptions(TypedDict):
+    """How explanations are shown: grids by words or by entities, and scores only if lexical scores are known."""
+
+    by_words: bool
+    has_lexical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedTitles:
+    """Explanations of titles, the weights of the query's region, and the map if an output shows it."""
+
+    query: str
+    weights: list[tuple[str, float]]
+    titles: list[TitleExplanation]
+    map: DiskMap | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values by name."""
+        titles = [title.to_dict() for title in self.titles]
+        shown = {"map": self.map.to_dict()} if self.map else {}
+        return {"query": self.query, "weights": self.weights, "titles": titles, **shown}
+
+
+def check_outputs(files: Mapping[str, Path]) -> None:
+    """Check the files by option before the work: what writes them is installed, and each has a place of its own.
+
+    Raises:
+        click.UsageError: Two options name the same file, or the map's name ends in another way.
+        DataError: A file cannot be written.
+        ExtraError: The extra `pictures` is not installed.
+    """
+    places: dict[object, str] = {}
+    for option, path in files.items():
+        place = "-" if is_standard_output(path) else path.resolve()
+        if place in places:
+            raise click.UsageError(f"{places[place]} and {option} both name {path}. Give each a file of its own.")
+        places[place] = option
+        if option == MAP_OPTION and path.suffix.lower() not in _MAP_KINDS:
+            raise click.UsageError(f"{option} names {path}; expected a name that ends in .png or .svg.")
+        require_extra("pictures", "matplotlib")
+        if option == PAGE_OPTION:
+            require_extra("pictures", "jinja2")
+        check_writable(path, option)
+
+
+def explain_titles(
+    bundle_name: str, query: str, titles: Sequence[str], lexical: Sequence[float], shown: MapOptions | None
+) -> ExplainedTitles:
+    """Explanations of the titles; with options of a map, the map of the first titles.
+
+    Raises:
+        BundleError: The bundle cannot be used.
+        DataError: A query has no letters or digits.
+    """
+    from anthem_core.encoding.bundle import load_bundle
+    from anthem_plugin.search.disk_map import MAX_MAP_PRODUCTS, map_titles
+    from anthem_plugin.search.title_explanation import TitleExplainer
+
+    bundle = load_bundle(bundle_name)
+    if not bundle.vocabulary.has_words(query):
+        raise DataError(f"The query {query!r} has no letters or digits, so there is nothing to explain.")
+    explainer, drawn = TitleExplainer(bundle), None
+    if shown is not None:
+        drawn = map_titles(explainer, [query, *shown["others"]], titles[:MAX_MAP_PRODUCTS], join=shown["join"])
+    return ExplainedTitles(query, explainer.query_weights(query), explainer.explain_all(query, titles, lexical), drawn)
+
+
+def write_outputs(explained: ExplainedTitles, files: Mapping[str, Path], *, by_words: bool, has_lexical: bool) -> None:
+    """Write the files by option.
+
+    Raises:
+        DataError: A file cannot be written.
+    """
+    for option, path in files.items():
+        if option in GRID_OPTIONS:
+            from anthem_evaluation.explain.picture import write_grid_picture
+
+            write_grid_picture(explained.query, explained.titles, path, GRID_OPTIONS[option], by_words=by_words)
+            stderr.print(f"Picture: {path}")
+        elif option == MAP_OPTION and explained.map:
+            from anthem_evaluation.explain.map_picture import write_map_picture
+
+            write_map_picture(explained.map, path, _MAP_KINDS[path.suffix.lower()])
+            stderr.print(f"Map: {path}")
+        elif option == PAGE_OPTION:
+            from anthem_evaluation.explain.page import render_page
+
+            write_text(path, render_page(explained, has_lexical=has_lexical))
+            stderr.print("Page: standard output" if is_standard_output(path) else f"Page: {path.resolve().as_uri()}")
