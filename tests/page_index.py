@@ -61,7 +61,7 @@ def title_index(client, encoder, titles, *, name=None, shards=1, with_values=Tru
     lines = []
     for number, (title, document) in enumerate(zip(titles, values, strict=True)):
         lines += [{"index": {"_id": str(number)}}, {"title": title, **document}]
-    assert not client.bulk(body=lines, index=name, refresh=True)["errors"]
+    assert not lines or not client.bulk(body=lines, index=name, refresh=True)["errors"]
     yield name
     client.indices.delete(index=name)
 

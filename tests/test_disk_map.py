@@ -128,6 +128,14 @@ def test_the_map_is_plain_data(explainer):
     )
 
 
+def test_a_description_names_products_by_their_start(explainer):
+    """A title of thousands of letters does not fill the text alternative of a picture."""
+    shown = map_titles(explainer, ["drill " * 500], ["drill " * 1000])
+    assert len(shown.points) == 1
+    assert shown.description.count("drill drill") > 0
+    assert len(shown.description) < 600
+
+
 def test_the_map_of_a_report_shows_its_hits(explainer):
     """A spot is inside its region's circle exactly if the hit is contained, and its rank is that of the hit."""
     contained = explainer.encode_region("drill").contains(

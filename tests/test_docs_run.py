@@ -14,6 +14,7 @@ from doc_blocks import (
     MARK,
     MARKS,
     PAGES,
+    README_MARKS,
     ROOT,
     RUN_TAGS,
     TEXT_TAGS,
@@ -35,12 +36,11 @@ NUMBER_OF_MARKS = {
     "needs ml-commons": 8,
     "needs the security plugin": 3,
     "needs the extra clients": 1,
-    "needs the extra train": 1,
-    "takes more than 30 seconds": 4,
+    "needs the extra train": 2,
+    "takes more than 30 seconds": 5,
     "changes this machine": 3,
 }
-IN_WORK = {"README.md"}
-BLOCKS = {page: read_blocks(page) for page in PAGES if GENERATED not in page.parents and page.name not in IN_WORK}
+BLOCKS = {page: read_blocks(page) for page in PAGES if GENERATED not in page.parents}
 RUN_PAGES = [page for page, blocks in BLOCKS.items() if any(block.is_run for block in blocks)]
 
 
@@ -175,7 +175,7 @@ def test_the_blocks_that_are_not_run_are_counted():
     assert marks.keys() <= {*MARKS}
     assert {mark: marks[mark] for mark in MARKS} == NUMBER_OF_MARKS
     lines = [line for page in BLOCKS for line in page.read_text(encoding="utf-8").splitlines() if MARK.search(line)]
-    assert len(lines) == marks.total(), "a mark stands alone, without a block below it"
+    assert len(lines) + len(README_MARKS) == marks.total(), "a mark stands alone, without a block below it"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`anthem explain`: its numbers add up, agree with a search, and read in a terminal, as a picture and as a page."""
 
+import io
 import json
 import re
 from xml.etree import ElementTree as ET
@@ -20,6 +21,7 @@ from anthem_plugin.client import AnthemClient
 from anthem_plugin.explanation_text import LINE_WIDTH, render_explanations
 from anthem_plugin.grid_table import grid_table
 from anthem_plugin.options import ClientOptions
+from anthem_plugin.search.disk_map import map_titles
 from anthem_plugin.search.title_explanation import TitleExplainer
 
 QUERY, TITLE, OTHER = "cordless dril 18v", "DEWALT 20V MAX Cordless Drill Driver Kit", "Garden Hose 50 ft"
@@ -29,6 +31,7 @@ some_texts = st.one_of(
         [QUERY, TITLE, "苹果手机壳 手机", "टीवी टीवी", "A" * 200, "Pokémon™ 1½ in. $5 $x$", "½ in. nut in a box"]
     ),
 )
+PALETTE_PNG = 3  # colour type in the header of a PNG
 few_examples = settings(max_examples=25)
 
 
@@ -58,6 +61,9 @@ def test_the_attention_score_is_the_sum_of_its_parts(explainer, encoder, query, 
         assert len(attention.answers) == len(attention.words.query)
         values = attention.to_dict()
         assert sum(value for _, value in values["answers"]) + values["coverage"] == pytest.approx(score)
+        for name, cells in (("words", attention.words.cells), ("entities", attention.grid.cells)):
+            np.testing.assert_allclose(values[name]["cells"], cells, atol=1e-7)
+            assert all(round(cell, 7) == cell for row in values[name]["cells"] for cell in row)  # no noise of float32
 
 
 @few_examples
@@ -189,6 +195,64 @@ def test_the_map_is_drawn_with_its_words(run, tmp_path, kind, join):
     else:
         assert picture.startswith(b"\x89PNG")
         assert words.encode() in picture
+
+
+def test_a_picture_is_small_and_bounded(run, tmp_path, recwarn, monkeypatch):
+    """A PNG has a palette; many titles are cut and counted; letters that no font has are told without a warning."""
+    drawn = pytest.importorskip("anthem_evaluation.explain.picture", reason="the extra `pictures` is not installed")
+    monkeypatch.setattr(drawn, "MAX_DRAWN_TITLES", 2)
+    result = run("drill 手机", TITLE, "手机", OTHER, "--png", "grid.png", "--svg", "grid.svg", "--map", "map.png")
+    assert result.exit_code == 0, result.stderr
+    assert "Picture: grid.png (the first 2 titles)" in result.stderr
+    assert result.stderr.count("Some letters have no font here") in (0, 2)  # for each PNG
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    for content in ((tmp_path / name).read_bytes() for name in ("grid.png", "map.png")):
+        assert content[25] == PALETTE_PNG
+        assert len(content) < 80_000
+    svg = "".join(ET.fromstring((tmp_path / "grid.svg").read_bytes()).itertext())
+    assert "Attention: “drill 手机” (the first 2 of 3 titles)" in svg
+    assert OTHER not in svg
+
+
+def test_a_palette_keeps_fills_and_texts_apart(explainer):
+    """Every colour that fills a part of a map or writes a name is in the PNG as it was drawn."""
+    picture = pytest.importorskip(
+        "anthem_evaluation.explain.map_picture", reason="the extra `pictures` is not installed"
+    )
+    from PIL import Image
+
+    from anthem_evaluation.explain.figures import figure_bytes, figure_style
+
+    shown = map_titles(explainer, ["drill", "cordless drill", "cordless drill 18v"], [TITLE, OTHER])
+    with figure_style():
+        figure = picture.draw_map(shown)
+        content = figure_bytes(figure, "png", shown.description)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=160)
+    true, reduced = (np.asarray(Image.open(each).convert("RGB")).astype(int) for each in (drawn, io.BytesIO(content)))
+    inks = [tuple(bytes.fromhex(ink[1:])) for ink in picture.REGION_INKS[:3]]
+    assert all((reduced == ink).all(-1).any() for ink in inks)
+    fills, counts = np.unique(true.reshape(-1, 3), axis=0, return_counts=True)
+    for fill in fills[counts > 1000]:
+        assert (reduced[(true == fill).all(-1)] == fill).all()
+
+
+def test_a_map_says_what_it_leaves_out(run):
+    """Titles without letters, and those for which there is no room, are counted."""
+    assert "The map shows" not in run(QUERY, TITLE, "--with", "drill").stdout
+    text = run(QUERY, TITLE, "™", "", "--with", "drill").stdout
+    assert "The map shows 1 of 3 titles: those with letters or digits." in " ".join(text.split())
+    assert "\n(empty title)\n" in text
+
+
+def test_bytes_that_are_no_text_are_question_marks(run, tmp_path):
+    """A query or title that is not UTF-8 is explained and written as far as it can be read."""
+    pytest.importorskip("jinja2", reason="the extra `pictures` is not installed")
+    broken = b"\xff drill".decode("utf-8", "surrogateescape")
+    result = run(broken, broken, "--with", f"{broken} bit", "--html", "page.html")
+    assert result.exit_code == 0, result.stderr
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert 'alt="A map of “? drill” and “? drill bit” and 1 product.' in page
 
 
 def test_outputs_do_not_share_a_place(run, tmp_path):

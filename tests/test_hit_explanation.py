@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import NotFoundError, RequestError
-from small_index import PRODUCTS, large_index, match, model_documents
+from small_index import PRODUCTS, large_index, match, model_documents, small_index
 
 from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
@@ -107,6 +107,24 @@ def test_what_is_missing_is_said(anthem, index, query, product, options, note, i
     assert (explained.title is None) == (product == "no-such")
     assert hit["matches"] == (query == "fire tv" and product != "no-such")
     assert explained.title is None or bool(explained.title.attention) == ("query_text" not in options)
+
+
+def test_a_search_of_some_shards_says_so(anthem, index):
+    """An id that is not found where `routing` leads may exist elsewhere."""
+    explained = anthem.explain(index, match("fire tv"), "no-such", routing="x")
+    assert any("where `routing` lets the search look" in note for note in explained.notes)
+
+
+def test_of_two_products_with_one_id_the_better_is_explained(client, anthem, encoder, index):
+    """With two indices, the explained product is the one that ranks first, and a note names the index of the other."""
+    with small_index(client, encoder, titles=["garden hose", "fire tv"]) as other:
+        body = match("fire tv") | {"size": 150}
+        hits = anthem.search(f"{index},{other}", body)["hits"]["hits"]
+        first = next(hit for hit in hits if hit["_id"] == "1")
+        explained = anthem.explain(f"{index},{other}", body, "1").to_dict()["hit"]
+    assert (explained["index"], explained["score"]) == (first["_index"], first["_score"])
+    (elsewhere,) = {index, other} - {first["_index"]}
+    assert f"another product has this id, in {elsewhere}; this is the one in {first['_index']}" in explained["notes"]
 
 
 def test_a_dropped_product_is_outside(anthem, index):

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from anthem_core.errors import DataError
@@ -85,6 +85,7 @@ def test_a_beir_folder_has_its_queries_and_splits(tmp_path):
         read_judgments(tmp_path, split="test")
 
 
+@settings(max_examples=30)
 @given(judged_queries)
 def test_what_is_written_is_read_back(tmp_path_factory, qrels):
     """Quepid's and the workbench's files hold every judgment, whatever characters the texts have."""

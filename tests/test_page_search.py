@@ -69,14 +69,25 @@ def test_orders_are_those_of_client_mode(client, encoder, context, shop, name):
     assert moved > 3
 
 
-def order_of_numbers(answer):
-    """The order that the weights and numbers of an answer give."""
+@pytest.mark.parametrize("window", [2, 5, 20])
+def test_the_numbers_of_a_search_give_the_order_of_every_window(client, encoder, context, shop, window):
+    """From the numbers of one search follows what client mode returns for another window, on several shards too."""
+    answer = SearchPage(PageTarget(client, shop["large"]), context).search("drill 18 volt")
+    body = {"query": {"match": {"title": "drill 18 volt"}}, "size": 200}
+    found = AnthemClient(client, encoder).search(shop["large"], body, mode="client", window=window)
+    ids = [answer["products"][place]["id"] for place in order_of_numbers(answer, window)]
+    assert ids == [hit["_id"] for hit in found["hits"]["hits"]]
+
+
+def order_of_numbers(answer, window=200):
+    """The order that the weights and numbers of an answer give in a window; below it, products keep their places."""
     if not answer["reranked"]:
         return [*range(len(answer["products"]))]
     columns = {name: [product[name] for product in answer["products"]] for name in ("lexical", "distance", "attention")}
     lexical, distance, attention = (np.array(column, float) for column in columns.values())
     weights = FusionWeights(**answer["fusion"]["weights"])
-    return rank_descending(fuse(lexical, model_shift(distance, attention, weights), weights).astype(np.float32))
+    scores = fuse(lexical, model_shift(distance, attention, weights), weights).astype(np.float32)
+    return [*rank_descending(scores[:window]), *range(window, len(scores))]
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
 from anthem_core.errors import BundleError
 from anthem_core.fusion import FusionWeights
-from anthem_evaluation.judgments import read_judgments
+from anthem_evaluation.judgments import JudgedQueries, read_judgments
 from anthem_evaluation.measure import SearchSetup, run_queries
 from anthem_evaluation.metrics import HEADLINE_MEASURE, measure_per_query, measures_for
 from anthem_evaluation.runs import rank_scores, ranked_ids
 from anthem_evaluation.tune import tuned_bundle
-from anthem_evaluation.tune.candidates import CandidateList, CandidateReader
+from anthem_evaluation.tune.candidates import CandidateList, CandidateReader, merge_same_texts
 from anthem_evaluation.tune.choice import (
     ChosenSetting,
     choose_setting,
@@ -99,14 +99,23 @@ def test_a_window_moves_no_hit_below_it(scoring, seed, window):
     assert order[window:] == list(range(window, len(order)))
 
 
-@given(st.lists(st.sampled_from("abcdefghij"), min_size=5, max_size=40), st.integers(2, 5), st.integers(0, 99))
-def test_a_text_is_in_one_fold(texts, folds, seed):
-    """Queries of one text, in any case, are held out together, and folds differ by one text at most."""
-    fold = split_folds([*texts, *map(str.upper, texts)], folds, seed)
-    by_text = dict(zip(texts, fold, strict=False))
-    assert fold.tolist() == [by_text[text] for text in texts] * 2
-    sizes = np.bincount([*by_text.values()], minlength=folds)
+@given(st.integers(20, 60), st.integers(2, 20), st.integers(0, 99))
+def test_folds_have_about_one_size(queries, folds, seed):
+    """Every query is in one fold, and the sizes of folds differ by one at most."""
+    sizes = np.bincount(split_folds(queries, folds, seed), minlength=folds)
+    assert len(sizes) == folds
+    assert sizes.sum() == queries
     assert sizes.max() - sizes.min() <= 1
+
+
+def test_a_text_counts_once():
+    """Queries of one text, whatever its case and spaces, are one query with the judgments of all: no new evidence."""
+    judged = JudgedQueries(
+        {"a": "Fire  TV", "b": "tablet", "c": "fire tv"}, {"a": {"p": 3}, "b": {"p": 1}, "c": {"p": 0, "q": 2}}
+    )
+    merged = merge_same_texts(judged)
+    assert merged.qrels == {"a": {"p": 3, "q": 2}, "b": {"p": 1}}
+    assert merged.queries == {"a": "Fire  TV", "b": "tablet"}
 
 
 def grid_of(values, lexical=0.0):
@@ -120,7 +129,7 @@ def test_a_query_never_chooses_for_itself():
     """Weights that fail on one query alone look best to folds without it, so a quarter of each fold of four fails."""
     count = 20
     grid = grid_of(np.hstack([np.full((count, 1), 0.5), 1 - np.eye(count)]))
-    quality = held_out_quality(grid, np.ones(count + 1), ChosenSetting(0, 0), [str(n) for n in range(count)], 5)
+    quality = held_out_quality(grid, np.ones(count + 1), ChosenSetting(0, 0), 5)
     assert quality.mean() == pytest.approx(0.75)
 
 
@@ -134,8 +143,7 @@ def test_a_gain_below_its_standard_error_changes_nothing():
 
 def decide(grid):
     """Whether held-out queries favour other weights than the current ones."""
-    texts = [str(number) for number in range(len(grid.lexical))]
-    held_out = held_out_quality(grid, np.zeros(len(grid.fusions)), ChosenSetting(0, 0), texts, 5)
+    held_out = held_out_quality(grid, np.zeros(len(grid.fusions)), ChosenSetting(0, 0), 5)
     return is_worth_changing(
         compare_quality("", grid.values[:, 0, 0], held_out), compare_quality("", grid.lexical, held_out)
     )
@@ -214,6 +222,7 @@ def tuned(products, ratings, cluster, lexical_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
     files = ["--output", folder / "bundle", "--png", folder / "curve.png", "--svg", folder / "curve.svg"]
     base = [products, "--judgments", ratings, "--url", cluster, "--bundle", lexical_bundle.path, "--json"]
+    base += ["--largest-window", 50]
     result = CliRunner().invoke(tune, [*map(str, [*base, *files])])
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout), folder
@@ -270,6 +279,28 @@ def test_the_picture_has_its_text(tuned):
     assert all(f"{point['window']}: " in svg for point in result["window_curve"])
     assert result["verdict"][0] in svg
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.node
+def test_judgments_of_other_products_are_named(products, cluster, tmp_path):
+    """If no hit is judged, the message says which ids are expected, and does not ask for more judgments."""
+    path = tmp_path / "ratings.csv"
+    path.write_text("query,docid,rating\nfire tv,sku-1,3\nfire tv,sku-2,0\n", encoding="utf-8")
+    result = CliRunner().invoke(tune, [products, "--judgments", str(path), "--url", cluster])
+    assert result.exit_code == 4
+    assert "None of the judgments is of a product among the hits" in result.stderr
+
+
+@pytest.mark.node
+def test_values_of_another_model_are_not_tuned(client, encoder, cluster, ratings):
+    """Weights chosen without any distance would silence containment after the next ingest, so the index is refused."""
+    with small_index(client, encoder, model_id="0" * 16) as name:
+        result = CliRunner().invoke(tune, [name, "--judgments", str(ratings), "--url", cluster])
+    assert result.exit_code == 6
+    assert (
+        f"There is nothing to tune: no product among the hits has values of this model; run: anthem ingest {name}"
+        in (" ".join(result.stderr.split()))
+    )
 
 
 @pytest.mark.node

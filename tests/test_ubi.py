@@ -18,7 +18,7 @@ from small_index import small_index
 from anthem_core.errors import DataError
 from anthem_evaluation.evaluate_cli import evaluate
 from anthem_evaluation.ubi.click_log import build_click_log
-from anthem_evaluation.ubi.debias import count_clicks, judge_clicks, position_click_rates
+from anthem_evaluation.ubi.debias import Impressions, count_clicks, estimate_click_rates, judge_clicks
 from anthem_evaluation.ubi.sources import is_ubi_dump, read_ubi_dump, read_ubi_indices
 
 FEW_EXAMPLES = settings(max_examples=5)
@@ -39,14 +39,14 @@ def event_entry(number, product, action="click", ordinal=None):
     return {"query_id": f"s{number}", "action_name": action, "event_attributes": attributes}
 
 
-def simulate(random, texts=12, searches=150):
-    """A log whose searches show products in an order that is noisy and has nothing to do with relevance.
+def simulate(random, texts=12, searches=150, sorting=0.0):
+    """A log whose searches show products in an order that is noisy, and with `sorting` follows relevance.
 
     A user clicks where he looks and the product is relevant. Returns the relevance, `(texts, 10)`, and the log.
     """
     relevance, queries, events = random.uniform(0.05, 0.95, (texts, 10)), [], []
     for text in range(texts):
-        habit = random.permutation(10)
+        habit = random.permutation(10) - sorting * relevance[text]
         for number in range(text * searches, (text + 1) * searches):
             shown = np.argsort(habit + random.normal(0, 2, 10))
             clicked = random.random(10) < EXAMINED * relevance[text, shown]
@@ -65,7 +65,7 @@ def kendall(relevance, values):
 def test_debiased_clicks_are_nearer_to_relevance_than_click_rates(seed):
     """With a known position bias, the corrected ratio orders products more like their relevance than the click rate."""
     relevance, log = simulate(np.random.default_rng(seed))
-    counts = count_clicks(log.searches, position_click_rates(log.searches))
+    counts = count_clicks(log.searches)
     products = [[counts[f"t{text}"][str(n)] for n in range(10)] for text in range(len(relevance))]
     debiased = kendall(relevance, [[each.ratio for each in row] for row in products])
     raw = kendall(relevance, [[each.clicks / each.impressions for each in row] for row in products])
@@ -73,16 +73,35 @@ def test_debiased_clicks_are_nearer_to_relevance_than_click_rates(seed):
     assert debiased > 0.6
 
 
+@settings(max_examples=3)
+@given(st.integers(0, 10**6))
+def test_positions_and_relevance_are_told_apart(seed):
+    """Where relevant products are first, the rates of positions come nearer to the truth than their plain click rates.
+
+    Plain click rates take the relevance of the first products for the position, so they fall too steeply.
+    """
+    relevance, log = simulate(np.random.default_rng(seed), sorting=20)
+    seen = Impressions.of(log.searches)
+    plain, estimated = (estimate_click_rates(seen, rounds) for rounds in (1, 20))
+    wrong = [np.abs(np.log(rates / rates[0] / EXAMINED)).mean() for rates in (plain, estimated)]
+    assert wrong[1] < 0.7 * wrong[0]
+    orders = [
+        kendall(relevance, [[row[str(n)].ratio for n in range(10)] for row in counts.values()])
+        for counts in (count_clicks(log.searches, rounds) for rounds in (1, 20))
+    ]
+    assert orders[1] >= orders[0]
+
+
 @FEW_EXAMPLES
 @given(st.integers(0, 10**6))
 def test_clicks_are_expected_as_often_as_they_happen(seed):
-    """Over a log, the expected clicks add up to the clicks, but for the pseudo impression of each position."""
+    """Over a log, the expected clicks add up to the clicks."""
     _, log = simulate(np.random.default_rng(seed), texts=3, searches=50)
-    counts = count_clicks(log.searches, position_click_rates(log.searches))
+    counts = count_clicks(log.searches)
     products = [each for row in counts.values() for each in row.values()]
     clicks = sum(len(search.clicked) for search in log.searches)
     assert sum(each.clicks for each in products) == clicks > 0
-    assert sum(each.expected for each in products) == pytest.approx(clicks, abs=len(EXAMINED))
+    assert sum(each.expected for each in products) == pytest.approx(clicks)
 
 
 def write_log(folder, queries, events):
@@ -139,6 +158,24 @@ def test_every_form_of_a_dump_is_read(shop_log, tmp_path):
         assert judge_clicks(read_ubi_dump(path, CLICK)) == expected
     assert is_ubi_dump(folder)
     assert is_ubi_dump(packed)
+    assert is_ubi_dump(tmp_path / "bulk.ndjson")
+
+
+def test_one_application_can_be_judged(shop_log):
+    """A log of several applications is judged by the searches of the one that is named."""
+    queries, events = shop_log
+    shared = [{**entry, "application": ("shop", "help")[n % 2]} for n, entry in enumerate(queries)]
+    log = build_click_log(shared, events, application="shop")
+    assert {search.text for search in log.searches} == {"fire tv"}
+    assert log.unused == {"searches of other applications": 20}
+
+
+def test_a_product_without_clicks_is_irrelevant():
+    """However few clicks its positions explain, a product that nobody clicked has grade 0."""
+    queries = [query_entry(number, "tv", ["1", "2", "3"]) for number in range(30)]
+    log = build_click_log(queries, [event_entry(0, "2")])
+    assert by_text(judge_clicks(log))["tv"].keys() == {"1", "2", "3"}
+    assert [product for product, grade in by_text(judge_clicks(log))["tv"].items() if grade] == ["2"]
 
 
 def test_impressions_count_instead_of_hits(shop_log):
@@ -147,9 +184,10 @@ def test_impressions_count_instead_of_hits(shop_log):
     for first in (0, 1):
         seen = [event_entry(0, product, "impression", first + place) for place, product in enumerate(("3", "7"))]
         searches = build_click_log(queries, [*seen, event_entry(0, "7")]).searches
-        assert searches[0].positions == {"3": 1, "7": 2}
+        assert [*zip(searches[0].products, searches[0].positions, strict=True)] == [("3", 1), ("7", 2)]
         assert searches[0].clicked == {"7"}
-        assert searches[1].positions == {"12": 1, "3": 2, "5": 3, "9": 4}
+        assert searches[1].products == ("12", "3", "5", "9")
+        assert [*searches[1].positions] == [1, 2, 3, 4]
 
 
 def test_what_cannot_be_used_is_counted(shop_log):
@@ -157,13 +195,18 @@ def test_what_cannot_be_used_is_counted(shop_log):
     queries, events = shop_log
     odd_queries = [{"query_id": "x"}, {"query_id": "y", "user_query": "tv"}, {"user_query": "tv"}]
     odd_events = [event_entry("none", "7"), event_entry(0, "99"), {"action_name": "click"}, event_entry(1, None)]
-    log = build_click_log([*queries, *odd_queries], [*events, *odd_events])
+    places = [None, -1, 1.5, "", "first", "9" * 5000, True, float("inf"), [1]]
+    odd_events += [event_entry(2, "3", "impression", place) for place in places]
+    log = build_click_log([*queries, *odd_queries, queries[0]], [*events, *odd_events])
     assert len(log.searches) == len(queries)
     assert Counter(log.unused) == Counter(
         {
             "searches without query_id or user_query": 2,
             "searches without hits or impressions": 1,
             "clicks on products that the search did not show": 1,
+            "searches with the query_id of an earlier one": 1,
+            "clicks or impressions without query_id or object_id": 2,
+            "impressions without a position": len(places),
             "searches that have events, but are not logged as queries": 1,
         }
     )

@@ -80,9 +80,10 @@ def test_the_browser_ranks_as_python_does(open_page, address):
         ranked = page.evaluate(
             """async ({ cases, maxShift }) => {
                 const { rankProducts } = await import("/ui/fusion.js");
-                return cases.map(({ products, weights, window }) => rankProducts(products, weights, window, maxShift));
+                const rank = ({ products, weights, window }) => rankProducts(products, weights, window, maxShift);
+                return JSON.parse(cases).map(rank);
             }""",
-            {"cases": json.loads(json.dumps(cases)), "maxShift": MAX_SHIFT},
+            {"cases": json.dumps(cases), "maxShift": MAX_SHIFT},
         )
     assert ranked == expected
 

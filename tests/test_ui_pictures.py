@@ -84,8 +84,8 @@ def test_the_pictures_of_the_docs(draw):
 
     states = {
         "page-lists.png": (lambda _: None, {"viewport": {"width": 1100, "height": 900}}),
-        "page-why.png": (explain, {"viewport": {"width": 760, "height": 1400}, "shown": "dialog"}),
-        "page-weights.png": (tune, {"viewport": {"width": 1100, "height": 840}, "color_scheme": "dark"}),
+        "page-why.png": (explain, {"viewport": {"width": 680, "height": 1310}, "shown": "dialog"}),
+        "page-weights.png": (tune, {"viewport": {"width": 1100, "height": 800}, "color_scheme": "dark"}),
         "page-phone.png": (lambda _: None, {"viewport": {"width": 360, "height": 720}}),
     }
     for name, (act, options) in states.items() if draw else ():

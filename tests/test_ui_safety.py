@@ -1,7 +1,7 @@
 """The page of `anthem serve --ui` when something is wrong: titles, cluster, key, network or browser."""
 
 import json
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 
 import httpx
@@ -133,6 +133,27 @@ def test_a_cluster_that_goes_away_is_named(open_page, run_service, encoder, clus
         assert not page.is_visible("#message")
 
 
+def test_queries_that_were_typed_over_are_not_searched(run_service, encoder, cluster, index):
+    """While the cluster is slow, queries that the page no longer waits for are not sent to it, and the last one is."""
+    with slow_proxy(b"drill", cluster, 0.5) as url, connect(url) as opensearch:
+        perform, asked = opensearch.transport.perform_request, set()
+
+        def record(method, path, *args, body=None, **kwargs):
+            asked.add(body and json.dumps(body["query"]))
+            return perform(method, path, *args, body=body, **kwargs)
+
+        opensearch.transport.perform_request = record
+        with run_service(encoder, page=PageTarget(opensearch, index)) as http:
+            http.get("/ui/settings")
+            asked.clear()
+            for letters in range(1, 9):
+                with suppress(httpx.TimeoutException):
+                    http.post("/ui/search", json={"query": "drill" + "s" * letters}, timeout=0.05)
+            assert http.post("/ui/search", json={"query": "drill"}).status_code == 200
+    assert any('"drill"' in query for query in asked)
+    assert len(asked) < 8
+
+
 def test_a_key_is_asked_for_once(open_page, run_service, encoder, client, cluster):
     """With API keys the page asks for one, keeps it for the tab, and then says that the index was not ingested."""
     with (
@@ -189,14 +210,20 @@ def test_nothing_is_cut_off_when_it_is_narrow(open_page, address, viewport):
         assert page.evaluate("document.querySelector('dialog').scrollWidth") <= viewport["width"]
 
 
-def test_only_searches_of_the_index_reach_the_cluster(open_page, address, index, sent):
-    """The page searches and reads the mapping of its index, and sends nothing else to the cluster."""
+def test_only_searches_of_the_index_reach_the_cluster(address, index, sent):
+    """What the page calls searches its index and reads its mapping, and sends nothing else to the cluster."""
     sent.clear()
-    with open_page(address) as page:
-        search_for(page)
-    assert {(method, url) for method, url in sent} <= {
+    with httpx.Client(base_url=address, timeout=60) as http:
+        assert http.get("/ui/settings").status_code == 200
+        for query in ("drill", "?!"):
+            assert http.post("/ui/search", json={"query": query}).status_code == 200
+        assert http.post("/ui/map", json={"query": "drill", "texts": {"0": "Drill"}}).status_code == 200
+        assert http.post("/explain", json={"query": "drill", "titles": ["Drill"]}).status_code == 200
+    assert ("POST", f"/{index}/_search") in sent
+    assert {*sent} <= {
         ("POST", f"/{index}/_search"),
         ("GET", f"/{index}/_mapping"),
+        ("GET", f"/{index}/_mapping/field/*"),  # names the text fields when nothing is found
     }
 
 

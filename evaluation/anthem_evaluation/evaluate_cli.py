@@ -93,6 +93,8 @@ def evaluate(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fie
     output = arguments.output
     if output:
         check_writable(output)
+    if arguments.files:
+        check_writable(arguments.files / "lexical.trec", "--files")
     judged = arguments.read(arguments.url)
     print_skipped(judged.skipped)
     evaluation = _evaluate(arguments, judged)

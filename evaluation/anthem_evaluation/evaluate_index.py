@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from anthem_core.beir import Dataset, Product
 from anthem_core.console import progress
 from anthem_core.encoding.tokenizer import split_words
+from anthem_core.errors import DataError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import MATCH_ALL, product_text
 from anthem_evaluation.measure import describe_machine, measure_containment, measure_latencies
@@ -65,7 +66,7 @@ def evaluate_index(
 
     Raises:
         ClusterError: The cluster refuses a search, or no search was reranked in any mode.
-        DataError: There are no judgments to compare by.
+        DataError: There are no judgments to compare by, or no judged product is in the index.
     """
     lexical = search_all(setup, judged.queries, "none").run
     searches = {mode: search_all(setup, judged.queries, mode) for mode in modes}
@@ -171,6 +172,11 @@ class _Details:
     def _missing_note(self, dataset: Dataset) -> tuple[str, ...]:
         judged = {product for grades in self.judged.qrels.values() for product in grades}
         missing = len(judged - dataset.products.keys())
+        if missing == len(judged):
+            raise DataError(
+                f"None of the {missing} judged products is in {self.setup.index}, such as {min(judged)!r}. "
+                "Expected the _id of products. Check that the judgments belong to this index."
+            )
         return (f"{missing} of {len(judged)} judged products are not in the index.",) if missing else ()
 
 

@@ -12,8 +12,7 @@ import click
 from anthem_core.console import stderr
 from anthem_core.errors import DataError
 from anthem_evaluation.judgments import JUDGMENT_FORMATS, read_judgments
-from anthem_evaluation.ubi.click_log import DEFAULT_CLICK_ACTION
-from anthem_evaluation.ubi.debias import MIN_IMPRESSIONS, judge_clicks
+from anthem_evaluation.ubi.click_log import DEFAULT_CLICK_ACTION, MIN_IMPRESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,6 +56,7 @@ _JUDGMENT_OPTIONS = (
         show_default=True,
         help="Name of the UBI events that count as clicks; repeatable.",
     ),
+    click.option("--application", help="Application whose searches in the log count; defaults to all."),
     click.option(
         "--min-impressions",
         type=click.IntRange(1),
@@ -87,6 +87,7 @@ class JudgmentSource:
     file_format: JudgmentFormat | Literal["ubi"] | None
     split: str | None
     actions: tuple[str, ...]
+    application: str | None
     min_impressions: int
 
     def read(self, url: str | None) -> JudgedQueries:
@@ -101,18 +102,22 @@ class JudgmentSource:
             raise click.UsageError("Name judgments with --judgments, or use the clicks of the cluster with --ubi.")
         if self.judgments_path is None:
             return self._judge_cluster(url)
+        from anthem_evaluation.ubi.debias import judge_clicks
         from anthem_evaluation.ubi.sources import is_ubi_dump, read_ubi_dump
 
         if self.file_format == UBI_FORMAT or (self.file_format is None and is_ubi_dump(self.judgments_path)):
-            return judge_clicks(read_ubi_dump(self.judgments_path, self.actions), self.min_impressions)
+            log = read_ubi_dump(self.judgments_path, self.actions, self.application)
+            return judge_clicks(log, self.min_impressions)
         return read_judgments(self.judgments_path, self.queries_path, self.file_format, self.split)
 
     def _judge_cluster(self, url: str | None) -> JudgedQueries:
         from anthem_core.opensearch.connection import cluster_errors, connect
+        from anthem_evaluation.ubi.debias import judge_clicks
         from anthem_evaluation.ubi.sources import read_ubi_indices
 
         with closing(connect(url, credentials=True)) as cluster, cluster_errors():
-            return judge_clicks(read_ubi_indices(cluster, self.actions), self.min_impressions)
+            log = read_ubi_indices(cluster, self.actions, self.application)
+        return judge_clicks(log, self.min_impressions)
 
 
 def judgment_options(command: Command) -> Command:

@@ -47,6 +47,11 @@ class JudgedQueries:
         return sum(map(len, self.qrels.values()))
 
 
+def comparable_text(text: str) -> str:
+    """A query's text without differences of case and spaces."""
+    return " ".join(text.casefold().split())
+
+
 def read_judgments(
     path: Path, queries_path: Path | None = None, file_format: JudgmentFormat | None = None, split: str | None = None
 ) -> JudgedQueries:

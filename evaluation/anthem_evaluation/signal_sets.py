@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 def run_signal_sets(cluster: OpenSearch, setup: SearchSetup, judged: JudgedQueries, encoder: Encoder) -> dict[str, Run]:
     """The run of each set of signals, as `client` mode ranks an index that has only these; by the names of the sets.
 
-    The hits of every query are read once. Empty if the index has one signal, whose order is that of the modes.
+    The hits of every query are read once. Empty if the index has one signal, whose order is that of the modes, or if
+    its hits lack the values of one.
 
     Raises:
-        ClusterError: The cluster refuses, or no hit has values of the model.
+        ClusterError: The cluster refuses.
         DataError: The body of the search cannot be reranked.
     """
     reader = CandidateReader.create(cluster, setup, encoder, max(setup.window, RUN_DEPTH))

@@ -46,7 +46,7 @@ def weights_line(query: str, weights: Sequence[tuple[str, float]]) -> str:
 
 
 def _explanation_lines(explanation: TitleExplanation, *, by_words: bool, has_lexical: bool) -> Iterator[str]:
-    yield from wrap_text(printable(explanation.title), indent="")
+    yield from wrap_text(printable(explanation.title) or "(empty title)", indent="")
     if explanation.attention is None:
         yield "  no attention: the title has no words, or the bundle has no attention"
     else:

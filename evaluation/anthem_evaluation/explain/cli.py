@@ -16,10 +16,16 @@ from anthem_evaluation.explain.outputs import (
     ReadingOptions,
     check_outputs,
     explain_titles,
+    unmapped_note,
     write_outputs,
 )
 
 _FILE_PATH = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+
+
+def _valid_text(text: str) -> str:
+    """An argument in which bytes that are not UTF-8 are question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class OutputOptions(TypedDict):
@@ -32,8 +38,8 @@ class OutputOptions(TypedDict):
 
 
 @click.command()
-@click.argument("query")
-@click.argument("titles", nargs=-1, required=True)
+@click.argument("query", type=_valid_text)
+@click.argument("titles", nargs=-1, required=True, type=_valid_text)
 @bundle_option
 @click.option(
     "--lexical",
@@ -43,7 +49,12 @@ class OutputOptions(TypedDict):
 )
 @click.option("--entities", is_flag=True, help="Show the grid by entities (words and trigrams) instead of by words.")
 @click.option(
-    "--with", "others", multiple=True, metavar="QUERY", help="Show another query on the map; may be repeated."
+    "--with",
+    "others",
+    multiple=True,
+    type=_valid_text,
+    metavar="QUERY",
+    help="Show another query on the map; may be repeated.",
 )
 @click.option(
     "--join",
@@ -96,7 +107,7 @@ def explain(  # noqa: PLR0913 (one argument per option)
 
     text = render_explanations(query, explained.titles, explained.weights, **style)
     if is_mapped and explained.map:
-        text += f"\n\n{wrap_paragraph(explained.map.description)}"
+        text += f"\n\n{wrap_paragraph(f'{explained.map.description} {unmapped_note(explained)}')}"
     print_result(explained.to_dict(), text, as_json=as_json, to_stderr=any(map(is_standard_output, files.values())))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from matplotlib.patches import Polygon
 
 from anthem_core.console import printable
 from anthem_core.files import atomic_write
+from anthem_evaluation.explain.figures import figure_bytes, figure_style, plain
 from anthem_evaluation.explain.map_geometry import intersect_convex, place_labels, place_name
 from anthem_plugin.search.map_words import describe_projection
 
@@ -61,18 +61,27 @@ MARK_STYLES = {
 
 
 def write_map_picture(shown: DiskMap, path: Path, kind: str) -> None:
-    """Write the map as `png` or `svg`.
+    """Write the map and the texts below it as `png` or `svg`; its description is its text alternative.
 
     Raises:
         DataError: The file cannot be written.
     """
-    picture = draw_map(shown, kind)
+    with figure_style():
+        picture = figure_bytes(draw_map(shown), kind, shown.description)
     with atomic_write(path) as file:
         file.write(picture)
 
 
-def draw_map(shown: DiskMap, kind: str) -> bytes:
-    """The picture as bytes; its description is its text alternative."""
+def bare_map_svg(shown: DiskMap) -> bytes:
+    """The map without the texts below it, for a page that has them."""
+    with figure_style():
+        figure = Figure(figsize=(PAGE_MAP_INCHES, PAGE_MAP_INCHES), facecolor="white")
+        _draw_disk(figure.add_axes((0, 0, 1, 1)), shown, PAGE_MAP_INCHES)
+        return figure_bytes(figure, "svg", shown.description)
+
+
+def draw_map(shown: DiskMap) -> Figure:
+    """The map with a title above it, and the legend, the products and the errors below it."""
     lines = _text_lines(shown)
     height = TITLE_INCHES + MAP_INCHES + LINE_INCHES * len(lines) + 3 * MARGIN_INCHES
     figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="white")
@@ -81,24 +90,11 @@ def draw_map(shown: DiskMap, kind: str) -> bytes:
         (left / WIDTH_INCHES, 1 - (top + MAP_INCHES) / height, MAP_INCHES / WIDTH_INCHES, MAP_INCHES / height)
     )
     title = f"What “{_cut((shown.joins or shown.regions)[0].name, 40)}” contains"
-    figure.text(left / WIDTH_INCHES, 1 - top / 2 / height, _drawn(title), fontsize=11, weight="bold", va="center")
+    figure.text(left / WIDTH_INCHES, 1 - top / 2 / height, plain(title), fontsize=11, weight="bold", va="center")
     _draw_disk(axis, shown, MAP_INCHES)
     for number, line in enumerate(lines):
         _draw_line(figure, 1 - (top + MAP_INCHES + MARGIN_INCHES + (number + 0.5) * LINE_INCHES) / height, line)
-    return _save(figure, shown, kind)
-
-
-def draw_bare_map(shown: DiskMap, kind: str) -> bytes:
-    """The map without the texts below it, for a page that has them."""
-    figure = Figure(figsize=(PAGE_MAP_INCHES, PAGE_MAP_INCHES), facecolor="white")
-    _draw_disk(figure.add_axes((0, 0, 1, 1)), shown, PAGE_MAP_INCHES)
-    return _save(figure, shown, kind)
-
-
-def _save(figure: Figure, shown: DiskMap, kind: str) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format=kind, dpi=160, metadata={"Description": printable(shown.description)})
-    return content.getvalue()
+    return figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +160,7 @@ def _draw_line(figure: Figure, y: float, line: _Line) -> None:
         is_point = "marker" in line.sign
         places = [left + 0.14 / WIDTH_INCHES] if is_point else [left, left + 0.28 / WIDTH_INCHES]
         figure.add_artist(Line2D(places, [y] * len(places), **line.sign))
-    figure.text(text_left, y, _drawn(line.text), fontsize=9.5, va="center", color="#1B2027")
+    figure.text(text_left, y, plain(line.text), fontsize=9.5, va="center", color="#1B2027")
 
 
 def _draw_disk(axis: Any, shown: DiskMap, inches: float) -> None:  # noqa: ANN401 (matplotlib's axes)
@@ -212,7 +208,7 @@ def _draw_names(axis: Any, shown: DiskMap, labels: Array, outlines: Sequence[Arr
         place = place_name(outline, np.vstack([taken, *others]), box, view)
         frame = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         style = {"fontsize": 9, "weight": "bold", "color": _ink(number), "bbox": frame, "zorder": 6}
-        axis.text(*place, _drawn(name), ha="center", va="center", **style)
+        axis.text(*place, plain(name), ha="center", va="center", **style)
         taken = np.vstack([taken, place, place + box * [1, 0], place - box * [1, 0]])
 
 
@@ -248,8 +244,3 @@ def _ink(number: int) -> str:
 def _cut(text: str, longest: int) -> str:
     words = printable(text)
     return words if len(words) <= longest else f"{words[: longest - 1]}…"
-
-
-def _drawn(text: str) -> str:
-    """A text that is drawn as it is: a dollar sign would start a formula."""
-    return text.replace("$", r"\$")

@@ -97,6 +97,17 @@ def explain_titles(
     return ExplainedTitles(query, explainer.query_weights(query), explainer.explain_all(query, titles, lexical), drawn)
 
 
+def unmapped_note(explained: ExplainedTitles) -> str:
+    """Which titles the map leaves out, in a sentence; empty if it shows all."""
+    from anthem_plugin.search.disk_map import MAX_MAP_PRODUCTS
+
+    count = len(explained.titles)
+    if explained.map is None or len(explained.map.points) == count:
+        return ""
+    first = f" among the first {MAX_MAP_PRODUCTS}" if count > MAX_MAP_PRODUCTS else ""
+    return f"The map shows {len(explained.map.points)} of {count} titles: those with letters or digits{first}."
+
+
 def write_outputs(explained: ExplainedTitles, files: Mapping[str, Path], *, by_words: bool, has_lexical: bool) -> None:
     """Write the files by option.
 
@@ -105,10 +116,11 @@ def write_outputs(explained: ExplainedTitles, files: Mapping[str, Path], *, by_w
     """
     for option, path in files.items():
         if option in GRID_OPTIONS:
-            from anthem_evaluation.explain.picture import write_grid_picture
+            from anthem_evaluation.explain.picture import MAX_DRAWN_TITLES, write_grid_picture
 
             write_grid_picture(explained.query, explained.titles, path, GRID_OPTIONS[option], by_words=by_words)
-            stderr.print(f"Picture: {path}")
+            part = f" (the first {MAX_DRAWN_TITLES} titles)" if len(explained.titles) > MAX_DRAWN_TITLES else ""
+            stderr.print(f"Picture: {path}{part}")
         elif option == MAP_OPTION and explained.map:
             from anthem_evaluation.explain.map_picture import write_map_picture
 

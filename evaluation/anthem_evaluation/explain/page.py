@@ -5,13 +5,13 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
-from anthem_evaluation.explain.map_picture import draw_bare_map
+from anthem_evaluation.explain.map_picture import bare_map_svg
+from anthem_evaluation.explain.outputs import ExplainedTitles, unmapped_note
 from anthem_evaluation.templates import load_template
 from anthem_plugin.grid_table import grid_table
 from anthem_plugin.search.map_words import describe_projection
 
 if TYPE_CHECKING:
-    from anthem_evaluation.explain.outputs import ExplainedTitles
     from anthem_plugin.search.disk_map import DiskMap
 
 
@@ -31,6 +31,7 @@ def render_page(explained: ExplainedTitles, *, has_lexical: bool) -> str:
         weights=explained.weights,
         map=explained.map,
         map_data=_picture_data(explained.map) if explained.map else "",
+        unmapped=unmapped_note(explained),
         map_errors=describe_projection(explained.map.projection) if explained.map else "",
         largest=largest,
         has_lexical=has_lexical,
@@ -40,4 +41,4 @@ def render_page(explained: ExplainedTitles, *, has_lexical: bool) -> str:
 
 def _picture_data(shown: DiskMap) -> str:
     """The picture of the map as an address that contains it: scripts in it would not run, and it can load nothing."""
-    return f"data:image/svg+xml;base64,{b64encode(draw_bare_map(shown, 'svg')).decode()}"
+    return f"data:image/svg+xml;base64,{b64encode(bare_map_svg(shown)).decode()}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
 from anthem_core.console import printable
 from anthem_core.files import atomic_write
+from anthem_evaluation.explain.figures import figure_bytes, figure_style, plain
 from anthem_plugin.grid_table import grid_table
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COLOURS = "Blues"  # one hue: shades differ for people who are colour-blind, and in grey
 CELL_INCHES = 0.42
+MAX_DRAWN_TITLES = 20  # more grids below each other nobody reads, and drawing them takes minutes
 SMALLEST_LABELLED_SHARE = 0.01
 LIGHT_TEXT_FROM = 0.55  # of the largest share, where the cell is too dark for dark text
 
@@ -28,39 +29,40 @@ LIGHT_TEXT_FROM = 0.55  # of the largest share, where the cell is too dark for d
 def write_grid_picture(
     query: str, explanations: Sequence[TitleExplanation], path: Path, kind: str, *, by_words: bool
 ) -> None:
-    """Write the grids of titles below each other as `png` or `svg`; titles without a grid are left out.
+    """Write the grids of the first titles below each other as `png` or `svg`; titles without a grid are left out.
 
     Raises:
         DataError: The file cannot be written.
     """
-    picture = draw_grids(query, explanations, kind, by_words=by_words)
+    drawn = explanations[:MAX_DRAWN_TITLES]
+    grids = [(each.title, grid_table(each.attention, by_words=by_words)) for each in drawn if each.attention]
+    part = f" (the first {len(drawn)} of {len(explanations)} titles)" if len(drawn) < len(explanations) else ""
+    with figure_style():
+        figure = draw_grids(f"Attention: “{_label(query, 80)}”{part}", grids)
+        picture = figure_bytes(figure, kind, describe_grids(query, grids))
     with atomic_write(path) as file:
         file.write(picture)
 
 
-def draw_grids(query: str, explanations: Sequence[TitleExplanation], kind: str, *, by_words: bool) -> bytes:
-    """The picture as bytes; the description of an SVG is its text alternative."""
-    shown = [(e.title, grid_table(e.attention, by_words=by_words)) for e in explanations if e.attention]
-    heights = [_height(table) for _, table in shown] or [1.0]
-    width = max((len(table.title) for _, table in shown), default=4) * CELL_INCHES + 2.5
+def draw_grids(heading: str, grids: Sequence[tuple[str, GridTable]]) -> Figure:
+    """The grids of titles below each other; a darker cell is a larger share, on one scale."""
+    heights = [_height(table) for _, table in grids] or [1.0]
+    width = max((len(table.title) for _, table in grids), default=4) * CELL_INCHES + 2.5
     figure = Figure(figsize=(max(width, 5), sum(heights)), layout="constrained")
-    axes = figure.subplots(max(1, len(shown)), squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-    largest = max((float(table.cells.max()) for _, table in shown), default=1.0)
-    for axis, (title, table) in zip(axes, shown, strict=False):
+    axes = figure.subplots(len(heights), squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    largest = max((float(table.cells.max()) for _, table in grids), default=1.0)
+    for axis, (title, table) in zip(axes, grids, strict=False):
         _draw_grid(axis, title, table, largest)
-    if not shown:
+    if not grids:
         axes[0].set_axis_off()
-    figure.suptitle(f"Attention: “{printable(query)}”", fontsize=11)
-    content = io.BytesIO()
-    metadata = {"Description": describe_grids(query, shown)}
-    figure.savefig(content, format=kind, dpi=160, metadata=metadata)
-    return content.getvalue()
+    figure.suptitle(heading, fontsize=11)
+    return figure
 
 
 def describe_grids(query: str, shown: Sequence[tuple[str, GridTable]]) -> str:
     """What the picture shows, in words: for each title the pair of words with the largest share."""
     sentences = [f"{title}: {_largest_pair(table)}." for title, table in shown]
-    return printable(" ".join([f"Attention grids of the query {query}.", *sentences]))
+    return " ".join([f"Attention grids of the query {query}.", *sentences])
 
 
 def _largest_pair(table: GridTable) -> str:
@@ -96,6 +98,5 @@ def _labelled(cells: Array) -> list[tuple[int, int, float]]:
 
 
 def _label(text: str, longest: int = 30) -> str:
-    """A text that is drawn as it is: a dollar sign would start a formula."""
     shown = printable(text)
-    return (shown if len(shown) <= longest else f"{shown[: longest - 1]}…").replace("$", r"\$")
+    return plain(shown if len(shown) <= longest else f"{shown[: longest - 1]}…")

@@ -11,6 +11,7 @@ from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.encoding.query_operators import encode_tables
 from anthem_core.errors import ClusterError, DataError
 from anthem_core.opensearch.connection import cluster_errors
+from anthem_evaluation.judgments import comparable_text
 from anthem_plugin.rewriter.rescore import build_window_body
 from anthem_plugin.rewriter.source_filtering import fetchable_text_fields
 from anthem_plugin.scoring.window import given_signals
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from opensearchpy import OpenSearch
 
+    from anthem_core.beir import Qrels
     from anthem_core.encoding.encoder import Encoder
     from anthem_core.geometry.lorentz import Array
     from anthem_evaluation.judgments import JudgedQueries
@@ -122,30 +124,54 @@ class CandidateReader:
         return measure_signals(prepared, hits, text_fields, self.attention)
 
 
+def merge_same_texts(judged: JudgedQueries) -> JudgedQueries:
+    """One query for each text, because a repeated one would count as new evidence; a product's first grade counts."""
+    first: dict[str, str] = {}
+    qrels: Qrels = {}
+    for query, grades in judged.qrels.items():
+        kept = first.setdefault(comparable_text(judged.queries[query]), query)
+        qrels[kept] = {**grades, **qrels.get(kept, {})}
+    return replace(judged, queries={query: judged.queries[query] for query in qrels}, qrels=qrels)
+
+
 def read_candidate_lists(
     reader: CandidateReader, judged: JudgedQueries, advance: Callable[[int], object] = lambda _: None
 ) -> list[CandidateList]:
     """The hits of every judged query.
 
     Raises:
-        ClusterError: The cluster refuses, or no hit has values of the model.
+        ClusterError: The cluster refuses.
         DataError: The body of the search cannot be reranked.
     """
     candidates = []
     for query, grades in judged.qrels.items():
         candidates.append(reader.read(query, judged.queries[query], grades))
         advance(1)
-    if not ranking_signals(candidates):
-        raise ClusterError(f"There is nothing to tune: {no_values_reason(reader.setup.index)}.")
     return candidates
 
 
+def check_tunable(candidates: Iterable[CandidateList], index: str) -> None:
+    """Check that the hits of an index have values of the model and judgments.
+
+    Raises:
+        ClusterError: No query has hits with values of all its signals.
+        DataError: No hit is judged.
+    """
+    if not ranking_signals(candidates):
+        raise ClusterError(f"There is nothing to tune: {no_values_reason(index)}.")
+    if not any(np.isfinite(each.grades).any() for each in candidates):
+        raise DataError(
+            f"None of the judgments is of a product among the hits. Expected the _id of products in {index}. Check the "
+            "judgments and the field that is searched."
+        )
+
+
 def ranking_signals(candidates: Iterable[CandidateList]) -> Signals:
-    """The signals that most queries are ranked by; empty if no hit has a value of any."""
+    """The signals that most queries are ranked by; empty if no query has hits with values of all its signals."""
     sets = [each.signals for each in candidates if _has_values(each)]
     return max(sorted(set(sets), key=len, reverse=True), key=sets.count, default=frozenset())
 
 
 def _has_values(candidates: CandidateList) -> bool:
-    values = (candidates.distance, candidates.attention)
-    return any(scores is not None and bool(np.isfinite(scores).any()) for scores in values)
+    values = [scores for scores in (candidates.distance, candidates.attention) if scores is not None]
+    return bool(values) and all(bool(np.isfinite(scores).any()) for scores in values)

@@ -11,8 +11,6 @@ from scipy import stats
 from anthem_evaluation.metrics import SIGNIFICANCE_LEVEL, paired_t_test
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from anthem_core.geometry.lorentz import Array
@@ -84,21 +82,17 @@ def _best_setting(grid: QualityGrid, queries: NDArray[np.intp], effort: Array) -
     return ChosenSetting(int(weights), window)
 
 
-def split_folds(texts: Sequence[str], folds: int, seed: int) -> NDArray[np.intp]:
-    """Fold of each query, `(Q,)`; queries of the same text are in the same fold, and folds are of about one size."""
-    groups = {text: number for number, text in enumerate(dict.fromkeys(map(str.casefold, texts)))}
-    order = np.random.default_rng(seed).permutation(len(groups))
-    fold: NDArray[np.intp] = order[[groups[text.casefold()] for text in texts]] % folds
+def split_folds(queries: int, folds: int, seed: int) -> NDArray[np.intp]:
+    """Fold of each query at random, `(Q,)`; the sizes of folds differ by one at most."""
+    fold: NDArray[np.intp] = np.random.default_rng(seed).permutation(queries) % folds
     return fold
 
 
-def held_out_quality(
-    grid: QualityGrid, effort: Array, current: ChosenSetting, texts: Sequence[str], folds: int
-) -> Array:
+def held_out_quality(grid: QualityGrid, effort: Array, current: ChosenSetting, folds: int) -> Array:
     """nDCG@10 of each query under what the other folds choose, `(Q,)`; the mean over ten splits into folds."""
-    total = np.zeros(len(texts))
+    total = np.zeros(len(grid.lexical))
     for repeat in range(SPLIT_REPEATS):
-        fold = split_folds(texts, folds, seed=repeat)
+        fold = split_folds(len(total), folds, seed=repeat)
         for number in range(folds):
             held_out = fold == number
             chosen = choose_setting(grid, np.flatnonzero(~held_out), effort, current)

@@ -95,6 +95,7 @@ def tune(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fields 
     """
     require_extra("demo", "ir_measures", "scipy")
     from anthem_core.encoding.bundle import load_bundle
+    from anthem_evaluation.tune.candidates import merge_same_texts
     from anthem_evaluation.tune.text import render_result, result_to_json
     from anthem_evaluation.tune.tuned_bundle import check_new_folder
 
@@ -103,7 +104,7 @@ def tune(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fields 
     _check_pictures(arguments)
     if arguments.output:
         check_new_folder(arguments.output)
-    judged = arguments.read(arguments.url)
+    judged = merge_same_texts(arguments.read(arguments.url))
     print_skipped(judged.skipped)
     bundle = load_bundle(arguments.bundle_name)
     result = _tune(arguments, judged, bundle)
@@ -139,7 +140,7 @@ def _tune(arguments: TuneArguments, judged: JudgedQueries, bundle: Bundle) -> Tu
     from anthem_core.encoding.encoder import Encoder
     from anthem_core.opensearch.connection import cluster_errors, connect
     from anthem_evaluation.measure import SearchSetup
-    from anthem_evaluation.tune.candidates import CandidateReader, ranking_signals, read_candidate_lists
+    from anthem_evaluation.tune.candidates import CandidateReader, check_tunable, ranking_signals, read_candidate_lists
     from anthem_evaluation.tune.tuning import TuningPlan, tune_candidates, tuning_windows
     from anthem_plugin.client import AnthemClient
     from anthem_plugin.modes import default_window
@@ -155,9 +156,9 @@ def _tune(arguments: TuneArguments, judged: JudgedQueries, bundle: Bundle) -> Tu
         reader = CandidateReader.create(cluster, setup, encoder, max(windows))
         with progress("searching", len(judged.qrels)) as advance:
             candidates = read_candidate_lists(reader, judged, advance)
+        check_tunable(candidates, arguments.index)
     plan = TuningPlan(
         candidates,
-        [judged.queries[each.query] for each in candidates],
         reader.profile.scoring,
         ranking_signals(candidates),
         current,

@@ -98,7 +98,6 @@ class TuningPlan:
     """The candidates, how they are scored now, and what is tried."""
 
     candidates: Sequence[CandidateList]
-    texts: Sequence[str]
     scoring: ScoringParams
     signals: Signals
     current_window: int
@@ -162,14 +161,14 @@ def _summarise(
     plan: TuningPlan, grid: QualityGrid, spread: SignalSpread, effort: Array, informative: int
 ) -> TuningResult:
     now = ChosenSetting(weights=0, window=plan.windows.index(plan.current_window))
-    held_out = held_out_quality(grid, effort, now, plan.texts, plan.folds)
-    chosen = choose_setting(grid, np.arange(len(plan.texts)), effort, now)
+    held_out = held_out_quality(grid, effort, now, plan.folds)
+    chosen = choose_setting(grid, np.arange(len(plan.candidates)), effort, now)
     current = grid.values[:, now.weights, now.window]
     against_lexical = compare_quality("the lexical order", grid.lexical, held_out)
     against_current = compare_quality("the current weights and window", current, held_out)
     weights = grid.fusions[chosen.weights]
     return TuningResult(
-        decision="tuned" if is_worth_changing(against_current, against_lexical) else "kept",
+        decision="tuned" if chosen != now and is_worth_changing(against_current, against_lexical) else "kept",
         signals=tuple(list_signals(plan.signals)),
         queries=len(plan.candidates),
         informative=informative,
@@ -199,9 +198,8 @@ def _window_curve(plan: TuningPlan, grid: QualityGrid, effort: Array) -> tuple[W
     points = []
     for number, window in enumerate(grid.windows):
         only = replace(grid, values=grid.values[:, :, [number]], windows=(window,))
-        gain = compare_quality(
-            "", grid.lexical, held_out_quality(only, effort, ChosenSetting(0, 0), plan.texts, plan.folds)
-        )
+        held_out = held_out_quality(only, effort, ChosenSetting(0, 0), plan.folds)
+        gain = compare_quality("", grid.lexical, held_out)
         current = float((grid.values[:, 0, number] - grid.lexical).mean())
         points.append(WindowPoint(window, gain.mean, gain.interval, current))
     return tuple(points)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from anthem_evaluation.judgments import comparable_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 LogEntry: TypeAlias = Mapping[str, Any]  # a document of `ubi_queries` or `ubi_events`
 
+_Shown: TypeAlias = tuple[tuple[str, ...], Sequence[int]]  # products and their positions
+
 IMPRESSION_ACTION = "impression"
 DEFAULT_CLICK_ACTION = "click"
+LARGEST_POSITION = 10**6
+MIN_IMPRESSIONS = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShownList:
-    """One search: its text, and the products that it showed with their positions, from 1."""
+    """One search: its text, the products that it showed, their positions, from 1, and those that were clicked."""
 
     text: str
-    positions: dict[str, int]
+    products: tuple[str, ...]
+    positions: Sequence[int]
     clicked: frozenset[str] = frozenset()
 
 
@@ -34,73 +42,93 @@ class ClickLog:
 
 
 def build_click_log(
-    queries: Iterable[LogEntry], events: Iterable[LogEntry], actions: Collection[str] = (DEFAULT_CLICK_ACTION,)
+    queries: Iterable[LogEntry],
+    events: Iterable[LogEntry],
+    actions: Collection[str] = (DEFAULT_CLICK_ACTION,),
+    application: str | None = None,
 ) -> ClickLog:
-    """Join queries and events by `query_id`.
+    """Join queries and events by `query_id`; both are read once, the events first.
 
     A search showed the products of its `impression` events, at their `position.ordinal`; without any, those of
     `query_response_hit_ids`, in that order. Several clicks of one search on a product count once. `actions` are the
-    names of the events that count as clicks.
+    names of the events that count as clicks. With `application`, only its searches count.
     """
-    seen, clicks = _read_events(events, {*actions})
     unused: dict[str, int] = defaultdict(int)
-    searches = {}
+    seen, clicks = _read_events(events, {*actions}, unused)
+    searches, known = [], set()
     for entry in queries:
-        query_id, text = entry.get("query_id"), _normalise(entry.get("user_query"))
-        shown = seen.get(str(query_id)) or _hit_positions(entry)
-        if not (query_id and text):
+        query_id, text = str(entry.get("query_id") or ""), _normalise(entry.get("user_query"))
+        products, positions = seen.get(query_id) or _hit_positions(entry)
+        if application is not None and entry.get("application") != application:
+            unused["searches of other applications"] += 1
+        elif not (query_id and text):
             unused["searches without query_id or user_query"] += 1
-        elif not shown:
+        elif query_id in known:
+            unused["searches with the query_id of an earlier one"] += 1
+        elif not products:
             unused["searches without hits or impressions"] += 1
         else:
-            clicked = clicks.get(str(query_id), set())
-            searches[str(query_id)] = ShownList(text, shown, frozenset(clicked & shown.keys()))
-            unused["clicks on products that the search did not show"] += len(clicked - shown.keys())
-    unused["searches that have events, but are not logged as queries"] = len({*seen, *clicks} - searches.keys())
-    return ClickLog([*searches.values()], {reason: count for reason, count in unused.items() if count})
+            clicked = clicks.get(query_id, set())
+            searches.append(ShownList(text, products, positions, frozenset(clicked.intersection(products))))
+            unused["clicks on products that the search did not show"] += len(clicked.difference(products))
+        known.add(query_id)
+    unused["searches that have events, but are not logged as queries"] = len({*seen, *clicks} - known)
+    return ClickLog(searches, {reason: count for reason, count in unused.items() if count})
 
 
 def _read_events(
-    events: Iterable[LogEntry], actions: Collection[str]
-) -> tuple[dict[str, dict[str, int]], dict[str, set[str]]]:
+    events: Iterable[LogEntry], actions: Collection[str], unused: dict[str, int]
+) -> tuple[dict[str, _Shown], dict[str, set[str]]]:
     """Impressions with their positions, and clicks, each by `query_id`."""
     ordinals: dict[str, dict[str, int]] = defaultdict(dict)
     clicks: dict[str, set[str]] = defaultdict(set)
     for event in events:
+        action = event.get("action_name")
+        if not isinstance(action, str) or action not in {*actions, IMPRESSION_ACTION}:
+            continue
         query_id, product = event.get("query_id"), _object_id(event)
         if not query_id or product is None:
-            continue
-        if event.get("action_name") in actions:
+            unused["clicks or impressions without query_id or object_id"] += 1
+        elif action in actions:
             clicks[str(query_id)].add(product)
-        elif event.get("action_name") == IMPRESSION_ACTION and (ordinal := _ordinal(event)) is not None:
+        elif (ordinal := _ordinal(event)) is None:
+            unused["impressions without a position"] += 1
+        else:
             ordinals[str(query_id)].setdefault(product, ordinal)
     # The specification does not say whether ordinals start at 0 or 1, so the smallest one is the first position.
     first = min((ordinal for places in ordinals.values() for ordinal in places.values()), default=1)
     shift = 1 - min(first, 1)
-    return {query: {p: place + shift for p, place in places.items()} for query, places in ordinals.items()}, clicks
+    seen: dict[str, _Shown] = {
+        query: ((*places,), [place + shift for place in places.values()]) for query, places in ordinals.items()
+    }
+    return seen, clicks
 
 
 def _normalise(text: object) -> str:
-    """The text of a query without differences of case and spaces; empty if it is none."""
-    return " ".join(text.casefold().split()) if isinstance(text, str) else ""
+    """The text of a query as it is compared with others; empty if it is none."""
+    return sys.intern(comparable_text(text)) if isinstance(text, str) else ""
 
 
-def _hit_positions(entry: LogEntry) -> dict[str, int]:
+def _hit_positions(entry: LogEntry) -> _Shown:
     hits = entry.get("query_response_hit_ids")
-    ids = dict.fromkeys(map(str, hits)) if isinstance(hits, list) else ()
-    return {product: place for place, product in enumerate(ids, start=1)}
+    ids = (*dict.fromkeys(sys.intern(str(hit)) for hit in hits),) if isinstance(hits, list) else ()
+    return ids, range(1, len(ids) + 1)
 
 
 def _object_id(event: LogEntry) -> str | None:
     product = _part(event, "object").get("object_id")
-    return None if product is None or isinstance(product, dict | list) else str(product)
+    return None if product is None or isinstance(product, dict | list) else sys.intern(str(product))
 
 
 def _ordinal(event: LogEntry) -> int | None:
     ordinal = _part(event, "position").get("ordinal")
-    if isinstance(ordinal, str) and ordinal.isdecimal():
-        ordinal = int(ordinal)
-    return ordinal if isinstance(ordinal, int) and not isinstance(ordinal, bool) and ordinal >= 0 else None
+    if isinstance(ordinal, bool) or not isinstance(ordinal, int | float | str):
+        return None
+    try:
+        position = float(ordinal)
+    except (ValueError, OverflowError):
+        return None
+    return int(position) if 0 <= position <= LARGEST_POSITION and position.is_integer() else None
 
 
 def _part(event: LogEntry, name: str) -> Mapping[str, Any]:

@@ -1,38 +1,46 @@
 """Judgments from clicks, corrected for the positions at which products were shown: clicks over expected clicks (COEC).
 
-The click rate of a position is estimated over all searches of the same log. That is right if the products of a position
-are as relevant on average as those of any other; where the search already puts relevant products first, some of their
-relevance is taken for the position, and the grades of the first products are too low.
+The click rate of a position and the ratio of a product are estimated in turn, which converges to the maximum likelihood
+of a model in which a product at position k gets `rate_k · ratio` clicks on average. The first estimate takes the
+products of every position for equally relevant; the later ones learn the difference from products that were shown at
+several positions. If a product is always at the same position, its relevance cannot be told from the position.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from anthem_core.beir import SkippedLine
 from anthem_core.errors import DataError
 from anthem_evaluation.judgments import JudgedQueries
+from anthem_evaluation.ubi.click_log import MIN_IMPRESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from numpy.typing import NDArray
+
     from anthem_core.beir import Qrels
+    from anthem_core.geometry.lorentz import Array
     from anthem_evaluation.ubi.click_log import ClickLog, ShownList
 
-MIN_IMPRESSIONS = 10
 GRADE_RATIOS = (0.5, 1.0, 2.0)  # from which the grades 1, 2 and 3 start
+ESTIMATION_ROUNDS = 20
 PSEUDO_CLICKS = 1.0  # expected and made, which pull the ratio of a product with few clicks to the average, 1
 
 
-@dataclass
+@dataclass(frozen=True)
 class ProductClicks:
     """How often a product was shown for a query, clicked, and would be clicked by its positions alone."""
 
-    impressions: int = 0
-    clicks: int = 0
-    expected: float = 0.0
+    impressions: int
+    clicks: int
+    expected: float
 
     @property
     def ratio(self) -> float:
@@ -41,31 +49,63 @@ class ProductClicks:
 
     @property
     def grade(self) -> int:
-        """0 to 3: below half of the expected clicks, below them, up to twice as many, more."""
-        return sum(self.ratio >= start for start in GRADE_RATIOS)
+        """0 to 3: below half of the expected clicks or none, below them, up to twice as many, more."""
+        return sum(self.ratio >= start for start in GRADE_RATIOS) if self.clicks else 0
 
 
-def position_click_rates(searches: Iterable[ShownList]) -> dict[int, float]:
-    """Click rate of each position over all searches, `(clicks_k + r) / (impressions_k + 1)`, r the rate of all."""
-    shown: dict[int, int] = defaultdict(int)
-    clicked: dict[int, int] = defaultdict(int)
-    for search in searches:
-        for product, position in search.positions.items():
-            shown[position] += 1
-            clicked[position] += product in search.clicked
-    overall = sum(clicked.values()) / max(1, sum(shown.values()))
-    return {position: (clicked[position] + overall) / (count + 1) for position, count in shown.items()}
+@dataclass(frozen=True)
+class Impressions:
+    """Every product that a search showed, one after another; arrays are `(I,)`.
+
+    Attributes:
+        pairs: The P pairs of a query text and a product.
+        pair: Number of the pair.
+        place: Number of the position, from 0 in the order of the positions.
+        clicked: 1 if the product was clicked, otherwise 0.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    pair: NDArray[np.intc]
+    place: NDArray[np.intp]
+    clicked: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, searches: Iterable[ShownList]) -> Impressions:
+        """Those of some searches."""
+        numbers: dict[tuple[str, str], int] = {}
+        pair, position, clicked = array("i"), array("i"), array("b")
+        for search in searches:
+            pair.extend(numbers.setdefault((search.text, product), len(numbers)) for product in search.products)
+            position.extend(search.positions)
+            clicked.extend(product in search.clicked for product in search.products)
+        places = np.unique(np.asarray(position), return_inverse=True)[1]
+        return cls((*numbers,), np.asarray(pair), places, np.asarray(clicked))
 
 
-def count_clicks(searches: Iterable[ShownList], rates: Mapping[int, float]) -> dict[str, dict[str, ProductClicks]]:
-    """Impressions, clicks and expected clicks by query text and product."""
-    counts: dict[str, dict[str, ProductClicks]] = defaultdict(lambda: defaultdict(ProductClicks))
-    for search in searches:
-        for product, position in search.positions.items():
-            entry = counts[search.text][product]
-            entry.impressions += 1
-            entry.clicks += product in search.clicked
-            entry.expected += rates[position]
+def estimate_click_rates(seen: Impressions, rounds: int = ESTIMATION_ROUNDS) -> Array:
+    """Click rate of each position, in their order, `(K,)`, scaled so that as many clicks are expected as there are.
+
+    In turn, for position k and pair i, with n impressions, c clicks, and r the click rate of all:
+    `rate_k = (c_k + r) / (Σ_i n_ik ratio_i + 1)` and `ratio_i = (c_i + 1) / (Σ_k n_ik rate_k + 1)`, from `ratio_i = 1`.
+    """
+    clicks, place_clicks = (np.bincount(numbers, seen.clicked) for numbers in (seen.pair, seen.place))
+    ratio = np.ones(len(clicks))
+    for _ in range(rounds):
+        shown = np.bincount(seen.place, ratio[seen.pair])
+        rates: Array = (place_clicks + seen.clicked.mean()) / (shown + 1)
+        rates *= seen.clicked.sum(dtype=int) / rates[seen.place].sum()
+        ratio = (clicks + PSEUDO_CLICKS) / (np.bincount(seen.pair, rates[seen.place]) + PSEUDO_CLICKS)
+    return rates
+
+
+def count_clicks(searches: Iterable[ShownList], rounds: int = ESTIMATION_ROUNDS) -> dict[str, dict[str, ProductClicks]]:
+    """Impressions, clicks and expected clicks by query text and product; the log has a click."""
+    seen = Impressions.of(searches)
+    rates = estimate_click_rates(seen, rounds)
+    sums = (np.bincount(seen.pair, each).tolist() for each in (None, seen.clicked, rates[seen.place]))
+    counts: dict[str, dict[str, ProductClicks]] = defaultdict(dict)
+    for (text, product), shown, clicks, expected in zip(seen.pairs, *sums, strict=True):
+        counts[text][product] = ProductClicks(shown, int(clicks), expected)
     return counts
 
 
@@ -81,7 +121,7 @@ def judge_clicks(log: ClickLog, min_impressions: int = MIN_IMPRESSIONS) -> Judge
             f"The log has {len(log.searches)} searches that show products, and no click on them. Check that ubi_events "
             "has the query_id of ubi_queries and the same object ids, and name the action of clicks with --action."
         )
-    counts = count_clicks(log.searches, position_click_rates(log.searches))
+    counts = count_clicks(log.searches)
     graded = {
         text: {product: each.grade for product, each in products.items() if each.impressions >= min_impressions}
         for text, products in counts.items()

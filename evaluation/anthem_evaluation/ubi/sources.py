@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.console import progress
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 QUERIES_INDEX = "ubi_queries"
 EVENTS_INDEX = "ubi_events"
-_QUERY_FIELDS = ("query_id", "user_query", "query_response_hit_ids")
+_SHOWN_LINES = 10_000  # between two steps of the progress bar
+_QUERY_FIELDS = ("query_id", "user_query", "query_response_hit_ids", "application")
 _EVENT_FIELDS = (
     "query_id",
     "action_name",
@@ -32,8 +33,8 @@ _EVENT_FIELDS = (
 )
 
 
-def read_ubi_indices(cluster: OpenSearch, actions: Collection[str]) -> ClickLog:
-    """The log in the indices `ubi_queries` and `ubi_events`.
+def read_ubi_indices(cluster: OpenSearch, actions: Collection[str], application: str | None = None) -> ClickLog:
+    """The log in the indices `ubi_queries` and `ubi_events`; with `application`, only its searches.
 
     Raises:
         ClusterError: An index is missing, or the cluster refuses.
@@ -48,7 +49,7 @@ def read_ubi_indices(cluster: OpenSearch, actions: Collection[str]) -> ClickLog:
     # `match` finds the names whether `action_name` is mapped as keyword or as text.
     named = [{"match": {"action_name": action}} for action in (*actions, IMPRESSION_ACTION)]
     events = _read_index(cluster, EVENTS_INDEX, {"bool": {"should": named}}, _EVENT_FIELDS)
-    return build_click_log(queries, events, actions)
+    return build_click_log(queries, events, actions, application)
 
 
 def _read_index(cluster: OpenSearch, index: str, query: dict[str, Any], fields: Collection[str]) -> Iterator[LogEntry]:
@@ -59,17 +60,16 @@ def _read_index(cluster: OpenSearch, index: str, query: dict[str, Any], fields: 
 
 
 def is_ubi_dump(path: Path) -> bool:
-    """Whether a folder has files of queries and events, or a file starts with a line that is one of them."""
+    """Whether a folder has files of queries and events, or one of the first two lines of a file is one of them."""
     if path.is_dir():
         return bool(_find_files(path, QUERIES_INDEX) and _find_files(path, EVENTS_INDEX))
-    first = next(iter(read_lines(path)), b"")
     try:
-        return "query_id" in _source(json.loads(first))
-    except (ValueError, TypeError):
+        return any("query_id" in _source(json.loads(line)) for line in islice(read_lines(path), 2))
+    except (ValueError, TypeError, RecursionError):
         return False
 
 
-def read_ubi_dump(path: Path, actions: Collection[str]) -> ClickLog:
+def read_ubi_dump(path: Path, actions: Collection[str], application: str | None = None) -> ClickLog:
     """The log of a folder with `ubi_queries*` and `ubi_events*`, or of a file with the lines of both; may be gzipped.
 
     Every line is a document of its index, or a hit with the document as `_source`. Lines of a bulk request that only
@@ -78,14 +78,19 @@ def read_ubi_dump(path: Path, actions: Collection[str]) -> ClickLog:
     Raises:
         DataError: A file is missing or cannot be read, or a line is not a JSON object.
     """
-    files = [path]
+    files = [path], [path]
     if path.is_dir():
-        files = _find_files(path, QUERIES_INDEX) + _find_files(path, EVENTS_INDEX)
+        files = _find_files(path, QUERIES_INDEX), _find_files(path, EVENTS_INDEX)
         if not is_ubi_dump(path):
             raise DataError(f"{path} lacks {QUERIES_INDEX}*.ndjson or {EVENTS_INDEX}*.ndjson. Export both indices.")
-    entries = list(chain.from_iterable(map(_read_file, files)))
-    queries = [entry for entry in entries if "action_name" not in entry]
-    return build_click_log(queries, (entry for entry in entries if "action_name" in entry), actions)
+    # A file of both kinds is read twice, because a log may not fit into memory.
+    queries, events = (chain.from_iterable(map(_read_file, each)) for each in files)
+    return build_click_log(
+        (entry for entry in queries if "action_name" not in entry),
+        (entry for entry in events if "action_name" in entry),
+        actions,
+        application,
+    )
 
 
 def _find_files(folder: Path, stem: str) -> list[Path]:
@@ -93,18 +98,22 @@ def _find_files(folder: Path, stem: str) -> list[Path]:
 
 
 def _read_file(path: Path) -> Iterator[LogEntry]:
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = _source(json.loads(line))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise DataError(
-                f"{path}, line {number}: {error}. Expected a JSON object per line, as exports of {QUERIES_INDEX} and "
-                f"{EVENTS_INDEX} have them."
-            ) from error
-        if "query_id" in entry:
-            yield entry
+    with progress(f"reading {path.name}") as advance:
+        for number, line in enumerate(read_lines(path), start=1):
+            if line.strip() and "query_id" in (entry := _parse_line(path, number, line)):
+                yield entry
+            if number % _SHOWN_LINES == 0:
+                advance(_SHOWN_LINES)
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> LogEntry:
+    try:
+        return _source(json.loads(line))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path}, line {number}: {error}. Expected a JSON object per line, as exports of {QUERIES_INDEX} and "
+            f"{EVENTS_INDEX} have them."
+        ) from error
 
 
 def _source(value: object) -> dict[str, Any]:

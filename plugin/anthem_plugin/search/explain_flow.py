@@ -156,8 +156,12 @@ def _find(
     window = before["hits"]["hits"][: request.window]
     from_texts = is_attention_from_texts(after["anthem"], profile, window)
     name = index_name(request.index) if request.index else str(index)
-    dropping = tuple(key for key in _DROPPING_KEYS if key in request.body)
-    return FoundProduct(name, product, hit, after, ranked, rank, lexical, lexical_rank, from_texts, dropping)
+    dropping, hiding = (tuple(key for key in keys if key in request.body) for keys in (_DROPPING_KEYS, ("slice",)))
+    hiding += ("routing",) if "routing" in request.options else ()
+    namesakes = tuple(other for other in by_index if other != index)
+    return FoundProduct(
+        name, product, hit, after, ranked, rank, lexical, lexical_rank, from_texts, dropping, hiding, namesakes
+    )
 
 
 def _ranks_of(product: str, response: Response) -> dict[str | None, tuple[int | None, Hit | None]]:

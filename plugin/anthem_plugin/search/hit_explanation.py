@@ -39,6 +39,8 @@ class FoundProduct:
         lexical_rank: Its rank in the plain search from 1, or None if it is not among as many hits.
         from_texts: Whether attention was computed from the texts of the hits.
         dropping: Keys of the body that may have kept the product out of the hits although the query matches it.
+        hiding: Options and keys of the body that limit the search to a part of the index.
+        namesakes: The other indices that have a product with this id.
     """
 
     index: str
@@ -51,6 +53,8 @@ class FoundProduct:
     lexical_rank: int | None
     from_texts: bool
     dropping: tuple[str, ...] = ()
+    hiding: tuple[str, ...] = ()
+    namesakes: tuple[str, ...] = ()
 
     @property
     def in_window(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from anthem_core.console import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from anthem_plugin.scoring.params import ModelSignal
     from anthem_plugin.search.hit_explanation import FoundProduct
@@ -31,7 +31,11 @@ def write_notes(
     """What a reader of an explanation must know."""
     notes = [*_search_notes(found)]
     if title is None:
-        return [*notes, f"{found.index} has no product with the id {found.id!r}"]
+        hidden = f" where {_name_keys(found.hiding)} lets the search look" if found.hiding else ""
+        return [*notes, f"{found.index} has no product with the id {found.id!r}{hidden}"]
+    if found.namesakes and found.stored:
+        others, index = " and ".join(found.namesakes), found.stored["_index"]
+        notes.append(f"another product has this id, in {others}; this is the one in {index}")
     notes += [*_place_notes(found, title), *_value_notes(found, profile, title, known)]
     if known.is_stale:
         notes.append(
@@ -39,6 +43,11 @@ def write_notes(
             f"from the former one; run: anthem ingest {found.index}"
         )
     return notes
+
+
+def _name_keys(keys: Sequence[str]) -> str:
+    """Keys of a body or options in a sentence."""
+    return " or ".join(f"`{key}`" for key in keys)
 
 
 def _search_notes(found: FoundProduct) -> Iterator[str]:
@@ -59,7 +68,7 @@ def _place_notes(found: FoundProduct, title: TitleExplanation) -> Iterator[str]:
     elif found.rank is None and report["mode"] == "filter" and is_outside:
         yield "the filter dropped the product, which lies outside the query's region"
     elif found.rank is None:
-        dropped = f"; {' or '.join(f'`{key}`' for key in found.dropping)} may have dropped it" if found.dropping else ""
+        dropped = f"; {_name_keys(found.dropping)} may have dropped it" if found.dropping else ""
         yield f"the product is not among the first {count_of(looked_through, 'hit')}{dropped}"
     elif report["reranked"] and report["mode"] != "filter" and not found.in_window:
         yield "the product is below the window, where hits keep their lexical order"

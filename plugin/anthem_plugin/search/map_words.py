@@ -10,15 +10,16 @@ if TYPE_CHECKING:
     from anthem_plugin.search.disk_map import DiskMap, MapPoint, MapProjection, MapRegion
 
 MAX_NAMED_PRODUCTS = 3
+MAX_QUOTED_LETTERS = 60
 
 
 def describe_map(shown: DiskMap) -> str:
     """The map in sentences: what each region contains, which query is inside which, and how true the map is."""
     sentences = [
-        f"A map of {_join_names([f'“{region.name}”' for region in shown.regions])} and {_count(len(shown.points))}.",
+        f"A map of {_join_names([_quote(region.name) for region in shown.regions])} and {_count(len(shown.points))}.",
         _region_sentence(shown.regions[0], shown.points),
         *(_region_sentence(region, ()) for region in shown.regions[1:]),
-        *(f"In “{join.name}”: {_count(len(join.inside))}." for join in shown.joins),
+        *(f"In {_quote(join.name)}: {_count(len(join.inside))}." for join in shown.joins),
         *_nesting_sentences(shown.regions),
         describe_projection(shown.projection),
     ]
@@ -41,16 +42,21 @@ def describe_projection(projection: MapProjection) -> str:
 def _region_sentence(region: MapRegion, points: Sequence[MapPoint]) -> str:
     """What a region contains; the nearest of the points in it are named."""
     nearest = sorted((point for point in points if point.inside), key=lambda point: point.distance)
-    titles = [f"“{point.title}”" for point in nearest[:MAX_NAMED_PRODUCTS]]
+    titles = [_quote(point.title) for point in nearest[:MAX_NAMED_PRODUCTS]]
     names = f", nearest {_join_names(titles)}" if titles else ""
-    return f"“{region.name}” (size {region.size:.4f}) contains {_count(len(region.inside))}{names}."
+    return f"{_quote(region.name)} (size {region.size:.4f}) contains {_count(len(region.inside))}{names}."
 
 
 def _nesting_sentences(regions: Sequence[MapRegion]) -> Iterator[str]:
     for region in regions:
         if region.holds:
-            held = _join_names([f"“{name}”" for name in region.holds])
-            yield f"“{region.name}” contains the centre of {held}."
+            held = _join_names([_quote(name) for name in region.holds])
+            yield f"{_quote(region.name)} contains the centre of {held}."
+
+
+def _quote(text: str) -> str:
+    """The start of a text in quotation marks: who listens to a picture's alternative hears names, not descriptions."""
+    return f"“{text}”" if len(text) <= MAX_QUOTED_LETTERS else f"“{text[: MAX_QUOTED_LETTERS - 1]}…”"
 
 
 def _count(number: int) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from anthem_plugin.search.response import Hit
     from anthem_plugin.search.word_pairs import WordGrid
 
+_SHARE_DECIMALS = 7
 _CACHED_PHRASES = 16  # titles are explained for one query at a time, which may have several phrases
 
 
@@ -57,9 +58,15 @@ class TitleAttention:
             # Pairs: two words, such as the inch of ½ in and the word in, may be spelled alike.
             "answers": list(zip(self.words.query, self.answers, strict=True)),
             "coverage": self.coverage,
-            "words": {"query": self.words.query, "title": self.words.title, "cells": self.words.cells.tolist()},
-            "entities": {"query": query, "title": title, "cells": self.grid.cells.tolist()},
+            "words": {"query": self.words.query, "title": self.words.title, "cells": _list_cells(self.words.cells)},
+            "entities": {"query": query, "title": title, "cells": _list_cells(self.grid.cells)},
         }
+
+
+def _list_cells(cells: Array) -> list[list[float]]:
+    """Shares with the decimals that float32 has: more would be noise, and make a response twice as long."""
+    rounded: list[list[float]] = np.round(cells.astype(np.float64), _SHARE_DECIMALS).tolist()
+    return rounded
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,9 +110,10 @@ class SearchPage:
             size = max(self._window, MIN_PAGE_PRODUCTS)
             body = {"query": _match(field, query), "size": size}
             before = self._search(body | self._source(profile, field))
+            if not before["hits"]["hits"]:
+                return self._result(query, profile, before, before) | self._explain_nothing(query, field)
             after = self._search(body | {"_source": False}, mode="client")
-            advice = {} if before["hits"]["hits"] else self._explain_nothing(query, field)
-        return self._result(query, profile, before, after) | advice
+        return self._result(query, profile, before, after)
 
     def draw_map(self, query: str, texts: Mapping[str, str]) -> dict[str, Any]:
         """Map of a query, of its words as queries of their own, and of the texts of products by id.

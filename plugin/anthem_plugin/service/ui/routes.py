@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Response
+from anyio import CapacityLimiter
+from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from anthem_core.errors import ClusterError, DataError
 from anthem_plugin.search.disk_map import MAX_MAP_PRODUCTS
@@ -15,6 +17,8 @@ from anthem_plugin.service.ui.page_files import PAGE_HEADERS, PAGE_PATH, PageFil
 from anthem_plugin.service.ui.page_search import SearchPage
 
 BAD_GATEWAY = 502
+CLIENT_CLOSED_REQUEST = 499  # nobody receives it
+MAX_SEARCHES = 2  # at a time: on a slow cluster, those of one page would keep the threads of all endpoints
 ANSWER_HEADERS = PAGE_HEADERS | {"Cache-Control": "no-store"}  # answers show products of the index
 
 
@@ -35,7 +39,7 @@ class PageMapRequest(RequestModel):
 
 def routes(context: ServiceContext, page: SearchPage) -> APIRouter:
     """Define the page and its endpoints."""
-    router = APIRouter(include_in_schema=False)
+    router, slots = APIRouter(include_in_schema=False), CapacityLimiter(MAX_SEARCHES)
     for file in read_page_files():
         router.add_api_route(file.path, _send_file(file), methods=["GET", "HEAD"])
     router.add_api_route(f"{PAGE_PATH}/", _redirect_to_page, methods=["GET", "HEAD"])
@@ -47,12 +51,15 @@ def routes(context: ServiceContext, page: SearchPage) -> APIRouter:
             return _answer(page.settings())
 
     @router.post(f"{PAGE_PATH}/search")
-    def search(request: PageSearchRequest) -> Response:
+    async def search(request: PageSearchRequest, connection: Request) -> Response:
         """Search the index, and rerank what was found."""
         context.check_length("query", request.query)
         log_texts(request.query)
-        with _cluster_answers():
-            return _answer(page.search(request.query))
+        async with slots:
+            if await connection.is_disconnected():  # the page has asked for what was typed since
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            with _cluster_answers():
+                return _answer(await run_in_threadpool(page.search, request.query))
 
     @router.post(f"{PAGE_PATH}/map")
     def draw_map(request: PageMapRequest) -> Response:

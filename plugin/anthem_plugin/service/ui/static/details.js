@@ -20,7 +20,7 @@ export class Details {
     });
     this.dialog.addEventListener("close", () => {
       this.waiting?.abort();
-      if (document.activeElement === document.body) byId("query").focus(); // a search replaced the row meanwhile
+      if (!this.opener.isConnected) byId("query").focus(); // a search replaced the row meanwhile
     });
   }
 
@@ -37,7 +37,8 @@ export class Details {
     const moved = ranking ? `Place ${rank + 1} after reranking: ${movement(place + 1, rank + 1).words}.` : `Place ${place + 1}.`;
     const answer = create("div", { class: "loading" }, create("p", { class: "quiet", role: "status" }, "Reading …"));
     body.replaceChildren(create("p", { class: "quiet" }, moved), answer);
-    if (!this.dialog.open) this.dialog.showModal();
+    this.opener = document.activeElement;
+    this.dialog.showModal();
     this.dialog.scrollTop = 0;
     try {
       const explanation = await call("../explain", { query, titles: [product.text] }, waiting.signal);
