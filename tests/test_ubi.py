@@ -168,6 +168,17 @@ def test_one_application_can_be_judged(shop_log):
     log = build_click_log(shared, events, application="shop")
     assert {search.text for search in log.searches} == {"fire tv"}
     assert log.unused == {"searches of other applications": 20}
+    with pytest.raises(DataError, match=r"has 0 searches .* Not used: 40 searches of other"):
+        judge_clicks(build_click_log(shared, events, application="shpo"))
+
+
+def test_ids_may_be_numbers(shop_log):
+    """Ids of searches and products that are numbers, 0 included, are those of their texts."""
+    queries, events = shop_log
+    numbered = [
+        [{**entry, "query_id": int(entry["query_id"][1:])} for entry in entries] for entries in (queries, events)
+    ]
+    assert judge_clicks(build_click_log(*numbered)) == judge_clicks(build_click_log(queries, events))
 
 
 def test_a_product_without_clicks_is_irrelevant():

@@ -43,14 +43,14 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class SkippedLine:
-    """One line that could not be used, with the reason."""
+    """One line that could not be used, with the reason; line 0 is no line in particular."""
 
     file: str
     line: int
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}"
+        return f"{self.file}:{self.line}: {self.reason}" if self.line else f"{self.file}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

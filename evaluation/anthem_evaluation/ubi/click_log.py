@@ -57,7 +57,7 @@ def build_click_log(
     seen, clicks = _read_events(events, {*actions}, unused)
     searches, known = [], set()
     for entry in queries:
-        query_id, text = str(entry.get("query_id") or ""), _normalise(entry.get("user_query"))
+        query_id, text = _query_id(entry), _normalise(entry.get("user_query"))
         products, positions = seen.get(query_id) or _hit_positions(entry)
         if application is not None and entry.get("application") != application:
             unused["searches of other applications"] += 1
@@ -86,15 +86,15 @@ def _read_events(
         action = event.get("action_name")
         if not isinstance(action, str) or action not in {*actions, IMPRESSION_ACTION}:
             continue
-        query_id, product = event.get("query_id"), _object_id(event)
+        query_id, product = _query_id(event), _object_id(event)
         if not query_id or product is None:
             unused["clicks or impressions without query_id or object_id"] += 1
         elif action in actions:
-            clicks[str(query_id)].add(product)
+            clicks[query_id].add(product)
         elif (ordinal := _ordinal(event)) is None:
             unused["impressions without a position"] += 1
         else:
-            ordinals[str(query_id)].setdefault(product, ordinal)
+            ordinals[query_id].setdefault(product, ordinal)
     # The specification does not say whether ordinals start at 0 or 1, so the smallest one is the first position.
     first = min((ordinal for places in ordinals.values() for ordinal in places.values()), default=1)
     shift = 1 - min(first, 1)
@@ -102,6 +102,12 @@ def _read_events(
         query: ((*places,), [place + shift for place in places.values()]) for query, places in ordinals.items()
     }
     return seen, clicks
+
+
+def _query_id(entry: LogEntry) -> str:
+    """The id of a search, empty if it has none; some applications write numbers."""
+    value = entry.get("query_id")
+    return "" if value is None else str(value)
 
 
 def _normalise(text: object) -> str:

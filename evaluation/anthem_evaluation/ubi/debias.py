@@ -120,6 +120,7 @@ def judge_clicks(log: ClickLog, min_impressions: int = MIN_IMPRESSIONS) -> Judge
         raise DataError(
             f"The log has {len(log.searches)} searches that show products, and no click on them. Check that ubi_events "
             "has the query_id of ubi_queries and the same object ids, and name the action of clicks with --action."
+            + "".join(f" Not used: {count} {reason}." for reason, count in log.unused.items())
         )
     counts = count_clicks(log.searches)
     graded = {
