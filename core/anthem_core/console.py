@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 MAX_PRINTED_SKIPS = 10
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # full disk, quota, file too large, read-only
+INTERRUPTED_EXIT_CODE = 130  # of a program that Ctrl-C ended, by the convention of shells
 
 # Results go to standard output, everything else to standard error: `--json | jq` must work.
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -164,7 +165,7 @@ class CommandError(click.ClickException):
 
 
 def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a command so that an `AnthemError` or a full disk ends it with a message and its exit code.
+    """Decorate a command so that an `AnthemError`, a full disk or Ctrl-C ends it with a message and its exit code.
 
     With `--json`, the message and those of usage errors are JSON.
     """
@@ -182,6 +183,8 @@ def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
                     raise
                 message = f"{error.filename or 'A file'} could not be written ({error.strerror}). Is the disk full?"
                 raise CommandError(message, DataError.exit_code, DataError.__name__, as_json=as_json) from error
+            except KeyboardInterrupt:
+                raise CommandError("Interrupted.", INTERRUPTED_EXIT_CODE, "Interrupted", as_json=as_json) from None
 
     return wrapped
 
