@@ -281,5 +281,5 @@ def test_no_message_installs_from_an_index():
     """No text tells the user to install the distribution by its name, because it is not published."""
     texts = [*FILES, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
     assert [
-        str(path) for path in texts if "install anthem-search" in path.read_text(encoding="utf-8").replace("'", "")
+        str(path) for path in texts if " install anthem-search" in path.read_text(encoding="utf-8").replace("'", "")
     ] == []

@@ -9,6 +9,7 @@ import pytest
 import small_index
 from click.testing import CliRunner
 
+from anthem_ingest.index_io import put_mapping
 from anthem_plugin.cli import search
 from anthem_plugin.rewriter import own_scores, query_text, retrieve
 from anthem_plugin.search import client_mode, cluster_mode, request
@@ -64,7 +65,7 @@ def test_an_index_of_another_bundle_is_searched_with_that_one(run, client, encod
     """If another bundle's values are recorded, the advice is to search with it, and a second ingest comes second."""
     model = encoder.bundle.model_id if is_shipped else "00c0ffee00c0ffee"
     with small_index.small_index(client, encoder, model) as name:
-        client.indices.put_mapping(index=name, body={"_meta": {"anthem": {"anthem": {"model": model}}}})
+        put_mapping(client, name, {"_meta": {"anthem": {"anthem": {"model": model}}}})
         bundle = str(attention_encoder.bundle.path)
         reason = json.loads(run(name, "fire tv", "--bundle", bundle, "--json").stdout)["reason"]
         noted = run(name, "fire tv", "--bundle", bundle, "--rerank", "client").stdout

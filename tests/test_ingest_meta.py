@@ -205,9 +205,9 @@ def test_two_ingests_at_once_keep_both_records(client, index, encoder, bundle):
     other = {"anthem_0123abcd": {"model": "0123abcd", "fields": ["title"], "signals": ["attention"]}}
 
     def overwrite(_):
-        client.indices.put_mapping(index=index, body={"_meta": {"anthem": other}})
+        index_io.put_mapping(client, index, {"_meta": {"anthem": other}})
 
-    ingest_index(client, index, encoder, advance=overwrite)
+    ingest_index(client, index, encoder, advance=overwrite, options=ACCEPT_OUTAGES)
     assert read_meta(client, index) == {"anthem": other | {"anthem": make_record(bundle, "title")}}
 
 

@@ -13,6 +13,7 @@ from anthem_core.opensearch.schema import MATCH_ALL, ModelFields, fields_of_mode
 from anthem_ingest.arguments import check_object_name
 from anthem_ingest.cli import ingest, remove
 from anthem_ingest.conflicts import UsersFieldError
+from anthem_ingest.index_io import put_mapping
 from anthem_ingest.ingest import IngestOptions, ingest_index, no_progress
 from anthem_ingest.mapping import IndexDescription, build_missing_mapping, model_objects
 from anthem_ingest.multi_model import choose_model_fields
@@ -132,7 +133,7 @@ def test_values_are_in_one_object(client, index, encoder, bundle):
     with pytest.raises(ClusterError, match=r"in anthem, not in other\. Leave out --as"):
         choose_model_fields(client, index, bundle.model_id, name="other")
     remove_from_index(client, index, no_progress, IngestOptions(accept_outages=True))
-    client.indices.put_mapping(index=index, body={"_meta": {"anthem": "since 2019"}})
+    put_mapping(client, index, {"_meta": {"anthem": "since 2019"}})
     with pytest.raises(ClusterError, match="cannot be recorded"):
         choose_model_fields(client, index, bundle.model_id, name="other")
 

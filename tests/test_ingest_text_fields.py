@@ -80,7 +80,7 @@ def test_a_nested_title_is_refused(path):
         "properties": {"title": TEXT, "sizes": {"type": "nested", "properties": {"title": TEXT}}},
     }
     index = describe({"title": TEXT, "variants": nested})
-    with pytest.raises(ClusterError, match=r"nested object variants, whose text only .* nested objects: title\. "):
+    with pytest.raises(ClusterError, match=r"nested object variants, where only .* nested objects first: title\. "):
         check_text_fields(index, [path, "title"])
     check_text_fields(index, ["title", path])
     for option in ("include_in_root", "include_in_parent"):

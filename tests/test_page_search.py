@@ -6,6 +6,7 @@ from page_index import TITLES, title_index
 
 from anthem_core.errors import ClusterError
 from anthem_core.fusion import FusionWeights, fuse, model_shift
+from anthem_ingest.index_io import put_mapping
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.scoring.window import rank_descending
 
@@ -101,7 +102,7 @@ def order_of_numbers(answer, window=200):
 )
 def test_a_field_that_cannot_be_searched_is_named(client, context, shop, field, sentence):
     """A `--field` that does not exist, or has no words, is named with the text fields; a text field needs no remark."""
-    client.indices.put_mapping(index=shop["large"], body={"properties": {"size": {"type": "integer"}}})
+    put_mapping(client, shop["large"], {"properties": {"size": {"type": "integer"}}})
     page = SearchPage(PageTarget(client, shop["large"], field), context)
     try:
         said = page.search("nothing has this word")["reason"]

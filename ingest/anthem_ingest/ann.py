@@ -150,7 +150,7 @@ def _copy_until_unchanged(client: OpenSearch, old: str, new: str, advance: Calla
             return
     raise ClusterError(
         f"'{old}' changed during each of {MAX_COPY_PASSES} passes, so the aliases were not moved. Pause the feed and "
-        "run this again: the copy will be resumed."
+        "run this again: it resumes the copy."
     )
 
 

@@ -109,7 +109,7 @@ def check_arguments(arguments: IngestArguments) -> None:
     if arguments.ann and arguments.signals == "attention":
         raise click.UsageError("--ann builds graphs of vectors: it cannot be used with --signals attention.")
     if arguments.replaces_corpus:
-        raise click.UsageError("--dead-letter names the file of --corpus, which it would overwrite. Name another file.")
+        raise click.UsageError("--dead-letter names the file of --corpus and would overwrite it. Name another file.")
 
 
 def default_dead_letter_path(index: str) -> Path:

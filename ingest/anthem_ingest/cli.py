@@ -73,7 +73,7 @@ _rate_option = click.option(
 @click.option(
     "--delimiter",
     callback=parse_delimiter,
-    help="Character between the cells of CSV or TSV, or the word tab; CSV defaults to the one that its header shows.",
+    help="Character between the cells of CSV or TSV, or the word tab; detected from the header of CSV by default.",
 )
 @click.option(
     "--on-duplicate",
@@ -140,7 +140,7 @@ _rate_option = click.option(
     is_flag=True,
     help="Write nothing; print an index template for the indices that a reindex or a rollover will create.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask before values of other text fields are replaced.")
+@click.option("--yes", is_flag=True, help="Do not ask before replacing values of other text fields.")
 @_dead_letter_option
 @click.option(
     "--url",
@@ -149,14 +149,14 @@ _rate_option = click.option(
 @json_option
 @handle_errors
 def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fields of IngestArguments)
-    """Add the model's values, vector and trigrams, to the products of INDEX, in place; only what is missing or stale.
+    """Add the model's values, vector and trigrams, to the products of INDEX, in place, where they are missing or stale.
 
     With --corpus, products are loaded from a file together with their values; INDEX is created if it does not
     exist. A product replaces the one with the same id, unless both are equal; with --partial, only the fields that
     its row has are replaced.
     Exit codes: 0 done; 1 not confirmed; 3 the bundle cannot be used, or lacks one of the signals; 4 a file cannot be
-    used; 6 the cluster refuses, or has no such index or field; 8 some products could not be read or written, all others
-    were, and the dead-letter file names them.
+    used; 6 the cluster refuses, or has no such index or field; 8 some products could not be read or written; all others
+    were, and the dead-letter file lists those that were not.
 
     \b
     Example:
@@ -246,8 +246,8 @@ def _open_target(arguments: IngestArguments) -> IngestTarget:
     target = open_target(client, encoder, arguments)
     if target.index != arguments.index and not arguments.template:
         click.echo(
-            f"{arguments.index}: its write index is {target.index}, and only that is ingested; name its other indices "
-            "to ingest them",
+            f"{arguments.index}: only its write index {target.index} is ingested; to ingest its other indices, name "
+            "them",
             err=True,
         )
     return target
@@ -296,7 +296,7 @@ def remove(
 
     Nothing else in a product changes. Empty mapping entries stay until the next reindex.
     Exit codes: 0 done; 1 not confirmed; 6 the cluster refuses or has no such index; 8 some products could not be
-    written, all others were, and the dead-letter file names them.
+    written; all others were, and the dead-letter file lists those that were not.
 
     \b
     Example:
@@ -323,7 +323,9 @@ def remove(
     to_stderr = is_standard_output(letters)
     print_result(removal.to_dict(), f"{index}: {removal}", as_json=as_json, to_stderr=to_stderr)
     if removal.failed:
-        raise PartialError(f"{count_of(removal.failed)} could not be written. {dead_letters.name} names each and why.")
+        raise PartialError(
+            f"{count_of(removal.failed)} could not be written. {dead_letters.name} lists each with the reason."
+        )
 
 
 def _accepts_outages() -> bool:

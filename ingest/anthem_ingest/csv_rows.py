@@ -139,7 +139,7 @@ class CsvRows:
         broken, self._broken = self._broken, None
         if broken:
             rest = (
-                f"; {broken.rest_lines} more of the lines after it are skipped, because they may be its rest"
+                f"; {broken.rest_lines} more of the lines after it are skipped, because they may belong to it"
                 if broken.rest_lines
                 else ""
             )

@@ -189,7 +189,7 @@ def _read_by_point_in_time(
     except TransportError as error:
         if any(message in str(error.info) for message in LOST_VIEW_MESSAGES):
             raise ClusterError(
-                "A node left the cluster, and with it the view of the index that was being read was lost. "
+                "A node left the cluster, and the view of the index that was being read is lost. "
                 "Run the command again: products already written are skipped."
             ) from error
         raise

@@ -155,7 +155,7 @@ def check_complete(report: IngestReport, bad_lines: int, dead_letter_path: Path)
     lost = [f"{count_of(report.failed)} could not be written"] if report.failed else []
     lost += [f"{count_of(bad_lines, 'line')} could not be read"] if bad_lines else []
     rest = "all others were written" if report.products > report.failed else "nothing was written"
-    raise PartialError(f"{' and '.join(lost)}; {rest}. {place} names each with the reason.{first}")
+    raise PartialError(f"{' and '.join(lost)}; {rest}. {place} lists each with the reason.{first}")
 
 
 def _announce_cost(job: IngestJob, steps: IngestSteps) -> int:
@@ -236,8 +236,8 @@ def _announce_load(
         click.echo(f"{file.name}: {joined} joined with others of the same id", err=True)
     if checked.padded_ids:
         click.echo(
-            f"{file.name}: {count_of(checked.padded_ids, 'id')} with a space at an end, such as "
-            f"{checked.padded_example!r}; OpenSearch keeps it, so the same id without it is another product",
+            f"{file.name}: {count_of(checked.padded_ids, 'id')} with a leading or trailing space, such as "
+            f"{checked.padded_example!r}; OpenSearch keeps it: the same id without it is another product",
             err=True,
         )
     missing = dict.fromkeys(job.signals, checked.total)

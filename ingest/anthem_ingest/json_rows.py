@@ -105,7 +105,7 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(built) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise _RepeatedKeyError(f"the key {repeated!r} occurs twice in an object; which value counts?")
+        raise _RepeatedKeyError(f"the key {repeated!r} occurs twice in an object; expected it once")
     return built
 
 

@@ -32,9 +32,9 @@ def read_load_target(client: OpenSearch, name: str) -> IndexDescription | None:
     stream = find_data_stream(response)
     if stream:
         raise ClusterError(
-            f"'{stream}' is a data stream, which takes new documents only: a product of a file replaces the one with "
-            "the same id. Load the file into an index of another name; or append the products with their own program "
-            f"(op_type create, with @timestamp) and add the values afterwards: anthem ingest {stream}"
+            f"'{stream}' is a data stream, which accepts only new documents: a product of a file replaces the one with "
+            "the same id. Load the file into an index of another name, or append the products with your own program "
+            f"(op_type create, with @timestamp) and then add the values: anthem ingest {stream}"
         )
     return parse_single_index(response, name)
 

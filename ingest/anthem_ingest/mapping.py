@@ -177,7 +177,7 @@ def check_mapping_changes(index: IndexDescription, release: Release) -> None:
     raise ClusterError(
         f"Index '{index.name}' has no index.knn, on OpenSearch {release}: once it has vectors, each product with a new "
         f"field would make all its shards fail for a moment. Expected: OpenSearch {SAFE_MAPPING_CHANGES.since} or "
-        "newer, which fixes this (k-NN issue 2540). Upgrade, or write trigrams alone, which do not cause it (--signals "
+        "newer, which fixes this (k-NN issue 2540). Upgrade, or write only trigrams, which do not cause it (--signals "
         "attention), or load the products into an index with index.knn, or "
         f'keep new fields out of the mapping (PUT {index.name}/_mapping {{"dynamic": "false"}}), or accept the '
         "failures: ANTHEM_ACCEPT_OUTAGES=1"
@@ -200,8 +200,8 @@ def check_source_enabled(index: IndexDescription) -> None:
         raise ClusterError(
             f"Index '{index.name}' keeps no _source (_source.enabled: false). Without it OpenSearch can neither update "
             "nor reindex a product, a second load cannot tell what has changed, and searches return no fields. "
-            "Expected an index that keeps it: load the products from their origin into a new one (anthem ingest "
-            f"{index.name}-new --corpus FILE), and let your searches use that."
+            "Expected an index that keeps it: load the products from their source into a new one (anthem ingest "
+            f"{index.name}-new --corpus FILE), and point your searches at it."
         )
 
 

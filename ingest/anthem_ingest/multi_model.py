@@ -165,7 +165,7 @@ def describe_field_change(target: IngestTarget, file_products: int | None = None
     beside = "" if is_own or file_products is not None else ", or --beside to keep them until all are written"
     return (
         f"Index '{index}' was ingested from {', '.join(recorded)}. {change} Add --yes to replace them{beside}; leave "
-        f"out --field, or use {options}, to go on as before."
+        f"out --field, or use {options}, to keep the recorded fields."
     )
 
 
@@ -207,7 +207,7 @@ def switch_aliases(client: OpenSearch, index: str, model_fields: ModelFields, si
     lacking = index_io.count_products(client, index, lacks_new_values) if others else 0
     if lacking:
         raise ClusterError(
-            f"{count_of(lacking)} with values of another model still without some in {model_fields.name}, so the "
+            f"{count_of(lacking)} with values of another model still lack some in {model_fields.name}, so the "
             "aliases were not moved. Run ingest again."
         )
     index_io.put_mapping(client, index, build_alias_mapping(model_fields, signals))

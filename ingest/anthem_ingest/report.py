@@ -88,7 +88,7 @@ class IngestReport:
             lines.append(f"{self.conflicts} changed during ingest and were skipped; run ingest again")
         lines += [
             f"{count_of(number, 'product')} lost the text in {name}: a row replaces the whole product, and "
-            f"{'its row has' if number == 1 else 'their rows have'} none; --partial keeps what a row does not have"
+            f"{'its row has' if number == 1 else 'their rows have'} none; --partial keeps the fields that a row lacks"
             for name, number in self.lost_text.items()
         ]
         return "\n".join(lines)

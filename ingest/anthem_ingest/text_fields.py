@@ -58,10 +58,10 @@ def check_first_field(index: IndexDescription, text_fields: Sequence[str]) -> No
     if parent:
         others = [field for field in list_text_fields(index.mappings) if field != text_fields[0]]
         raise ClusterError(
-            f"{text_fields[0]} of index '{index.name}' lies in the nested object {parent}, whose text only a nested "
-            "query finds, so searches for products would find nothing. Expected first a field outside of nested "
-            f"objects: {', '.join(others[:MAX_SUGGESTED_FIELDS]) or 'this index has none'}. The next --field may lie "
-            "in one; or map the object with include_in_root in a new index."
+            f"{text_fields[0]} of index '{index.name}' lies in the nested object {parent}, where only a nested "
+            "query finds text, so product searches would find nothing. Name a field outside nested objects first: "
+            f"{', '.join(others[:MAX_SUGGESTED_FIELDS]) or 'this index has none'}. Other --field options may lie in "
+            "one. Or map the object with include_in_root in a new index."
         )
 
 

@@ -89,7 +89,7 @@ def _receive(connection: Connection, process: BaseProcess) -> Any:  # noqa: ANN4
         process.join(JOIN_SECONDS)
         raise AnthemError(
             f"One of the processes that share the work ended with exit code {process.exitcode}, and the others were "
-            "stopped; -9 may mean that the memory is full. Use fewer --slices, and run this again to continue."
+            "stopped; -9 may mean that memory ran out. Use fewer --slices, and run this again to continue."
         ) from None
     if outcome.message:
         raise (outcome.error or RuntimeError)(outcome.message)

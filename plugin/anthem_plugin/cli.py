@@ -48,8 +48,8 @@ _PREFERENCE = "anthem"
     "query_paths",
     multiple=True,
     metavar="PATH",
-    help="With --body: path of the words in it, such as query.match.title; the first of several that leads to words "
-    "counts. Defaults to the words that all its clauses agree on.",
+    help="With --body: path of the query text in it, such as query.match.title; of several, the first that leads to a "
+    "text counts. Defaults to the text on which all its clauses agree.",
 )
 @click.option("--bundle", default="general", show_default=True, help="Folder of a bundle, or name of a shipped one.")
 @click.option(
@@ -96,8 +96,8 @@ def search(  # noqa: PLR0913 (one argument per option)
 ) -> None:
     """Search INDEX for QUERY and show each hit's rank before and after reranking, and what moved it.
 
-    Below each hit that moved are the pairs of a query word and a title word that attention found strongest, and the
-    share of each. A search that cannot be reranked shows the plain hits and the reason. Exit codes: 0 searched, 3 no
+    Below each hit that moved are the strongest pairs of a query word and a title word, with each pair's share of the
+    attention. A search that cannot be reranked shows the plain hits and the reason. Exit codes: 0 searched, 3 no
     usable bundle, 4 no readable body, 6 the cluster refuses or cannot be reached, or the index has no such field.
 
     \b

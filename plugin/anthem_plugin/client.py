@@ -84,21 +84,21 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
     ) -> SearchResult:
         """Response of opensearch-py with the additional key `anthem: {reranked, mode, signals, reason, took_ms}`.
 
-        `reranked` is true only if a signal of the model tells at least two hits of the window apart; otherwise the
-        response is the plain one, and `reason` says why. If reranking fails, the caller's own body is sent once more.
-        In filter mode `reranked` means that the filter was applied; the order stays the caller's.
+        `reranked` is true only if a signal of the model differs between at least two hits of the window; otherwise the
+        response is the plain one, and `reason` says why. If reranking fails, the client sends the caller's own body.
+        In filter mode, `reranked` means that the filter was applied; the order stays the caller's.
 
         Args:
             index: Index, alias or pattern, as opensearch-py takes it.
             body: Search body; it is not changed.
-            query_text: What the user typed; by default it is found in the body.
+            query_text: What the user typed; defaults to the text that the client finds in the body.
             query_path: Path of the query text in the body, or several; defaults to that of the options.
             mode: `cluster`, `client`, `filter`, `retrieve` or `none`, or a `Filter` or `Retrieve` with options.
             window: Number of lexical hits to rerank; in cluster mode, per shard. Defaults to the bundle's, or 100.
-            operators: Whether OR between phrases of the query text means either phrase.
+            operators: Whether `OR` in the query text means the union of the phrases around it.
             region: Region to rank by instead of the text's own, such as `encode_query("a") & encode_query("b")`;
                 attention still uses the text.
-            options: Passed on with every request, such as `routing`, `preference` and `request_timeout`.
+            options: Options of every request, such as `routing`, `preference` and `request_timeout`.
 
         Raises:
             ValueError: The mode does not exist, the window is below 1, or `request_timeout` is negative.
@@ -122,18 +122,18 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
     ) -> SearchResult:
         """Response of opensearch-py's `msearch`; every search in it has its own key `anthem`, as `search` returns it.
 
-        An error of one search is in its own response. What several searches send at the same time is sent as one
-        `_msearch`: one for those that are reranked, one for the others, and one more for searches that need a second.
+        If a search fails, its own response has the error. One `_msearch` sends all searches that are reranked, another
+        all others, and a third those that need a second request.
 
         Args:
             body: Header and body of each search, in any form that opensearch-py takes.
             index: Index of the searches whose header names none.
-            query_text: What the user typed in all searches, or a text or None for each; by default it is found in the
-                bodies.
+            query_text: What the user typed: one text for all searches, or a text or None for each. Defaults to the
+                texts that the client finds in the bodies.
             arguments: Arguments and options of `search`, for all searches; `filter_path` is not supported.
 
         Raises:
-            ValueError: The body is not a header and a body per search, or there is another number of texts; or as in
+            ValueError: The body is not a header and a body per search, or the number of texts is wrong; or as in
                 `search`.
             TypeError: The body or a header has the wrong type; or as in `search`.
             opensearchpy.exceptions.OpenSearchException: OpenSearch answers none of the searches.
@@ -236,9 +236,9 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
         return result
 
     def stats(self) -> dict[str, Any]:
-        """Counts of searches, the query cache, the circuit breaker, what the cluster refuses, what was found per index.
+        """Counts of searches, state of query cache and circuit breaker, refusals of the cluster, profiles of indices.
 
-        `skipped` counts all searches that were not reranked, those that failed and those of mode `none` included.
+        `skipped` counts all searches that were not reranked, including those that failed and those of mode `none`.
         """
         return self._flow.stats()
 
@@ -255,8 +255,8 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
 class AnthemClient(_SearchClient[Response, IndexProfile, "HitExplanation"]):
     """Searches an OpenSearch cluster and reranks the first hits; safe to share between threads.
 
-    At the first search of an index the client reads from its mapping which of the model's values it has, and which text
-    fields were ingested; `profile` and `stats` show what it found.
+    At the first search of an index, the client reads from the mapping which of the model's values the index has, and
+    which text fields were ingested; `profile` and `stats` show what it found.
 
     Raises BundleError if the encoder's bundle has no fusion weights, and TypeError if the client is of another kind.
     """
@@ -289,7 +289,7 @@ class AsyncAnthemClient(
         Coroutine[Any, Any, Response], Coroutine[Any, Any, IndexProfile], "Coroutine[Any, Any, HitExplanation]"
     ]
 ):
-    """The asynchronous version of `AnthemClient`, for an `AsyncOpenSearch`; what sends requests is awaited.
+    """The asynchronous version of `AnthemClient`, for an `AsyncOpenSearch`; await every method that sends requests.
 
     It computes in a thread. Raises BundleError if the encoder's bundle has no fusion weights, and TypeError if the
     client is of another kind.

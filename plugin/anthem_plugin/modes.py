@@ -25,7 +25,7 @@ class Filter:
     """Options of `filter` mode: a product passes when every `|z_i| ≤ l_i + slack`.
 
     Attributes:
-        slack: Added to every limit, may be negative; the lower, the fewer products pass. Defaults to the bundle's.
+        slack: Added to every limit; can be negative. The lower, the fewer products pass. Defaults to the bundle's.
         unknown: Whether products without a vector pass.
         limit: A search that matches more products than this is not filtered, because each one costs a script run.
 

@@ -18,17 +18,17 @@ class ClientOptions:
 
     Attributes:
         query_path: Dotted path of the query text in search bodies, such as `query.bool.must.0.match.title.query`, or
-            several, of which the first that leads to a text counts. Defaults to the text that all clauses that search
-            for words agree on.
+            several; the first that leads to a text counts. By default, the client uses the text on which all clauses
+            that search for words agree.
         text_fields: Field of the product text, or several in the order in which they were ingested; client mode reads
             it from hits that were not ingested. Defaults to the fields that ingest recorded in the mapping, else
-            `title`. Empty: no texts are read.
+            `title`. If empty, the client reads no texts.
         fields: Fields of the model's values. Defaults to those that hold the bundle's values in each index.
-        budget_ms: Milliseconds that this process may spend on encoding and scoring one search; attention is left out
-            if it would take longer. Defaults to no limit.
+        budget_ms: Milliseconds that this process can spend on encoding and scoring one search; it leaves attention out
+            if that would take longer. Defaults to no limit.
         cache_size: Number of encoded queries to cache, in at most 16 MB for each kind of encoding.
         circuit_breaker: Stops reranking for a while after repeated failures. Defaults to a new one that tolerates
-            five failures and pauses for 30 seconds; clients that are given the same breaker share its state.
+            five failures and pauses for 30 seconds; clients with the same breaker share its state.
 
     Raises:
         TypeError: `query_path`, `text_fields`, `fields` or `circuit_breaker` has the wrong type.

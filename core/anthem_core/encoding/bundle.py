@@ -82,7 +82,7 @@ class Bundle:
         trained_on: Names of the training data.
         quality: Metrics measured when the bundle was made.
         versions: Versions of the libraries that made the bundle.
-        window: Lexical hits to rerank where a search names no number; None for the default of the client.
+        window: Number of lexical hits to rerank if a search sets none; None means the client's default.
     """
 
     path: Path
@@ -106,12 +106,12 @@ class Bundle:
         return (self.path / ATTENTION_TABLE_GRAPH).is_file()
 
     def rules(self) -> dict[str, Any]:
-        """What the model's values depend on beside the files: the tokenizer's rules and the step of stored vectors."""
+        """What the model's values depend on besides the files: the tokenizer's rules and the step of stored vectors."""
         return {**self.vocabulary.rules(), "vector_step": self.vector_step}
 
     @property
     def size_bytes(self) -> int:
-        """Size of all files but manifest and model card, in bytes."""
+        """Size of all files except manifest and model card, in bytes."""
         return sum((self.path / name).stat().st_size for name in list_bundle_files(self.path))
 
 
@@ -177,7 +177,7 @@ def _read_lines(path: Path) -> tuple[str, ...]:
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
-    """Load and check a bundle, given by its folder or by the name of a shipped one, such as `general`.
+    """Load and check the bundle in a folder, or a shipped bundle by its name, such as `general`.
 
     Raises:
         BundleError: The folder is missing, damaged, foreign, newer than this version, or changed after export.

@@ -28,7 +28,7 @@ MODEL_OBJECT_KEYS = frozenset({*VALUE_OF_SIGNAL.values(), "model", "text_hash"})
 
 @dataclass(frozen=True, slots=True)
 class ModelFields:
-    """The object field of an index that holds one model's values of each product, `anthem` for the first model."""
+    """The object field that holds one model's values of each product; `anthem` for the first model."""
 
     name: str = "anthem"
 
@@ -57,7 +57,7 @@ class ModelFields:
         return f"{self.name}.{VALUE_OF_SIGNAL[signal]}"
 
     def mapping(self, dimension: int, signals: Collection[ModelSignal] = MODEL_SIGNALS) -> dict[str, Any]:
-        """Mapping to add to an existing index; with a dimension alone it needs no reindex and builds no HNSW graph."""
+        """Mapping to add to an existing index; it needs no reindex and builds no HNSW graph."""
         values: dict[str, dict[str, Any]] = {
             "vector": {"type": "knn_vector", "dimension": dimension, "data_type": VECTOR_TYPE},
             "trigrams": {"type": "binary", "doc_values": True},
@@ -71,7 +71,7 @@ class ModelFields:
     def document(
         self, vector: Iterable[SupportsInt] | None, model: str, words: list[str], trigrams: bytes | None = None
     ) -> dict[str, Any]:
-        """Partial document of one product, nested, with the values that are given, both of them packed.
+        """Partial document that writes the given values of one product, as the index stores them.
 
         `words` are those that the model's vocabulary finds in the product text.
         """

@@ -145,7 +145,7 @@ def check_fields_mapped(target: DoctorTarget, index: IndexDescription, *, is_emp
             f"{target.text_fields[0]} of {index.name} lies in the nested object {parent}: only nested queries find it"
         )
         known = ", ".join(list_text_fields(index.mappings)) or "none"
-        expected = f"first a field outside of nested objects; name it with --field. Those of the index are: {known}"
+        expected = f"first a field outside nested objects; name it with --field. Those of the index are: {known}"
         yield Finding("fields", "fault", found, expected)
     else:
         yield Finding("fields", "ok", f"{index.name} has {', '.join(target.text_fields)}")

@@ -101,8 +101,8 @@ def check_trigrams(
         for hit, packed in zip(hits, computed, strict=True)
         if not _are_trigrams(_stored_values(hit, fields)["trigrams"], packed)
     ]
-    found = f"{scope}, {len(hits)} with trigrams of the current text, {len(differing)} of these unlike what "
-    found += "this bundle computes"
+    found = f"{scope}, {len(hits)} with trigrams of the current text, {len(differing)} of these differ from "
+    found += "what this bundle computes"
     if differing:
         yield _recomputation(target, index, "trigrams", f"{found}, such as {differing[0]}", "the trigrams")
     else:

@@ -56,7 +56,7 @@ def figure_bytes(figure: Figure, kind: str, description: str) -> bytes:
     if kind == "svg":
         return content.getvalue()
     if any(str(warning.message).startswith("Glyph") for warning in caught):
-        stderr.print("Some letters have no font here; the picture shows boxes. An SVG or the page shows them.")
+        stderr.print("Some letters have no font here; the picture shows boxes. Use an SVG or the HTML page.")
     return _reduce_colours(content, metadata)
 
 

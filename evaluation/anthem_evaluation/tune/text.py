@@ -61,7 +61,7 @@ def _decision_sentence(result: TuningResult) -> str:
     if result.decision == "tuned":
         return f"Tuned: better than the current weights and window ({change})."
     if gain.detectable is None:
-        return "Kept: on held-out queries the tuned weights and window order the hits as the current ones do."
+        return "Kept: on held-out queries the tuned weights and window give the same order as the current ones."
     if gain.is_significant and gain.mean > 0:
         return f"Kept: tuned weights and window lose to the lexical order ({format_signed(lexical.mean, 4)} nDCG@10)."
     if gain.mean <= 0:
@@ -69,7 +69,7 @@ def _decision_sentence(result: TuningResult) -> str:
     return (
         f"Kept: the gain over the current weights and window may be due to chance ({change}). With these "
         f"{result.queries} queries, a gain of {gain.detectable:.3f} would be found in 80 % of the cases; to find a "
-        "smaller one, judge more."
+        "smaller one, judge more queries."
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anthem_plugin.rewriter.source_filtering import hide_values, restore_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anthem_core.opensearch.schema import ModelFields
 
@@ -42,18 +42,25 @@ def restore_suggestions(
 
     A `completion` suggester returns whole products, by the `_source` setting of the body that was sent.
     """
-    suggestions = response.get("suggest")
-    if not isinstance(suggestions, Mapping):
-        return {}
 
     def restore(option: Mapping[str, Any]) -> Mapping[str, Any]:
         return restore_source(option, body, fields, text_fields) if "_source" in option else option
 
-    restored = {
-        name: [{**entry, "options": [restore(option) for option in entry.get("options", [])]} for entry in entries]
+    return change_suggestions(response, lambda options: [restore(option) for option in options])
+
+
+def change_suggestions(
+    response: Mapping[str, Any], change: Callable[[Sequence[Mapping[str, Any]]], Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """The suggestions of a response with the options of each entry changed; empty without suggestions."""
+    suggestions = response.get("suggest")
+    if not isinstance(suggestions, Mapping):
+        return {}
+    changed = {
+        name: [{**entry, "options": change(entry.get("options", []))} for entry in entries]
         for name, entries in suggestions.items()
     }
-    return {"suggest": restored}
+    return {"suggest": changed}
 
 
 def _hide_in_aggregations(aggregations: Mapping[str, Any], fields: ModelFields) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class CircuitBreaker:
             self._failures_in_a_row = 0
 
     def record_failure(self) -> None:
-        """Count a failure; the breaker opens once there were `failures` in a row."""
+        """Count a failure; the breaker opens after `failures` in a row."""
         with self._lock:
             self._failures_in_a_row += 1
             self._open_until = self.clock() + self.pause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import TransportError
@@ -10,6 +11,7 @@ from opensearchpy.exceptions import TransportError
 from anthem_core.opensearch.connection import error_reason
 from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.rewriter.body import build_script_body
+from anthem_plugin.rewriter.inner_hits import change_suggestions
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON
 from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.rewriter.source_filtering import SearchedFields, drop_emptied_objects
@@ -44,7 +46,7 @@ from anthem_plugin.search.told_apart import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anthem_plugin.modes import ModeName, ScriptMode
     from anthem_plugin.scoring.params import ScoringParams
@@ -189,8 +191,8 @@ def _rescore(
 ) -> Steps[RankedResponse]:
     """Response to a body that rescores, if the model tells hits apart.
 
-    What is sent is the body that the rewriter built; in addition the hits return their text hashes, which are removed
-    from the response.
+    What is sent is the body that the rewriter built; in addition hits and suggested products return their text hashes,
+    which are removed from the response.
     """
     scoring = _ranking(prepared)
     if "filter_path" in request.options:  # the response would not contain the hashes
@@ -199,8 +201,8 @@ def _rescore(
         return _ranked(request, prepared, response, mode, window)
     response = yield from _send(request, request_text_hashes(body, scoring))
     hits = response["hits"]["hits"]
-    stripped = [remove_text_hash(hit, request.body, scoring) for hit in drop_emptied_objects(hits, scoring.fields)]
-    response = {**response, "hits": {**response["hits"], "hits": stripped}}
+    strip = partial(_strip_products, body=request.body, scoring=scoring)
+    response = {**response, **change_suggestions(response, strip), "hits": {**response["hits"], "hits": strip(hits)}}
     if not hits:
         # Past the last hit, the plain search returns another `max_score`, and `retrieve` finds more products.
         is_plain = request.mode == "cluster" and not response["hits"].get("max_score")
@@ -209,6 +211,11 @@ def _rescore(
     if not are_told_apart(ranked_hits, scoring):
         ranked_hits = yield from _read_window(request, prepared, body)
     return _ranked(request, prepared, response, mode, ranked_hits)
+
+
+def _strip_products(products: Iterable[Hit], body: Mapping[str, Any], scoring: ScoringParams) -> list[Hit]:
+    """Hits, or the products that a `completion` suggester returns like hits, with what the caller requests alone."""
+    return [remove_text_hash(hit, body, scoring) for hit in drop_emptied_objects(products, scoring.fields)]
 
 
 def _read_window(request: SearchRequest, prepared: PreparedSearch, body: Mapping[str, Any]) -> Steps[Sequence[Hit]]:

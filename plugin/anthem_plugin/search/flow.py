@@ -85,7 +85,7 @@ class SearchFlow:
     def stats(self) -> dict[str, Any]:
         """Counts, cache, circuit breaker, what the cluster refuses, and what was found out about each index.
 
-        `skipped` counts all searches that were not reranked, those that failed and those of mode `none` included.
+        `skipped` counts all searches that were not reranked, including those that failed and those of mode `none`.
         """
         cache = self.encode_query.cache_info()
         return {

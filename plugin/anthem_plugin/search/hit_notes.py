@@ -31,7 +31,7 @@ def write_notes(
     """What a reader of an explanation must know."""
     notes = [*_search_notes(found)]
     if title is None:
-        hidden = f" where {_name_keys(found.hiding)} lets the search look" if found.hiding else ""
+        hidden = f" among those that {_name_keys(found.hiding)} admits" if found.hiding else ""
         return [*notes, f"{found.index} has no product with the id {found.id!r}{hidden}"]
     if found.namesakes and found.stored:
         others, index = " and ".join(found.namesakes), found.stored["_index"]
@@ -39,8 +39,8 @@ def write_notes(
     notes += [*_place_notes(found, title), *_value_notes(found, profile, title, known)]
     if known.is_stale:
         notes.append(
-            "the text was changed after the product was ingested: the grid shows the present text, the score comes "
-            f"from the former one; run: anthem ingest {found.index}"
+            "the text was changed after the product was ingested: the grid shows the new text, the score comes "
+            f"from the old one; run: anthem ingest {found.index}"
         )
     return notes
 
@@ -64,7 +64,7 @@ def _place_notes(found: FoundProduct, title: TitleExplanation) -> Iterator[str]:
     if found.lexical is None and found.rank is None:
         yield "the query does not match the product"
     elif found.lexical is None:
-        yield "the query does not match the product, which was found by its vector alone"
+        yield "the query does not match the product, which was found only by its vector"
     elif found.rank is None and report["mode"] == "filter" and is_outside:
         yield "the filter dropped the product, which lies outside the query's region"
     elif found.rank is None:

@@ -122,13 +122,13 @@ def is_failure(error: Exception) -> bool:
     """Whether an error may repeat at any other search, rather than being the answer to this one's body.
 
     A refusal (4xx) is such an answer, unless the cluster is only busy or the script itself failed; so is a query with
-    too many clauses, to which OpenSearch answers 500.
+    too many clauses, to which OpenSearch answers 500, and a body whose own scripts reach the limit on compilations.
     """
     if not isinstance(error, TransportError):
         return True
     if not is_refusal(error):
         return _TOO_MANY_CLAUSES not in str(error.info)
-    return error.status_code in _PASSING_STATUSES or "script_exception" in str(error.info)
+    return _is_busy(error) or "script_exception" in str(error.info)
 
 
 def is_callers_error(error: Exception) -> bool:
@@ -138,7 +138,12 @@ def is_callers_error(error: Exception) -> bool:
     """
     if not isinstance(error, TransportError):
         return True
-    return error.status_code == _INTERNAL_ERROR or (is_refusal(error) and error.status_code not in _PASSING_STATUSES)
+    return error.status_code == _INTERNAL_ERROR or (is_refusal(error) and not _is_busy(error))
+
+
+def _is_busy(error: TransportError) -> bool:
+    """Whether a cluster asks to come back later; 2.19 does so in a rescore at the limit on compilations too."""
+    return error.status_code in _PASSING_STATUSES and _COMPILATIONS not in str(error.info)
 
 
 def are_refusals(causes: Sequence[Mapping[str, object]]) -> bool:

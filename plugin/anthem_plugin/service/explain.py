@@ -45,7 +45,7 @@ class ExplainTitlesRequest(RequestModel):
         description="Titles of products.", examples=[["Fire TV stick 4K"]]
     )
     lexical: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
-        None, description="Lexical score of each title; 0 by default, so that only the factor says something."
+        None, description="Lexical score of each title; 0 by default, which leaves only the factor meaningful."
     )
 
     @field_validator("lexical")

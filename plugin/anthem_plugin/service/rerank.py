@@ -33,7 +33,7 @@ class RerankResult(BaseModel):
     relevance_score: float = Field(
         description="Score in [0, 1] without a lexical score; comparable between requests to the same model."
     )
-    document: RankedDocument | None = Field(None, description="The document, if it was asked for.")
+    document: RankedDocument | None = Field(None, description="The document, if it was requested.")
 
 
 class CohereRerankResponse(BaseModel):

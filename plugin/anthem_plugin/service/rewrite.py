@@ -55,7 +55,7 @@ class RewriteRequest(RequestModel):
     query_path: QueryPaths | None = Field(
         None,
         description="Path of the query text in the body, or several, of which the first that leads to a text counts. "
-        "Without `query_text` and `query_path`, the text is used that all clauses that search for words agree on.",
+        "Without `query_text` and `query_path`, the text on which all clauses that search for words agree.",
         examples=["query.match.title"],
     )
     window: Annotated[int, Field(ge=1, le=MAX_RESCORE_WINDOW), INTEGRAL_FLOAT_AS_INT] | None = Field(

@@ -25,13 +25,13 @@ ANSWER_HEADERS = PAGE_HEADERS | {"Cache-Control": "no-store"}  # answers show pr
 class PageSearchRequest(RequestModel):
     """A query that was typed into the page."""
 
-    query: StrictText = Field(description="What was typed.")
+    query: StrictText = Field(description="Query text, as typed.")
 
 
 class PageMapRequest(RequestModel):
     """A query, and the products of the page to show on its map."""
 
-    query: StrictText = Field(description="What was typed.")
+    query: StrictText = Field(description="Query text, as typed.")
     texts: Annotated[dict[StrictText, StrictText], Field(max_length=MAX_MAP_PRODUCTS)] = Field(
         description="Text of each product by its id."
     )

@@ -50,5 +50,5 @@ async function send(path, body, signal) {
 
 function describe(answer, status) {
   const sentence = answer && typeof answer.detail === "string" ? answer.detail : null;
-  return sentence ?? `The service answered with status ${status}, and without a sentence that says why.`;
+  return sentence ?? `The service answered with status ${status} and gave no reason.`;
 }

@@ -35,7 +35,7 @@ async function start() {
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
     if (saveKey(byId("key").value.trim())) begin();
-    else showMessage("This cannot be a key of the service: a key has letters, digits and signs of ASCII, and no spaces.");
+    else showMessage("This cannot be a key of the service: a key has only printable ASCII characters, without spaces.");
   });
   byId("more").addEventListener("click", showMore);
   byId("show-lexical").addEventListener("click", () => switchList("lexical"));

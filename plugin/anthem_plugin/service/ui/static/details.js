@@ -90,12 +90,12 @@ function scoreSection(product, ranking) {
     ...(weights.containment
       ? [signalRow("Distance", product.distance, weights.median_distance, -weights.containment, parts.distance)]
       : []),
-    ["What the model says: the sum", signed(parts.shift)],
-    ["Factor that the sum gives", `× ${number(parts.factor)}`],
+    ["Sum of the model’s terms", signed(parts.shift)],
+    ["Factor from this sum", `× ${number(parts.factor)}`],
     [`Score: (lexical + ${number(weights.lexical_offset)}) × factor`, number(parts.score)],
   ];
   const table = create("table", { class: "sum" }, create("tbody", {}, ...rows.map(sumRow)));
-  const outside = create("p", { class: "quiet" }, "This product is below the window, so it keeps its place behind it.");
+  const outside = create("p", { class: "quiet" }, "This product is below the window, so it keeps its lexical place.");
   return create("section", {}, head, table, ...(inWindow ? [] : [outside]));
 }
 
@@ -113,7 +113,7 @@ function sumRow([name, value], index, rows) {
 
 function regionSection(region, weights) {
   const head = create("h3", {}, "Where it lies");
-  if (!region) return create("section", {}, head, create("p", {}, "Query or product has no words, so it lies nowhere."));
+  if (!region) return create("section", {}, head, create("p", {}, "The query or the product has no words, so there is no region or point to show."));
   const outside = region.contained ? "" : ` by ${number(region.outside_by)}`;
   const place = `The product lies ${region.contained ? "inside" : "outside"} the query’s region${outside}; its distance is ${number(region.distance)}.`;
   const strongest = weights.slice(0, 4).map(([name, weight]) => `${name} ${number(weight, 2)}`);
