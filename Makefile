@@ -17,7 +17,7 @@ demo: .venv/installed ## run everything from scratch: node, products, ingest, se
 
 test: .venv/installed-dev ## lint, then run all tests, in two processes with a real node each
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/containers tests
 
 containers: .venv/installed-dev ## run the container tests in full, with Docker or podman: docs/containers.md
 	$(BIN)/python tests/containers/engine.py

@@ -11,9 +11,12 @@ import bodies_index
 import numpy as np
 import pytest
 from bodies_index import TITLES
+from opensearchpy.exceptions import RequestError
 from small_index import stored_points
 
 from anthem_core.encoding.attention import AttentionScorer
+from anthem_core.opensearch.versions import COMBINED_FIELDS
+from anthem_ingest.index_io import read_release
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import Filter
 from anthem_plugin.rewriter.own_scores import INDICES_BOOST_REASON, OWN_RESCORE_REASON
@@ -113,6 +116,7 @@ QUERIES = {
     "`knn`": case({"query": {"knn": {"v": {"vector": [1, 0], "k": 3}}}}, **in_all_modes(OWN_RANKING.format("knn"))),
     "no query": case({"size": 3}, **in_all_modes("the body has no query")),
 }  # fmt: skip
+ADDED_LATER = {"`combined_fields`": COMBINED_FIELDS}
 WITHOUT_TEXT = (
     "`bool` with filters only", "`query_string` with field names", "`match_all`", "`knn`", "no query"
 )  # fmt: skip
@@ -233,12 +237,19 @@ def hits_without_scores(response):
     return [json.dumps(hit, sort_keys=True) for hit in hits]
 
 
+def skip_what_the_release_lacks(client, name):
+    """Skip a query that the release of the cluster does not know."""
+    if name in ADDED_LATER and not read_release(client).has(ADDED_LATER[name]):
+        pytest.skip(f"this release does not know {name}")
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CASES)
 def test_each_kind_of_search(client, encoder, names, slack, name, mode):
     """Each mode is applied or gives the reason in the table, and everything else in the response is unchanged."""
     body, options, reasons = CASES[name]
     body, options, reason = fill_in([body, {"index": "{index}"} | options, reasons[mode]], names | {"kept": "8"})
+    skip_what_the_release_lacks(client, name)
     mode_option = Filter(slack) if mode == "filter" else mode
     response = AnthemClient(client, encoder).search(body=body, query_text="fire tv", mode=mode_option, **options)
     plain = client.search(body=body, **options)
@@ -260,6 +271,7 @@ def test_each_kind_of_search(client, encoder, names, slack, name, mode):
 @pytest.mark.parametrize("name", [name for name in QUERIES if name not in (*WITHOUT_TEXT, *WITH_OTHER_TEXT)])
 def test_the_text_of_each_kind_of_query_is_found(client, encoder, names, name, mode):
     """Without a query text, a body that searches for one is reranked as with it, by the scores of its own boosts."""
+    skip_what_the_release_lacks(client, name)
     body, anthem = QUERIES[name][0], AnthemClient(client, encoder)
     found = anthem.search(names["index"], body, mode=mode)
     given, plain = (
@@ -273,6 +285,21 @@ def test_the_text_of_each_kind_of_query_is_found(client, encoder, names, name, m
     scores = [[hit["_score"] for hit in response["hits"]["hits"]] for response in (found, given)]
     np.testing.assert_allclose(*scores, rtol=1e-5)
     assert invariants(found) == invariants(plain)
+
+
+@pytest.mark.parametrize("name", ADDED_LATER)
+def test_a_query_that_the_release_lacks_is_refused_as_without_anthem(client, encoder, names, name):
+    """A release that does not know a query refuses it with the same error, and that is no failure of reranking."""
+    anthem, search = AnthemClient(client, encoder), {"index": names["index"], "body": QUERIES[name][0]}
+    if read_release(client).has(ADDED_LATER[name]):
+        assert anthem.search(**search)["anthem"]["reranked"]
+        return
+    with pytest.raises(RequestError) as plain:
+        client.search(**search)
+    with pytest.raises(RequestError, match="unknown query") as refused:
+        anthem.search(**search)
+    assert refused.value.info == plain.value.info
+    assert anthem.stats()["failed"] == 0
 
 
 @pytest.mark.parametrize("name", WITHOUT_TEXT)

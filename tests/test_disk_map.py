@@ -164,7 +164,7 @@ def test_the_page_says_what_was_measured(explainer):
     sizes = [f"{region.size:.4f}" for region in (general, middle, special)]
     assert f"`drill` has size {sizes[0]}, `cordless drill` {sizes[1]}, `cordless drill 18v` {sizes[2]}." in page
     counts = [len(region.inside) for region in (general, special)]
-    assert f"`drill` contains {counts[0]} of these products, `cordless drill 18v` {counts[1]}" in page
+    assert f"`drill` contains {counts[0]} of these products and `cordless drill 18v` {counts[1]}" in page
     depths = [f"{region.depth:.3f}" for region in (general, middle, special)]
     assert "the distances are {}, {} and {}.".format(*depths) in page
     assert all(len(region.holds) == 2 for region in shown.regions) == ("each of the three contains the centres" in page)

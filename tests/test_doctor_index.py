@@ -33,7 +33,9 @@ def describe(properties, aliases=None, **mappings):
     return IndexDescription("products", {"properties": properties, **mappings}, SETTINGS, aliases or {})
 
 
-@pytest.mark.parametrize("field", [TEXT, {"properties": {"composer": TEXT}}])
+@pytest.mark.parametrize(
+    "field", [TEXT, {"properties": {"composer": TEXT}}, {"properties": {"vector": {"type": "keyword"}, "model": TEXT}}]
+)
 def test_a_field_of_the_users_is_no_fault_of_ours(target, field):
     """The cure of a field of the user's that is named `anthem` is another name, not a copy without it."""
     (finding,) = check_mapping(target, describe({"anthem": field}), FIELDS)
@@ -44,7 +46,12 @@ def test_a_field_of_the_users_is_no_fault_of_ours(target, field):
 
 def test_a_reindex_drops_only_the_values(target):
     """The printed copy leaves out the objects of models, and no field of the user's with a similar name."""
-    mine = {"anthem_singer": TEXT, "anthems": {"properties": {"year": {"type": "long"}}}, "anthem_01234567": TEXT}
+    mine = {
+        "anthem_singer": TEXT,
+        "anthem_89abcdef": {"properties": {"vector": {"type": "keyword"}}},
+        "anthems": {"properties": {"year": {"type": "long"}}},
+        "anthem_01234567": TEXT,
+    }
     (finding,) = check_mapping(target, describe({"anthem": DYNAMIC, **mine}), FIELDS)
     copy = json.loads(finding.command.splitlines()[1].partition(" /_reindex?wait_for_completion=false ")[2])
     assert copy["source"]["_source"] == {"excludes": ["anthem"]}
@@ -112,6 +119,25 @@ def test_fields_of_an_empty_index(target):
     assert all("no products yet" in finding.found for finding in (fields, mapping))
     with_products = [*check_fields_mapped(target, index), *check_mapping(target, index, FIELDS)]
     assert [finding.level for finding in with_products] == ["fault", "fault"]
+
+
+@pytest.mark.parametrize(
+    ("title", "reason"),
+    [
+        (TEXT, None),
+        ({"type": "keyword", "fields": {"words": TEXT}}, None),
+        ({"type": "keyword"}, "of type keyword, in which searches find whole values only"),
+        ({"type": "wildcard"}, "of type wildcard"),
+        ({"type": "long"}, "of type long"),
+        (TEXT | {"index": False}, "index: false"),
+    ],
+)
+def test_a_title_that_no_search_by_words_finds_is_a_fault(target, title, reason):
+    """A first field that is not full text is named with its type and a remedy, whatever the other fields are."""
+    (finding,) = check_fields_mapped(target, describe({"title": title, "name": TEXT}))
+    assert finding.level == ("fault" if reason else "ok")
+    assert (reason or "has title") in finding.found
+    assert ("map it as text in a new index" in finding.expected) == bool(reason)
 
 
 def test_a_nested_title_is_a_fault(target):

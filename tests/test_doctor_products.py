@@ -59,6 +59,16 @@ def test_coverage(bundle, numbers, wordless, signal):
     assert (f"{without_signal} of these without {noun}" in finding.found) == bool(without_signal)
 
 
+@pytest.mark.parametrize(("of_model", "level"), [(21, "warning"), (60, "ok")])
+def test_most_products_without_a_title_are_a_warning(bundle, of_model, level):
+    """Where most products have no text at all in the fields, something was loaded wrongly, and the remedy is named."""
+    counts = ValueCounts(100, of_model, of_model, {})
+    target = DoctorTarget("products", bundle)
+    (finding,) = check_coverage(target, "products", counts, [{"_id": "1", "_source": {"price": 4}}])
+    assert finding.level == level
+    assert ("--on-duplicate merge" in finding.expected) == (level == "warning")
+
+
 def test_counts_of_indices_add_up():
     """Counts of several indices are added, also those that only one of them has."""
     total = ValueCounts(5, 4, 3, {"attention": 2}) + ValueCounts(1, 1, 1, {"containment": 1, "attention": 1})

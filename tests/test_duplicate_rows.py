@@ -87,7 +87,20 @@ def test_rows_are_merged_or_the_last_is_kept(tmp_path, file_format):
     assert [product.id for product in merged] == ["d2", "d1", "d3"]
     assert merged[1].source == {"id": "d1", "title": "a", "brand": "c"}
     assert (checked.total, checked.joined_rows) == (3, 1)
-    assert check(path, "last")[1][1].source == {"id": "d1", "brand": "c"}
+    path = write_products(tmp_path, file_format, [*PRODUCTS, {"id": "d1", "title": "e"}])
+    assert check(path, "last")[1][2].source == {"id": "d1", "title": "e"}
+
+
+def test_the_last_row_must_have_the_texts_of_the_others(tmp_path):
+    """A file whose last rows would drop a text is refused, with the number of ids; a text of no row is no loss."""
+    rows = [
+        {"id": name, "title": title} for name, title in zip("aabbccd", ["x", "", "x", "y", "", "x", ""], strict=True)
+    ]
+    rows += [{"id": "d", "brand": "z"}, {"id": "e", "brand": "z"}, {"id": "e", "title": "x"}, {"id": "e"}]
+    path = write_products(tmp_path, "csv", rows)
+    with pytest.raises(DataError, match=r"2 ids whose last row has no text in title.*'a', 'e'.*--on-duplicate merge"):
+        check(path, "last")
+    assert len(check(path, "merge")[1]) == 5
 
 
 def test_numbers_and_text_are_the_same_id(tmp_path):
@@ -132,14 +145,17 @@ def test_lists_and_objects_are_merged():
 
 
 def test_products_of_several_routings_stay_apart(tmp_path):
-    """An id of two tenants is refused, because a shard can hold it once; joining never mixes the tenants."""
+    """An id of two tenants is refused, because a shard can hold it once; one tenant's rows are joined."""
     lines = [{"_id": "1", "_routing": tenant, "title": f"sofa {tenant}"} for tenant in ("a", "b", "a")]
     path = tmp_path / "dump.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(DataError, match="several rows"):
         check(path)
-    documents = {product.routing: product.source["title"] for product in check(path, "merge")[1]}
-    assert documents == {"a": "sofa a", "b": "sofa b"}
+    for choice in ("merge", "last"):
+        with pytest.raises(DataError, match=r"1 id with rows of different routings, such as '1'"):
+            check(path, choice)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines[::2]))
+    assert [(product.id, product.routing) for product in check(path, "merge")[1]] == [("1", "a")]
 
 
 def test_equal_hashes_are_not_equal_ids(tmp_path, monkeypatch):
@@ -214,6 +230,6 @@ def test_nothing_is_written_from_a_file_with_several_rows_of_an_id(client, clust
     assert "2 rows joined with others of the same id" in merged.stderr
     source = client.get(index=index, id="d1")["_source"]
     assert (source["Title"], source["Variant SKU"]) == ("Red shirt", ["d1-s", "d1-m"])
-    last = CliRunner().invoke(ingest, [*command, "--on-duplicate", "last", "--json"], input=SHOPIFY)
-    assert json.loads(last.stdout)["skipped"] == 1
-    assert client.get(index=index, id="d1")["_source"] == {"Handle": "d1", "Image Src": "3.jpg"}
+    last = CliRunner().invoke(ingest, [*command, "--on-duplicate", "last"], input=SHOPIFY)
+    assert (last.exit_code, "--on-duplicate last would lose this text" in last.stderr) == (4, True)
+    assert client.get(index=index, id="d1")["_source"] == source

@@ -57,6 +57,19 @@ def test_every_product_counts_once(client, index, encoder):
     assert read_source(client, index, "1")["anthem"] is None
 
 
+def test_the_summary_counts_products_written_without_values():
+    """Products without words that a load wrote are among those written, though they have no values."""
+    tally = IngestTally(skipped=1, empty=1)
+    for number in range(3):
+        tally.mark_without_values({"_id": str(number)})
+        tally.count_written(str(number))
+    tally.count_written("3")
+    report = tally.report() + tally.report()
+    assert (report.written, report.empty, report.written_without_values) == (2, 8, 6)
+    assert str(report).startswith("8 written, 2 skipped, 0 failed")
+    assert "8 products without values" in str(report)
+
+
 def test_a_product_read_twice_counts_once(client, index, encoder):
     """A product that lost its text, and changed again during the update, is one empty product."""
     create_index(client, index, make_products(["red shoe", "sofa"]))

@@ -18,6 +18,7 @@ from anthem_core.errors import DataError
 from anthem_ingest.actions import ProductDocument
 from anthem_ingest.cli import ingest
 from anthem_ingest.product_files import locate_product_file, read_product_file
+from anthem_ingest.report import IngestFailure
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -98,6 +99,8 @@ def test_a_bad_line_is_reported_and_the_rest_is_read(tmp_path, line):
         ("a.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 9, mtime=0)[:-9], "cannot be read"),
         ("a.parquet", b"PAR1", "cannot be read as Parquet"),
         ("a.parquet.gz", b"", "Decompress it"),
+        ("a.json", b'{"products": [{"id": 1}]}\n', "one object with the list products"),
+        ("a.csv", b"id,title\n1,Caf\xe9\n" + b"2,Chair\n" * 200, "iconv -f WINDOWS-1252 -t UTF-8 a.csv"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message):
@@ -105,6 +108,19 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         read(tmp_path / name)
+
+
+def test_a_long_id_leaves_room_for_the_reason():
+    """The message of a failure has the first characters of a long id, and the whole reason."""
+    failure = IngestFailure("x" * 600, "its id has 600 bytes")
+    assert (len(str(failure)) < 100, str(failure).endswith("…: its id has 600 bytes")) == (True, True)
+
+
+def test_a_broken_row_of_a_table_in_utf_8_is_skipped(tmp_path):
+    """If other rows have accents in UTF-8, a row that has none of them is bad by itself."""
+    (tmp_path / "a.csv").write_bytes(b"id,title\n1,Caf\xe9\n2,Caf\xc3\xa9\n" + b"3,Chair\n" * 200)
+    products, skipped = read(tmp_path / "a.csv")
+    assert ([line.line for line in skipped], products[0].source["title"]) == ([2], "Café")
 
 
 @pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])

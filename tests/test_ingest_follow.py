@@ -107,6 +107,22 @@ def test_the_command_follows_until_it_is_interrupted(client, cluster, index, tmp
     assert counts["written"] == 22
 
 
+def test_the_first_pass_can_be_interrupted(client, cluster, index, tmp_path):
+    """SIGTERM while `--follow` writes its first values prints the counts so far and exits with 0."""
+    create_index(client, index)
+    code = "from anthem_ingest.cli import ingest; ingest()"
+    command = [sys.executable, "-c", code, index, "--url", cluster, "--json", "--rate", "4"]
+    command += ["--follow", "--dead-letter", str(tmp_path / "dead")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 30
+        while not count_complete(client, index) and time.monotonic() < end:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        counts = json.loads(process.communicate(timeout=20)[0])
+    assert process.returncode == 0
+    assert 0 < counts["written"] <= count_complete(client, index) < 20
+
+
 def test_a_second_model_lives_beside_the_first_until_the_switch(client, index, encoder, other_encoder):
     """Values of a new model do not change the old ones; the switch moves the aliases; pruning removes the old ones."""
     create_index(client, index)

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_index import match
 
-from anthem_core.errors import ClusterError
+from anthem_core.errors import ClusterError, DataError
 from anthem_core.opensearch.schema import MATCH_ALL, ModelFields, fields_of_model
+from anthem_ingest.actions import ProductDocument
 from anthem_ingest.arguments import check_object_name
 from anthem_ingest.cli import ingest, remove
-from anthem_ingest.conflicts import UsersFieldError
+from anthem_ingest.conflicts import UsersFieldError, without_model_object
 from anthem_ingest.index_io import put_mapping
 from anthem_ingest.ingest import IngestOptions, ingest_index, no_progress
 from anthem_ingest.mapping import IndexDescription, build_missing_mapping, model_objects
@@ -124,6 +125,16 @@ def test_a_file_with_a_field_of_that_name_is_refused(client, index, run, tmp_pat
     assert json.loads(again.stdout)["skipped"] == len(TITLES)
 
 
+@pytest.mark.parametrize("column", ["anthem.song", "anthem.model"])
+def test_a_dotted_column_below_the_object_is_refused(column):
+    """A column that OpenSearch would store in the object of the values is refused, and one beside it is kept."""
+    documents = [ProductDocument("1", {"title": "sofa", "anthems.song": "x"}), ProductDocument("2", {column: "x"})]
+    checked = without_model_object(documents, "anthem", "shop")
+    assert next(checked) == documents[0]
+    with pytest.raises(DataError, match=rf"'2' of the file has a field {column}.*--as anthem_values"):
+        next(checked)
+
+
 @pytest.mark.node
 def test_values_are_in_one_object(client, index, encoder, bundle):
     """If an index has a model's values already, another name is refused; a name that cannot be recorded is too."""
@@ -144,6 +155,14 @@ def test_names_that_no_object_can_have_are_usage_errors(name):
     result = CliRunner().invoke(ingest, ["shop", "--as", name, "--url", "http://127.0.0.1:9"])
     assert result.exit_code == 2
     assert "anthem_values" in result.output
+    assert ("is reserved" in result.output) == name.startswith("anthem_")
+
+
+def test_a_template_needs_no_file(tmp_path):
+    """`--template` prints requests only, so a file beside it is a usage error and is not ignored."""
+    (tmp_path / "few.csv").write_text("id,title\n1,sofa\n")
+    result = CliRunner().invoke(ingest, ["shop", "--template", "--corpus", str(tmp_path / "few.csv")])
+    assert (result.exit_code, "--template" in result.output) == (2, True)
 
 
 def check_questions(run, delta):

@@ -11,7 +11,7 @@ from anthem_ingest.actions import ProductDocument
 from anthem_ingest.cli import ingest
 from anthem_ingest.ingest import ingest_index, load_documents
 from anthem_ingest.mapping import IndexDescription
-from anthem_ingest.routing import routing_reason
+from anthem_ingest.routing import find_other_routings, routing_reason
 
 SHARDS = 5
 TITLES = {"properties": {"title": {"type": "text"}}}
@@ -101,6 +101,31 @@ def test_a_load_that_would_copy_products_is_refused(client, index, encoder, stor
     with pytest.raises(ClusterError, match=r"with another routing than they would get.*'\d'.*`_routing`"):
         load_documents(client, index, rows(9, given), encoder)
     assert (read_all(client, index), client.indices.get_mapping(index=index)) == (before, mapping)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("options", [(), ("--partial",)])
+def test_a_tenant_cannot_replace_the_product_of_another(client, cluster, index, tmp_path, options):
+    """A row whose id another tenant's product has stops the command; the rows of that tenant itself are loaded."""
+    client.indices.create(index=index, body={"settings": {"number_of_shards": 1}, "mappings": TITLES})
+    client.index(index=index, id="1", body={"title": "red chair"}, params=route("tenantA"), refresh=True)
+    file = tmp_path / "products.csv"
+    arguments = [index, "--corpus", str(file), "--url", cluster, "--dead-letter", str(tmp_path / "dead"), *options]
+    file.write_text("id,title,_routing\n1,blue chair,tenantB\n2,bed,tenantB\n")
+    result = CliRunner().invoke(ingest, arguments)
+    assert (result.exit_code, "'1' with routing 'tenantA'" in result.output) == (6, True), result.output
+    assert read_all(client, index) == [("1", "tenantA", "red chair", False)]
+    file.write_text("id,title,_routing\n1,blue chair,tenantA\n")
+    assert CliRunner().invoke(ingest, arguments).exit_code == 0
+    assert read_all(client, index) == [("1", "tenantA", "blue chair", True)]
+
+
+def test_only_an_id_without_its_own_routing_is_another_product():
+    """Of rows and products of several routings, those rows are found whose id is stored with other routings only."""
+    hits = [{"_id": "1", "_routing": "a"}, {"_id": "1", "_routing": "b"}, {"_id": "2"}, {"_id": "3", "_routing": "a"}]
+    rows = [("1", "b"), ("1", "c"), ("2", "2"), ("2", "a"), ("3", "3"), ("3", "a"), ("4", "a")]
+    found = [find_other_routings([ProductDocument(name, {}, routing)], hits) for name, routing in rows]
+    assert [len(hits) for hits in found] == [0, 1, 0, 1, 1, 0, 0]
 
 
 @pytest.mark.node

@@ -8,13 +8,15 @@ import warnings
 
 import pytest
 from click.testing import CliRunner
-from small_index import match
+from small_index import GRAPH, match
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MODEL_SIGNALS, ModelFields
+from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
 from anthem_ingest.actions import has_all_values
 from anthem_ingest.cli import ingest
 from anthem_ingest.follow import find_followed_index
+from anthem_ingest.index_io import read_release
 from anthem_ingest.ingest import ingest_index
 from anthem_ingest.mapping import choose_write_index
 from anthem_ingest.recipe import choose_patterns
@@ -106,7 +108,11 @@ def test_a_reindex_keeps_the_values(client, index, encoder, apply_template, mapp
     client.indices.create(index=new, body={"mappings": mappings})
     copied = client.reindex(body={"source": {"index": old}, "dest": {"index": new}}, refresh=True)
     assert (copied["created"], copied["failures"]) == (len(TITLES), [])
-    assert read_mappings(client, new)["properties"]["anthem"] == read_mappings(client, old)["properties"]["anthem"]
+    values = read_mappings(client, old)["properties"]["anthem"]
+    if not read_release(client).has(SAFE_MAPPING_CHANGES):  # a new index has index.knn there, and its vectors a graph
+        values["properties"]["vector"]["method"] = GRAPH | {"parameters": {}}
+        assert client.indices.get_settings(index=new)[new]["settings"]["index"]["knn"] == "true"
+    assert read_mappings(client, new)["properties"]["anthem"] == values
     assert read_mappings(client, new)["_meta"] == read_mappings(client, old)["_meta"]
     assert_ranked(client, encoder, new)
     assert ingest_index(client, new, encoder).skipped == len(TITLES)

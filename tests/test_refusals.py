@@ -381,7 +381,8 @@ def test_what_a_refusal_is():
     ("status", "info", "expected"),
     [(400, {"error": {"type": "parsing_exception"}}, False), (403, {}, False), (404, {}, False), (429, {}, True),
      (408, {}, True), (503, {}, True), (500, {}, True), (500, {"error": {"reason": "maxClauseCount is 2"}}, False),
-     ("N/A", "refused", True), (400, {"error": {"type": "script_exception"}}, True)],
+     ("N/A", "refused", True), (400, {"error": {"type": "script_exception"}}, True),
+     (429, {"error": {"reason": "[script] Too many dynamic script compilations within, max: [1/5h]"}}, False)],
 )  # fmt: skip
 def test_what_counts_as_a_failure(status, info, expected):
     """A refusal of one body does not count; a busy cluster, one without an answer, and a script that fails do."""

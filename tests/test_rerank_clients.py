@@ -90,7 +90,7 @@ def test_cohere_shows_what_was_wrong(address):
     client = cohere.ClientV2(API_KEY, base_url=address)
     with pytest.raises(cohere.UnprocessableEntityError, match="documents: expected at least 1 item, found 0"):
         client.rerank(model="x", query=QUERY, documents=[])
-    with pytest.raises(cohere.UnauthorizedError, match="An API key is required"):
+    with pytest.raises(cohere.UnauthorizedError, match="The API key is wrong"):
         cohere.ClientV2("wrong", base_url=address).rerank(model="x", query=QUERY, documents=TITLES)
 
 

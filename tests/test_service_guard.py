@@ -60,6 +60,16 @@ def test_requests_without_a_valid_key_get_401(encoder, run_service, headers):
         assert all(http.get(path).status_code == 200 for path in PUBLIC_PATHS)
         assert http.post("/v1/rerank", json=RERANK_BODY, headers=VALID_KEY_HEADERS).status_code == 200
         assert http.get("/metrics", headers=VALID_KEY_HEADERS).status_code == 200
+        assert http.get("/metrics", headers={"Authorization": f"bearer  {SECRET}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "begin"), [({}, "An API key is required"), ({"Authorization": "Bearer x"}, "The API key is wrong")]
+)
+def test_a_wrong_key_is_told_from_none(encoder, run_service, headers, begin):
+    """A caller who sends a key learns that it is wrong, not that one is required."""
+    with run_service(encoder, ServiceSettings(api_keys=(SECRET,))) as http:
+        assert http.get("/metrics", headers=headers).json()["detail"].startswith(begin)
 
 
 def test_requests_over_the_concurrency_limit_get_503(encoder, run_service, gate, wait_until):

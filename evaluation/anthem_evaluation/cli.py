@@ -79,7 +79,7 @@ def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_j
 @click.command()
 @bundle_option
 @click.option("--corpus", required=True, type=_FILE_PATH, help="Products: corpus.jsonl[.gz] or its folder.")
-@click.option("--queries", required=True, type=_FILE_PATH, help="Query texts: queries.jsonl[.gz].")
+@click.option("--queries", required=True, type=_FILE_PATH, help="Query texts: queries.jsonl[.gz] or its folder.")
 @click.option(
     "--run", "before", required=True, type=_FILE_PATH, help="TREC run[.gz] of a lexical engine, with its scores."
 )
@@ -136,6 +136,9 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     run = read_run(before)
     texts = offline.read_query_texts(queries, skipped_lines)
     offline.check_scores(run)
+    offline.check_query_ids(run, texts, queries)
+    if offline.are_ranks(run):
+        stderr.print(f"Warning: the scores of {before} are ranks. The result differs from a search by lexical scores.")
     chosen = (signals or offline.available_signals(bundle)).split(",")
     reranker = offline.OfflineReranker.from_bundle(bundle, chosen, threads=usable_cores())
     check_writable(output)

@@ -114,10 +114,11 @@ def _evaluate(arguments: EvaluateArguments, judged: JudgedQueries) -> IndexEvalu
     from anthem_core.encoding.bundle import load_bundle
     from anthem_core.encoding.encoder import Encoder
     from anthem_core.opensearch.connection import cluster_errors, connect
-    from anthem_evaluation.evaluate_index import evaluate_index
+    from anthem_evaluation.evaluate_index import FETCHED_PRODUCTS, evaluate_index
     from anthem_evaluation.measure import SearchSetup
     from anthem_plugin.client import AnthemClient
     from anthem_plugin.modes import default_window
+    from anthem_plugin.search.page_limit import fit_page
 
     body = read_body_template(arguments.body_path) if arguments.body_path else None
     modes = list(dict.fromkeys(arguments.modes))
@@ -125,8 +126,9 @@ def _evaluate(arguments: EvaluateArguments, judged: JudgedQueries) -> IndexEvalu
     with closing(connect(arguments.url, credentials=True)) as cluster, cluster_errors():
         client = AnthemClient(cluster, encoder)
         window = arguments.window or default_window(encoder.bundle)
+        limit = fit_page(cluster, arguments.index, max(FETCHED_PRODUCTS, window))  # or says that the index is closed
         field = find_field(client, cluster, arguments.index, arguments.field, body)
-        setup = SearchSetup(client, arguments.index, field, modes[0], window, body)
+        setup = SearchSetup(client, arguments.index, field, modes[0], window, body, limit)
         return evaluate_index(cluster, judged, setup, modes, encoder)
 
 

@@ -12,9 +12,9 @@ from anthem_core.encoding.tokenizer import split_words
 from anthem_core.errors import DataError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import MATCH_ALL, product_text
-from anthem_evaluation.measure import describe_machine, measure_containment, measure_latencies
+from anthem_evaluation.measure import RUN_DEPTH, describe_machine, measure_containment, measure_latencies
 from anthem_evaluation.metrics import HEADLINE_MEASURE, compare_runs, correct_by_holm
-from anthem_evaluation.report import BundleSummary, Report
+from anthem_evaluation.report import BundleSummary, MissingProducts, Report
 from anthem_evaluation.report_parts import (
     EXAMPLE_HITS,
     TIMED_QUERIES,
@@ -28,6 +28,7 @@ from anthem_evaluation.report_parts import (
 from anthem_evaluation.runs import ranked_ids
 from anthem_evaluation.signal_sets import run_signal_sets
 from anthem_evaluation.slices import slice_queries, summarise_comparison, summarise_slices
+from anthem_plugin.search.page_limit import page_limit_note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from anthem_plugin.modes import ModeName
 
 SHOWN_CHANGES = 20  # searches with the largest gains, and as many with the largest losses, shown side by side
-FETCHED_PRODUCTS = 500  # by one request
+FETCHED_PRODUCTS = 500  # by one request, at most
 EVALUATION_CAVEATS = (
     "Unjudged products count as irrelevant, which favours the search whose results were judged.",
     "Reranking only reorders what the lexical search found: a product that it missed stays missing.",
@@ -53,7 +54,7 @@ EVALUATION_CAVEATS = (
 
 @dataclass(frozen=True)
 class IndexEvaluation:
-    """The report of an evaluation, and the runs by mode; `none` is the lexical one."""
+    """The report of an evaluation, and the runs by mode; `none` is the lexical one, with its scores."""
 
     report: Report
     runs: dict[str, Run]
@@ -68,7 +69,8 @@ def evaluate_index(
         ClusterError: The cluster refuses a search, or no search was reranked in any mode.
         DataError: There are no judgments to compare by, or no judged product is in the index.
     """
-    lexical = search_all(setup, judged.queries, "none").run
+    plain = search_all(setup, judged.queries, "none")
+    lexical = plain.run
     searches = {mode: search_all(setup, judged.queries, mode) for mode in modes}
     check_reranked(searches, judged.queries)
     runs: dict[str, Run] = {mode: search.run for mode, search in searches.items()}
@@ -82,7 +84,7 @@ def evaluate_index(
         tuple(summarise_comparison(name, comparisons[name]) for name in names) for names in (modes, sets)
     )
     report = replace(report, modes=by_mode if len(modes) > 1 else (), signal_sets=by_set, is_corrected=True)
-    return IndexEvaluation(report, {"none": lexical} | runs)
+    return IndexEvaluation(report, {"none": plain.scored} | runs)
 
 
 def _correct(comparisons: Mapping[str, Comparison], in_detail: Collection[str]) -> dict[str, Comparison]:
@@ -122,6 +124,7 @@ class _Details:
         judged, bundle = self.judged, self.encoder.bundle
         changed = _largest_changes(comparison[HEADLINE_MEASURE].changes)
         dataset = self._read_products(changed)
+        wanted, missing = max(RUN_DEPTH, self.setup.window), self._find_missing(dataset)
         slices = slice_queries(judged.queries, self.lexical, self._unknown_words())
         return Report(
             title=f"Lexical against reranked: {self.setup.index}",
@@ -136,7 +139,13 @@ class _Details:
             latencies=measure_latencies(self.setup, list(judged.queries.values())[:TIMED_QUERIES]),
             contained=measure_containment(self.encoder, dataset, _known(judged.qrels, dataset.products)),
             examples=tuple(self._examples(dataset, changed)),
-            limits=(*not_reranked_notes(searches, judged.queries), *self._missing_note(dataset), *EVALUATION_CAVEATS),
+            limits=(
+                *not_reranked_notes(searches, judged.queries),
+                *filter(None, [page_limit_note(self.setup.index, self.setup.fit(wanted), wanted)]),
+                *_missing_note(missing),
+                *EVALUATION_CAVEATS,
+            ),
+            missing=missing,
             slices=summarise_slices(slices, self.lexical, self.reranked, judged.qrels),
         )
 
@@ -149,7 +158,9 @@ class _Details:
         runs = (self.lexical, self.reranked)
         listed = {product for query in shown for run in runs for product in ranked_ids(run[query])[:EXAMPLE_HITS]}
         fields = self.setup.client.profile(self.setup.index).text_fields
-        texts = fetch_product_texts(self.cluster, self.setup.index, sorted(judged | listed), fields)
+        texts = fetch_product_texts(
+            self.cluster, self.setup.index, sorted(judged | listed), fields, self.setup.fit(FETCHED_PRODUCTS)
+        )
         texts |= dict.fromkeys(listed - texts.keys(), "")  # deleted in the meantime
         return Dataset({product: Product(product, text) for product, text in texts.items()}, self.judged.queries)
 
@@ -169,7 +180,7 @@ class _Details:
                 advance(1)
         return unknown
 
-    def _missing_note(self, dataset: Dataset) -> tuple[str, ...]:
+    def _find_missing(self, dataset: Dataset) -> MissingProducts:
         judged = {product for grades in self.judged.qrels.values() for product in grades}
         missing = len(judged - dataset.products.keys())
         if missing == len(judged):
@@ -177,7 +188,11 @@ class _Details:
                 f"None of the {missing} judged products is in {self.setup.index}, such as {min(judged)!r}. "
                 "Expected the _id of products. Check that the judgments belong to this index."
             )
-        return (f"{missing} of {len(judged)} judged products are not in the index.",) if missing else ()
+        return MissingProducts(missing, len(judged))
+
+
+def _missing_note(products: MissingProducts) -> tuple[str, ...]:
+    return (str(products),) if products.missing else ()
 
 
 def _has_hits(cluster: OpenSearch, setup: SearchSetup, word: str) -> bool:
@@ -200,16 +215,18 @@ def _known(qrels: Mapping[str, dict[str, int]], products: Collection[str]) -> di
     }
 
 
-def fetch_product_texts(cluster: OpenSearch, index: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
-    """Texts of the products of an index, alias or pattern that exist, by id.
+def fetch_product_texts(
+    cluster: OpenSearch, index: str, ids: Sequence[str], fields: Sequence[str], page: int = FETCHED_PRODUCTS
+) -> dict[str, str]:
+    """Texts of the products of an index, alias or pattern that exist, by id; `page` of them by one request.
 
     Raises:
         ClusterError: The cluster refuses.
     """
     texts: dict[str, str] = {}
     with progress("reading products", len(ids)) as advance:
-        for start in range(0, len(ids), FETCHED_PRODUCTS):
-            wanted = list(ids[start : start + FETCHED_PRODUCTS])
+        for start in range(0, len(ids), page):
+            wanted = list(ids[start : start + page])
             body = {"query": {"ids": {"values": wanted}}, "size": len(wanted), "_source": list(fields)}
             with cluster_errors():
                 hits = cluster.search(index=index, body=body)["hits"]["hits"]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -14,7 +15,7 @@ from anthem_core.errors import DataError
 from anthem_core.lines import find_plain_or_gzipped, read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from anthem_core.beir import Qrels
@@ -24,6 +25,7 @@ Rating: TypeAlias = tuple[str, str, float]  # query id or text, product id, grad
 
 JUDGMENT_FORMATS: tuple[JudgmentFormat, ...] = get_args(JudgmentFormat)
 QUEPID_COLUMNS = ("query", "docid", "rating")
+QUEPID_DELIMITERS = (",", ";", "\t")  # the last two as spreadsheets save them
 DEFAULT_SPLITS = ("test", "dev")  # of a BEIR folder, if none is named
 FRACTION_STEPS = 1000  # a fractional grade is counted in thousandths, because the measures read whole numbers
 _FORMS_WITH_TEXTS = ("quepid", "workbench")  # their judgments name the text of the query, not its id
@@ -91,7 +93,7 @@ def recognise_format(path: Path) -> JudgmentFormat:
     first = next(iter(read_lines(path)), b"").decode("utf-8", "replace").strip()
     if first.startswith("{") or path.name.removesuffix(".gz").endswith(".json"):
         return "workbench" if "judgmentRatings" in _read_json(path) else "ranx"
-    if set(QUEPID_COLUMNS) <= set(_csv_header(first)):
+    if _quepid_delimiter(first):
         return "quepid"
     if set(QRELS_COLUMNS) <= set(first.split("\t")):
         return "beir"
@@ -133,14 +135,14 @@ def _check_ratings(path: Path, ratings: Sequence[Rating], skipped: Sequence[Skip
     Raises:
         DataError: No grade is above 0, or more than one line and more than 1 % of all cannot be used.
     """
-    if not any(grade > 0 for _, _, grade in ratings):
-        raise DataError(f"{path} has {len(ratings)} judgments, none of a grade above 0, so nothing can be compared.")
     bad = [line for line in skipped if line.file == path.name]
     if len(bad) > max(1, MAX_BAD_LINE_FRACTION * (len(bad) + len(ratings))):
         raise DataError(
             f"{len(bad)} lines of {path.name} cannot be used; at most 1 % may be bad: {'; '.join(map(str, bad[:3]))}. "
             "Fix or remove these lines."
         )
+    if not any(grade > 0 for _, _, grade in ratings):
+        raise DataError(f"{path} has {len(ratings)} judgments, none of a grade above 0, so nothing can be compared.")
 
 
 def _find_queries(folder: Path) -> Path:
@@ -200,18 +202,22 @@ def _read_beir(path: Path, skipped: list[SkippedLine]) -> Iterator[Rating]:
 
 
 def _read_quepid(path: Path, skipped: list[SkippedLine]) -> Iterator[Rating]:
-    return _read_columns(path, skipped, QUEPID_COLUMNS)
+    header = next(iter(read_lines(path)), b"").decode("utf-8", "replace").strip()
+    delimiter = _quepid_delimiter(header) or ","
+    return _read_columns(path, skipped, QUEPID_COLUMNS, rename=_plain_name, delimiter=delimiter)
 
 
 def _read_columns(
     path: Path,
     skipped: list[SkippedLine],
     columns: tuple[str, str, str],
+    rename: Callable[[str], str] = str,
     **dialect: Any,  # noqa: ANN401 (options of csv)
 ) -> Iterator[Rating]:
     """Ratings of a table with a header line; a product without a rating is not judged."""
     text = io.StringIO("".join(line.decode("utf-8", "replace") for line in read_lines(path)), newline="")
     rows = csv.DictReader(text, **dialect)
+    rows.fieldnames = [rename(name) for name in rows.fieldnames or ()]
     if not set(columns) <= set(rows.fieldnames or ()):
         raise DataError(f"{path}: found columns {list(rows.fieldnames or ())}; expected {', '.join(columns)}.")
     try:
@@ -220,16 +226,28 @@ def _read_columns(
             grade = _parse_grade(rating)
             if not rating:
                 continue
-            if grade is None or not (query and product):
-                skipped.append(SkippedLine(path.name, rows.line_num, f"no query, product or number: {row}"[:120]))
+            if not (query and product):
+                skipped.append(SkippedLine(path.name, rows.line_num, f"no query or product: {row}"[:120]))
+            elif grade is None:
+                skipped.append(SkippedLine(path.name, rows.line_num, f"the rating {rating[:40]!r} is not a number"))
             else:
                 yield query, product, grade
     except csv.Error as error:
         raise DataError(f"{path}, line {rows.line_num + 1}: {error}. Fix the line.") from error
 
 
-def _csv_header(line: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([line]), [])]
+def _quepid_delimiter(header: str) -> str | None:
+    """The character that separates the columns of a Quepid file; None if the line is not its header."""
+    for delimiter in QUEPID_DELIMITERS:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        if set(QUEPID_COLUMNS) <= {*map(_plain_name, names)}:
+            return delimiter
+    return None
+
+
+def _plain_name(column: str) -> str:
+    """The name of a column without differences of case, spaces and marks: `docid` for `Doc ID` and `doc_id`."""
+    return re.sub(r"[\s_-]", "", column).casefold()
 
 
 def _read_ranx(path: Path, skipped: list[SkippedLine]) -> Iterator[Rating]:

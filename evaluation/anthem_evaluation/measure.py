@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from anthem_core.cores import usable_cores
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_evaluation.metrics import relevant_grade
 from anthem_evaluation.report import ContainmentShares, SearchLatency
-from anthem_evaluation.runs import rank_scores
+from anthem_evaluation.runs import rank_scores, told_apart_scores
 from anthem_plugin.rewriter.placeholder import fill_text
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ TIMED_PAGE_SIZE = 10  # hits of a search that is timed
 
 @dataclass(frozen=True)
 class SearchSetup:
-    """How an index is searched: the field matched or a body of one's own, the rerank mode, the hits reranked."""
+    """How an index is searched: the field matched or a body of one's own, the rerank mode, the hits reranked.
+
+    `page_limit` is the number of hits that a search may fetch, or None if it is not known to be limited.
+    """
 
     client: AnthemClient
     index: str
@@ -42,13 +45,18 @@ class SearchSetup:
     mode: ModeName = "cluster"
     window: int = RUN_DEPTH
     body: Mapping[str, Any] | None = None
+    page_limit: int | None = None
 
     def search(self, text: str, *, size: int = RUN_DEPTH, mode: ModeName | None = None) -> dict[str, Any]:
         """Response to the own body, or else to a `match` of the text on the field, without sources."""
-        body = {**self.query_body(text), "size": size, "_source": False}
+        body = {**self.query_body(text), "size": self.fit(size), "_source": False}
         options: dict[str, Any] = {"query_text": text, "window": self.window, "preference": "_local"}
         with cluster_errors():
             return self.client.search(self.index, body, mode=mode or self.mode, **options)
+
+    def fit(self, size: int) -> int:
+        """The largest page up to this one that a search may fetch."""
+        return min(size, self.page_limit or size)
 
     def query_body(self, text: str) -> dict[str, Any]:
         """The own body with the text filled in, or else a `match` of the text on the field."""
@@ -62,12 +70,14 @@ class SearchSetup:
 class SearchRun:
     """A run, the reason for each query that was not reranked, and the number of the others by their signals.
 
-    The keys of `signals` are those of `anthem rerank --signals`, such as `lexical,attention`.
+    The keys of `signals` are those of `anthem rerank --signals`, such as `lexical,attention`. `scored` is the same run
+    with the scores of the response, where it has them.
     """
 
     run: Run
     not_reranked: dict[str, str]
     signals: dict[str, int]
+    scored: Run = field(default_factory=dict)
 
 
 def run_queries(
@@ -75,18 +85,21 @@ def run_queries(
 ) -> SearchRun:
     """Search for every query once; the run keeps the first hundred hits in the order of the response."""
     run: Run = {}
+    scored: Run = {}
     not_reranked = {}
     signals: Counter[str] = Counter()
     for query, text in queries.items():
         response = setup.search(text, mode=mode)
-        run[query] = rank_scores([hit["_id"] for hit in response["hits"]["hits"]])
+        hits = response["hits"]["hits"]
+        run[query] = rank_scores([hit["_id"] for hit in hits])
+        scored[query] = told_apart_scores({hit["_id"]: hit["_score"] for hit in hits}) or run[query]
         report = response["anthem"]
         if report["reranked"]:
             signals[",".join(report["signals"])] += 1
         elif mode != "none":
             not_reranked[query] = report["reason"]
         advance(1)
-    return SearchRun(run, not_reranked, dict(signals.most_common()))
+    return SearchRun(run, not_reranked, dict(signals.most_common()), scored)
 
 
 def measure_latencies(

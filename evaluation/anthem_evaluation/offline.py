@@ -14,6 +14,7 @@ from anthem_core.encoding.encoder import Encoder
 from anthem_core.encoding.stored_vectors import unpack_points
 from anthem_core.encoding.title_entities import TitleEntities
 from anthem_core.errors import DataError
+from anthem_core.lines import find_plain_or_gzipped
 from anthem_core.opensearch.schema import product_text
 from anthem_evaluation.runs import rank_scores, ranked_ids
 from anthem_ingest.actions import build_product_source
@@ -157,21 +158,50 @@ def check_scores(run: Run) -> None:
             )
 
 
+def check_query_ids(run: Run, queries: Collection[str], path: Path) -> None:
+    """Check that at least one query of a run has a text.
+
+    Raises:
+        DataError: None has.
+    """
+    if not any(query in queries for query in run):
+        raise DataError(
+            f"None of the {len(run)} queries of the run, such as {next(iter(run))!r}, is in {path}, which has "
+            f"{next(iter(queries))!r}. Expected the same ids in both files. Check --queries."
+        )
+
+
+def are_ranks(run: Run) -> bool:
+    """Whether the scores of every query count down to 1, as in a file that was written by ranks."""
+    lists = [scores for scores in run.values() if len(scores) > 1]
+    return bool(lists) and all(scores == rank_scores(ranked_ids(scores)) for scores in lists)
+
+
 def products_in_windows(run: Run, window: int = DEFAULT_WINDOW) -> set[str]:
     """Products among the first `window` of any query; equal scores keep their order."""
     return {product for scores in run.values() for product in ranked_ids(scores)[:window]}
 
 
 def read_query_texts(path: Path, skipped_lines: list[SkippedLine]) -> dict[str, str]:
-    """Query texts by id; bad lines are skipped and added to `skipped_lines`.
+    """Query texts by id of a file, or of that in a BEIR folder; bad lines are skipped and added to `skipped_lines`.
 
     Raises:
-        DataError: The file cannot be read, has no query, or more than 1 % of its lines are bad.
+        DataError: There is no such file, or it cannot be read, has no query, or more than 1 % of its lines are bad.
     """
-    queries = read_queries(path, skipped_lines)
+    file = _find_queries_file(path) if path.is_dir() else path
+    queries = read_queries(file, skipped_lines)
     if not queries:
         raise DataError(f'{path} has no queries. Expected lines such as {{"_id": …, "text": …}}. Check the path.')
     return queries
+
+
+def _find_queries_file(folder: Path) -> Path:
+    found = find_plain_or_gzipped(folder, "queries", ".jsonl")
+    if not found:
+        raise DataError(
+            f"{folder} is a folder without queries.jsonl or queries.jsonl.gz. Name the file with --queries."
+        )
+    return found["queries"]
 
 
 def read_product_texts(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from anthem_evaluation.report import Example, Report, ResultSummary
 
 MAX_TEXT_EXAMPLES = 5  # more than these are only in the page
+LARGEST_USUAL_MISSING_SHARE = 0.1  # of the judged products; if more are missing, the headline says so
 
 
 def render_html(report: Report) -> str:
@@ -87,7 +88,8 @@ def summarise(report: Report) -> list[str]:
     """The result in sentences that hold whether reranking won or lost."""
     headline, queries = report.comparison[HEADLINE_MEASURE], report.comparison.queries
     if not (headline.wins or headline.losses):
-        return [f"{HEADLINE_MEASURE} is {headline.baseline:.3f} before and after: no search changed in quality."]
+        same = f"{HEADLINE_MEASURE} is {headline.baseline:.3f} before and after: no search changed in quality."
+        return [same, *_missing_sentence(report)]
     rounded = round(headline.difference, 3)
     direction = "rose" if rounded > 0 else "fell" if rounded < 0 else "stayed"
     change = (
@@ -97,7 +99,18 @@ def summarise(report: Report) -> list[str]:
     )
     searches = f"{format_count(queries)} {'search' if queries == 1 else 'searches'}"
     sides = f"Of {searches}, {headline.wins} improved, {headline.ties} did not change, {headline.losses} got worse."
-    return [change, sides, _significance_sentence(headline, is_corrected=report.is_corrected)]
+    significance = _significance_sentence(headline, is_corrected=report.is_corrected)
+    return [change, *_missing_sentence(report), sides, significance]
+
+
+def _missing_sentence(report: Report) -> list[str]:
+    """That many judged products are not in the index, so that the values of both orders are too low."""
+    found = report.missing
+    if found is None or found.missing <= LARGEST_USUAL_MISSING_SHARE * found.judged:
+        return []
+    return [
+        f"{found} The values before and after are therefore too low. Check that the judgments belong to this index."
+    ]
 
 
 def _significance_sentence(headline: MeasureComparison, *, is_corrected: bool) -> str:

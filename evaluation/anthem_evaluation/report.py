@@ -24,6 +24,17 @@ class DatasetSummary:
 
 
 @dataclass(frozen=True)
+class MissingProducts:
+    """Number of the judged products that are not in the index, and of all judged products."""
+
+    missing: int
+    judged: int
+
+    def __str__(self) -> str:
+        return f"{self.missing:,} of {self.judged:,} judged products are not in the index."
+
+
+@dataclass(frozen=True)
 class BundleSummary:
     """The bundle used for reranking: its name, its model id, and the size of its folder in bytes."""
 
@@ -220,6 +231,7 @@ class Report:
         modes: The headline measure of every mode that was tried, if there were several.
         signal_sets: The headline measure of every set of signals, if the index has several.
         slices: The headline measure of groups of queries.
+        missing: Judged products that the index lacks; None if not counted.
         is_corrected: Whether the p-values have Holm's correction for all measures, modes and sets of signals.
     """
 
@@ -241,4 +253,5 @@ class Report:
     modes: tuple[ResultSummary, ...] = ()
     signal_sets: tuple[ResultSummary, ...] = ()
     slices: tuple[ResultSummary, ...] = ()
+    missing: MissingProducts | None = None
     is_corrected: bool = False

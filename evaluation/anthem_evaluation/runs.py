@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
 
 from anthem_core.errors import DataError
 from anthem_core.files import write_text
@@ -23,6 +26,22 @@ _RUN_FORMAT = "query Q0 product rank score tag"
 def rank_scores(ids: Sequence[str]) -> dict[str, float]:
     """Scores `n, n − 1, … 1` for a ranked list of n distinct ids, best first."""
     return {product: float(len(ids) - rank) for rank, product in enumerate(ids)}
+
+
+def told_apart_scores(scores: Mapping[str, float | None]) -> dict[str, float]:
+    """Scores of a ranked list, where equal ones are lowered by the least that tells them apart in 32 bits.
+
+    So every evaluation tool sees the same order. Empty if a score is missing, as after a sort by fields, is negative,
+    or is above the one before it.
+    """
+    known = [score for score in scores.values() if score is not None]
+    if len(known) < len(scores) or any(after > before for before, after in pairwise(known)):
+        return {}
+    lowered, previous = [], np.float32(np.inf)
+    for score in known:
+        previous = min(np.float32(score), np.nextafter(previous, np.float32(-np.inf)))
+        lowered.append(float(previous))
+    return dict(zip(scores, lowered, strict=True)) if min(lowered, default=0) >= 0 else {}
 
 
 def ranked_ids(scores: Mapping[str, float]) -> list[str]:

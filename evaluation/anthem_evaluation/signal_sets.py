@@ -34,7 +34,7 @@ def run_signal_sets(cluster: OpenSearch, setup: SearchSetup, judged: JudgedQueri
         ClusterError: The cluster refuses.
         DataError: The body of the search cannot be reranked.
     """
-    reader = CandidateReader.create(cluster, setup, encoder, max(setup.window, RUN_DEPTH))
+    reader = CandidateReader.create(cluster, setup, encoder, setup.fit(max(setup.window, RUN_DEPTH)))
     if len(reader.profile.signals) < 2:
         return {}
     with progress("searching, each set of signals", len(judged.qrels)) as advance:

@@ -27,6 +27,7 @@ IndexHit: TypeAlias = dict[str, Any]
 
 BEIR_FIELDS = ("title", "text", "metadata")
 PRODUCTS_PER_PAGE = 500
+MAX_SHOWN_ID = 60  # characters of an id in a message
 MAX_ID_BYTES = 512  # a longer id makes OpenSearch reject the whole bulk request
 
 
@@ -192,6 +193,11 @@ def _conditional_header(hit: IndexHit, operation: str) -> BulkAction:
 def routing_of(hit: Mapping[str, Any]) -> dict[str, str]:
     """Routing parameter of a hit; empty for a hit without one."""
     return {"routing": hit["_routing"]} if "_routing" in hit else {}
+
+
+def shorten_id(product_id: str) -> str:
+    """An id for a message: a long one is cut."""
+    return product_id if len(product_id) <= MAX_SHOWN_ID else f"{product_id[:MAX_SHOWN_ID]}…"
 
 
 def invalid_id_reason(product_id: str) -> str | None:

@@ -31,8 +31,13 @@ def check_slices(_: click.Context, parameter: click.Parameter, slices: int) -> i
 
 def check_object_name(_: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
     """A name that an object can have, and that has no other meaning."""
-    is_reserved = name == "anthem_current" or re.fullmatch(r"anthem_[0-9a-f]{8}", name or "")
-    if name is not None and (is_reserved or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name)):
+    if name == "anthem_current" or re.fullmatch(r"anthem_[0-9a-f]{8}", name or ""):
+        raise click.BadParameter(
+            f"{name} is reserved: `anthem_current`, and `anthem_` with eight hexadecimal digits, are names that "
+            "--beside gives. Expected another name, such as anthem_values.",
+            param=parameter,
+        )
+    if name is not None and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise click.BadParameter(
             "Expected letters, digits, '_' and '-', and a letter first, such as anthem_values.", param=parameter
         )
@@ -99,6 +104,8 @@ def check_arguments(arguments: IngestArguments) -> None:
     if not arguments.corpus and arguments.options_of_files:
         names = " and ".join(arguments.options_of_files)
         raise click.UsageError(f"{names} can only be used with --corpus, which names a file of products.")
+    if arguments.corpus and arguments.template:
+        raise click.UsageError("--template writes nothing and reads no file: it cannot be used with --corpus.")
     if arguments.corpus and arguments.slices > 1:
         raise click.UsageError("--slices divides an index, not a file: it cannot be used with --corpus.")
     if arguments.corpus and arguments.beside:

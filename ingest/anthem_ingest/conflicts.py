@@ -7,7 +7,13 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError, DataError
-from anthem_core.opensearch.schema import is_model_object
+from anthem_core.opensearch.schema import (
+    ModelFields,
+    is_model_object,
+    is_users_field,
+    mapped_signals,
+    recorded_objects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Iterator, Mapping
@@ -16,6 +22,18 @@ if TYPE_CHECKING:
 
 _VECTOR_KEYS = {"dimension", "data_type"}  # that no mapping can change
 _FREE_NAME = "anthem_values"
+
+
+def is_own_object(mappings: Mapping[str, Any], name: str) -> bool:
+    """Whether an object certainly holds values of models: it is recorded, or has fields as only a model has them.
+
+    An object of the user's may have a field `vector` or `model` too.
+    """
+    if is_users_field(mappings, name):
+        return False
+    present = mappings.get("properties", {}).get(name, {}).get("properties", {}).keys()
+    has_marks = {"model", "text_hash"} <= present or mapped_signals(mappings, ModelFields(name))
+    return bool(has_marks or name in recorded_objects(mappings))
 
 
 def choose_free_name(taken: Container[str]) -> str:
@@ -79,9 +97,16 @@ def without_model_object(
     `taken` are the names of the index's fields.
 
     Raises:
-        DataError: A document has a field of this name that is not a model's object, and would be overwritten.
+        DataError: A document has a field of this name that is not a model's object, and would be overwritten; or a
+            field such as `name.song`, which would lie in this object.
     """
     for document in documents:
+        dotted = next((key for key in document.source if key.startswith(f"{name}.")), None)
+        if dotted:
+            raise DataError(
+                f"Product '{document.id}' of the file has a field {dotted}, which OpenSearch would store in the object "
+                f"{name} of the model's values. Leave it out or rename it. {_advise_free_name(index, {*taken, name})}"
+            )
         if name not in document.source:
             yield document
         elif is_model_object(document.source[name]):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import re
+import shlex
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.console import count_of
 from anthem_core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from anthem_ingest.product_rows import NumberedRow
 
@@ -19,6 +23,8 @@ MAX_CELL_CHARACTERS = 100_000_000  # OpenSearch accepts no longer request
 MAX_QUOTED_CHARACTERS = 2**20  # in a row of several lines; beyond it, a quotation mark is not closed
 MAX_REST_LINES = 200  # lines that may be the rest of a row that cannot be read; more are reported one by one
 
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as `surrogateescape` reads it
+_PLAIN_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 _SEPARATOR_LINE = "sep="  # Excel writes it above the header
 _UNREADABLE_HINT = "is a quotation mark not closed, or not doubled inside a quoted cell?"
 
@@ -61,6 +67,36 @@ class _BrokenRow:
     number: int
     reason: str
     rest_lines: int = 0
+
+
+class EncodingWatch:
+    """Counts the rows that are not UTF-8, and notes whether any other row has a letter beyond ASCII."""
+
+    def __init__(self) -> None:
+        self._foreign, self._has_unicode = 0, False
+
+    def watch(self, row: Mapping[str, str]) -> None:
+        """Look at the columns and cells of a row that was read with `surrogateescape`."""
+        text = "".join((*row.keys(), *row.values()))
+        if text.isascii():
+            return
+        is_foreign = _ESCAPED_BYTE.search(text) is not None
+        self._foreign += is_foreign
+        self._has_unicode = self._has_unicode or not is_foreign
+
+    def check(self, name: str) -> None:
+        """Check that the file is not in another encoding as a whole: just its rows with accents would be left out.
+
+        Raises:
+            DataError: Rows are not UTF-8, and no row has letters beyond ASCII that are.
+        """
+        if self._foreign and not self._has_unicode:
+            path = shlex.quote(name) if Path(name).suffix in _PLAIN_SUFFIXES else "FILE"
+            raise DataError(
+                f"{name}: {count_of(self._foreign, 'row')} not in UTF-8, and no letter beyond ASCII that is. The file "
+                "looks like Windows-1252, as Excel saves CSV. Convert it, then load the result: "
+                f"iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.csv"
+            )
 
 
 class CsvRows:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anthem_core.console import count_of
 from anthem_core.errors import DataError
-from anthem_ingest.actions import FieldWatch
+from anthem_core.opensearch.schema import product_text
+from anthem_ingest.actions import FieldWatch, shorten_id
 from anthem_ingest.product_files import read_numbered_products, read_product_file
 
 if TYPE_CHECKING:
@@ -102,8 +105,9 @@ def check_product_file(
     that they have and that is `recorded`, because the index was ingested from it.
 
     Raises:
-        DataError: The file cannot be read or has no products, a text field has no text in it, or an id has several
-            rows and `on_duplicate` is None.
+        DataError: The file cannot be read or has no products, a text field has no text in it, an id has several rows
+            and `on_duplicate` is None, rows of one id have different routings, or the last row of an id lacks a text
+            that would be lost.
     """
     ids, fields = IdHashes(), FieldWatch(text_fields)
     fields.watch(ids.watch(check(read_product_file(file, report_skipped, fields.watch_record))))
@@ -123,6 +127,7 @@ def check_product_file(
         return checked
     joined = int(repeated.counts.sum()) - len(repeated.counts)
     join = merge_rows if on_duplicate == "merge" else _keep_last
+    _check_joined_rows(file, repeated, () if on_duplicate == "merge" else text_fields)
     documents = join_rows(documents, repeated, join)
     return replace(checked, total=checked.total - joined, documents=documents, joined_rows=joined)
 
@@ -172,6 +177,46 @@ def _keep_last(_: ProductDocument, second: ProductDocument) -> ProductDocument:
     return second
 
 
+def _check_joined_rows(file: ProductFile, repeated: RepeatedHashes, text_fields: Sequence[str]) -> None:
+    """Raise a DataError if rows of one id differ in their routings, or a last row lacks one of these texts."""
+    last_rows = join_rows(read_product_file(file, _ignore), repeated, _keep_last)
+    merged_rows = join_rows(read_product_file(file, _ignore), repeated, merge_rows)
+    routings: dict[str, str | None] = {}
+    several, lacking = list[str](), list[str]()
+    for last, merged in zip_longest(last_rows, merged_rows):  # reads both files to their ends
+        if last is None or merged is None or repeated.find(last.id) is None:
+            continue
+        if routings.setdefault(last.id, last.routing) != last.routing:
+            several.append(last.id)
+        lost = (name for name in text_fields if not product_text(last.source, [name]))
+        if any(product_text(merged.source, [name]) for name in lost):
+            lacking.append(last.id)
+    if several:
+        raise _several_routings(file, several)
+    if lacking:
+        raise _texts_lost(file, lacking, text_fields)
+
+
+def _several_routings(file: ProductFile, ids: Sequence[str]) -> DataError:
+    return DataError(
+        f"{file.name}: {count_of(len(ids), 'id')} with rows of different routings, such as {_examples(ids)}. A shard "
+        "holds an id once, so one of these products could replace the other; nothing was written. Make the ids differ, "
+        "such as tenant-id, or load the rows of each routing into an index of its own."
+    )
+
+
+def _texts_lost(file: ProductFile, ids: Sequence[str], text_fields: Sequence[str]) -> DataError:
+    return DataError(
+        f"{file.name}: {count_of(len(ids), 'id')} whose last row has no text in {' or '.join(text_fields)}, though an "
+        f"earlier row of the same id has, such as {_examples(ids)}. --on-duplicate last would lose this text; nothing "
+        "was written. Use --on-duplicate merge, which keeps the values of all rows, or repeat the text in the last row."
+    )
+
+
+def _examples(ids: Sequence[str]) -> str:
+    return ", ".join(repr(shorten_id(name)) for name in ids[:EXAMPLES])
+
+
 def _ignore(_: SkippedLine) -> None:
     """The line was reported when the file was checked."""
 
@@ -179,7 +224,9 @@ def _ignore(_: SkippedLine) -> None:
 def _refuse_repeated_ids(file: ProductFile, repeated: RepeatedHashes) -> None:
     """Raise a DataError with two examples, unless the ids only share their hashes."""
     unit = "rows" if file.format == "parquet" else "lines"
-    examples = [f"{name!r} in {unit} {first} and {second}" for name, first, second in _find_examples(file, repeated)]
+    examples = [
+        f"{shorten_id(name)!r} in {unit} {first} and {second}" for name, first, second in _find_examples(file, repeated)
+    ]
     if not examples:
         return
     number = len(repeated.hashes)

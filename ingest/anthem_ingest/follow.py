@@ -16,7 +16,7 @@ from anthem_core.opensearch.connection import cluster_errors
 from anthem_ingest import index_io
 from anthem_ingest.ingest import make_builder, prepare_index, update_values
 from anthem_ingest.mapping import choose_write_index, parse_single_index
-from anthem_ingest.report import IngestTally
+from anthem_ingest.report import IngestTally, keep_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -103,7 +103,8 @@ def catch_up(
     if changed:
         index_io.refresh_index(client, index)
         pages = _read_changes(client, index, builder, changed)
-        update_values(client, index, builder, tally, rate=options.rate, pages=pages)
+        with keep_counts(tally):
+            update_values(client, index, builder, tally, rate=options.rate, pages=pages)
     return tally.report(), current
 
 

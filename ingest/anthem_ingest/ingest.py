@@ -40,7 +40,7 @@ from anthem_ingest.mapping import (
     parse_single_index,
 )
 from anthem_ingest.preparation import create_index, extend_mapping, keep_record
-from anthem_ingest.report import DeadLetters, IndexSurvey, IngestReport, IngestTally
+from anthem_ingest.report import DeadLetters, IndexSurvey, IngestReport, IngestTally, keep_counts
 from anthem_ingest.routing import check_routing
 from anthem_ingest.text_fields import check_first_field, check_products_have_text, check_text_fields, list_text_fields
 
@@ -170,7 +170,8 @@ def ingest_index(
     builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
     prepare_index(client, index, encoder.bundle, text_fields=text_fields, options=options)
-    update_values(client, index, builder, tally, advance=advance, rate=options.rate)
+    with keep_counts(tally):
+        update_values(client, index, builder, tally, advance=advance, rate=options.rate)
     keep_record(client, index, encoder.bundle, text_fields, options)
     return tally.report()
 
@@ -252,7 +253,8 @@ def load_documents(
     is_partial = options.partial and description is not None
     target = LoadTarget(index, partial(index_io.get_products, client, index), partial=is_partial)
     actions = plan_loads(documents, builder, tally, target, advance)
-    index_io.write_at_rate(client, actions, tally, rate=options.rate)
+    with keep_counts(tally):
+        index_io.write_at_rate(client, actions, tally, rate=options.rate)
     index_io.refresh_index(client, index)
     keep_record(client, index, encoder.bundle, text_fields, options)
     return tally.report()

@@ -28,7 +28,7 @@ from anthem_ingest.multi_model import check_switch, list_stale_objects, switch_a
 from anthem_ingest.preparation import keep_record
 from anthem_ingest.product_files import make_rereadable
 from anthem_ingest.remove import remove_objects
-from anthem_ingest.report import EMPTY_REPORT, IndexSurvey, IngestReport
+from anthem_ingest.report import EMPTY_REPORT, IndexSurvey, IngestReport, interrupted_report
 from anthem_ingest.routing import check_file_routing
 from anthem_ingest.slices import SliceTask, ingest_in_slices
 from anthem_ingest.text_fields import check_first_field, check_products_have_text, check_text_fields
@@ -103,15 +103,35 @@ class IngestSteps:
 
 
 def run_job(job: IngestJob, steps: IngestSteps) -> tuple[IngestReport, int]:
-    """Take the steps; returns the report and the number of lines that could not be read."""
+    """Take the steps; returns the report and the number of lines that could not be read.
+
+    If the index is to be followed, SIGINT and SIGTERM end the job, whatever it is doing, and its report is returned.
+    """
     if steps.beside:
         check_switch(job.client, job.index, job.options.model_fields, job.signals)
     if steps.ann:
         check_copyable(job.client, job.index)
     bad_lines = BadLines(job.options.dead_letters)
+    if steps.follow_seconds is None:
+        return _run_first_pass(job, steps, bad_lines), bad_lines.count
+    with _sigterm_as_interrupt():
+        return _run_and_follow(job, steps, steps.follow_seconds, bad_lines), bad_lines.count
+
+
+def _run_and_follow(job: IngestJob, steps: IngestSteps, interval_seconds: float, bad_lines: BadLines) -> IngestReport:
     # Read before writing starts, so that following misses nothing.
-    is_present = steps.follow_seconds is not None and job.client.indices.exists(index=job.index)
+    is_present = job.client.indices.exists(index=job.index)
     checkpoints = read_checkpoints(job.client, job.index) if is_present else ShardCheckpoints()
+    try:
+        report = _run_first_pass(job, steps, bad_lines)
+    except KeyboardInterrupt as interrupt:
+        click.echo(f"{job.index}: stopped during the first pass; run the command again for the rest", err=True)
+        return interrupted_report(interrupt)
+    return report + _follow_until_interrupted(job, checkpoints, interval_seconds)
+
+
+def _run_first_pass(job: IngestJob, steps: IngestSteps, bad_lines: BadLines) -> IngestReport:
+    """Write the values of all products, then take the final steps."""
     if steps.file:
         with make_rereadable(steps.file) as file:
             report = _load_file(job, steps, file, bad_lines)
@@ -120,9 +140,7 @@ def run_job(job: IngestJob, steps: IngestSteps) -> tuple[IngestReport, int]:
     else:
         report = _ingest_index(job, steps)
     _run_final_steps(job, steps, is_complete=not (report.failed or report.conflicts or bad_lines.count))
-    if steps.follow_seconds is not None:
-        report += _follow_until_interrupted(job, checkpoints, steps.follow_seconds)
-    return report, bad_lines.count
+    return report
 
 
 class BadLines:
@@ -292,7 +310,7 @@ def _follow_until_interrupted(job: IngestJob, checkpoints: ShardCheckpoints, int
         nonlocal total
         if not isinstance(outcome, IngestReport):
             click.echo(f"{outcome} Trying again.", err=True)
-        elif outcome.written + outcome.failed:
+        elif outcome.written + outcome.written_without_values + outcome.failed:
             total += outcome
             click.echo(f"{job.index}: {outcome}", err=True)
 
@@ -308,11 +326,10 @@ def _follow_until_interrupted(job: IngestJob, checkpoints: ShardCheckpoints, int
         more, last = catch_up(job.client, followed, job.encoder, job.text_fields, job.options, last)
         return report + more, last
 
-    with _sigterm_as_interrupt():
-        try:
-            follow_index(run_pass, checkpoints, interval_seconds, notify)
-        except KeyboardInterrupt:
-            return total
+    try:
+        follow_index(run_pass, checkpoints, interval_seconds, notify)
+    except KeyboardInterrupt as interrupt:
+        return total + interrupted_report(interrupt)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from anthem_core.opensearch.schema import (
     recorded_objects,
 )
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, VECTORS_WITHOUT_KNN_SETTING, Release
-from anthem_ingest.conflicts import MappingConflictError, UsersFieldError
+from anthem_ingest.conflicts import MappingConflictError, UsersFieldError, is_own_object
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -240,7 +240,12 @@ def build_missing_mapping(
         raise UsersFieldError(index.name, name, parent, index.mappings.get("properties", {}))
     present = parent.get("properties", {})
     for key, needed in required.items():
-        _check_compatible(f"{name}.{key}", present.get(key, needed), needed, index.name)
+        try:
+            _check_compatible(f"{name}.{key}", present.get(key, needed), needed, index.name)
+        except MappingConflictError as error:
+            if is_own_object(index.mappings, name):
+                raise
+            raise UsersFieldError(index.name, name, parent, index.mappings.get("properties", {})) from error
     missing = {key: needed for key, needed in required.items() if key not in present}
     return {"properties": {name: {"properties": missing}}} if missing else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
 from anthem_ingest import index_io
 from anthem_ingest.encode import choose_signals
 from anthem_ingest.mapping import IndexDescription, build_missing_mapping, build_new_index_body, parse_single_index
+from anthem_ingest.text_fields import SEARCH_GAP_REMEDY, describe_search_gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
     from anthem_core.encoding.bundle import Bundle
     from anthem_ingest.ingest import IngestOptions
+
+_log = logging.getLogger(__name__)
+
 DEFAULT_FIELD_LIMIT = 1000  # OpenSearch's `index.mapping.total_fields.limit`
 FIELDS_OF_MODEL = 10  # that are added to the limit: an object of five fields, and as many of a later model
 
@@ -30,6 +35,9 @@ def extend_mapping(
     client: OpenSearch, index: IndexDescription, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
 ) -> None:
     """Add missing fields to a mapping, and record in its `_meta` what the values are computed from."""
+    gap = describe_search_gap(index.mappings, text_fields[0])
+    if gap:
+        _log.warning("Index '%s': %s is %s. To find products, %s.", index.name, text_fields[0], gap, SEARCH_GAP_REMEDY)
     meta = record_ingest(index.meta, bundle, text_fields, options)
     missing = build_missing_mapping(
         index, options.model_fields, bundle.dimension, choose_signals(bundle, options.signals)

@@ -20,7 +20,7 @@ from anthem_core.console import count_of
 from anthem_core.errors import DataError, require_extra
 from anthem_core.lines import GZIP_MAGIC
 from anthem_ingest.actions import ProductDocument
-from anthem_ingest.csv_rows import CsvRows
+from anthem_ingest.csv_rows import CsvRows, EncodingWatch
 from anthem_ingest.json_rows import read_json_rows
 from anthem_ingest.product_rows import choose_id_fields, parse_product
 
@@ -128,7 +128,8 @@ def read_product_file(
     `watch` is called with the record of each product, which still has its empty fields.
 
     Raises:
-        DataError: The file cannot be read or, known at its end, more than one of its rows and more than 1 % are bad.
+        DataError: The file cannot be read or, known at its end, more than one of its rows and more than 1 % are bad,
+            or a table is in another encoding than UTF-8.
     """
     return (product for _, product in read_numbered_products(file, report_skipped, watch))
 
@@ -141,9 +142,12 @@ def read_numbered_products(
     """The same products with the number of their line or row."""
     total, bad, examples = 0, 0, list[SkippedLine]()
     is_typed = file.format not in ("csv", "tsv")
+    encoding = EncodingWatch()
     rows = _read_parquet(file) if file.format == "parquet" else _read_text_rows(file)
     for number, row in rows:
         total += 1
+        if isinstance(row, dict) and not is_typed:
+            encoding.watch(row)
         product = parse_product(row, file.id_field, is_typed=is_typed) if isinstance(row, dict) else row
         if isinstance(product, ProductDocument):
             watch(row if isinstance(row, dict) else {})
@@ -153,6 +157,7 @@ def read_numbered_products(
             skipped = SkippedLine(file.name, number, product)
             examples = [*examples, skipped][:3]
             report_skipped(skipped)
+    encoding.check(file.name)
     if bad > max(1, MAX_BAD_LINE_FRACTION * total) or bad == total > 0:
         raise DataError(
             f"{bad} of {count_of(total)} of {file.name} cannot be used; at most 1 % may be bad: "

@@ -28,6 +28,7 @@ _HIT_KEYS = _HIT_METADATA | {
 _RESERVED_NAMES = frozenset(
     {"_version", "_seq_no", "_primary_term", "_ignored", "_field_names", "_nested_path", "_index"}
 )  # of fields that no document can have
+_LIST_NAMES = frozenset({"products", "items", "data"})  # under which shop systems export all products at once
 _DECIMAL_ID = re.compile(r"[+-]?\d+\.0+")
 _EXPONENT_ID = re.compile(r"[+-]?\d([.,]\d+)?[Ee]\+\d+")
 
@@ -48,6 +49,8 @@ def parse_product(
     """
     if {"took", "hits"} <= record.keys():
         return "a search response; write one hit on each line: jq -c '.hits.hits[]' FILE"
+    if len(record) == 1 and (name := next(iter(record))) in _LIST_NAMES and isinstance(record[name], list):
+        return f"one object with the list {name}; write one product on each line: jq -c '.{name}[]' FILE"
     is_hit = "_source" in record
     fields = record["_source"] if is_hit else record
     if not isinstance(fields, dict):

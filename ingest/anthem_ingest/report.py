@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from io import FileIO
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from anthem_core.console import count_of, format_bytes, printable
 from anthem_core.errors import DataError
 from anthem_core.files import is_standard_output, write_line
+from anthem_ingest.actions import shorten_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from anthem_core.opensearch.schema import ModelSignal
@@ -34,7 +36,7 @@ class IngestFailure:
     reason: str
 
     def __str__(self) -> str:
-        return printable(f"{self.id}: {self.reason}")
+        return printable(f"{shorten_id(self.id)}: {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class IngestReport:
         conflicts: Products that changed during both attempts to write them; the next run writes them.
         seconds: Wall time.
         lost_text: Products of a file whose rows had no text in a field in which the index had some, by field.
+        written_without_values: Those of `empty` that were written, as a load does.
     """
 
     written: int
@@ -59,12 +62,14 @@ class IngestReport:
     seconds: float
     failures: tuple[IngestFailure, ...] = ()
     lost_text: Mapping[str, int] = field(default_factory=dict)
+    written_without_values: int = 0
 
     def __add__(self, other: IngestReport) -> IngestReport:
         """Sum of two reports; of the times, which may overlap, the longer one."""
         counts: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in COUNT_FIELDS}
         failures = (self.failures + other.failures)[:MAX_LISTED_FAILURES]
         lost_text = dict(Counter(self.lost_text) + Counter(other.lost_text))
+        counts |= {"written_without_values": self.written_without_values + other.written_without_values}
         seconds = max(self.seconds, other.seconds)
         return IngestReport(**counts, seconds=seconds, failures=failures, lost_text=lost_text)
 
@@ -78,8 +83,9 @@ class IngestReport:
         return {**asdict(self), "failures": [asdict(failure) for failure in self.failures]}
 
     def __str__(self) -> str:
-        rate = self.written / max(self.seconds, 1e-3)
-        counts = f"{self.written} written, {self.skipped} skipped, {self.failed} failed"
+        written = self.written + self.written_without_values
+        rate = written / max(self.seconds, 1e-3)
+        counts = f"{written} written, {self.skipped} skipped, {self.failed} failed"
         lines = [f"{counts} in {self.seconds:.1f} s ({rate:.0f} products/s)"]
         if self.empty:
             text = "its text has" if self.empty == 1 else "their texts have"
@@ -95,6 +101,14 @@ class IngestReport:
 
 
 EMPTY_REPORT = IngestReport(0, 0, 0, 0, 0, 0.0)
+
+
+class IngestInterruptError(KeyboardInterrupt):
+    """An ingest was interrupted; `report` has its counts until then."""
+
+    def __init__(self, report: IngestReport) -> None:
+        super().__init__()
+        self.report = report
 
 
 class DeadLetters:
@@ -152,6 +166,7 @@ class IngestTally:
         failed: Products that the cluster refused.
         retry_ids: Ids of products that changed while they were encoded, to be read and written once more.
         ids_without_values: Ids of products sent without values whose result is not known yet.
+        written_without_values: See `IngestReport`.
         failures: The first failures.
         dead_letters: File that gets every failure.
         lost_text: See `IngestReport`.
@@ -164,6 +179,7 @@ class IngestTally:
     failed: int = 0
     retry_ids: list[str] = field(default_factory=list)
     ids_without_values: set[str] = field(default_factory=set)
+    written_without_values: int = 0
     failures: list[IngestFailure] = field(default_factory=list)
     dead_letters: DeadLetters | None = None
     lost_text: Counter[str] = field(default_factory=Counter)
@@ -179,6 +195,7 @@ class IngestTally:
         if product_id in self.ids_without_values:
             self.ids_without_values.discard(product_id)
             self.empty += 1
+            self.written_without_values += 1
         else:
             self.written += 1
 
@@ -194,7 +211,26 @@ class IngestTally:
         """Report of the counts so far."""
         seconds = time.perf_counter() - self.started
         counts = (self.written, self.skipped, self.empty, self.failed, len(self.retry_ids))
-        return IngestReport(*counts, seconds, tuple(self.failures), dict(self.lost_text))
+        lost_text, blank = dict(self.lost_text), self.written_without_values
+        return IngestReport(*counts, seconds, tuple(self.failures), lost_text, blank)
+
+
+@contextmanager
+def keep_counts(tally: IngestTally) -> Iterator[None]:
+    """Make an interrupt carry the counts so far.
+
+    Raises:
+        IngestInterruptError: The ingest was interrupted.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise IngestInterruptError(tally.report()) from interrupt
+
+
+def interrupted_report(interrupt: KeyboardInterrupt) -> IngestReport:
+    """Counts until an interrupt; zeros if nothing had been counted."""
+    return interrupt.report if isinstance(interrupt, IngestInterruptError) else EMPTY_REPORT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Routing of the products of a file: what a row gives is kept; a load that would have to guess it is refused.
 
 OpenSearch selects the shard of a product by its routing or, without one, by its id. If a product is indexed again
-without its routing, it can land on another shard, and the index then has it twice.
+without its routing, it can land on another shard, and the index then has it twice. A shard holds an id once: of two
+products with one id, the later replaces the earlier if their routings lead to the same shard.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from anthem_ingest.actions import IndexHit, ProductDocument
     from anthem_ingest.mapping import IndexDescription
 
-MAX_EXAMPLES = 3
+MAX_EXAMPLES = 2
+DEFAULT_RESULT_WINDOW = 10_000  # OpenSearch's `index.max_result_window`
 HAS_ROUTING: dict[str, Any] = {"exists": {"field": "_routing"}}
 
 
@@ -49,8 +51,8 @@ def check_routing(
     """The same documents, read a page at a time; each page is checked before its first document is returned.
 
     Raises:
-        ClusterError: A row has no routing, or another one than the product with its id, so that it would be written a
-            second time.
+        ClusterError: A row has no routing, or another one than the product with its id, so that it would replace it or
+            be written beside it.
     """
     if index is None:
         yield from documents
@@ -68,9 +70,7 @@ def check_routing(
             raise _missing_routing(name, bare, reason)
         if bare and has_routed:
             _check_same_routing(client, name, bare, {"filter": HAS_ROUTING})
-        routed = [document for document in page if document.routing not in (None, document.id)]
-        if routed:
-            _check_same_routing(client, name, routed, {"must_not": HAS_ROUTING})
+        _check_routed(client, name, index, [document for document in page if document.routing is not None])
         yield from page
 
 
@@ -95,14 +95,63 @@ def _check_same_routing(
     ids = {"ids": {"values": [document.id for document in documents]}}
     found, hits = _count_and_find(client, name, {"bool": {"must": ids, **condition}})
     if found:
-        examples = ", ".join(f"'{hit['_id']}' {_describe_routing(hit)}" for hit in hits)
-        raise ClusterError(
-            f"Index '{name}' already has {found} of these products with another routing than they would get: "
-            f"{examples}. OpenSearch would write them a second time, on another shard. {_ADVICE}"
-        )
+        raise _other_routing(name, found, hits, _ADVICE)
+
+
+def _check_routed(client: OpenSearch, name: str, index: IndexDescription, documents: Sequence[ProductDocument]) -> None:
+    """Check that no document with a routing has the id of a product with another one, unless it has its own too."""
+    size = _ids_per_search(index)
+    for start in range(0, len(documents), size):
+        page = documents[start : start + size]
+        hits = _find_by_id(client, index.name, [document.id for document in page], _result_window(index))
+        found = find_other_routings(page, hits)
+        if found:
+            raise _other_routing(name, len(found), found[:MAX_EXAMPLES], _ADVICE_FOR_TENANTS)
+
+
+def find_other_routings(documents: Iterable[ProductDocument], hits: Sequence[IndexHit]) -> list[IndexHit]:
+    """One hit for each document whose id the hits have, though only with another routing; no routing means the id.
+
+    If an index has the id and routing of a document, writing the document replaces that product and no other.
+    """
+    stored: dict[str, dict[str, IndexHit]] = {}
+    for hit in hits:
+        stored.setdefault(hit["_id"], {})[str(hit.get("_routing", hit["_id"]))] = hit
+    others = ((stored.get(document.id, {}), document.routing or document.id) for document in documents)
+    return [next(iter(found.values())) for found, routing in others if found and routing not in found]
+
+
+def _result_window(index: IndexDescription) -> int:
+    return int(index.settings.get("max_result_window", DEFAULT_RESULT_WINDOW))
+
+
+def _ids_per_search(index: IndexDescription) -> int:
+    """How many ids one search can look up: each shard may have a product with each of them."""
+    shards = int(index.settings.get("number_of_shards", 1))
+    return max(1, min(PRODUCTS_PER_PAGE, _result_window(index) // shards))
+
+
+@cluster_errors()
+def _find_by_id(client: OpenSearch, name: str, ids: Sequence[str], size: int) -> list[IndexHit]:
+    body = {"query": {"ids": {"values": list(ids)}}, "size": size, "_source": False}
+    hits: list[IndexHit] = client.search(index=name, body=body)["hits"]["hits"]
+    return hits
+
+
+def _other_routing(name: str, found: int, hits: Iterable[IndexHit], advice: str) -> ClusterError:
+    examples = ", ".join(f"'{hit['_id']}' {_describe_routing(hit)}" for hit in hits)
+    return ClusterError(
+        f"Index '{name}' already has {found} of these products with another routing than they would get: {examples}. "
+        "OpenSearch would replace those on the same shard, and write the others a second time, on another shard. "
+        f"{advice}"
+    )
 
 
 _ADVICE = "Give the routing of each product in a column or field `_routing`, or load the file into a new index."
+_ADVICE_FOR_TENANTS = (
+    "If they are the same products, give the routing that they have in `_routing`. If they are products of different "
+    "tenants, make their ids differ, such as tenant-id, or load the file into an index of its own."
+)
 
 
 def _describe_routing(hit: IndexHit) -> str:

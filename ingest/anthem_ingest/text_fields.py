@@ -34,6 +34,11 @@ _TEXT_TYPES = (
     {"keyword", "wildcard", "constant_keyword"},
 )  # fields of the second kind are suggested only if there are none of the first
 
+_NUMBER_TYPES = {
+    "long", "integer", "short", "byte", "unsigned_long", "double", "float", "half_float", "scaled_float",
+}  # fmt: skip
+SEARCH_GAP_REMEDY = "map it as text in a new index (PUT), copy the products there (POST _reindex), and ingest that"
+
 
 def check_text_fields(index: IndexDescription, text_fields: Sequence[str]) -> None:
     """Check that documents can have text in the text fields.
@@ -72,6 +77,21 @@ def find_nested_parent(mappings: Mapping[str, Any], field: str) -> str | None:
         node = node.get("properties", {}).get(key, {})
         if _is_hidden(node):
             return ".".join(path[:end])
+    return None
+
+
+def describe_search_gap(mappings: Mapping[str, Any], field: str) -> str | None:
+    """Why searches by words do not find products by a mapped field; None if they do, or if it is not mapped."""
+    node = mappings
+    for key in field.split("."):
+        node = node.get("properties", {}).get(key, {})
+    if any(part.get("type") in _TEXT_TYPES[0] for part in node.get("fields", {}).values()):
+        return None
+    if str(node.get("index")).lower() == "false":
+        return "not indexed (index: false), so no search finds anything in it"
+    kind = node.get("type")
+    if kind in _TEXT_TYPES[1] or kind in _NUMBER_TYPES:
+        return f"of type {kind}, in which searches find whole values only, not words"
     return None
 
 

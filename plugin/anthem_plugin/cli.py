@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Unpack, get_args
 
@@ -17,6 +18,7 @@ from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MATCH_ALL
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import Filter, ModeName, default_window
 from anthem_plugin.options import ClientOptions
+from anthem_plugin.search.page_limit import search_within_limit
 from anthem_plugin.search_input import SearchOptions, check_input, read_input
 from anthem_plugin.search_remarks import read_page_note, read_remarks
 from anthem_plugin.search_report import RankedHits, add_explanations, add_pairs, format_result, hit_key, hit_rows
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from anthem_plugin.modes import RerankMode
     from anthem_plugin.search.request import IndexProfile, Response
+    from anthem_plugin.search_input import SearchInput
 
 # Both searches use the same shard copies, because another copy may break ties differently.
 _PREFERENCE = "anthem"
@@ -116,7 +119,7 @@ def search(  # noqa: PLR0913 (one argument per option)
         profile = client.profile(index)
         shown = field or next(iter(profile.text_fields), DEFAULT_TEXT_FIELDS[0])
         asked = read_input(shown, asked_for)
-        before = _search_plainly(client, index, asked.widened(window), profile)
+        before = _search_plainly(client, index, asked, window, profile)
         sent = asked.body | _source_setting(shown, profile, explaining)
         after = client.search(index, sent, **asked.found_by, mode=rerank_mode, window=window, operators=operators,
                               preference=_PREFERENCE)  # fmt: skip
@@ -147,10 +150,17 @@ def _add_reasons(
     return add_explanations(rows, ranked, encoder) if explaining else {}
 
 
-def _search_plainly(client: AnthemClient, index: str, body: Mapping[str, Any], profile: IndexProfile) -> Response:
-    """The plain search, which gives the former ranks of the hits, with the model of each."""
+def _search_plainly(
+    client: AnthemClient, index: str, asked: SearchInput, window: int, profile: IndexProfile
+) -> Response:
+    """The plain search, which gives the former ranks of the hits, with the model of each.
+
+    The window is cut to `index.max_result_window`, as the client cuts its own.
+    """
+    body = asked.widened(window)
     sent = {**body, "_source": [profile.scoring.fields.model]} if profile.text_fields else body
-    return client.search(index, sent, mode="none", preference=_PREFERENCE)
+    search = partial(client.search, index, mode="none", preference=_PREFERENCE)
+    return search_within_limit(search, sent, asked.body)
 
 
 def _source_setting(field: str, profile: IndexProfile, explaining: bool) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import re
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from opensearchpy.exceptions import NotFoundError
+
 from anthem_core.encoding.bundle import find_shipped_bundles, load_bundle
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.schema import recorded_objects
@@ -156,6 +158,11 @@ def check_shown_field(cluster: OpenSearch, index: str, field: str, rows: Sequenc
 
 def _read_field_types(cluster: OpenSearch, index: str) -> dict[str, str]:
     """Type of every field of the indices, by its full name."""
-    mappings = cluster.indices.get_field_mapping(fields="*", index=index)
+    try:
+        mappings = cluster.indices.get_field_mapping(fields="*", index=index)
+    except NotFoundError as error:
+        if not error.info:  # an index with a block on its metadata; the mapping is refused with the reason
+            cluster.indices.get_mapping(index=index, params={"filter_path": "*.mappings._meta"})
+        raise
     leaves = [leaf for mapping in mappings.values() for leaf in mapping["mappings"].values()]
     return {leaf["full_name"]: str(entry.get("type")) for leaf in leaves for entry in leaf["mapping"].values()}

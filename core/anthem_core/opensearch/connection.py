@@ -21,6 +21,7 @@ from opensearchpy.exceptions import (
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.auth import NO_CREDENTIALS_HINT, RequestSigner, connection_advice, connection_options
+from anthem_core.opensearch.blocks import block_advice
 from anthem_core.opensearch.local_node import local_node_url
 from anthem_core.opensearch.permissions import permission_advice
 from anthem_core.opensearch.versions import UnsupportedClusterError, is_elasticsearch, parse_release, serverless_error
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 ELASTICSEARCH_HEADER = "x-elastic-product"
 OPENSEARCH_HEADER = "x-opensearch-version"  # of 3.6.0; 2.19.1 does not send it
 CLOSED_INDEX = "index_closed_exception"
+NO_SUCH_PATH = "no handler found for uri"  # an address with a path that no proxy removes
 
 
 class _ExplainingConnection(Urllib3HttpConnection):
@@ -50,7 +52,7 @@ class _ExplainingConnection(Urllib3HttpConnection):
             error.add_note(self._identity_note())
             raise
         except AuthorizationException as error:
-            error.add_note(self._identity_note() if _refused_by_aws(error) else permission_advice(method, url))
+            error.add_note(block_advice(str(error.info)) or self._refusal_note(error, method, url))
             raise
         if (method, url) != ("GET", "/"):  # whose answer says what the cluster is
             self._refuse_elasticsearch(response[1])
@@ -90,6 +92,9 @@ class _ExplainingConnection(Urllib3HttpConnection):
             return json.loads(body)
         except (OpenSearchException, ValueError):
             return None
+
+    def _refusal_note(self, error: TransportError, method: str, url: str) -> str:
+        return self._identity_note() if _refused_by_aws(error) else permission_advice(method, url)
 
     def _identity_note(self) -> str:
         signer = self.http_auth
@@ -193,12 +198,15 @@ def _explain(error: OpenSearchException) -> str:
         case AuthenticationException():
             return f"The cluster refused the sign-in (401). {advice or NO_CREDENTIALS_HINT}"
         case AuthorizationException():
-            reason = error_reason(error) or "no reason given"
+            reason = (error_reason(error) or "no reason given").rstrip(";")
             return f"The cluster forbids this (403): {reason}. {advice or 'Ask for the permission it names.'}"
         case NotFoundError():
             return f"Not found (404): {error_reason(error)}. Check the name of the index: GET _cat/indices"
         case TransportError():
-            return f"The cluster answered {error.status_code}: {error_reason(error)}{_open_request(error)}"
+            reason = error_reason(error)
+            if NO_SUCH_PATH in reason:
+                return f"The cluster answered {error.status_code}: {reason}. Remove or fix the path in its address."
+            return f"The cluster answered {error.status_code}: {reason}{_open_request(error)}"
     return f"The OpenSearch client failed: {error}"
 
 

@@ -63,13 +63,18 @@ BM25_WITHOUT_K1_FACTOR = ReleaseDifference(
     "BM25 scores lack the factor k1 + 1",
     "lexical scores are 2.2 times as large; the fusion compares their ratios, so the order is nearly the same",
 )
+COMBINED_FIELDS = ReleaseDifference(
+    Release(3, 2),
+    "the query combined_fields exists",
+    "a search with it is refused, as without ANTHEM Search",
+)
 SHARD_DOC_SORT = ReleaseDifference(
     Release(3, 3),
     "a point in time can be sorted by _shard_doc",
     "ingest reads by scroll",
 )
 RELEASE_DIFFERENCES = (
-    VECTORS_WITHOUT_KNN_SETTING, SAFE_MAPPING_CHANGES, BM25_WITHOUT_K1_FACTOR, SHARD_DOC_SORT,
+    VECTORS_WITHOUT_KNN_SETTING, SAFE_MAPPING_CHANGES, BM25_WITHOUT_K1_FACTOR, COMBINED_FIELDS, SHARD_DOC_SORT,
 )  # fmt: skip
 
 

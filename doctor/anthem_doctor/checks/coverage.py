@@ -49,8 +49,22 @@ def check_coverage(
     elif needed or of_other_model or lacking:
         expected = "all values for each product with words; searches rank a missing one as the median"
         yield Finding("coverage", "warning", found, expected, command)
+    elif (blank := _estimate_blank(target, without, sample_without_values)) > counts.products / 2:
+        names = " or ".join(target.text_fields)
+        expected = (
+            f"text in most products. Name the field that has it with --field; or, if a file was loaded whose rows "
+            f"are not whole products (variants, images), load it again with --on-duplicate merge. About {blank} "
+            f"of {count_of(counts.products)} have no text in {names}, so no signal of the model ranks them"
+        )
+        yield Finding("coverage", "warning", found, expected, target.command("ingest", "--corpus", "FILE", index=index))
     else:
         yield Finding("coverage", "ok", found)
+
+
+def _estimate_blank(target: DoctorTarget, without: int, sample: Sequence[IndexHit]) -> int:
+    """Estimated number of the products without values that have no text at all in the text fields."""
+    blank = sum(not product_text(hit.get("_source", {}), target.text_fields) for hit in sample)
+    return round(without * blank / max(len(sample), 1))
 
 
 def check_fields_filled(target: DoctorTarget, index: str, sample: Sequence[IndexHit]) -> Iterator[Finding]:

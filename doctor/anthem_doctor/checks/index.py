@@ -11,7 +11,7 @@ from anthem_core.opensearch.schema import CURRENT_FIELDS, VALUE_OF_SIGNAL, mappe
 from anthem_core.opensearch.versions import VECTORS_WITHOUT_KNN_SETTING
 from anthem_doctor.facts import is_closed
 from anthem_doctor.findings import DoctorTarget, Finding, console_request, judge_fact
-from anthem_ingest.conflicts import MappingConflictError, UsersFieldError, choose_free_name
+from anthem_ingest.conflicts import MappingConflictError, UsersFieldError, choose_free_name, is_own_object
 from anthem_ingest.encode import choose_signals
 from anthem_ingest.ingest import bytes_per_value
 from anthem_ingest.mapping import (
@@ -21,7 +21,13 @@ from anthem_ingest.mapping import (
     build_missing_mapping,
     list_model_objects,
 )
-from anthem_ingest.text_fields import find_nested_parent, find_unknown_fields, list_text_fields
+from anthem_ingest.text_fields import (
+    SEARCH_GAP_REMEDY,
+    describe_search_gap,
+    find_nested_parent,
+    find_unknown_fields,
+    list_text_fields,
+)
 from anthem_plugin.modes import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
@@ -147,6 +153,9 @@ def check_fields_mapped(target: DoctorTarget, index: IndexDescription, *, is_emp
         known = ", ".join(list_text_fields(index.mappings)) or "none"
         expected = f"first a field outside nested objects; name it with --field. Those of the index are: {known}"
         yield Finding("fields", "fault", found, expected)
+    elif gap := describe_search_gap(index.mappings, target.text_fields[0]):
+        found = f"{target.text_fields[0]} of {index.name} is {gap}"
+        yield Finding("fields", "fault", found, f"a text field first: {SEARCH_GAP_REMEDY}; or name one with --field")
     else:
         yield Finding("fields", "ok", f"{index.name} has {', '.join(target.text_fields)}")
 
@@ -297,7 +306,8 @@ def _reindex_requests(
     new = f"{index.name}-new"
     body = {"settings": dict(settings), "mappings": {"properties": dict(properties)}}
     # Only objects of models: a field of the user's may have a similar name.
-    objects = sorted({*list_model_objects(index.mappings), *properties})
+    named_objects = (name for name in list_model_objects(index.mappings) if is_own_object(index.mappings, name))
+    objects = sorted({*named_objects, *properties})
     copy = {"source": {"index": index.name, "_source": {"excludes": objects}}, "dest": {"index": new}}
     named = [word for name in properties if name != "anthem" for word in ("--as", name)]
     requests = (

@@ -116,7 +116,7 @@ def _text_lines(shown: DiskMap) -> list[_Line]:
         lines.append(_Line(f"{number}  {_cut(point.title, 58 - len(mark))}{mark}", _point_sign(point)))
     if len(shown.points) > MAX_LISTED:
         lines.append(_Line(f"and {len(shown.points) - MAX_LISTED} more products"))
-    closing = f"Filled: the queries' limits; outlined: limits plus slack. {describe_projection(shown.projection)}"
+    closing = f"Filled spots: the queries' limits; outlines: limits plus slack. {describe_projection(shown.projection)}"
     return lines + [_Line(text) for text in textwrap.wrap(closing, TEXT_COLUMNS)]
 
 

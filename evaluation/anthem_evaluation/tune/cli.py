@@ -144,15 +144,20 @@ def _tune(arguments: TuneArguments, judged: JudgedQueries, bundle: Bundle) -> Tu
     from anthem_evaluation.tune.tuning import TuningPlan, tune_candidates, tuning_windows
     from anthem_plugin.client import AnthemClient
     from anthem_plugin.modes import default_window
+    from anthem_plugin.search.page_limit import fit_page, page_limit_note
 
     body = read_body_template(arguments.body_path) if arguments.body_path else None
-    current = default_window(bundle)
-    windows = tuning_windows(current, arguments.largest_window)
     encoder = Encoder(bundle, threads=usable_cores())
     with closing(connect(arguments.url, credentials=True)) as cluster, cluster_errors():
         client = AnthemClient(cluster, encoder)
+        wanted = max(default_window(bundle), arguments.largest_window)
+        limit = fit_page(cluster, arguments.index, wanted)  # or says that the index is closed
         field = find_field(client, cluster, arguments.index, arguments.field, body)
-        setup = SearchSetup(client, arguments.index, field, "client", current, body)
+        if note := page_limit_note(arguments.index, limit, wanted):
+            stderr.print(note)
+        current = min(default_window(bundle), limit)
+        windows = tuning_windows(current, min(arguments.largest_window, limit))
+        setup = SearchSetup(client, arguments.index, field, "client", current, body, limit)
         reader = CandidateReader.create(cluster, setup, encoder, max(windows))
         with progress("searching", len(judged.qrels)) as advance:
             candidates = read_candidate_lists(reader, judged, advance)

@@ -57,6 +57,7 @@ TOO_MANY_MATCHES = (
     "the query matches more than {:,} products, and each costs a script run: narrow it or raise the limit"
 )
 PAGE_AFTER_LAST_HIT = "{} products pass the filter, and the page starts after the last of them"
+NONE_ON_PAGE = "{} products pass the filter, but none of them is on this page"
 NOTHING_CONTAINED = "the query contains no matching product with slack {:.3g}; these are the matches without the filter"
 NO_VECTORS_REASON = "{0} mode needs vectors, and {1} has none; run: anthem ingest {1}"
 _SCRIPT_NOT_FOUND = "unable to find script"
@@ -155,8 +156,9 @@ def _filter(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> S
         shown = {**response["hits"], "hits": drop_emptied_objects(hits, prepared.profile.scoring.fields)}
         return replace(filtered, response={**response, "hits": shown})
     count = yield from _count_filtered(request, prepared, mode, body)
-    is_page_requested = hits == [] and page_bounds(request.body)[1] > 0
-    return filtered.with_note(PAGE_AFTER_LAST_HIT.format(count) if is_page_requested else None)
+    start, size = page_bounds(request.body)
+    note = PAGE_AFTER_LAST_HIT if start else NONE_ON_PAGE  # such as with a `terminate_after` that ends at once
+    return filtered.with_note(note.format(count) if hits == [] and size > 0 else None)
 
 
 def _check_affordable(request: SearchRequest, prepared: PreparedSearch, mode: Filter) -> Steps[None]:

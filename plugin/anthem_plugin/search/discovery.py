@@ -9,7 +9,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from opensearchpy.exceptions import AuthorizationException, NotFoundError
+from opensearchpy.exceptions import AuthorizationException, NotFoundError, RequestError
 from opensearchpy.exceptions import ConnectionError as NoConnection
 
 from anthem_core.opensearch.schema import (
@@ -175,6 +175,6 @@ def _headers(request: SearchRequest) -> dict[str, Any]:
 
 
 def _log_unread(index: str, error: Exception, used: IndexProfile) -> None:
-    # If the cluster does not answer or has no such index, the search fails too, with an error of its own.
-    level = logging.INFO if isinstance(error, NoConnection | NotFoundError) else logging.WARNING
+    # If the cluster does not answer, has no such index or refuses, the search fails too, with an error of its own.
+    level = logging.INFO if isinstance(error, NoConnection | NotFoundError | RequestError) else logging.WARNING
     _log.log(level, "Index %s: mapping not read (%s); using %s", index, error, used.to_dict())

@@ -29,7 +29,7 @@ def describe_map(shown: DiskMap) -> str:
 def describe_projection(projection: MapProjection) -> str:
     """The name of the projection and its errors, in a sentence."""
     sides = (
-        "every product is on its true side of every outline"
+        "every product is on the correct side of every outline"
         if not projection.wrong_sides
         else f"{projection.wrong_sides} of {projection.sides} times, a product is on the wrong side of an outline"
     )

@@ -153,9 +153,11 @@ def _open_page(
         yield None
         return
     from anthem_core.opensearch.connection import connect
-    from anthem_plugin.service.ui.page_search import PAGE_TIMEOUT_SECONDS, PageTarget
+    from anthem_plugin.service.ui.page_search import PAGE_TIMEOUT_SECONDS, PageTarget, find_refusal
 
     with closing(connect(url, timeout=PAGE_TIMEOUT_SECONDS, credentials=True)) as cluster:
+        if refusal := find_refusal(cluster, index):
+            click.echo(f"Warning: the page cannot search {index}. {refusal}", err=True)
         yield PageTarget(cluster, index, field, names)
 
 

@@ -23,6 +23,8 @@ from anthem_plugin.service.settings import ServiceSettings
 PUBLIC_PATHS = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # need no key: they reveal nothing protected
 UNLIMITED_PATHS = PUBLIC_PATHS | {"/metrics"}  # must answer even if the service is at its limit
 
+KEY_REQUIRED = "An API key is required: Authorization: Bearer KEY."
+WRONG_KEY = "The API key is wrong; expected one of this service: Authorization: Bearer KEY."
 RETRY_HEADERS = {"Retry-After": "1"}  # seconds
 
 _log = logging.getLogger("uvicorn.error")
@@ -42,7 +44,7 @@ class RequestGuard:
         self._public_paths = public_paths
         self._settings = settings
         self._metrics = metrics
-        self._credentials = [f"Bearer {key}".encode() for key in settings.api_keys]
+        self._keys = [key.encode() for key in settings.api_keys]
         self._in_progress = 0
 
     @property
@@ -66,8 +68,8 @@ class RequestGuard:
     async def _answer(self, scope: Scope, receive: Receive, sender: "_ResponseSender") -> None:
         path = scope["path"]
         if path not in self._public_paths and not self._has_valid_key(scope["headers"]):
-            sentence, headers = "An API key is required: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"}
-            await _error_response(401, sentence, headers)(scope, receive, sender)
+            sentence = WRONG_KEY if _presented_key(scope["headers"]) else KEY_REQUIRED
+            await _error_response(401, sentence, {"WWW-Authenticate": "Bearer"})(scope, receive, sender)
         elif path in UNLIMITED_PATHS:
             await self._app(scope, receive, sender)
         elif self.is_full:
@@ -77,8 +79,8 @@ class RequestGuard:
             await self._answer_within_limits(scope, receive, sender)
 
     def _has_valid_key(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        presented = next((value for name, value in headers if name == b"authorization"), b"")
-        return not self._credentials or any(compare_digest(presented, valid) for valid in self._credentials)
+        presented = _presented_key(headers)
+        return not self._keys or any(compare_digest(presented, valid) for valid in self._keys)
 
     async def _answer_within_limits(self, scope: Scope, receive: Receive, sender: "_ResponseSender") -> None:
         """Answer before the time-out. Work that a thread continues afterwards counts as in progress until it ends."""
@@ -103,6 +105,13 @@ class RequestGuard:
     def _count(self, change: int) -> None:
         self._in_progress += change
         self._metrics.in_progress.set(self._in_progress)
+
+
+def _presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The key after the scheme `Bearer`, whose case does not matter; empty if there is none."""
+    presented = next((value for name, value in headers if name == b"authorization"), b"")
+    scheme, _, key = presented.partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else b""
 
 
 class _ResponseSender:

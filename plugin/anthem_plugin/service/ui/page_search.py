@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opensearchpy.exceptions import AuthorizationException, OpenSearchException
+from opensearchpy.exceptions import AuthorizationException, OpenSearchException, TransportError
 
 from anthem_core.encoding.query_operators import encode_phrases
+from anthem_core.errors import ClusterError
 from anthem_core.fusion import MAX_SHIFT
-from anthem_core.opensearch.connection import cluster_errors
+from anthem_core.opensearch.connection import cluster_errors, is_refusal
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MATCH_ALL, product_text
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import default_window
@@ -17,6 +18,7 @@ from anthem_plugin.options import ClientOptions
 from anthem_plugin.scoring.window import score_attention
 from anthem_plugin.search.disk_map import map_titles
 from anthem_plugin.search.explain import fused_signals, is_attention_from_texts, stored_attention
+from anthem_plugin.search.page_limit import search_within_limit
 from anthem_plugin.search.request import no_values_reason
 from anthem_plugin.search.response import hit_distances
 from anthem_plugin.search.spelling import spelled_words
@@ -45,6 +47,7 @@ MIN_PAGE_PRODUCTS = 200  # in each list if there are so many hits; also the larg
 PAGE_TIMEOUT_SECONDS = 10.0  # the page says that the cluster does not answer before the service gives up
 MAX_MAP_WORDS = 3  # of a query, that are on the map as queries of their own
 _SUGGESTION_TITLES = 20
+_CHECK_SECONDS = 3  # at the start, which waits for it
 # Both searches use the same shard copies, because another copy may break ties differently.
 _PREFERENCE = "anthem-page"
 
@@ -65,6 +68,17 @@ class PageTarget:
     index: str
     field: str | None = None
     names: tuple[str, ...] | None = ()
+
+
+def find_refusal(cluster: OpenSearch, index: str) -> str | None:
+    """Why the cluster refuses to search an index, such as a closed one; None if it searches, or does not answer."""
+    try:
+        with cluster_errors():
+            cluster.search(index=index, body={"size": 0}, params={"request_timeout": _CHECK_SECONDS})
+    except ClusterError as error:
+        cause = error.__cause__
+        return str(error) if isinstance(cause, TransportError) and is_refusal(cause) else None
+    return None
 
 
 class SearchPage:
@@ -109,10 +123,10 @@ class SearchPage:
             field = self._shown_field(profile)
             size = max(self._window, MIN_PAGE_PRODUCTS)
             body = {"query": _match(field, query), "size": size}
-            before = self._search(body | self._source(profile, field))
+            before = search_within_limit(self._search, body | self._source(profile, field), {"size": 1})
             if not before["hits"]["hits"]:
                 return self._result(query, profile, before, before) | self._explain_nothing(query, field)
-            after = self._search(body | {"_source": False}, mode="client")
+            after = self._search(body | {"size": len(before["hits"]["hits"]), "_source": False}, mode="client")
         return self._result(query, profile, before, after)
 
     def draw_map(self, query: str, texts: Mapping[str, str]) -> dict[str, Any]:

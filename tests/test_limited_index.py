@@ -1,0 +1,139 @@
+"""An index that allows less than the commands ask for, is closed or is blocked: every command says so."""
+
+import csv
+import json
+from contextlib import contextmanager
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("ir_measures", reason="the extra `demo` is not installed")
+
+from small_index import PRODUCTS, small_index
+
+from anthem_core.errors import ClusterError
+from anthem_core.opensearch.connection import cluster_errors, connect
+from anthem_evaluation.cli import rerank
+from anthem_evaluation.evaluate_cli import evaluate
+from anthem_evaluation.judgments import read_judgments
+from anthem_evaluation.runs import ranked_ids, read_run
+from anthem_evaluation.tune.cli import tune
+from anthem_plugin.cli import search
+from anthem_plugin.service.ui.page_search import find_refusal
+
+pytestmark = pytest.mark.node
+LIMIT = 7
+
+
+@pytest.fixture(scope="module")
+def shop(client, encoder):
+    """An index of thirty products."""
+    with small_index(client, encoder, titles=PRODUCTS[:30]) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def ratings(tmp_path_factory):
+    """Judgments of the products."""
+    return write_ratings(tmp_path_factory.mktemp("judged") / "ratings.csv", range(30))
+
+
+def write_ratings(path, products):
+    """A file of judgments of two queries."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = [(query, number, number % 4) for query in ("fire tv", "red tablet") for number in products]
+        csv.writer(file).writerows([("query", "docid", "rating"), *rows])
+    return path
+
+
+@contextmanager
+def setting(client, index, name, value):
+    """Change a setting of an index for a while."""
+    client.indices.put_settings(index=index, body={name: value})
+    yield
+    client.indices.put_settings(index=index, body={name: None})
+
+
+def run(command, index, cluster, *arguments):
+    """Run a command on the index."""
+    return CliRunner().invoke(command, [index, *map(str, arguments), "--url", cluster])
+
+
+def test_commands_read_no_more_hits_than_the_index_allows(client, cluster, shop, ratings, tmp_path):
+    """With a small `index.max_result_window`, search, evaluate and tune use fewer hits, and say so once."""
+    with setting(client, shop, "index.max_result_window", LIMIT):
+        found = run(search, shop, cluster, "fire tv", "--size", 2)
+        evaluated = run(evaluate, shop, cluster, "--judgments", ratings, "--files", tmp_path, "--json")
+        tuned = run(tune, shop, cluster, "--judgments", ratings)
+        beyond = run(search, shop, cluster, "fire tv", "--size", LIMIT + 1)
+    assert found.exit_code == 0, found.stderr
+    assert found.stdout.count(f"the window is {LIMIT} instead of 100") == 1
+    assert evaluated.exit_code == 0, evaluated.stderr
+    limits = json.loads(evaluated.stdout)["limits"]
+    assert [f"Only the first {LIMIT} hits" in limit for limit in limits].count(True) == 1
+    assert {len(hits) for hits in read_run(tmp_path / "lexical.trec").values()} == {LIMIT}
+    assert "too few judgments" in tuned.stderr.lower()  # of two queries; the hits were read
+    assert f"Only the first {LIMIT} hits" in tuned.stderr
+    assert beyond.exit_code == 6
+    assert "too large" in beyond.stderr
+
+
+@pytest.mark.parametrize(("missing", "is_said"), [(2, False), (30, True)])
+def test_missing_products_are_named_beside_the_headline(cluster, shop, tmp_path, missing, is_said):
+    """If more than a tenth of the judged products are not in the index, the sentences of the result say how many."""
+    ratings = write_ratings(tmp_path / "ratings.csv", range(30 + missing))
+    page = tmp_path / "report.html"
+    result = run(evaluate, shop, cluster, "--judgments", ratings, "--output", page, "--json")
+    assert result.exit_code == 0, result.stderr
+    report, sentence = json.loads(result.stdout), f"{missing} of {30 + missing} judged products are not in the index."
+    assert report["missing"] == {"missing": missing, "judged": 30 + missing}
+    assert (sentence in report["verdict"][1]) == is_said
+    assert (sentence in page.read_text(encoding="utf-8").split("</section>")[0]) == is_said
+    assert (sentence in report["limits"]) == bool(missing)
+
+
+BLOCKS = ["index.blocks.read", "index.blocks.metadata"]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_is_named_with_the_request_that_removes_it(client, cluster, shop, ratings, block):
+    """A blocked index is not reported as a missing permission; without its metadata, a search may still work."""
+    with setting(client, shop, block, True):
+        results = [run(command, shop, cluster, "--judgments", ratings) for command in (evaluate, tune)]
+        with connect(cluster) as connected, pytest.raises(ClusterError) as caught, cluster_errors():
+            connected.indices.get_settings(index=shop) if "metadata" in block else connected.search(index=shop)
+    removed = f'PUT /{shop}/_settings {{"{block}": null}}'
+    assert removed in str(caught.value)
+    assert "docs/permissions.md" not in str(caught.value)
+    assert [removed in result.stderr for result in results] == [True, True]
+
+
+def test_a_closed_index_is_named_by_evaluate_tune_and_the_page(client, cluster, shop, ratings):
+    """The message has the request that opens it; an index that does not exist is told from it."""
+    client.indices.close(index=shop)
+    try:
+        results = [run(command, shop, cluster, "--judgments", ratings) for command in (evaluate, tune)]
+        refusals = [find_refusal(client, name) for name in (shop, "no-such-index")]
+    finally:
+        client.indices.open(index=shop)
+    assert [(result.exit_code, f"POST /{shop}/_open" in result.stderr) for result in results] == [(6, True)] * 2
+    assert f"POST /{shop}/_open" in refusals[0]
+    assert "Not found" in refusals[1]
+    assert find_refusal(client, shop) is None
+
+
+def test_a_lexical_run_reranks_as_the_search_does(cluster, shop, ratings, tmp_path):
+    """The run that `--files` writes has the lexical scores: `anthem rerank` orders it as client mode does."""
+    measured = run(evaluate, shop, cluster, "--judgments", ratings, "--rerank", "client", "--files", tmp_path)
+    assert measured.exit_code == 0, measured.stderr
+    corpus, queries = tmp_path / "corpus.jsonl", tmp_path / "queries.jsonl"
+    corpus.write_text("".join(json.dumps({"_id": str(n), "title": t}) + "\n" for n, t in enumerate(PRODUCTS[:30])))
+    texts = read_judgments(ratings).queries
+    queries.write_text("".join(json.dumps({"_id": query, "text": text}) + "\n" for query, text in texts.items()))
+    arguments = ["--corpus", corpus, "--queries", tmp_path, "--run", tmp_path / "lexical.trec", "--output"]
+    done = CliRunner().invoke(rerank, [*map(str, [*arguments, tmp_path / "offline.trec"])])
+    assert done.exit_code == 0, done.stderr
+    assert "are ranks" not in done.stderr
+    offline, client_mode, lexical = (read_run(tmp_path / f"{name}.trec") for name in ("offline", "client", "lexical"))
+    for query in texts:
+        assert ranked_ids(offline[query]) == ranked_ids(client_mode[query]) != ranked_ids(lexical[query])
