@@ -166,3 +166,21 @@ def test_the_workbench_gets_each_text_once():
     """Two queries of one text are one query of a query set."""
     judged = JudgedQueries({"a": "tv", "b": "tv"}, {"a": {"p": 1}, "b": {"q": 1}})
     assert len(json.loads(workbench_query_set(judged, "shop"))["querySetQueries"]) == 1
+
+
+@pytest.mark.parametrize("header", ["Query,Doc ID,Rating", "query;docid;rating", "QUERY\tdoc_id\trating"])
+def test_a_quepid_file_of_a_spreadsheet_is_read(tmp_path, header):
+    """Case, spaces and the separator of the columns do not matter."""
+    separator = next(character for character in ",;\t" if character in header)
+    path = tmp_path / "ratings.csv"
+    path.write_text(f"{header}\nfire tv{separator}p1{separator}3\n", encoding="utf-8")
+    judged = read_judgments(path)
+    assert (judged.queries, judged.qrels) == ({"q1": "fire tv"}, {"q1": {"p1": 3}})
+
+
+def test_ratings_in_words_are_named(tmp_path):
+    """A file whose ratings are words is refused with the first of them, not as one without judgments."""
+    path = tmp_path / "ratings.csv"
+    path.write_text("query,docid,rating\nfire tv,p1,high\nfire tv,p2,low\n", encoding="utf-8")
+    with pytest.raises(DataError, match="the rating 'high' is not a number"):
+        read_judgments(path)

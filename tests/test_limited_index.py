@@ -19,6 +19,7 @@ from anthem_evaluation.judgments import read_judgments
 from anthem_evaluation.runs import ranked_ids, read_run
 from anthem_evaluation.tune.cli import tune
 from anthem_plugin.cli import search
+from anthem_plugin.client import AnthemClient
 from anthem_plugin.service.ui.page_search import find_refusal
 
 pytestmark = pytest.mark.node
@@ -137,3 +138,11 @@ def test_a_lexical_run_reranks_as_the_search_does(cluster, shop, ratings, tmp_pa
     offline, client_mode, lexical = (read_run(tmp_path / f"{name}.trec") for name in ("offline", "client", "lexical"))
     for query in texts:
         assert ranked_ids(offline[query]) == ranked_ids(client_mode[query]) != ranked_ids(lexical[query])
+
+
+def test_a_page_without_hits_is_not_said_to_start_late(client, encoder, shop):
+    """A filtered search from 0 that ends before its first hit does not claim that its page starts after the last."""
+    body = {"query": {"match": {"title": "fire tv"}}, "terminate_after": -1}
+    response = AnthemClient(client, encoder).search(shop, body, mode="filter")
+    assert response["hits"]["hits"] == []
+    assert "none of them is on this page" in response["anthem"]["reason"]

@@ -330,3 +330,25 @@ def test_everything_may_be_gzipped(command, files, attention_encoder):
         result = CliRunner().invoke(rerank, [*words, "--run", str(files / name), "--output", str(output)])
         assert result.exit_code == 0, result.stderr
         assert output.read_text() == expected
+
+
+def test_a_run_of_other_queries_is_refused(command, files):
+    """If no query of the run has a text, nothing is written, and the message has an id of each file."""
+    result = command({"other": {"p1": 2.5, "p2": 1.5}})
+    assert result.exit_code == 4
+    assert "'other'" in result.stderr
+    assert not (files / "out.trec").exists()
+
+
+def test_scores_that_are_ranks_are_named(command):
+    """A run whose scores count down to 1 is reranked with a warning; one of lexical scores without."""
+    query, products = next(iter(QUERIES)), list(TITLES)[:3]
+    for scores, is_warned in (([3.0, 2.0, 1.0], True), ([3.5, 2.0, 1.0], False)):
+        result = command({query: dict(zip(products, scores, strict=True))})
+        assert ("are ranks" in result.stderr) == is_warned
+
+
+def test_a_folder_without_queries_is_named(tmp_path):
+    """The message says which file was expected in the folder."""
+    with pytest.raises(DataError, match=r"is a folder without queries\.jsonl"):
+        read_query_texts(tmp_path, [])

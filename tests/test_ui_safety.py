@@ -78,15 +78,36 @@ def test_a_late_answer_does_not_overwrite_a_later_one(open_page, address):
         assert "only one hit" in page.inner_text("#message")
 
 
+def test_typing_before_the_settings_arrive_searches_once(open_page, address):
+    """A query that is typed while the page still reads its settings is searched once, when they are there."""
+    with open_page(address) as page:
+        held, searches = [], []
+        page.on("request", lambda request: searches.append(request.url) if request.url.endswith("/search") else None)
+        page.route("**/ui/settings", lambda route: held.append(route))  # noqa: PLW0108 (playwright needs a function)
+        page.reload()
+        while not held:
+            page.wait_for_timeout(10)
+        page.fill("#query", "cordless")
+        page.press("#query", "Enter")
+        page.wait_for_timeout(300)  # longer than the pause after which typing searches
+        for route in held:
+            route.continue_()
+        page.wait_for_selector("#reranked li")
+        page.wait_for_timeout(100)
+        assert (len(held), len(searches)) == (1, 1)
+
+
 def test_an_answer_leaves_the_focus_in_the_page(open_page, address):
     """An answer that replaces the list in which the focus is, or the row behind the dialog, moves it to the query."""
     held = []
     with open_page(address) as page:
         search_for(page)
         page.route("**/ui/search", lambda route: held.append(route))  # noqa: PLW0108 (playwright needs a function)
-        for opens_dialog in (False, True):
-            page.fill("#query", f"cordless {len(held)}")
+        for number, opens_dialog in enumerate((False, True)):
+            page.fill("#query", f"cordless {number}")
             page.wait_for_selector("#lists[aria-busy]", state="attached")
+            while len(held) == number:
+                page.wait_for_timeout(10)
             page.keyboard.press("ArrowDown")
             if opens_dialog:
                 page.keyboard.press("Enter")

@@ -14,10 +14,11 @@ from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
 from anthem_plugin.modes import default_window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from anthem_core.beir import SkippedLine
     from anthem_evaluation.offline import RerankedRun, RunProducts
+    from anthem_evaluation.runs import Run
     from anthem_plugin.modes import ModeName
 
 DEFAULT_REPORT_PATH = Path("anthem-demo/report.html")
@@ -135,10 +136,7 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     window = window or default_window(bundle)
     run = read_run(before)
     texts = offline.read_query_texts(queries, skipped_lines)
-    offline.check_scores(run)
-    offline.check_query_ids(run, texts, queries)
-    if offline.are_ranks(run):
-        stderr.print(f"Warning: the scores of {before} are ranks. The result differs from a search by lexical scores.")
+    _check_run(before, run, queries, texts)
     chosen = (signals or offline.available_signals(bundle)).split(",")
     reranker = offline.OfflineReranker.from_bundle(bundle, chosen, threads=usable_cores())
     check_writable(output)
@@ -153,6 +151,15 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     result = {"output": str(output), "model": bundle.model_id, "signals": chosen, "window": window}
     result |= _counts(reranked, ids, products)
     print_result(result, _summary_text(result), as_json=as_json, to_stderr=is_standard_output(output))
+
+
+def _check_run(path: Path, run: Run, queries: Path, texts: Collection[str]) -> None:
+    from anthem_evaluation.offline import are_ranks, check_query_ids, check_scores
+
+    check_scores(run)
+    check_query_ids(run, texts, queries)
+    if are_ranks(run):
+        stderr.print(f"Warning: the scores of {path} are ranks. The result differs from a search by lexical scores.")
 
 
 def _read_corpus(

@@ -47,10 +47,8 @@ def parse_product(
     a row of CSV, an id that looks like a float is a reason too: it was an integer before some program rewrote it; and
     spaces around an id or a routing are not part of it.
     """
-    if {"took", "hits"} <= record.keys():
-        return "a search response; write one hit on each line: jq -c '.hits.hits[]' FILE"
-    if len(record) == 1 and (name := next(iter(record))) in _LIST_NAMES and isinstance(record[name], list):
-        return f"one object with the list {name}; write one product on each line: jq -c '.{name}[]' FILE"
+    if reason := _several_products_reason(record):
+        return reason
     is_hit = "_source" in record
     fields = record["_source"] if is_hit else record
     if not isinstance(fields, dict):
@@ -70,6 +68,16 @@ def parse_product(
         return "a hit without _source"
     reason = _refused_field_reason(source) or _unencodable_reason(source, product_id, routing)
     return reason or ProductDocument(str(product_id), source, None if routing in (None, "") else str(routing))
+
+
+def _several_products_reason(record: Mapping[Any, Any]) -> str | None:
+    """Why a record is no single product: it has many of them in a list; None if it has none."""
+    if {"took", "hits"} <= record.keys():
+        return "a search response; write one hit on each line: jq -c '.hits.hits[]' FILE"
+    name = next(iter(record), None) if len(record) == 1 else None
+    if name in _LIST_NAMES and isinstance(record[name], list):
+        return f"one object with the list {name}; write one product on each line: jq -c '.{name}[]' FILE"
+    return None
 
 
 def _find_id(record: Mapping[Any, Any], id_fields: Sequence[str]) -> object:

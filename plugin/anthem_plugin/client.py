@@ -101,7 +101,8 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
             options: Options of every request, such as `routing`, `preference` and `request_timeout`.
 
         Raises:
-            ValueError: The mode does not exist, the window is below 1, or `request_timeout` is negative.
+            ValueError: The mode does not exist, the window is below 1, `request_timeout` is negative, or both of
+                `query_text` and `query_path` are given.
             TypeError: The window, the operators, the region or the time-out have the wrong type.
             opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
@@ -221,6 +222,8 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
         region: Region | None = None,
         **options: object,
     ) -> SearchRequest:
+        if query_text is not None and query_path is not None:
+            raise ValueError("query_text and query_path both say what the query text is; give one of them")
         return SearchRequest(
             index, body, options, self._timeout, query_text, resolve_mode(mode),
             self._window if window is None else window, operators, region, query_path,

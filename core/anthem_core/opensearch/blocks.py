@@ -13,7 +13,7 @@ _BLOCK_SETTINGS = {
     "12": "index.blocks.read_only_allow_delete",
 }
 _BLOCK = re.compile(r"index \[([^\]]+)\] blocked by: ((?:\[[A-Z_]+/\d+/[^\]]*\][;, ]*)+)")
-_NUMBER = re.compile(r"\[[A-Z_]+/(\d+)/")
+_BLOCK_NUMBER = re.compile(r"\[[A-Z_]+/(\d+)/")
 
 
 def block_advice(error: str) -> str | None:
@@ -21,7 +21,7 @@ def block_advice(error: str) -> str | None:
     found = _BLOCK.search(error)
     if found is None:
         return None
-    settings = [_BLOCK_SETTINGS[number] for number in _NUMBER.findall(found[2]) if number in _BLOCK_SETTINGS]
+    settings = [_BLOCK_SETTINGS[number] for number in _BLOCK_NUMBER.findall(found[2]) if number in _BLOCK_SETTINGS]
     if not settings:
         return None
     removed = ", ".join(f'"{setting}": null' for setting in settings)

@@ -203,15 +203,14 @@ def _explain(error: OpenSearchException) -> str:
         case NotFoundError():
             return f"Not found (404): {error_reason(error)}. Check the name of the index: GET _cat/indices"
         case TransportError():
-            reason = error_reason(error)
-            if NO_SUCH_PATH in reason:
-                return f"The cluster answered {error.status_code}: {reason}. Remove or fix the path in its address."
-            return f"The cluster answered {error.status_code}: {reason}{_open_request(error)}"
+            return f"The cluster answered {error.status_code}: {error_reason(error)}{_refusal_advice(error)}"
     return f"The OpenSearch client failed: {error}"
 
 
-def _open_request(error: TransportError) -> str:
-    """The request that opens a closed index, if the error is about one."""
+def _refusal_advice(error: TransportError) -> str:
+    """The request that opens a closed index, or what is wrong with an address, if the error is about one of them."""
+    if NO_SUCH_PATH in str(error.info):
+        return ". Remove or fix the path in the address of the cluster."
     if CLOSED_INDEX not in str(error.info):
         return ""
     cause = error.info.get("error") if isinstance(error.info, dict) else None

@@ -15,7 +15,9 @@ const TYPING_PAUSE_MILLISECONDS = 250;
 const ROWS_AT_FIRST = 10;
 const HINT = "Type a query, and see the order of your cluster beside the reranked one.";
 
-const page = { settings: null, answer: null, order: [], rows: ROWS_AT_FIRST, query: "", waiting: null, pause: 0 };
+const page = {
+  settings: null, answer: null, order: [], rows: ROWS_AT_FIRST, query: "", waiting: null, pause: 0, beginning: null,
+};
 const details = new Details();
 const lexical = new ProductList(byId("lexical"), openDetails);
 const reranked = new ProductList(byId("reranked"), openDetails);
@@ -48,8 +50,15 @@ async function start() {
   await begin();
 }
 
-/** Read what the page searches, then search for what is typed already. */
-async function begin() {
+/** Read what the page searches, once at a time, then search for what is typed by then. */
+function begin() {
+  page.beginning ??= readSettings().finally(() => {
+    page.beginning = null;
+  });
+  return page.beginning;
+}
+
+async function readSettings() {
   try {
     page.settings = await call("settings");
   } catch (error) {
