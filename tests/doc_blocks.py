@@ -255,6 +255,6 @@ def check_extras(words):
     """Check that `pip install` names this folder and extras that exist; the tests marked `install` install it."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     (target,) = (word for word in words if not word.startswith("-"))
-    named = re.fullmatch(r"(?:\.|[\w/~-]*anthem-search)(?:\[([\w,]+)\])?", target)
+    named = re.fullmatch(r"(?:\.|[\w/~$-]*anthem-search)(?:\[([\w,]+)\])?", target)
     assert named, f"pip install {target} does not install this project"
     assert {*filter(None, (named[1] or "").split(","))} <= {*extras}, target
