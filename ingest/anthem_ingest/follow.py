@@ -90,7 +90,7 @@ def catch_up(
     All products are read if the index has been created again since.
 
     Raises:
-        ClusterError: The cluster refuses or does not answer.
+        ClusterError: The cluster refuses or does not answer, or a shard that was read before does not answer.
     """
     builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
@@ -98,6 +98,9 @@ def catch_up(
     if last.uuid != current.uuid:
         prepare_index(client, index, encoder.bundle, text_fields=text_fields, options=options)
         last = ShardCheckpoints(current.uuid)
+    if silent := sorted(last.shards.keys() - current.shards.keys()):
+        # The statistics leave out a shard that fails now. Without its checkpoint, all of it would be read again.
+        raise ClusterError(f"Shard {', '.join(silent)} of index '{index}' does not answer; the next pass reads on.")
     read_until = {shard: last.shards.get(shard, _NO_CHECKPOINT) for shard in current.shards}
     changed = {shard: number for shard, number in read_until.items() if current.shards[shard] > number}
     if changed:
