@@ -123,7 +123,7 @@ class UnquotedText:
         self.text = text
 
     def __repr__(self) -> str:
-        """The annotation as it stands in the source."""
+        """The annotation exactly as written in the source."""
         return str(self.text)
 
 

@@ -37,6 +37,7 @@ bundle_option = click.option(
     show_default=True,
     help="Folder of a bundle, or name of a shipped one.",
 )
+url_option = click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
@@ -137,7 +138,9 @@ def confirm(question: str, *, yes: bool, as_json: bool) -> None:
     if yes:
         return
     if as_json:
-        raise CommandError(f"{question} With --json, say so with --yes. Nothing was changed.", 1, "Abort", as_json=True)
+        raise CommandError(
+            f"{question} Nothing was changed: with --json, confirm with --yes.", 1, "Abort", as_json=True
+        )
     click.echo(f"{question} [y/N]: ", nl=False, err=True)
     answer = sys.stdin.readline() if sys.stdin else ""
     if not answer:

@@ -16,6 +16,7 @@ from anthem_core.console import (
     print_result,
     progress,
     stderr,
+    url_option,
 )
 from anthem_doctor.facts import DEFAULT_SAMPLE_SIZE
 
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --pipeline: URL at which the cluster reaches anthem serve.",
 )
-@click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
+@url_option
 @json_option
 @click.pass_context
 @handle_errors

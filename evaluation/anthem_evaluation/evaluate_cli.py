@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import bundle_option, handle_errors, json_option, print_result, print_skipped, stderr
+from anthem_core.console import (
+    bundle_option,
+    handle_errors,
+    json_option,
+    print_result,
+    print_skipped,
+    stderr,
+    url_option,
+)
 from anthem_core.errors import require_extra
 from anthem_core.files import check_writable, is_standard_output, write_text
 from anthem_evaluation.evaluate_options import (
@@ -68,7 +76,7 @@ class EvaluateArguments(JudgmentSource):
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the runs as TREC files, and for the judgments as Quepid CSV and for Search Relevance Workbench.",
 )
-@click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
+@url_option
 @json_option
 @handle_errors
 def evaluate(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fields of EvaluateArguments)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from anthem_evaluation.report import Example, Report, ResultSummary
 
 MAX_TEXT_EXAMPLES = 5  # more than these are only in the page
-LARGEST_USUAL_MISSING_SHARE = 0.1  # of the judged products; if more are missing, the headline says so
+LARGEST_USUAL_MISSING_SHARE = 0.1  # of the judged products; if more are missing, a sentence follows the headline
 
 
 def render_html(report: Report) -> str:

@@ -20,6 +20,7 @@ from anthem_core.console import (
     json_option,
     print_result,
     progress,
+    url_option,
 )
 from anthem_core.errors import PartialError
 from anthem_core.files import check_writable, is_standard_output
@@ -286,7 +287,7 @@ def _confirm_field_change(
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @_rate_option
 @_dead_letter_option
-@click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
+@url_option
 @json_option
 @handle_errors
 def remove(

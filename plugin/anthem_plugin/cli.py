@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 import click
 
-from anthem_core.console import NON_EMPTY_TEXT, handle_errors, json_option, print_result
+from anthem_core.console import (
+    NON_EMPTY_TEXT,
+    handle_errors,
+    json_option,
+    print_result,
+    url_option,
+)
 from anthem_core.encoding.attention_grid import GridExplainer
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
@@ -80,7 +86,7 @@ _PREFERENCE = "anthem"
     type=click.IntRange(1, 10_000),
     help="Number of lexical hits to rerank; in cluster mode, per shard. Defaults to that of the bundle, or 100.",
 )
-@click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
+@url_option
 @json_option
 @handle_errors
 def search(  # noqa: PLR0913 (one argument per option)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from anthem_core.opensearch.schema import ModelFields, ModelSignal
     from anthem_doctor.facts import IndexFacts
 
-MAX_DELETED_FRACTION = 0.1  # of the documents; above it, lexical scores are noticeably off, and a note says so
+MAX_DELETED_FRACTION = 0.1  # of the documents; above it, lexical scores are noticeably off, and a note warns
 EXAMPLE_PAGE_SIZE = 24  # hits on the page for which the growth of a response is estimated
 
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import bundle_option, handle_errors, json_option, print_result, print_skipped, progress, stderr
+from anthem_core.console import (
+    bundle_option,
+    handle_errors,
+    json_option,
+    print_result,
+    print_skipped,
+    progress,
+    stderr,
+    url_option,
+)
 from anthem_core.errors import require_extra
 from anthem_core.files import check_writable
 from anthem_evaluation.evaluate_options import (
@@ -74,7 +83,7 @@ class TuneArguments(JudgmentSource):
 )
 @click.option("--png", type=_PICTURE_PATH, help="Write the gain by window and weights as a PNG picture.")
 @click.option("--svg", type=_PICTURE_PATH, help="Write the gain by window and weights as an SVG picture.")
-@click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
+@url_option
 @json_option
 @handle_errors
 def tune(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fields of TuneArguments)

@@ -16,7 +16,7 @@ from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.search.counts import SCOPE_KEYS
 from anthem_plugin.search.explain import is_attention_from_texts
 from anthem_plugin.search.hit_explanation import AskedQuery, FoundProduct, explain_product
-from anthem_plugin.search.refusals import find_refusals
+from anthem_plugin.search.page_limit import find_smaller_size
 from anthem_plugin.search.request import ComputeStep, index_name
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def _search_plainly(request: SearchRequest, profile: IndexProfile) -> Steps[tupl
     try:
         return wide, (yield _fresh_step(request, _plain_body(wide, profile)))
     except RequestError as error:
-        limit = find_refusals(error).result_window
-        if limit is None or limit >= wide.get("size", 0) or limit < sum(page_bounds(request.body)):
+        limit = find_smaller_size(error, wide, request.body)
+        if limit is None:
             raise
         wide["size"] = limit
     return wide, (yield _fresh_step(request, _plain_body(wide, profile)))

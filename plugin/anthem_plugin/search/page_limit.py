@@ -49,10 +49,19 @@ def search_within_limit(
     try:
         return search(body)
     except RequestError as error:
-        limit = find_refusals(error).result_window
-        if limit is None or not sum(page_bounds(page)) <= limit < page_bounds(body)[1]:
+        limit = find_smaller_size(error, body, page)
+        if limit is None:
             raise
     return search({**body, "size": limit})
+
+
+def find_smaller_size(error: RequestError, body: Mapping[str, Any], page: Mapping[str, Any]) -> int | None:
+    """The size with which a refused body that starts at the first hit can be sent again; None if that does not help.
+
+    The page of the body `page` must fit, too.
+    """
+    limit = find_refusals(error).result_window
+    return limit if limit is not None and sum(page_bounds(page)) <= limit < page_bounds(body)[1] else None
 
 
 def page_limit_note(index: str, limit: int, wanted: int) -> str | None:

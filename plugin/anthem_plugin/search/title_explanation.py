@@ -78,7 +78,7 @@ class TitleExplanation:
         attention: Its attention score and grid.
         region: Where it lies in the query's region.
         score: The parts of its score; None for a hit that the model did not rank. Without a lexical score, `lexical` is
-            0: only `shift` and `factor` say something.
+            0, and only `shift` and `factor` have a meaning.
     """
 
     title: str

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import NON_EMPTY_TEXT, FiniteFloatRange, handle_errors, json_option, print_result
+from anthem_core.console import (
+    NON_EMPTY_TEXT,
+    FiniteFloatRange,
+    handle_errors,
+    json_option,
+    print_result,
+    url_option,
+)
 from anthem_core.errors import AnthemError, DataError, require_extra
 from anthem_plugin.service.script_storage import ScriptKeeper
 from anthem_plugin.service.settings import ServiceSettings
@@ -66,7 +73,7 @@ def _limit_option(
 )
 @_limit_option("--max-bytes", "max_bytes", click.IntRange(1), "Maximum number of bytes in a request.")
 @click.option("--log-texts", is_flag=True, help="Log queries and products. By default no text is logged.")
-@click.option("--url", help="URL of the cluster; defaults to OPENSEARCH_URL, then to the local node.")
+@url_option
 @click.option("--ui", "with_page", is_flag=True, help="Serve a page at /ui that searches an index; requires --index.")
 @click.option("--index", type=NON_EMPTY_TEXT, help="With --ui: the index that the page searches.")
 @click.option(
