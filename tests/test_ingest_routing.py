@@ -105,10 +105,12 @@ def test_a_load_that_would_copy_products_is_refused(client, index, encoder, stor
 
 @pytest.mark.node
 @pytest.mark.parametrize("options", [(), ("--partial",)])
-def test_a_tenant_cannot_replace_the_product_of_another(client, cluster, index, tmp_path, options):
+@pytest.mark.parametrize("is_refreshed", [True, False])
+def test_a_tenant_cannot_replace_the_product_of_another(client, cluster, index, tmp_path, options, is_refreshed):
     """A row whose id another tenant's product has stops the command; the rows of that tenant itself are loaded."""
-    client.indices.create(index=index, body={"settings": {"number_of_shards": 1}, "mappings": TITLES})
-    client.index(index=index, id="1", body={"title": "red chair"}, params=route("tenantA"), refresh=True)
+    settings = {"number_of_shards": 1, "refresh_interval": -1}
+    client.indices.create(index=index, body={"settings": settings, "mappings": TITLES})
+    client.index(index=index, id="1", body={"title": "red chair"}, params=route("tenantA"), refresh=is_refreshed)
     file = tmp_path / "products.csv"
     arguments = [index, "--corpus", str(file), "--url", cluster, "--dead-letter", str(tmp_path / "dead"), *options]
     file.write_text("id,title,_routing\n1,blue chair,tenantB\n2,bed,tenantB\n")

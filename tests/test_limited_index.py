@@ -2,6 +2,7 @@
 
 import csv
 import json
+import uuid
 from contextlib import contextmanager
 
 import pytest
@@ -12,12 +13,14 @@ pytest.importorskip("ir_measures", reason="the extra `demo` is not installed")
 from small_index import PRODUCTS, small_index
 
 from anthem_core.errors import ClusterError
+from anthem_core.opensearch.blocks import block_advice
 from anthem_core.opensearch.connection import cluster_errors, connect
 from anthem_evaluation.cli import rerank
 from anthem_evaluation.evaluate_cli import evaluate
 from anthem_evaluation.judgments import read_judgments
 from anthem_evaluation.runs import ranked_ids, read_run
 from anthem_evaluation.tune.cli import tune
+from anthem_ingest.cli import ingest
 from anthem_plugin.cli import search
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.service.ui.page_search import find_refusal
@@ -51,8 +54,10 @@ def write_ratings(path, products):
 def setting(client, index, name, value):
     """Change a setting of an index for a while."""
     client.indices.put_settings(index=index, body={name: value})
-    yield
-    client.indices.put_settings(index=index, body={name: None})
+    try:
+        yield
+    finally:
+        client.indices.put_settings(index=index, body={name: None})
 
 
 def run(command, index, cluster, *arguments):
@@ -107,6 +112,33 @@ def test_a_block_is_named_with_the_request_that_removes_it(client, cluster, shop
     assert removed in str(caught.value)
     assert "docs/permissions.md" not in str(caught.value)
     assert [removed in result.stderr for result in results] == [True, True]
+
+
+CLUSTER_BLOCKS = ["cluster.blocks.create_index", "cluster.blocks.read_only", "cluster.blocks.read_only_allow_delete"]
+
+
+@pytest.mark.parametrize("block", CLUSTER_BLOCKS)
+def test_a_block_of_the_cluster_is_named_with_the_request_that_removes_it(client, cluster, tmp_path, block):
+    """The cluster accepts the request in the message of ingest, which then succeeds."""
+    name, corpus = f"blocked-{uuid.uuid4().hex[:8]}", tmp_path / "products.csv"
+    corpus.write_text("id,title\n1,fire tv\n", encoding="utf-8")
+    client.cluster.put_settings(body={"persistent": {block: True}})
+    refused = run(ingest, name, cluster, "--corpus", corpus)
+    client.cluster.put_settings(body={"persistent": {block: None}})
+    assert refused.exit_code == 6
+    assert f"The cluster is blocked by {block}. Remove the block: PUT /_cluster/settings " in refused.stderr
+    assert f'{{"persistent": {{"{block}": null}}}}, or "transient"' in refused.stderr
+    assert "docs/permissions.md" not in refused.stderr
+    assert run(ingest, name, cluster, "--corpus", corpus).exit_code == 0
+    client.indices.delete(index=name)
+
+
+def test_two_blocks_of_the_cluster_have_a_request_each():
+    """A cluster that is read-only accepts only a request that changes one setting."""
+    error = "blocked by: [FORBIDDEN/6/cluster read-only (api)];[FORBIDDEN/13/cluster read-only / allow delete (api)];"
+    advice = block_advice(error)
+    assert advice.count("PUT /_cluster/settings ") == 2
+    assert '{"persistent": {"cluster.blocks.read_only": null}} and ' in advice
 
 
 def test_a_closed_index_is_named_by_evaluate_tune_and_the_page(client, cluster, shop, ratings):

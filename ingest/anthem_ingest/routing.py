@@ -57,6 +57,8 @@ def check_routing(
     if index is None:
         yield from documents
         return
+    with cluster_errors():
+        index_io.refresh_index(client, index.name)  # a search does not see what was just written
     reason, remaining = routing_reason(index), iter(documents)
     if routing := index.aliases.get(name, {}).get("index_routing"):  # such an alias routes every product itself
         while page := list(islice(remaining, PRODUCTS_PER_PAGE)):
