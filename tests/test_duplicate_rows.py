@@ -98,7 +98,9 @@ def test_the_last_row_must_have_the_texts_of_the_others(tmp_path):
     ]
     rows += [{"id": "d", "brand": "z"}, {"id": "e", "brand": "z"}, {"id": "e", "title": "x"}, {"id": "e"}]
     path = write_products(tmp_path, "csv", rows)
-    with pytest.raises(DataError, match=r"2 ids whose last row has no text in title.*'a', 'e'.*--on-duplicate merge"):
+    with pytest.raises(
+        DataError, match=r"2 ids, such as 'a', 'e': the last row has no text in title.*--on-duplicate merge"
+    ):
         check(path, "last")
     assert len(check(path, "merge")[1]) == 5
 

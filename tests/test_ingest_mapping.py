@@ -64,6 +64,13 @@ def test_a_blocked_index_is_refused(block):
     check_index_writable(describe(blocks={block: "false"}))
 
 
+def test_a_message_names_every_block_of_an_index():
+    """The request in the message removes all blocks at once."""
+    removed = r'Remove the blocks: PUT /[^/]+/_settings \{"index.blocks.read": null, "index.blocks.write": null\}'
+    with pytest.raises(ClusterError, match=removed):
+        check_index_writable(describe(blocks={"read": "true", "write": "true"}))
+
+
 def test_an_old_index_takes_vectors_only_with_knn():
     """An index created before 2.17 is refused unless it has `index.knn`."""
     with pytest.raises(ClusterError, match="Reindex"):
@@ -169,7 +176,7 @@ DYNAMIC_MAPPING = {"properties": {"title": {"type": "text"}}}
 @pytest.mark.parametrize("release", [Release(2, 19), Release(2, 19, 2)])
 def test_an_index_that_would_lose_shards_is_refused(release):
     """Before 2.19.3 an index without graphs whose mapping can grow is refused, and the message says what to do."""
-    message = rf"on OpenSearch {release}: .*Expected: OpenSearch 2\.19\.3 or newer.*Upgrade, or .*ANTHEM_ACCEPT_OUTAGES"
+    message = rf"on OpenSearch {release}: .*Expected: OpenSearch 2\.19\.3 or newer.*: upgrade; .*ANTHEM_ACCEPT_OUTAGES"
     with pytest.raises(ClusterError, match=message):
         check_mapping_changes(describe(DYNAMIC_MAPPING), release)
     with pytest.raises(ClusterError, match=message):

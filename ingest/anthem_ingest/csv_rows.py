@@ -93,8 +93,8 @@ class EncodingWatch:
         if self._foreign and not self._has_unicode:
             path = shlex.quote(name) if Path(name).suffix in _PLAIN_SUFFIXES else "FILE"
             raise DataError(
-                f"{name}: {count_of(self._foreign, 'row')} not in UTF-8, and no letter beyond ASCII that is. The file "
-                "looks like Windows-1252, as Excel saves CSV. Convert it, then load the result: "
+                f"{name}: {count_of(self._foreign, 'row')} not in UTF-8; the other rows are all ASCII. The file looks "
+                "like Windows-1252, as Excel saves CSV. Convert it, then load the result: "
                 f"iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.csv"
             )
 

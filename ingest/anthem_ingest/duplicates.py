@@ -200,16 +200,18 @@ def _check_joined_rows(file: ProductFile, repeated: RepeatedHashes, text_fields:
 def _several_routings(file: ProductFile, ids: Sequence[str]) -> DataError:
     return DataError(
         f"{file.name}: {count_of(len(ids), 'id')} with rows of different routings, such as {_examples(ids)}. A shard "
-        "holds an id once, so one of these products could replace the other; nothing was written. Make the ids differ, "
-        "such as tenant-id, or load the rows of each routing into an index of its own."
+        "holds an id only once, so one of these products could replace the other; nothing was written. Make the ids "
+        "unique, for example with the tenant as a prefix (tenant-id), or load the rows of each routing into an index "
+        "of its own."
     )
 
 
 def _texts_lost(file: ProductFile, ids: Sequence[str], text_fields: Sequence[str]) -> DataError:
     return DataError(
-        f"{file.name}: {count_of(len(ids), 'id')} whose last row has no text in {' or '.join(text_fields)}, though an "
-        f"earlier row of the same id has, such as {_examples(ids)}. --on-duplicate last would lose this text; nothing "
-        "was written. Use --on-duplicate merge, which keeps the values of all rows, or repeat the text in the last row."
+        f"{file.name}: {count_of(len(ids), 'id')}, such as {_examples(ids)}: the last row has no text in "
+        f"{' or '.join(text_fields)}, but an earlier row of the same id has. --on-duplicate last would lose this "
+        "text; nothing was written. Use --on-duplicate merge, which keeps the values of all rows, or repeat the text "
+        "in the last row."
     )
 
 

@@ -291,7 +291,7 @@ def _open_for_update(
     description = _open_for_writing(client, index, signals, options)
     if description is None:
         raise ClusterError(
-            f"Index '{index}' not found. Name one that exists (GET _cat/indices), or load products from a file: "
+            f"Index '{index}' not found. Name one that exists (GET /_cat/indices), or load products from a file: "
             f"anthem ingest {index} --corpus FILE"
         )
     check_source(description)

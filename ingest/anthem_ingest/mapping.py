@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError
+from anthem_core.opensearch.blocks import index_block_advice
 from anthem_core.opensearch.schema import (
     MODEL_OBJECT_PATTERN,
     MODEL_SIGNALS,
@@ -105,8 +106,8 @@ def check_index_name(index: str) -> None:
     """
     if index in {"", "_all"} or re.search(r"[*?,:]", index):
         raise ClusterError(
-            f"'{index}' is not the name of one index. Expected an index, or an alias of one: run the command once for "
-            "each index."
+            f"'{index}' is not the name of one index of this cluster. Expected the name of an index, or an alias of one "
+            "index: run the command once for each index."
         )
 
 
@@ -145,10 +146,7 @@ def check_index_writable(index: IndexDescription) -> None:
     if index.is_closed:
         raise ClusterError(f"Index '{index.name}' is closed. Open it: POST /{index.name}/_open")
     if index.blocks:
-        raise ClusterError(
-            f"Index '{index.name}' is blocked ({', '.join(index.blocks)}) and cannot be written. "
-            f'Remove the block: PUT {index.name}/_settings {{"index.blocks.{index.blocks[0]}": null}}'
-        )
+        raise ClusterError(index_block_advice(index.name, [f"index.blocks.{block}" for block in index.blocks]))
 
 
 def check_takes_vectors(index: IndexDescription) -> None:
@@ -160,8 +158,8 @@ def check_takes_vectors(index: IndexDescription) -> None:
     if not index.takes_vectors:
         raise ClusterError(
             f"Index '{index.name}' was created before OpenSearch {VECTORS_WITHOUT_KNN_SETTING.since} and cannot "
-            "hold vectors. Reindex it into a new index (POST _reindex) and run ingest on that, or write trigrams "
-            "alone: --signals attention"
+            "hold vectors. Reindex it into a new index (POST _reindex) and run ingest on the new index, or write "
+            "only trigrams: --signals attention"
         )
 
 
@@ -177,10 +175,9 @@ def check_mapping_changes(index: IndexDescription, release: Release) -> None:
     raise ClusterError(
         f"Index '{index.name}' has no index.knn, on OpenSearch {release}: once it has vectors, each product with a new "
         f"field would make all its shards fail for a moment. Expected: OpenSearch {SAFE_MAPPING_CHANGES.since} or "
-        "newer, which fixes this (k-NN issue 2540). Upgrade, or write only trigrams, which do not cause it (--signals "
-        "attention), or load the products into an index with index.knn, or "
-        f'keep new fields out of the mapping (PUT {index.name}/_mapping {{"dynamic": "false"}}), or accept the '
-        "failures: ANTHEM_ACCEPT_OUTAGES=1"
+        "newer, which fixes this (k-NN issue 2540). Do one of these: upgrade; write only trigrams, which do not cause "
+        "it (--signals attention); load the products into an index with index.knn; keep new fields out of the mapping "
+        f'(PUT /{index.name}/_mapping {{"dynamic": "false"}}); accept the failures (ANTHEM_ACCEPT_OUTAGES=1).'
     )
 
 
@@ -200,8 +197,8 @@ def check_source_enabled(index: IndexDescription) -> None:
         raise ClusterError(
             f"Index '{index.name}' keeps no _source (_source.enabled: false). Without it OpenSearch can neither update "
             "nor reindex a product, a second load cannot tell what has changed, and searches return no fields. "
-            "Expected an index that keeps it: load the products from their source into a new one (anthem ingest "
-            f"{index.name}-new --corpus FILE), and point your searches at it."
+            "Expected an index that keeps _source: load the products from your own data into a new index (anthem "
+            f"ingest {index.name}-new --corpus FILE), and point your searches at it."
         )
 
 

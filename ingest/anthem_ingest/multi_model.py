@@ -120,7 +120,7 @@ def _named_fields(
     if not can_record(mappings):
         raise ClusterError(
             f"The _meta of index '{index}' has an entry 'anthem' of its own, so {name} cannot be recorded there, and "
-            f"searches would not find it. Rename that entry: PUT {index}/_mapping"
+            f"searches would not find it. Rename that entry: PUT /{index}/_mapping"
         )
     return ModelFields(name)
 

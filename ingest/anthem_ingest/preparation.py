@@ -60,7 +60,7 @@ def _explain_field_limit(index: IndexDescription) -> Iterator[None]:
         limit = int(index.settings.get("mapping", {}).get("total_fields", {}).get("limit", DEFAULT_FIELD_LIMIT))
         raise ClusterError(
             f"Index '{index.name}' may have {count_of(limit, 'field')}, too few to add those of the model. Raise "
-            f'the limit: PUT {index.name}/_settings {{"index.mapping.total_fields.limit": {limit + FIELDS_OF_MODEL}}}'
+            f'the limit: PUT /{index.name}/_settings {{"index.mapping.total_fields.limit": {limit + FIELDS_OF_MODEL}}}'
         ) from error
 
 

@@ -77,7 +77,8 @@ class Removal:
         if self.conflicts:
             lines.append(f"{self.conflicts} changed during the removal and were skipped; run this again")
         lines += [f"script {name} deleted" for name in self.scripts]
-        lines += [f"scripts kept: {', '.join(self.kept)} ({self.reason_kept})"] if self.kept or self.reason_kept else []
+        if self.kept or self.reason_kept:
+            lines.append(f"scripts kept{': ' if self.kept else ''}{', '.join(self.kept)} ({self.reason_kept})")
         if self.objects:
             lines.append(
                 f"Without values, {', '.join(self.objects)} will stay in the mapping until you reindex, because "
@@ -211,7 +212,7 @@ def _open_existing(client: OpenSearch, index: str) -> IndexDescription:
     check_index_name(index)
     response = index_io.describe_index(client, index)
     if response is None:
-        raise ClusterError(f"Index '{index}' not found. Name one that exists: GET _cat/indices")
+        raise ClusterError(f"Index '{index}' not found. Name one that exists: GET /_cat/indices")
     description = parse_single_index(response, index)
     check_index_writable(description)
     check_source(description)

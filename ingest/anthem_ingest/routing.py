@@ -143,16 +143,17 @@ def _find_by_id(client: OpenSearch, name: str, ids: Sequence[str], size: int) ->
 def _other_routing(name: str, found: int, hits: Iterable[IndexHit], advice: str) -> ClusterError:
     examples = ", ".join(f"'{hit['_id']}' {_describe_routing(hit)}" for hit in hits)
     return ClusterError(
-        f"Index '{name}' already has {found} of these products with another routing than they would get: {examples}. "
-        "OpenSearch would replace those on the same shard, and write the others a second time, on another shard. "
+        f"Index '{name}' already has {found} of these products, but with another routing than they would get: "
+        f"{examples}. OpenSearch would replace those on the same shard, and store the others twice, on two shards. "
         f"{advice}"
     )
 
 
 _ADVICE = "Give the routing of each product in a column or field `_routing`, or load the file into a new index."
 _ADVICE_FOR_TENANTS = (
-    "If they are the same products, give the routing that they have in `_routing`. If they are products of different "
-    "tenants, make their ids differ, such as tenant-id, or load the file into an index of its own."
+    "If they are the same products, put the routing that they have in the index into the column or field `_routing`. "
+    "If they are products of different tenants, make the ids unique, for example with the tenant as a prefix "
+    "(tenant-id), or load the file into an index of its own."
 )
 
 
@@ -163,7 +164,8 @@ def _describe_routing(hit: IndexHit) -> str:
 def _missing_routing(name: str, documents: Sequence[ProductDocument], reason: str) -> ClusterError:
     examples = ", ".join(f"'{document.id}'" for document in documents[:MAX_EXAMPLES])
     return ClusterError(
-        f"The file gives no routing for products such as {examples}, and index '{name}' needs one: {reason}. {_ADVICE}"
+        f"The file gives no routing for products such as {examples}, but index '{name}' needs one, because {reason}. "
+        f"{_ADVICE}"
     )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # By the number in the error: the setting that sets the block.
 _INDEX_BLOCKS = {
@@ -28,17 +32,26 @@ def block_advice(error: str) -> str | None:
         return None
     index, numbers = found[1], _BLOCK_NUMBER.findall(found[2])
     if of_cluster := [_CLUSTER_BLOCKS[number] for number in numbers if number in _CLUSTER_BLOCKS]:
-        # A cluster that is read-only accepts only a request that changes one setting.
-        requests = " and ".join(f'PUT /_cluster/settings {{"persistent": {_nulls([block])}}}' for block in of_cluster)
-        return (
-            f"The cluster is blocked by {', '.join(of_cluster)}. Remove the block: {requests}, "
-            'or "transient" in place of "persistent" if it was set so'
-        )
+        return _cluster_block_advice(of_cluster)
     of_index = [_INDEX_BLOCKS[number] for number in numbers if number in _INDEX_BLOCKS]
-    if not of_index or index is None:
-        return None
-    return f"The index is blocked by {', '.join(of_index)}. Remove the block: PUT /{index}/_settings {_nulls(of_index)}"
+    return index_block_advice(index, of_index) if of_index and index else None
 
 
-def _nulls(settings: list[str]) -> str:
-    return "{" + ", ".join(f'"{setting}": null' for setting in settings) + "}"
+def index_block_advice(index: str, settings: Sequence[str]) -> str:
+    """The settings that block an index, and the request that removes them."""
+    removed = ", ".join(f'"{setting}": null' for setting in settings)
+    request = f"PUT /{index}/_settings {{{removed}}}"
+    return f"Index '{index}' is blocked by {', '.join(settings)}. {_remove(settings)}: {request}"
+
+
+def _cluster_block_advice(settings: Sequence[str]) -> str:
+    # A cluster that is read-only accepts only a request that changes one setting.
+    requests = " and ".join(f'PUT /_cluster/settings {{"persistent": {{"{setting}": null}}}}' for setting in settings)
+    return (
+        f"The cluster is blocked by {', '.join(settings)}. {_remove(settings)}: {requests}, "
+        'or "transient" instead of "persistent" if it was set as a transient setting'
+    )
+
+
+def _remove(settings: Sequence[str]) -> str:
+    return "Remove the block" if len(settings) == 1 else "Remove the blocks"

@@ -140,8 +140,9 @@ def _split_addresses(named: str) -> list[str]:
     schemes = {address.partition("://")[0].lower() for address in addresses}
     if len(addresses) > 1 and ("@" in named or len(schemes) > 1):
         raise ClusterError(
-            "Several addresses contain a user, or mix http and https; expected addresses without a user, all http or "
-            "all https, and the user in OPENSEARCH_USER. Write a comma in a password as %2C."
+            "Of several addresses, at least one contains a user, or they mix http and https; expected addresses "
+            "without a user, all http or all https, and the user in OPENSEARCH_USER. Write a comma in a password as "
+            "%2C."
         )
     unknown_schemes = {address.partition("://")[0] for address in addresses if "://" in address} - {"http", "https"}
     if unknown_schemes:
@@ -199,9 +200,11 @@ def _explain(error: OpenSearchException) -> str:
             return f"The cluster refused the sign-in (401). {advice or NO_CREDENTIALS_HINT}"
         case AuthorizationException():
             reason = (error_reason(error) or "no reason given").rstrip(";")
-            return f"The cluster forbids this (403): {reason}. {advice or 'Ask for the permission it names.'}"
+            return (
+                f"The cluster forbids this (403): {reason}. {advice or 'Ask for the permission that the reason names.'}"
+            )
         case NotFoundError():
-            return f"Not found (404): {error_reason(error)}. Check the name of the index: GET _cat/indices"
+            return f"Not found (404): {error_reason(error)}. Check the name of the index; GET /_cat/indices lists them."
         case TransportError():
             return f"The cluster answered {error.status_code}: {error_reason(error)}{_refusal_advice(error)}"
     return f"The OpenSearch client failed: {error}"

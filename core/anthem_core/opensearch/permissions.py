@@ -57,5 +57,5 @@ def permission_advice(method: str, path: str) -> str:
     """What to ask for if the cluster forbids a request."""
     request = match_request(method, path)
     if request is None:
-        return "Ask for the permission it names."
+        return "Ask for the permission that the reason names."
     return f"{method} {path} needs {', '.join(PERMISSIONS[request])}; docs/permissions.md has roles that grant it."
