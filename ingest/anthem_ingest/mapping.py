@@ -106,8 +106,8 @@ def check_index_name(index: str) -> None:
     """
     if index in {"", "_all"} or re.search(r"[*?,:]", index):
         raise ClusterError(
-            f"'{index}' is not the name of one index of this cluster. Expected the name of an index, or an alias of one "
-            "index: run the command once for each index."
+            f"'{index}' is not the name of one index of this cluster. Expected the name of an index, or an alias of "
+            "one index: run the command once for each index."
         )
 
 
