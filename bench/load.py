@@ -41,6 +41,7 @@ from anthem_sandbox.node import cluster_for_tests
 from load_requests import (
     LOAD_INDEX,
     RefusedError,
+    WrongAnswerError,
     new_query_requests,
     rerank_requests,
     rewrite_requests,
@@ -61,10 +62,6 @@ CLOSED_ADDRESS = "http://localhost:9"  # the service starts without a cluster
 CATALOGUE_SIZE = 2_000  # products
 MAX_MB_PER_MINUTE = 6.0  # growth over the second half of a load: 100 answers per second that leak 1 KB each
 SERVE_COMMAND = [sys.executable, "-c", "from anthem_plugin.service.cli import serve; serve()"]
-
-
-class WrongAnswerError(Exception):
-    """An answer differs from the one that the same request got without load."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +144,8 @@ def find_fault(send: SendRequest, number: int, expected: Hashable) -> str:
     """Send one request; returns what is wrong with the answer, or an empty string if it is the expected one."""
     try:
         answer = send(number)
-    except RefusedError:
-        return RefusedError.__name__
+    except (RefusedError, WrongAnswerError) as error:
+        return type(error).__name__
     except Exception as error:  # noqa: BLE001 (every error that a caller would see is counted)
         return f"{type(error).__name__}: {error}"[:200]
     return "" if answer == expected else WrongAnswerError.__name__

@@ -25,17 +25,24 @@ class RefusedError(Exception):
     """The service answered 503 with the time to wait."""
 
 
+class WrongAnswerError(Exception):
+    """An answer is wrong in itself, or differs from the one that the same request got without load."""
+
+
 def build_body(text: str, size: int = 20) -> dict[str, Any]:
     """Body of a plain title search."""
     return {"query": {"match": {"title": {"query": text}}}, "size": size, "_source": ["title"]}
 
 
 def search_requests(anthem: AnthemClient, queries: Sequence[str], mode: Literal["cluster", "client"]) -> SendRequest:
-    """Requests to the search client; an answer is the mode that ranked it and the ids in order."""
+    """Requests to the search client; an answer is the ids in order. It is wrong if the mode did not rank it."""
 
     def send(number: int) -> Hashable:
         response = anthem.search(LOAD_INDEX, build_body(queries[number]), mode=mode)
-        return response["anthem"]["mode"], tuple(hit["_id"] for hit in response["hits"]["hits"])
+        ids = tuple(hit["_id"] for hit in response["hits"]["hits"])
+        if len(ids) > 1 and response["anthem"]["mode"] != mode:  # fewer hits need no reranking
+            raise WrongAnswerError
+        return ids
 
     return send
 
@@ -55,8 +62,8 @@ def new_query_requests(http: httpx.Client, titles: Sequence[str]) -> SendRequest
     """Requests to `/v1/rerank` with a new query each, of 1 to 60 words, and up to 100 documents of up to 40 titles.
 
     No cache helps, and long requests are computed in threads. Every query has a new word; the caches of words, which
-    would take minutes to fill, are filled first. An answer is whether it ranks every document once, most relevant
-    first.
+    would take minutes to fill, are filled first. An answer is wrong if it does not rank every document once, most
+    relevant first.
     """
     numbers, words = count(), sorted({word for title in titles for word in title.split()})
     for first in range(0, CACHED_WORDS, 1_000):
@@ -71,8 +78,10 @@ def new_query_requests(http: httpx.Client, titles: Sequence[str]) -> SendRequest
         documents = [" ".join(generator.choices(titles, k=length)) for _ in range(generator.randint(1, 100))]
         results = post(http, "/v1/rerank", {"query": query, "documents": documents})["results"]
         scores = [result["relevance_score"] for result in results]
-        is_complete = {result["index"] for result in results} == set(range(len(documents)))
-        return is_complete and scores == sorted(scores, reverse=True)
+        is_complete = sorted(result["index"] for result in results) == list(range(len(documents)))
+        if not is_complete or scores != sorted(scores, reverse=True):
+            raise WrongAnswerError
+        return None  # every request is new: there is no earlier answer to compare with
 
     return send
 

@@ -1,14 +1,18 @@
 """Load on the search client and the service: correct answers, no errors, proper refusals, and no memory growth."""
 
+import json
 import threading
 import time
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import load
+from anthem_plugin.client import AnthemClient
 from anthem_sandbox.catalogue import generate_catalogue
+from load_requests import LOAD_INDEX, WrongAnswerError, new_query_requests, search_requests
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,40 @@ def test_counts_of_a_load():
     assert set(result.errors) == {"WrongAnswerError", "OSError: gone"}
     assert result.answers > 1
     assert result.p50_ms >= 10
+
+
+@pytest.mark.node
+def test_a_search_that_is_not_reranked_is_a_wrong_answer(client, encoder):
+    """A search that OpenSearch alone ranked does not count as correct: the index has no values of the model."""
+    for title in ("fire tv", "fire tv stick"):
+        client.index(index=LOAD_INDEX, body={"title": title}, refresh=True)
+    try:
+        with pytest.raises(WrongAnswerError):
+            search_requests(AnthemClient(client, encoder), ["fire tv"], "cluster")(0)
+    finally:
+        client.indices.delete(index=LOAD_INDEX)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda found: found[::-1], lambda found: found[1:], lambda found: found + found[-1:]]
+)
+def test_a_ranking_that_is_unsorted_or_incomplete_is_a_wrong_answer(damage):
+    """The answer to a new query has no earlier one to compare with; it must rank each document once, best first."""
+    damages = iter([lambda found: found, damage])
+
+    def answer(request):
+        documents = json.loads(request.content)["documents"]
+        results = [{"index": index, "relevance_score": 1 - index / 1000} for index in range(len(documents))]
+        return httpx.Response(200, json={"results": results if caches_fill(request) else next(damages)(results)})
+
+    def caches_fill(request):
+        return b"fill the caches" in request.content
+
+    with httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer)) as http:
+        send = new_query_requests(http, ["fire tv", "red tablet"])
+        send(0)
+        with pytest.raises(WrongAnswerError):
+            send(0)
 
 
 @given(st.floats(-50, 50), st.floats(0, 1000), st.integers(12, 60))
