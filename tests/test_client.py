@@ -5,11 +5,13 @@ import asyncio
 import pytest
 import small_index
 from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import ConnectionError as NoConnection
 from opensearchpy.exceptions import NotFoundError, RequestError
 from small_index import match
 
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.options import ClientOptions
+from anthem_plugin.search.circuit_breaker import CircuitBreaker
 from anthem_plugin.search.request import NO_HITS_REASON, no_values_reason
 
 pytestmark = pytest.mark.node
@@ -144,10 +146,67 @@ def test_a_path_of_the_wrong_type_is_the_callers_error(client, encoder, index, p
     assert anthem.stats()["failed"] == 0
 
 
-@pytest.mark.parametrize("seconds", [-1, -0.5, float("nan")])
-def test_a_time_out_that_cannot_be_kept_is_the_callers_error(client, encoder, index, seconds):
-    """A negative time-out is a ValueError before anything is sent, not a time-out that counts as a failure."""
+TOO_LONG = [float("inf"), 1e12, 2**70, pytest.param(10**5000, id="huge"), (1, float("inf"))]
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.5, float("nan"), *TOO_LONG])
+def test_a_time_out_that_cannot_be_kept_is_the_callers_error(cluster, client, encoder, index, seconds):
+    """A time-out below zero or beyond what sockets take is a ValueError before anything is sent, in both clients."""
     anthem = AnthemClient(client, encoder)
-    with pytest.raises(ValueError, match="request_timeout is"):
-        anthem.search(index, match("fire tv"), request_timeout=seconds)
+
+    async def search():
+        async with AsyncOpenSearch(hosts=[cluster]) as opensearch:
+            return await AsyncAnthemClient(opensearch, encoder).search(index, match("fire tv"), request_timeout=seconds)
+
+    calls = [
+        lambda: anthem.search(index, match("fire tv"), request_timeout=seconds),
+        lambda: anthem.msearch([{}, match("fire tv")], index, request_timeout=seconds),
+        lambda: asyncio.run(search()),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="request_timeout is"):
+            call()
     assert anthem.stats()["failed"] == 0
+
+
+def test_a_time_out_that_cannot_be_sent_pauses_nothing(client, encoder, index):
+    """A time-out of a form that only another connection class takes fails alone, and never opens the breaker."""
+    anthem = AnthemClient(client, encoder)
+    for _ in range(CircuitBreaker().failures):
+        with pytest.raises(NoConnection, match="Timeout value"):
+            anthem.search(index, match("fire tv"), request_timeout=(1, 2))
+    assert (anthem.stats()["failed"], anthem.stats()["breaker"]) == (0, "closed")
+    assert anthem.search(index, match("fire tv"), request_timeout=1e9)["anthem"]["reranked"]
+
+
+@pytest.mark.parametrize("mode", ["cluster", "client"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"script_fields": {}},
+        {"script_fields": {"a": {"script": "1"}}},
+        {"script_fields": {}, "_source": False},
+        {"stored_fields": []},
+        {"stored_fields": [], "_source": True},
+        {"stored_fields": [], "script_fields": {}},
+        {"fields": []},
+        {"docvalue_fields": []},
+        {"_source": []},
+        {"_source": {}},
+    ],
+    ids=str,
+)
+def test_empty_keys_keep_the_source_as_opensearch_does(client, encoder, index, mode, keys):
+    """A reranked hit has a `_source` if, and only if, the plain search returns one, with empty keys too."""
+    body = match("fire tv") | keys
+    response, plain = (
+        AnthemClient(client, encoder).search(index, body, mode=mode),
+        client.search(index=index, body=body),
+    )
+    assert response["anthem"]["reranked"]
+
+    def titles(found):
+        return {hit["_id"]: hit["_source"]["title"] if "_source" in hit else None for hit in hits(found)}
+
+    assert titles(response) == titles(plain)
+    assert "vector" not in str(hits(response))

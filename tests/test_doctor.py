@@ -83,9 +83,9 @@ def test_an_unavailable_fact_is_a_warning_that_names_the_request(target):
     assert "forbidden" in finding.found
     assert "GET _cat/allocation" in finding.expected
     info = {"version": {"number": "3.6.0", "distribution": "opensearch"}}
-    facts = ClusterFacts(info, *[UnavailableFact("GET x", "no")] * 5)
+    facts = ClusterFacts(info, *[UnavailableFact("GET x", "no")] * 6)
     findings = cluster_checks.check_cluster(target, facts)
-    assert [finding.level for finding in findings] == ["ok", *["warning"] * 5]
+    assert [finding.level for finding in findings] == ["ok", *["warning"] * 6]
 
 
 @given(st.lists(st.sampled_from(LEVELS)))
@@ -361,6 +361,31 @@ def test_blocks(blocks, expected):
     if expected != "ok":
         body = json.loads(finding.command.partition(" /products/_settings ")[2])
         assert body == {f"index.blocks.{name}": None for name in blocks}
+
+
+def test_a_searchable_snapshot_is_read_only():
+    """A searchable snapshot, which no setting makes writable, is a warning without a request; its blocks are apart."""
+    snapshot = {"store": {"type": "remote_snapshot"}}
+    (finding,) = index_checks.check_blocks(describe_index(**snapshot))
+    assert (finding.level, finding.command, "searchable snapshot" in finding.found) == ("warning", "", True)
+    _, block = index_checks.check_blocks(describe_index(**snapshot, blocks={"read": "true"}))
+    assert "index.blocks.read" in block.command
+
+
+@pytest.mark.parametrize(
+    ("persistent", "transient", "scopes"),
+    [(None, None, []), ("false", None, []), ("true", None, ["persistent"]), (None, "true", ["transient"]),
+     ("true", "true", ["persistent", "transient"]), ("true", "false", []), ("false", "true", ["transient"])],
+)  # fmt: skip
+def test_blocks_of_the_cluster(persistent, transient, scopes):
+    """A transient setting overrides a persistent one, a setting of the nodes has no effect; each set one is removed."""
+    block = "cluster.blocks.read_only"
+    settings = {"persistent": persistent, "transient": transient, "defaults": "true"}
+    layers = {scope: {block: value} for scope, value in settings.items() if value}
+    (finding,) = cluster_checks.check_cluster_blocks(layers)
+    assert finding.level == ("fault" if scopes else "ok")
+    bodies = [json.loads(line.removeprefix("PUT /_cluster/settings ")) for line in finding.command.splitlines()]
+    assert bodies == [{scope: {block: None}} for scope in scopes]
 
 
 def test_unknown_text_fields(target, bundle):

@@ -220,6 +220,67 @@ def test_the_command_of_each_fault_fixes_it(client, healthy_index, examine, dama
     assert examine(healthy_index) == []
 
 
+SCOPES = [("persistent",), ("transient",), ("persistent", "transient")]
+CLUSTER_BLOCKS = {
+    "cluster.blocks.read_only": "fault",
+    "cluster.blocks.read_only_allow_delete": "fault",
+    "cluster.blocks.create_index": "warning",
+}
+
+
+def remove_cluster_blocks(client):
+    """Remove all blocks of the cluster, one at a time."""
+    for scope in ("transient", "persistent"):
+        for block in CLUSTER_BLOCKS:
+            client.cluster.put_settings(body={scope: {block: None}}, ignore=403)
+
+
+@pytest.mark.parametrize("scopes", SCOPES)
+@pytest.mark.parametrize("blocks", [*((block,) for block in CLUSTER_BLOCKS), tuple(CLUSTER_BLOCKS)])
+def test_the_command_removes_each_block_of_the_cluster(client, healthy_index, examine, blocks, scopes):
+    """A block of the cluster is found in every place of a setting, and the cluster accepts the requests in order."""
+    client.cluster.put_settings(body={scope: dict.fromkeys(blocks, True) for scope in scopes})
+    try:
+        findings = examine(healthy_index)
+        fix(client, findings)
+    finally:
+        remove_cluster_blocks(client)
+    levels = [(finding.check, finding.level) for finding in findings]
+    assert sorted(levels) == sorted(("blocks", CLUSTER_BLOCKS[block]) for block in blocks)
+    assert examine(healthy_index) == []
+
+
+def test_blocks_of_an_index_are_removed_in_order(client, healthy_index, examine):
+    """An index that is read-only accepts only a request that removes one block, so each block has a request."""
+    blocks = {"index.blocks.write": True, "index.blocks.read_only_allow_delete": True, "index.blocks.read_only": True}
+    client.indices.put_settings(index=healthy_index, body=blocks)
+    fix(client, [finding for finding in examine(healthy_index) if finding.check == "blocks"])
+    assert examine(healthy_index) == []
+
+
+def test_a_missing_search_pipeline_is_a_fault(client, healthy_index, examine):
+    """If searches fail because of a default pipeline, the one fault has the request that mends it; no permission."""
+    client.indices.put_settings(index=healthy_index, body={"index.search.default_pipeline": "no-such-pipeline"})
+    findings = examine(healthy_index)
+    (fault,) = [finding for finding in findings if finding.level == "fault"]
+    fix(client, [fault])
+    assert fault.check == "search"
+    assert "Pipeline no-such-pipeline is not defined" in fault.found
+    assert "create the search pipeline no-such-pipeline" in fault.expected
+    assert [finding.expected for finding in findings if "permission" in finding.expected] == []
+    assert examine(healthy_index) == []
+
+
+def test_a_block_is_no_missing_permission(client, healthy_index, examine):
+    """An index that cannot be read is blocked, not forbidden, although OpenSearch answers 403."""
+    client.indices.put_settings(index=healthy_index, body={"index.blocks.read": True})
+    findings = examine(healthy_index)
+    fix(client, [finding for finding in findings if finding.check == "blocks"])
+    assert {"blocks", "search"} <= {finding.check for finding in findings if finding.level == "fault"}
+    assert [finding.expected for finding in findings if "permission" in finding.expected] == []
+    assert examine(healthy_index) == []
+
+
 def test_a_cluster_that_compiles_no_script(client, healthy_index, examine):
     """A compilation limit of 0 is a fault, the modes that need the script are not tried, and the command resets it."""
     client.cluster.put_settings(body={"persistent": {"script.context.score.max_compilations_rate": "0/1m"}})

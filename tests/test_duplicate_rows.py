@@ -146,6 +146,24 @@ def test_lists_and_objects_are_merged():
     assert merge_rows(first, second) == ProductDocument("1", expected, "tenant")
 
 
+JSON_VALUES = [0, False, 1, True, 1.0, "1", None, "", {}, [], [0], [False], {"a": 0}, {"a": False}, {"a": 0.0}]
+
+
+@given(st.sampled_from(JSON_VALUES), st.sampled_from(JSON_VALUES))
+def test_values_of_different_types_are_different(first, second):
+    """`false` is not 0, at any depth; `1` and `1.0` are the same number; and an empty value gives way to another."""
+    merged = merge_rows(ProductDocument("1", {"v": first}), ProductDocument("1", {"v": second})).source["v"]
+    types = {json.dumps(value).replace(".0", "") for value in (first, second)}
+    filled = [value for value in (first, second) if json.dumps(value) not in ("null", '""', "{}", "[]")]
+    if len(types) == 1 or len(filled) < 2:
+        assert json.dumps(merged) == json.dumps((filled or [first])[0])
+    else:
+        parts = [item for value in filled for item in (value if isinstance(value, list) else [value])]
+        assert {json.dumps(item).replace(".0", "") for item in merged} == {
+            json.dumps(item).replace(".0", "") for item in parts
+        }
+
+
 def test_products_of_several_routings_stay_apart(tmp_path):
     """An id of two tenants is refused, because a shard can hold it once; one tenant's rows are joined."""
     lines = [{"_id": "1", "_routing": tenant, "title": f"sofa {tenant}"} for tenant in ("a", "b", "a")]

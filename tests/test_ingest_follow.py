@@ -21,12 +21,14 @@ from anthem_ingest.cli import ingest
 from anthem_ingest.follow import catch_up, read_checkpoints
 from anthem_ingest.ingest import DEFAULT_OPTIONS, IngestOptions, ingest_index
 from anthem_ingest.multi_model import choose_model_fields, list_stale_objects, switch_aliases
+from anthem_ingest.report import IngestReport
 from anthem_ingest.slices import SliceTask, ingest_in_slices
 
 pytestmark = pytest.mark.node
 
 TEXT_FIELDS = ("title",)
 FIRST_MODEL_FIELDS = ModelFields()
+OTHER_MODEL = "0123456789abcdef"
 
 
 def create_index(client, index, number=20, shards=2):
@@ -166,7 +168,7 @@ def test_the_command_switches_and_prunes(client, cluster, index, tmp_path, bundl
     """`--beside --prune` leaves the values of one model, which the aliases name; a second run writes nothing."""
     create_index(client, index)
     client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
-    foreign = ModelFields().document([0] * bundle.dimension, "another", ["red", "sofa"])
+    foreign = ModelFields().document([0] * bundle.dimension, OTHER_MODEL, ["red", "sofa"])
     client.update(index=index, id="1", body={"doc": foreign}, refresh=True)
     command = [index, "--url", cluster, "--beside", "--prune", "--json", "--dead-letter", str(tmp_path / "dead")]
     counts = [json.loads(CliRunner().invoke(ingest, command).stdout) for _ in range(2)]
@@ -184,7 +186,7 @@ def test_an_index_of_an_earlier_version_says_what_to_run(client, cluster, index,
     fields = {"vector": {"type": "knn_vector", "dimension": bundle.dimension + 1}, "model": {"type": "keyword"}}
     client.indices.put_mapping(index=index, body={"properties": {"anthem": {"properties": fields}}})
     if has_values:
-        foreign = {"vector": [1.0] + [0.0] * bundle.dimension, "model": "another", "text_hash": "x"}
+        foreign = {"vector": [1.0] + [0.0] * bundle.dimension, "model": OTHER_MODEL, "text_hash": OTHER_MODEL}
         client.update(index=index, id="1", body={"doc": {"anthem": foreign}}, refresh=True)
     command = [index, "--url", cluster, "--dead-letter", str(tmp_path / "dead")]
     refused = CliRunner().invoke(ingest, command)
@@ -204,10 +206,42 @@ def test_slices_cover_an_index(client, cluster, index, tmp_path, bundle, shards)
     create_index(client, index, 40, shards)
     client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
     task = SliceTask(index, str(bundle.path), TEXT_FIELDS, ModelFields(), MODEL_SIGNALS, tmp_path / "dead", cluster)
-    advanced = []
+    advanced, started = [], time.perf_counter()
     report = ingest_in_slices(task, 2, advanced.append)
+    elapsed = time.perf_counter() - started
     assert (report.written, report.skipped, report.failed, sum(advanced)) == (40, 0, 0, 40)
+    assert 0.9 * elapsed <= report.seconds <= elapsed  # of all slices, not of the longest one
     assert count_complete(client, index) == 40
+
+
+def test_the_times_of_passes_add_up():
+    """A pass starts when the one before has ended, so the report of all has the sum of their times."""
+    total = IngestReport(1, 0, 0, 0, 0, seconds=2.0) + IngestReport(2, 0, 0, 0, 0, seconds=1.5)
+    assert str(total).startswith("3 written, 0 skipped, 0 failed in 3.5 s (1 products/s)")
+
+
+def test_an_ingest_says_what_an_alias_hides(client, cluster, index, tmp_path, bundle):
+    """Only the products that an alias shows are written; the aliases of the fields move only with the whole index."""
+    create_index(client, index)
+    client.indices.put_mapping(index=index, body=ModelFields().mapping(bundle.dimension))
+    foreign = ModelFields().document([0] * bundle.dimension, OTHER_MODEL, ["red", "sofa"])
+    for product_id in ("1", "2"):
+        client.update(index=index, id=product_id, body={"doc": foreign}, refresh=True)
+    name = f"{index}-few"
+    client.indices.put_alias(index=index, name=name, body={"filter": {"ids": {"values": ["1", "3"]}}})
+    arguments = ["--url", cluster, "--dead-letter", str(tmp_path / "dead")]
+    beside = CliRunner().invoke(ingest, [name, *arguments, "--beside"])
+    assert f"hides 18 products of index '{index}'" in beside.output
+    assert f"name the index: anthem ingest {index}\n" in beside.output
+    assert (beside.exit_code, count_complete(client, index, ModelFields(f"anthem_{bundle.model_id[:8]}"))) == (6, 2)
+    assert "1 product with values of another model still lack some" in beside.output
+    whole = CliRunner().invoke(ingest, [index, *arguments, "--beside"])
+    assert whole.exit_code == 0
+    assert "hides" not in whole.output
+    pruned = CliRunner().invoke(ingest, [name, *arguments, "--prune"])
+    assert f"hides 18 products of index '{index}', which keep their old values" in pruned.output
+    assert "anthem" not in client.get(index=index, id="1")["_source"]
+    assert client.get(index=index, id="2")["_source"]["anthem"]["model"] == OTHER_MODEL
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe"])

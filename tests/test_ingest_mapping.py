@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.schema import MODEL_SIGNALS, VALUE_OF_SIGNAL, ModelFields
 from anthem_core.opensearch.versions import Release
+from anthem_ingest.conflicts import UsersFieldError
 from anthem_ingest.ingest import ingest_index
 from anthem_ingest.mapping import (
     IndexDescription,
@@ -66,7 +67,7 @@ def test_a_blocked_index_is_refused(block):
 
 def test_a_message_names_every_block_of_an_index():
     """The request in the message removes all blocks at once."""
-    removed = r'Remove the blocks: PUT /[^/]+/_settings \{"index.blocks.read": null, "index.blocks.write": null\}'
+    removed = r'PUT /[^/]+/_settings \{"index.blocks.read": null, "index.blocks.write": null\}'
     with pytest.raises(ClusterError, match=removed):
         check_index_writable(describe(blocks={"read": "true", "write": "true"}))
 
@@ -107,13 +108,17 @@ def test_an_update_that_would_lose_something_is_refused(source):
     st.sets(st.sampled_from(MODEL_SIGNALS), min_size=1),
 )
 def test_only_the_missing_fields_are_added(there, dimension, knn, signals):
-    """Only missing fields of the signals are added, and after that none is missing."""
+    """Only missing fields of the signals are added, and after that none is missing; a lone id or hash is the user's."""
     every = FIELDS.mapping(dimension)["properties"]["anthem"]["properties"]
     whole = FIELDS.mapping(dimension, signals)["properties"]["anthem"]["properties"]
     assert set(whole) == {"model", "text_hash"} | {VALUE_OF_SIGNAL[signal] for signal in signals}
     present = {name: every[name] for name in there}
     settings = {"knn": "true"} if knn else {}
     index = describe({"properties": {"anthem": {"properties": present}}}, **settings)
+    if len(there) == 1 and there < {"model", "text_hash"}:
+        with pytest.raises(UsersFieldError, match=f"with the fields {next(iter(there))}"):
+            build_missing_mapping(index, FIELDS, dimension, signals)
+        return
     body = build_missing_mapping(index, FIELDS, dimension, signals)
     added = body["properties"]["anthem"]["properties"] if body else {}
     assert set(added) == set(whole) - there
@@ -150,7 +155,7 @@ def test_conflicting_fields_are_refused(field):
     values = {"vector", "trigrams"} & field.get("properties", {}).keys()
     for signal, value in VALUE_OF_SIGNAL.items():
         if values and value not in values:
-            assert build_missing_mapping(index, FIELDS, 64, [signal]), "the other value does not need the field"
+            assert build_missing_mapping(recorded, FIELDS, 64, [signal]), "the other value does not need the field"
 
 
 def test_a_new_index_is_complete():

@@ -30,6 +30,11 @@ USERS_FIELDS = {
     "object": ({"properties": {"by": {"type": "text"}, "year": {"type": "long"}}}, {"by": "Kodály", "year": 1}),
     "unmapped": (None, {"composer": "Kodály"}),
     "unmapped leaf": (None, "O Canada"),
+    "model": ({"properties": {"model": {"type": "keyword"}}}, {"model": "MRX 540"}),
+    "unmapped model": (None, {"model": "MRX 540"}),
+    "unmapped vector": (None, {"vector": "logo.svg"}),
+    "unmapped numbers": (None, {"vector": [0.5, 2]}),
+    "unmapped list": (None, [{"model": "0123456789abcdef"}]),
 }  # fmt: skip
 
 
@@ -61,7 +66,7 @@ def run(cluster, index, tmp_path):
     return invoke
 
 
-@pytest.mark.parametrize("kind", ["text", "keyword", "object"])
+@pytest.mark.parametrize("kind", ["text", "keyword", "object", "model"])
 def test_a_field_of_the_user_is_no_object_of_a_model(kind):
     """A leaf, and an object with other contents, is never written into or removed; the error says what to do."""
     mappings = {"properties": {"anthem": USERS_FIELDS[kind][0]}}
@@ -123,6 +128,75 @@ def test_a_file_with_a_field_of_that_name_is_refused(client, index, run, tmp_pat
     assert {source["anthem"] for source in sources(client, index).values()} == {"yes"}
     again = run(ingest, "--corpus", str(file), "--json")
     assert json.loads(again.stdout)["skipped"] == len(TITLES)
+
+
+USERS_OBJECTS = [{"model": "MRX 540"}, {"vector": "logo.svg"}, {"vector": [1, 2]}, {"model": None, "text_hash": "7"}]
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("value", USERS_OBJECTS)
+def test_an_object_in_a_file_is_the_users_by_its_values(client, index, run, tmp_path, value):
+    """An object with no values of a model is never dropped, whatever its keys: it is refused, or kept with --as."""
+    file = tmp_path / "receivers.jsonl"
+    file.write_text(json.dumps({"_id": "a", "title": "receiver one", "anthem": value}))
+    refused = run(ingest, "--corpus", str(file))
+    assert refused.exit_code == 4, refused.output
+    assert "has a field anthem of its own" in refused.output
+    assert not client.indices.exists(index=index)
+    assert run(ingest, "--corpus", str(file), "--as", "mv").exit_code == 0
+    assert sources(client, index)["a"]["anthem"] == value
+    assert run(remove, "--yes").exit_code == 0
+    assert sources(client, index) == {"a": {"title": "receiver one", "anthem": value}}
+
+
+@pytest.mark.node
+def test_an_export_replaces_stale_values(client, index, encoder, bundle, run, tmp_path):
+    """The products of an ingested index load as they were exported; values of another model are computed anew."""
+    create_index(client, index)
+    ingest_index(client, index, encoder)
+    exported = sources(client, index)
+    stale = {"vector": [0.5, -1.0], "trigrams": "AAAA", "model": "0123456789abcdef", "text_hash": "0123456789abcdef"}
+    exported["0"]["anthem"] = stale
+    exported["1"]["anthem"] = dict.fromkeys(stale)
+    file = tmp_path / "export.jsonl"
+    file.write_text("\n".join(json.dumps({"_id": key, **source}) for key, source in exported.items()))
+    loaded = run(ingest, "--corpus", str(file), name=f"{index}-copy")
+    assert loaded.exit_code == 0, loaded.output
+    copied = sources(client, f"{index}-copy")
+    client.indices.delete(index=f"{index}-copy")
+    assert {source["anthem"]["model"] for source in copied.values()} == {bundle.model_id}
+    assert set(copied) == set(exported)
+
+
+@pytest.mark.node
+def test_one_product_of_the_users_is_enough(client, index, run, tmp_path):
+    """Behind a thousand products without an object, one with data of the user's is found before anything is written."""
+    client.indices.create(index=index, body={"mappings": {"properties": TEXT, "dynamic": "false"}})
+    lines = [line for n in range(1000) for line in ({"index": {"_id": str(n)}}, {"title": f"sofa {n}"})]
+    client.bulk(index=index, body=lines)
+    client.index(index=index, id="last", body={"title": "receiver", "anthem.model": "MRX 540"}, refresh=True)
+    client.indices.put_alias(index=index, name=f"{index}-sofas", body={"filter": {"match": {"title": "sofa"}}})
+    file = tmp_path / "more.jsonl"
+    file.write_text(json.dumps({"_id": "new", "title": "boot"}))
+    for arguments in ([], ["--slices", "2"], ["--corpus", str(file)]):
+        for name in (index, f"{index}-sofas"):
+            refused = run(ingest, *arguments, name=name)
+            assert refused.exit_code == 6, refused.output
+            assert "field anthem of its own (with the fields model)" in refused.output
+    assert client.count(index=index)["count"] == 1001
+    assert "anthem" not in client.indices.get_mapping(index=index)[index]["mappings"]["properties"]
+
+
+@pytest.mark.node
+def test_what_a_feed_writes_over_the_values_stays(client, index, encoder, run):
+    """A removal leaves an object alone that is no longer a model's."""
+    create_index(client, index)
+    ingest_index(client, index, encoder)
+    client.index(index=index, id="0", body={"title": "receiver", "anthem": {"model": "MRX 540"}}, refresh=True)
+    assert run(remove, "--yes").exit_code == 0
+    found = sources(client, index)
+    assert found.pop("0")["anthem"] == {"model": "MRX 540"}
+    assert not any("anthem" in source for source in found.values())
 
 
 @pytest.mark.parametrize("column", ["anthem.song", "anthem.model"])

@@ -183,3 +183,18 @@ def test_the_command_checks_the_routing_of_a_whole_file_first(client, cluster, i
     assert result.exit_code == 6
     assert "already has 1 of these products" in result.output
     assert [found[0] for found in read_all(client, index)] == ["0"]
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("options", [{"filter": {"term": {"active": True}}}, {"search_routing": "elsewhere"}])
+def test_a_load_through_an_alias_sees_the_products_it_hides(client, cluster, index, tmp_path, options):
+    """Routed products that an alias hides are not written a second time, beside themselves."""
+    create_index(client, index, ("t1",), products=6)
+    client.indices.put_alias(index=index, name=f"{index}-few", body=options)
+    before, file = read_all(client, index), tmp_path / "rows.jsonl"
+    file.write_text("\n".join(json.dumps({"id": str(row), "title": f"shoe {row}"}) for row in range(4)))
+    arguments = [f"{index}-few", "--corpus", str(file), "--yes", "--url", cluster]
+    result = CliRunner().invoke(ingest, [*arguments, "--dead-letter", str(tmp_path / "dead")])
+    assert result.exit_code == 6, result.output
+    assert "already has 4 of these products" in result.output
+    assert read_all(client, index) == before

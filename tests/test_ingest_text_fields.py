@@ -117,7 +117,7 @@ def test_the_strings_of_a_source_are_listed_with_their_paths():
         "a": "x",
         "b": {"c": ["y", {"d": "z"}]},
         "n": 1,
-        "anthem": {"model": "m"},
+        "anthem": {"model": "0123456789abcdef"},
         "anthem_01234567": {"year": "2"},
     }
     assert set(iterate_text_paths(source)) == {"a", "b.c", "b.c.d", "anthem_01234567.year"}

@@ -106,11 +106,15 @@ def test_values_that_a_mapping_did_not_index_are_indexed(client, index, encoder)
     [("trigrams", {"type": "text"}), ("trigrams", {"type": "binary"}), ("vector", {"type": "float"})],
 )
 def test_a_conflicting_field_is_refused(client, index, encoder, value, field):
-    """A field of another type is refused, naming it, before anything is written; the other value does not need it."""
+    """A field of another type is refused, naming it, before anything is written.
+
+    The other value does not need it, and is written if a record says that the object is a model's.
+    """
     create_index(client, index, make_products(), {"properties": {"anthem": {"properties": {value: field}}}})
     with pytest.raises(ClusterError, match=rf"with the fields {value}\).*--as anthem_values"):
         ingest_index(client, index, encoder)
     assert "anthem" not in read_source(client, index, "0")
+    client.indices.put_mapping(index=index, body={"_meta": {"anthem": {"anthem": {"model": "0123456789abcdef"}}}})
     (other,) = [signal for signal in MODEL_SIGNALS if VALUE_OF_SIGNAL[signal] != value]
     assert ingest_index(client, index, encoder, options=only(other)).written == len(TITLES)
 
@@ -121,7 +125,7 @@ def test_values_of_another_model_are_replaced(client, index, encoder, value):
     create_index(client, index, make_products())
     ingest_index(client, index, encoder)
     before = read_source(client, index, "0")["anthem"]
-    foreign = FIELDS.document(encoder.encode_vectors(["sofa"])[0], "another model", split_words(TITLES[0]), b"abc")
+    foreign = FIELDS.document(encoder.encode_vectors(["sofa"])[0], "0123456789abcdef", split_words(TITLES[0]), b"abc")
     foreign["anthem"] = {key: found for key, found in foreign["anthem"].items() if key in {value, "model", "text_hash"}}
     client.index(index=index, id="0", body={"title": TITLES[0]} | foreign, refresh=True)
     found = survey_index(client, index, encoder.bundle)

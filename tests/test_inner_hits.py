@@ -37,6 +37,9 @@ BODIES = {
         "collapse": {"field": "brand", "inner_hits": [
             {"name": "cheap", "size": 2, "sort": ["price"]}, {"name": "best", "_source": ["*"]}]}
     },
+    "collapse with empty stored fields": {  # which OpenSearch ignores in inner hits alone
+        "collapse": {"field": "brand", "inner_hits": {"name": "more", "stored_fields": []}}
+    },
     "fields": {"fields": ["*"], "_source": False},
     "stored fields and the source": {"stored_fields": ["*", "_source"], "fields": [{"field": "t*"}, "*_hash"]},
     "top_hits with fields": {"aggs": {"best": {"top_hits": {"size": 2, "fields": ["*"]}}}},
@@ -202,7 +205,8 @@ def test_malformed_bodies_raise_no_error(collapse, aggregations, query):
 
 def test_suggestions_have_the_requested_source():
     """A suggestion keeps what the caller requests of its product."""
-    option = {"text": "fire tv", "_source": {"title": "fire tv", "brand": "acme", "anthem": {"vector": [1]}}}
+    values = {"vector": [1], "model": "0123456789abcdef"}
+    option = {"text": "fire tv", "_source": {"title": "fire tv", "brand": "acme", "anthem": values}}
     response = {"suggest": {"names": [{"text": "fi", "options": [option, {"text": "fire"}]}], "none": []}}
     (entry,) = restore_suggestions(response, {}, FIELDS, ("title",))["suggest"]["names"]
     assert entry["options"] == [{"text": "fire tv", "_source": {"title": "fire tv", "brand": "acme"}}, {"text": "fire"}]

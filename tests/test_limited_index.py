@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import uuid
 from contextlib import contextmanager
 
@@ -139,6 +140,49 @@ def test_two_blocks_of_the_cluster_have_a_request_each():
     advice = block_advice(error)
     assert advice.count("PUT /_cluster/settings ") == 2
     assert '{"persistent": {"cluster.blocks.read_only": null}} and ' in advice
+
+
+SNAPSHOT = "index [snap] blocked by: [FORBIDDEN/13/remote index is read-only];"
+
+
+def test_a_searchable_snapshot_is_told_from_a_blocked_cluster():
+    """Two blocks have the number 13: that of a searchable snapshot, which no setting removes, is not the cluster's."""
+    advice = block_advice(SNAPSHOT)
+    assert "Index 'snap' is a searchable snapshot, which is always read-only" in advice
+    assert "cluster" not in advice
+    of_cluster = block_advice("index [a] blocked by: [FORBIDDEN/13/cluster read-only / allow delete (api)];")
+    assert "cluster.blocks.read_only_allow_delete" in of_cluster
+    assert "snapshot" not in of_cluster
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [("index [a] blocked by: [FORBIDDEN/20/index scaled down];", "Index 'a' is blocked by index.blocks.search_only"),
+     ("index [a] blocked by: [FORBIDDEN/4/index closed];", "Index 'a' is closed. Open it: POST /a/_open"),
+     ("index [a] blocked by: [FORBIDDEN/99/of a plugin];", "Index 'a' is blocked: of a plugin"),
+     ("blocked by: [FORBIDDEN/99/of a plugin];", "The cluster is blocked: of a plugin"),
+     ("no permissions for [indices:data/read/search]", None)],
+)  # fmt: skip
+def test_no_block_is_a_missing_permission(error, advice):
+    """Every block is named, known or not; only an error that is about none has no advice."""
+    given = block_advice(error)
+    assert given is advice or given.startswith(advice)
+
+
+def test_every_index_and_every_block_of_an_error_is_named(client, cluster, encoder):
+    """An error about two indices with two blocks has requests for each, which OpenSearch accepts in their order."""
+    blocks = {"index.blocks.read_only": True, "index.blocks.metadata": True}
+    with small_index(client, encoder, titles=PRODUCTS[:1]) as one, small_index(client, encoder, titles=["a"]) as other:
+        client.indices.put_settings(index=f"{one},{other}", body=blocks)
+        with connect(cluster) as connected, pytest.raises(ClusterError) as caught, cluster_errors():
+            connected.indices.put_mapping(index=f"{one},{other}", body={"properties": {"new": {"type": "text"}}})
+        requests = re.findall(r"PUT (/\S+) (\{[^}]*\})", str(caught.value))
+        for path, body in requests:
+            client.transport.perform_request("PUT", path, body=json.loads(body))
+        client.indices.put_mapping(index=f"{one},{other}", body={"properties": {"new": {"type": "text"}}})
+    expected = {(f"/{index}/_settings", json.dumps({block: None})) for index in (one, other) for block in blocks}
+    assert set(requests) == expected
+    assert len(requests) == len(expected)
 
 
 def test_a_closed_index_is_named_by_evaluate_tune_and_the_page(client, cluster, shop, ratings):

@@ -194,8 +194,11 @@ def test_a_template_is_rendered_and_reranked(client, encoder, index):
             assert response["anthem"]["reranked"]
             assert [hit["_id"] for hit in response["hits"]["hits"]] == [hit["_id"] for hit in expected["hits"]["hits"]]
     assert counting.calls == {"render_search_template": 4, "search": 4}
-    explained = anthem.search_template(body | {"explain": True}, index)
-    assert all("_explanation" in hit for hit in explained["hits"]["hits"])
+    explaining = body | {"explain": True}
+    for form in (explaining, json.dumps(explaining), json.dumps(explaining).encode()):  # all that opensearch-py takes
+        explained = anthem.search_template(form, index)
+        assert explained["anthem"]["reranked"]
+        assert all("_explanation" in hit for hit in explained["hits"]["hits"])
     given = anthem.search_template(body, index, query_text="red", mode="none")
     assert given["anthem"]["reason"] == "reranking was not requested"
     client.delete_script(id="anthem-test-template")

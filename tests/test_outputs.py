@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import gzip
 import json
 import os
 import signal
@@ -96,6 +97,20 @@ def test_a_file_becomes_what_was_written(tmp_path_factory, old, new):
         assert (path.read_bytes() if path.exists() else None) == old
     assert path.read_bytes() == b"".join(new)
     assert names(folder) == ["out"]
+
+
+@given(texts=st.lists(st.text(), min_size=1, max_size=3))
+def test_a_name_that_ends_with_gz_is_a_gzipped_file(tmp_path_factory, texts):
+    """A text is gzipped if the name says so; the same text gives the same bytes under any name at any time."""
+    folder = tmp_path_factory.mktemp("folder")
+    for text in texts:
+        for name in ("a.txt.gz", "b.txt.gz", "plain.txt"):
+            write_text(folder / name, text)
+        packed = (folder / "a.txt.gz").read_bytes()
+        assert packed == (folder / "b.txt.gz").read_bytes()
+        assert gzip.decompress(packed) == (folder / "plain.txt").read_bytes() == text.encode()
+        assert packed[3:8] == bytes(5)  # no file name, no time
+    assert names(folder) == ["a.txt.gz", "b.txt.gz", "plain.txt"]
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
@@ -284,6 +299,26 @@ def fill(folder):
             file.write(b"x" * 4096)
 
 
+def test_a_full_disk_leaves_no_empty_file(full_disk):
+    """If not even the first line fits, the history and the dead letters are absent; an existing line stays."""
+    file, key = full_disk / "doctor.jsonl", {"index": "products"}
+    run = CoverageRun(datetime(2026, 1, 1, tzinfo=UTC), 3, 3)
+    (full_disk / "target.jsonl").symlink_to(file)
+    fill(full_disk)
+    before = names(full_disk)
+    for path in (file, full_disk / "target.jsonl"):
+        with pytest.raises(OSError, match="No space left"):
+            append_run(path, key, run)
+        letters = DeadLetters(path)
+        with pytest.raises(DataError, match="No space left"):
+            letters.add({"id": "1", "reason": "refused"})
+        letters.close()
+    assert names(full_disk) == before
+    (full_disk / "out.trec").unlink()
+    append_run(file, key, run)
+    assert read_runs(file, key) == [run]
+
+
 @pytest.mark.node
 def test_the_demo_on_a_full_disk_keeps_the_former_report(full_disk, tmp_path, cluster, monkeypatch):
     """If the report does not fit, `anthem demo` exits 4 and the former report stays, whole."""
@@ -318,6 +353,7 @@ def test_an_ingest_on_a_full_disk_says_so(client, index, cluster, full_disk):
         assert "Traceback" not in done.stderr
         assert "dead.jsonl could not be written (No space left on device)" in done.stderr
         assert '"id": "7"' in done.stderr
+        assert not (full_disk / "dead.jsonl").exists()
         assert "--dead-letter" in done.stderr
 
 

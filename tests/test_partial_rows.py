@@ -47,6 +47,13 @@ def test_a_row_changes_its_fields_and_no_others(present, changes, is_nested, is_
     assert merge_fields(merged, row) == merged
 
 
+def test_nulls_change_nothing():
+    """A null leaves the value of the product, at any depth; an empty text or list replaces it."""
+    present = {"a": 1, "b": {"c": 2, "d": 3}, "e": "x", "f": ["y"]}
+    changes = {"a": None, "b": {"c": None, "d": 4}, "b.c": None, "e": "", "f": [], "g": {"h": None}}
+    assert merge_fields(present, changes) == {"a": 1, "b": {"c": 2, "d": 4}, "e": "", "f": []}
+
+
 @pytest.fixture
 def load(cluster, index, tmp_path):
     """Function that loads a CSV or JSON lines into the index of the test; returns the result of the command."""
@@ -124,6 +131,8 @@ def test_a_row_that_drops_a_text_is_reported(load, read):
     result = load("".join(json.dumps(row) + "\n" for row in rows), name="delta.jsonl")
     assert (result.exit_code, counts(result)["lost_text"]) == (0, {"brand.name": 1})
     assert "brand.name" not in read("2")
+    delta = load(json.dumps({"sku": "3", "title": ""}) + "\n", "--partial", name="empty.jsonl")
+    assert (delta.exit_code, counts(delta)["lost_text"]) == (0, {"title": 1}), "an empty text replaces the title"
 
 
 @pytest.mark.node
@@ -151,7 +160,7 @@ def test_a_change_meanwhile_is_never_overwritten(client, index, encoder, monkeyp
 def test_values_of_another_model(client, index, encoder):
     """They stay if the text stays, and go with the text that they were computed from."""
     load_documents(client, index, [ProductDocument("1", {"title": "red shoe"})], encoder)
-    other = {"anthem_0123abcd": {"model": "0123abcd", "text_hash": "0"}}
+    other = {"anthem_0123abcd": {"model": "0123abcd" * 2, "text_hash": "0" * 16}}
     client.update(index=index, id="1", body={"doc": other}, refresh=True)
     for fields, has_other in (({"price": 5}, True), ({"title": "red boot"}, False)):
         row, options = ProductDocument("1", fields), IngestOptions(partial=True)

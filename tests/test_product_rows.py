@@ -23,7 +23,10 @@ HITS = [
     ({"_index": "a", "_id": "2", "_routing": "t", "_source": {"title": "x"}}, ("2", {"title": "x"}, "t")),
     ({"_index": "a", "_id": "3", "routing": "t", "_source": {"routing": "r"}}, ("3", {"routing": "r"}, "t")),
     ({"_id": "4", "_routing": 7, "_source": {"id": 9, "sku": "s"}}, ("4", {"id": 9, "sku": "s"}, "7")),
-    ({"_index": "a", "_id": "5", "_source": {"title": "x", "anthem": {"model": "m"}}}, ("5", {"title": "x"}, None)),
+    (
+        {"_index": "a", "_id": "5", "_source": {"title": "x", "anthem": {"model": 16 * "0"}}},
+        ("5", {"title": "x"}, None),
+    ),
     ({"_index": "a", "_score": "1", "_id": "6", "title": "x"}, ("6", {"title": "x"}, None)),
     ({"_id": "7", "_routing": "t", "routing": "r"}, ("7", {"routing": "r"}, "t")),
     ({"id": 8, "routing": "r", "_type": "sofa"}, ("8", {"id": 8, "routing": "r", "_type": "sofa"}, None)),

@@ -12,6 +12,7 @@ from anthem_ingest.remove import _list_other_indices, remove_from_index, remove_
 pytestmark = pytest.mark.node
 
 SCRIPT_NAME = "anthem-score-test"
+SCRIPT = {"script": {"lang": "painless", "source": "1"}}
 USER_SCRIPT_NAMES = ("foreign-script", "anthem-mine")
 
 
@@ -66,9 +67,8 @@ def test_scripts_are_removed_with_the_last_index(client, index, encoder):
     for name, signals in ((index, None), (other, ("attention",))):
         create_index(client, name)
         ingest_index(client, name, encoder, options=IngestOptions(signals=signals))
-    body = {"script": {"lang": "painless", "source": "1"}}
     for name in (SCRIPT_NAME, *USER_SCRIPT_NAMES):
-        client.put_script(id=name, body=body)
+        client.put_script(id=name, body=SCRIPT)
     try:
         first = remove_from_index(client, index, lambda _: None, DEFAULT_OPTIONS)
         assert SCRIPT_NAME in first.kept
@@ -90,3 +90,25 @@ def test_nothing_is_removed_without_confirmation(client, cluster, index, encoder
     before = read_sources(client, index)
     assert CliRunner().invoke(remove, [index, "--url", cluster], input="n\n").exit_code == 1
     assert read_sources(client, index) == before
+
+
+@pytest.mark.parametrize("options", [{"filter": {"terms": {"Price": [9]}}}, {"search_routing": "far"}])
+def test_a_removal_says_what_an_alias_hides(client, cluster, index, encoder, options):
+    """Products that the alias hides keep their values and the scripts; the command says how many and what to run."""
+    create_index(client, index, settings={"number_of_shards": 3})
+    client.update(index=index, id="4", body={"doc": {"Price": 9}}, refresh=True)
+    ingest_index(client, index, encoder)
+    client.put_script(id=SCRIPT_NAME, body=SCRIPT)
+    name = f"{index}-few"
+    client.indices.put_alias(index=index, name=name, body=options)
+    hidden = 5 - client.count(index=name)["count"]
+    assert hidden
+    result = CliRunner().invoke(remove, [name, "--yes", "--url", cluster])
+    assert result.exit_code == 0, result.stderr
+    assert f"hides {hidden} product" in result.stdout
+    assert f"anthem remove {index}\n" in result.stdout
+    assert sum("anthem" in source for source in read_sources(client, index).values()) == hidden
+    assert client.get_script(id=SCRIPT_NAME)
+    rest = json.loads(CliRunner().invoke(remove, [index, "--yes", "--json", "--url", cluster]).stdout)
+    assert (rest["written"], rest["hidden"]) == (hidden, 0)
+    client.delete_script(id=SCRIPT_NAME, ignore=404)

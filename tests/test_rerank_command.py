@@ -61,6 +61,17 @@ def command(files, attention_encoder):
     return call
 
 
+def test_a_gzipped_run_is_read_again(command, files):
+    """`--output o.trec.gz` is the gzipped run, which `--run` reads; it is the one that a plain name gives."""
+    run = {query: dict.fromkeys(TITLES, 1.0) for query in QUERIES}
+    for name in ("one.trec", "one.trec.gz"):
+        assert command(run, "--output", str(files / name)).exit_code == 0
+    assert gzip.decompress((files / "one.trec.gz").read_bytes()) == (files / "one.trec").read_bytes()
+    again = command(run, "--run", str(files / "one.trec.gz"), "--output", str(files / "two.trec.gz"))
+    assert again.exit_code == 0, again.stderr
+    assert read_run(files / "two.trec.gz").keys() == run.keys()
+
+
 @pytest.mark.node
 @pytest.mark.parametrize("signals", SIGNAL_CHOICES)
 @pytest.mark.parametrize("window", [10, 100])

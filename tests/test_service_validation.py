@@ -119,6 +119,16 @@ def test_sentences(service, path, body, sentence):
     assert (refused.status_code, refused.json()) == (422, {"detail": sentence})
 
 
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "1e400", '["a", -1e400]'])
+def test_a_text_is_no_infinite_number(service, path, text):
+    """What Python reads as NaN or as an infinite number is no text of a document, at any endpoint."""
+    content = f'{{"query": "tv", "documents": [{{"text": {text}}}]}}'
+    refused = service.post(path, content=content, headers={"content-type": "application/json"})
+    sentence = "documents.0.text: expected a finite number, found NaN or an infinite number."
+    assert (refused.status_code, refused.json()) == (422, {"detail": sentence})
+
+
 @pytest.mark.parametrize("content", [rb'{"text": "\ud800"}', rb'{"text": "tv", "\ud800": 1}'])
 def test_lone_surrogates_are_named(service, content):
     """A lone surrogate in a value or in the name of a field is refused by that name."""

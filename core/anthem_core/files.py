@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import secrets
 import shutil
 import stat
 import sys
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     Opener: TypeAlias = Callable[[Path], AbstractContextManager[BinaryIO]]
 
+GZIP_SUFFIX = ".gz"
 STANDARD_OUTPUT = Path("-")
 STANDARD_OUTPUT_DESCRIPTOR = 1
 
@@ -50,13 +53,22 @@ def atomic_write(path: Path, *, make_folder: bool = False) -> Iterator[BinaryIO]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8 with `atomic_write`.
+    """Write a text in UTF-8 with `atomic_write`, gzipped if the name ends with `.gz`.
 
     Raises:
         DataError: The file cannot be written.
     """
+    content = text.encode("utf-8")
     with atomic_write(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(_pack(content) if path.suffix == GZIP_SUFFIX else content)
+
+
+def _pack(content: bytes) -> bytes:
+    """The content gzipped, without a time or the name of a file, so that the same content gives the same file."""
+    packed = BytesIO()
+    with gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as file:
+        file.write(content)
+    return packed.getvalue()
 
 
 def check_writable(path: Path, option: str = "--output") -> None:
@@ -83,9 +95,9 @@ def check_writable(path: Path, option: str = "--output") -> None:
 
 
 def write_line(file: FileIO, line: bytes, *, is_shared: bool = False) -> None:
-    """Write a whole line at the end of a file, or nothing of it.
+    """Write a whole line at the end of a file, or nothing of it; a file that then has no line is removed.
 
-    With `is_shared`, other processes append to the file too, and a part that was written stays.
+    With `is_shared`, other processes append to the file too: it stays, with a part that was written.
 
     Raises:
         OSError: The line cannot be written.
@@ -95,9 +107,24 @@ def write_line(file: FileIO, line: bytes, *, is_shared: bool = False) -> None:
         while written < len(line):  # a disk that is nearly full takes a part
             written += file.write(line[written:])
     except OSError:
-        if written and not is_shared:
-            file.truncate(file.tell() - written)
+        if not is_shared:
+            _undo_line(file, written)
         raise
+
+
+def _undo_line(file: FileIO, written: int) -> None:
+    """Remove the part of a line that was written, and the file if it was created for it."""
+    if written:
+        file.truncate(file.tell() - written)
+    remove_if_empty(Path(os.fsdecode(file.name)))
+
+
+def remove_if_empty(path: Path) -> None:
+    """Remove a regular file without content, following links; anything else stays, such as a device."""
+    with suppress(OSError):
+        attributes = path.stat()
+        if stat.S_ISREG(attributes.st_mode) and not attributes.st_size and _find_descriptor(path) is None:
+            path.resolve().unlink()
 
 
 def is_standard_output(path: Path) -> bool:

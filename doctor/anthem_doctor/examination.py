@@ -79,7 +79,7 @@ class Examination:
         target = self.target
         indices = read_indices(self.client, target.index)
         if isinstance(indices, UnavailableFact):
-            expected = f"the name of an index, and permission to send {indices.request}"
+            expected = f"the name of an index, and {indices.expected}"
             return [Finding("index", "fault", indices.reason, expected)]
         if not indices:
             commands = f"{console_request('GET', '_cat/indices?v')}\n{target.command('ingest', '--corpus', 'FILE')}"
@@ -168,7 +168,7 @@ class Examination:
             trial = run_trial_search(
                 self.client, target, self.encoder, profile, values, modes, largest_windows(indices)
             )
-            findings += check_searches(target, trial, values)
+            findings += check_searches(target, trial, values, indices)
         return findings
 
     def _have_graphs(self, indices: Iterable[IndexDescription], fields: ModelFields) -> bool:

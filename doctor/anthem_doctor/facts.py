@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from anthem_core.opensearch.schema import MODEL_SIGNALS
 
@@ -18,10 +18,23 @@ DEFAULT_SAMPLE_SIZE = 200  # products of each index that are examined one by one
 
 @dataclass(frozen=True, slots=True)
 class UnavailableFact:
-    """Takes the place of a fact that the cluster did not give: the request and the reason."""
+    """Takes the place of a fact that the cluster did not give: the request and the reason.
+
+    Attributes:
+        request: The request that failed.
+        reason: Why, in the words of the cluster, with advice.
+        cause: `permission` if the user may not send it, `refusal` if the cluster refuses it from everyone, such as for
+            an error in a setting, `failure` if it did not answer or may answer when asked again.
+    """
 
     request: str
     reason: str
+    cause: Literal["permission", "refusal", "failure"] = "permission"
+
+    @property
+    def expected(self) -> str:
+        """What should have been found instead."""
+        return f"permission to send {self.request}" if self.cause == "permission" else f"an answer to {self.request}"
 
 
 Fact: TypeAlias = Any  # what a cluster answers, or an `UnavailableFact`
@@ -35,6 +48,7 @@ class ClusterFacts:
         info: `GET /`.
         nodes: `GET _nodes/plugins`, the nodes by their ids.
         settings: All settings, flat, including defaults.
+        changed_settings: The settings that were changed, flat, under `persistent` and `transient`.
         script_stats: `GET _nodes/stats/script`, the nodes by their ids.
         stored_script: ANTHEM's stored script, None if no script has its id.
         disks: `GET _cat/allocation`, sizes in bytes.
@@ -43,6 +57,7 @@ class ClusterFacts:
     info: Fact
     nodes: Fact
     settings: Fact
+    changed_settings: Fact
     script_stats: Fact
     stored_script: Fact
     disks: Fact

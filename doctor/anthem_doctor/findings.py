@@ -111,9 +111,9 @@ class DoctorTarget:
 
 
 def judge_fact(check: str, fact: Fact, judge: Callable[[Any], Iterable[Finding]]) -> list[Finding]:
-    """Findings about a fact, or a warning if the cluster refused to give it."""
+    """Findings about a fact, or a warning if the cluster did not give it."""
     if isinstance(fact, UnavailableFact):
-        return [Finding(check, "warning", f"unknown: {fact.reason}", f"permission to send {fact.request}")]
+        return [Finding(check, "warning", f"unknown: {fact.reason}", fact.expected)]
     return list(judge(fact))
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields as dataclass_fields
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
 
-from opensearchpy.exceptions import NotFoundError
+from opensearchpy.exceptions import AuthenticationException, AuthorizationException, NotFoundError, TransportError
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import ClusterError
-from anthem_core.opensearch.connection import cluster_errors, cluster_info
+from anthem_core.opensearch.blocks import block_advice
+from anthem_core.opensearch.connection import cluster_errors, cluster_info, is_refusal
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, product_text
 from anthem_doctor.facts import (
     ClusterFacts,
@@ -61,19 +64,30 @@ def ask_cluster(request: str, call: Callable[[], Any]) -> Fact:
         with cluster_errors():
             return call()
     except ClusterError as error:
-        return UnavailableFact(request, str(error))
+        return UnavailableFact(request, str(error), _classify_error(error.__cause__))
+
+
+def _classify_error(error: BaseException | None) -> Literal["permission", "refusal", "failure"]:
+    """Why a request failed; a block is reported with status 403 too, and removed by no permission."""
+    is_block = isinstance(error, TransportError) and block_advice(str(error.info)) is not None
+    if isinstance(error, AuthenticationException | AuthorizationException) and not is_block:
+        return "permission"
+    is_overload = isinstance(error, TransportError) and error.status_code == HTTPStatus.TOO_MANY_REQUESTS
+    return "refusal" if isinstance(error, TransportError) and is_refusal(error) and not is_overload else "failure"
 
 
 def read_cluster(client: OpenSearch) -> ClusterFacts:
     """Facts about a cluster; if it does not answer `GET /`, all of them are unavailable."""
     info = ask_cluster("GET /", lambda: cluster_info(client))
     if isinstance(info, UnavailableFact):
-        return ClusterFacts(info=info, nodes=info, settings=info, script_stats=info, stored_script=info, disks=info)
+        return ClusterFacts(*[info] * len(dataclass_fields(ClusterFacts)))
     allocation = {"format": "json", "bytes": "b"}
+    layers = _read_setting_layers(client)
     return ClusterFacts(
         info=info,
         nodes=read_plugins(client),
-        settings=read_settings(client),
+        settings=_merge_settings(layers),
+        changed_settings=layers,
         script_stats=ask_cluster("GET _nodes/stats/script", lambda: client.nodes.stats(metric="script")["nodes"]),
         stored_script=ask_cluster("GET _scripts", lambda: _read_stored_script(client)),
         disks=ask_cluster("GET _cat/allocation", lambda: client.cat.allocation(params=allocation)),
@@ -87,12 +101,19 @@ def read_plugins(client: OpenSearch) -> Fact:
 
 def read_settings(client: OpenSearch) -> Fact:
     """All settings of a cluster, flat; transient settings override persistent ones, which override defaults."""
+    return _merge_settings(_read_setting_layers(client))
 
-    def call() -> dict[str, Any]:
-        settings = client.cluster.get_settings(params={"include_defaults": "true", "flat_settings": "true"})
-        return {**settings.get("defaults", {}), **settings.get("persistent", {}), **settings.get("transient", {})}
 
-    return ask_cluster("GET _cluster/settings", call)
+def _read_setting_layers(client: OpenSearch) -> Fact:
+    """Settings of a cluster, flat, under `defaults`, `persistent` and `transient`."""
+    parameters = {"include_defaults": "true", "flat_settings": "true"}
+    return ask_cluster("GET _cluster/settings", lambda: client.cluster.get_settings(params=parameters))
+
+
+def _merge_settings(layers: Fact) -> Fact:
+    if isinstance(layers, UnavailableFact):
+        return layers
+    return {**layers.get("defaults", {}), **layers.get("persistent", {}), **layers.get("transient", {})}
 
 
 def _read_stored_script(client: OpenSearch) -> dict[str, Any] | None:

@@ -15,9 +15,10 @@ from anthem_core.opensearch.schema import (
     is_model_object,
     product_text,
 )
+from anthem_ingest.json_values import value_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from anthem_core.beir import Product
     from anthem_core.opensearch.schema import ModelFields, ModelSignal
@@ -28,6 +29,7 @@ IndexHit: TypeAlias = dict[str, Any]
 BEIR_FIELDS = ("title", "text", "metadata")
 PRODUCTS_PER_PAGE = 500
 MAX_SHOWN_ID = 60  # characters of an id in a message
+MAX_SHOWN_FIELDS = 50  # fields of a file in a message
 MAX_ID_BYTES = 512  # a longer id makes OpenSearch reject the whole bulk request
 
 
@@ -117,7 +119,8 @@ def is_unchanged(
         return False
     needs_no_values = not words and not _model_object(hit["_source"], model_fields)
     is_complete = needs_no_values or keeps_values(hit, model_fields, model_id, words, signals)
-    return is_complete and own_source(hit, model_fields) == document.source
+    own = own_source(hit, model_fields)  # compared by `==` first, which is fast, but takes False for 0
+    return is_complete and own == document.source and value_key(own) == value_key(dict(document.source))
 
 
 def own_source(hit: IndexHit, model_fields: ModelFields) -> dict[str, Any]:
@@ -231,11 +234,21 @@ class FieldsWithoutTextError(DataError):
 
     def __init__(self, file_name: str, fields: Sequence[str], known: Collection[str]) -> None:
         self.file_name, self.fields = file_name, fields
-        self.known = f"Its fields are: {', '.join(sorted(known))}."
+        more = f" and {len(known) - MAX_SHOWN_FIELDS} more" if len(known) > MAX_SHOWN_FIELDS else ""
+        self.known = f"Its fields are: {', '.join(sorted(known)[:MAX_SHOWN_FIELDS])}{more}."
         super().__init__(
             f"No product of {file_name} has text in {', '.join(fields)}. {self.known} Name the field that holds the "
             "title with --field."
         )
+
+
+def _field_names(source: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Names of all fields of a product, such as `title.en` for those of an object."""
+    for name, value in source.items():
+        if isinstance(value, dict) and value:
+            yield from _field_names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 class FieldWatch:
@@ -253,13 +266,12 @@ class FieldWatch:
             self.count += 1
             if self.missing:
                 self.missing = [field for field in self.missing if not product_text(document.source, [field])]
-                self._known |= document.source.keys()
+                self._known.update(_field_names(document.source))
 
     def watch_record(self, record: Mapping[Any, Any]) -> None:
         """Look for the fields in a record of the file, which still has its empty ones."""
         if self.absent:
-            fields = record.get("_source", record)
-            self.absent = [name for name in self.absent if not (name in fields or has_text_value(fields, name))]
+            self.absent = [name for name in self.absent if not (name in record or has_text_value(record, name))]
 
     def check(self, file_name: str, recorded: Collection[str]) -> None:
         """Check that each field has text in at least one document; a recorded one may also be empty in all of them.

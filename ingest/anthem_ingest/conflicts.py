@@ -7,13 +7,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import ClusterError, DataError
-from anthem_core.opensearch.schema import (
-    ModelFields,
-    is_model_object,
-    is_users_field,
-    mapped_signals,
-    recorded_objects,
-)
+from anthem_core.opensearch.schema import is_model_object, is_users_field, recorded_objects
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Iterator, Mapping
@@ -25,15 +19,11 @@ _FREE_NAME = "anthem_values"
 
 
 def is_own_object(mappings: Mapping[str, Any], name: str) -> bool:
-    """Whether an object certainly holds values of models: it is recorded, or has fields as only a model has them.
-
-    An object of the user's may have a field `vector` or `model` too.
-    """
+    """Whether an object certainly holds values of models: it is recorded, or has fields as only a model has them."""
     if is_users_field(mappings, name):
         return False
-    present = mappings.get("properties", {}).get(name, {}).get("properties", {}).keys()
-    has_marks = {"model", "text_hash"} <= present or mapped_signals(mappings, ModelFields(name))
-    return bool(has_marks or name in recorded_objects(mappings))
+    has_fields = mappings.get("properties", {}).get(name, {}).get("properties")
+    return bool(has_fields or name in recorded_objects(mappings))
 
 
 def choose_free_name(taken: Container[str]) -> str:

@@ -13,6 +13,7 @@ from anthem_core.console import count_of
 from anthem_core.errors import DataError
 from anthem_core.opensearch.schema import product_text
 from anthem_ingest.actions import FieldWatch, shorten_id
+from anthem_ingest.json_values import is_empty_value, value_key
 from anthem_ingest.product_files import read_numbered_products, read_product_file
 
 if TYPE_CHECKING:
@@ -158,7 +159,10 @@ def join_rows(
 
 
 def merge_rows(first: ProductDocument, second: ProductDocument) -> ProductDocument:
-    """Document with the fields of both; a field with different values becomes the list of them, in their order."""
+    """Document with the fields of both; a field with different values becomes the list of them, in their order.
+
+    An empty value, such as null, gives way to any other.
+    """
     source = dict(first.source)
     for name, value in second.source.items():
         source[name] = _merge_values(source[name], value) if name in source else value
@@ -166,11 +170,14 @@ def merge_rows(first: ProductDocument, second: ProductDocument) -> ProductDocume
 
 
 def _merge_values(first: Any, second: Any) -> Any:  # noqa: ANN401 (any JSON value)
-    if first == second:
+    if is_empty_value(second) or value_key(first) == value_key(second):
         return first
+    if is_empty_value(first):
+        return second
     values = first if isinstance(first, list) else [first]
     added = second if isinstance(second, list) else [second]
-    return [*values, *(value for value in added if value not in values)]
+    known = {value_key(value) for value in values}
+    return [*values, *(value for value in added if value_key(value) not in known)]
 
 
 def _keep_last(_: ProductDocument, second: ProductDocument) -> ProductDocument:

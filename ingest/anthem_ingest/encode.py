@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import BundleError
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MODEL_SIGNALS, ModelFields, product_text
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MODEL_SIGNALS, ModelFields, is_model_object, product_text
 from anthem_ingest.actions import (
     BulkAction,
     IndexHit,
@@ -108,9 +108,10 @@ def plan_updates(
     """Bulk updates for hits whose values are missing or stale; a product that lost its text loses its values."""
     model_fields = builder.model_fields
     for hits in pages:
-        texts = [product_text(hit["_source"], builder.text_fields) for hit in hits]
-        due = [(hit, text) for hit, text in zip(hits, texts, strict=True) if not builder.is_current(hit, text)]
-        tally.skipped += len(hits) - len(due)
+        writable = [hit for hit in hits if check_object(hit, model_fields.name, tally)]
+        texts = [product_text(hit["_source"], builder.text_fields) for hit in writable]
+        due = [(hit, text) for hit, text in zip(writable, texts, strict=True) if not builder.is_current(hit, text)]
+        tally.skipped += len(writable) - len(due)
         for (hit, text), values in zip(due, builder.build([text for _, text in due]), strict=True):
             if values:
                 yield builder.build_update(hit, text, values)
@@ -119,3 +120,11 @@ def plan_updates(
             else:
                 tally.empty += 1
         advance(len(hits))
+
+
+def check_object(hit: IndexHit, name: str, tally: IngestTally) -> bool:
+    """Whether the object of a product holds nothing but a model's values; if it holds other data, the product fails."""
+    if is_model_object(hit["_source"].get(name)):
+        return True
+    tally.count_failed(hit["_id"], f"its field {name} holds data of its own, which the model's values would replace")
+    return False

@@ -42,6 +42,7 @@ from anthem_ingest.mapping import (
 from anthem_ingest.preparation import create_index, extend_mapping, keep_record
 from anthem_ingest.report import DeadLetters, IndexSurvey, IngestReport, IngestTally, keep_counts
 from anthem_ingest.routing import check_routing
+from anthem_ingest.stored_objects import check_stored_objects
 from anthem_ingest.text_fields import check_first_field, check_products_have_text, check_text_fields, list_text_fields
 
 if TYPE_CHECKING:
@@ -243,6 +244,7 @@ def load_documents(
         check_first_field(description, text_fields)
     if description and options.partial:
         check_source(description)
+    check_stored_objects(client, index, options.model_fields)
     taken = description.mappings.get("properties", {}) if description else ()
     documents = without_model_object(documents, options.model_fields.name, index, taken)
     documents = _check_first_page(check_routing(client, index, description, documents))
@@ -298,6 +300,7 @@ def _open_for_update(
     if not _is_blank(client, description):
         check_text_fields(description, text_fields)
     build_missing_mapping(description, options.model_fields, bundle.dimension, signals)
+    check_stored_objects(client, index, options.model_fields)
     check_products_have_text(client, index, description.mappings, text_fields, options.model_fields)
     return description
 

@@ -17,6 +17,7 @@ from anthem_core.errors import PartialError
 from anthem_core.files import is_standard_output
 from anthem_core.opensearch.schema import ingested_fields
 from anthem_ingest.actions import FieldsWithoutTextError
+from anthem_ingest.alias_scope import find_hidden_products
 from anthem_ingest.ann import check_copyable, create_ann_copy
 from anthem_ingest.conflicts import without_model_object
 from anthem_ingest.duplicates import check_product_file
@@ -31,6 +32,7 @@ from anthem_ingest.remove import remove_objects
 from anthem_ingest.report import EMPTY_REPORT, IndexSurvey, IngestReport, interrupted_report
 from anthem_ingest.routing import check_file_routing
 from anthem_ingest.slices import SliceTask, ingest_in_slices
+from anthem_ingest.stored_objects import check_stored_objects
 from anthem_ingest.text_fields import check_first_field, check_products_have_text, check_text_fields
 
 if TYPE_CHECKING:
@@ -179,6 +181,9 @@ def check_complete(report: IngestReport, bad_lines: int, dead_letter_path: Path)
 def _announce_cost(job: IngestJob, steps: IngestSteps) -> int:
     """Print what the ingest will cost, and ask if it has to be confirmed; returns the number of products."""
     survey = survey_index(job.client, job.index, job.encoder.bundle, text_fields=job.text_fields, options=job.options)
+    check_stored_objects(job.client, job.index, job.options.model_fields)
+    if hidden := find_hidden_products(job.client, job.index):
+        click.echo(hidden.describe("which are not ingested", "anthem ingest"), err=True)
     click.echo(survey, err=True)
     steps.confirm(survey)
     return survey.products
@@ -196,9 +201,8 @@ def _ingest_in_slices(job: IngestJob, steps: IngestSteps) -> IngestReport:
     products = _announce_cost(job, steps)
     prepare_index(job.client, job.index, job.encoder.bundle, text_fields=job.text_fields, options=options)
     dead_letters = options.dead_letters.path if options.dead_letters else Path(os.devnull)
-    if dead_letters.is_file() and not is_standard_output(
-        dead_letters
-    ):  # each process appends; a device such as /dev/null is never removed
+    # Each process appends; a device such as /dev/null is never removed.
+    if dead_letters.is_file() and not is_standard_output(dead_letters):
         dead_letters.unlink()
     rate = options.rate / processes if options.rate else None
     fields, signals = options.model_fields, job.signals
@@ -213,6 +217,7 @@ def _load_file(job: IngestJob, steps: IngestSteps, file: ProductFile, bad_lines:
     index = read_load_target(job.client, job.index)
     if index:
         check_first_field(index, job.text_fields)
+        check_stored_objects(job.client, job.index, job.options.model_fields)
     check = partial(_check_documents, job, index.mappings.get("properties", {}) if index else ())
     is_partial = job.options.partial and index is not None
     recorded = (index and ingested_fields(index.mappings, job.options.model_fields.name)) or ()
@@ -295,6 +300,8 @@ def _prune(job: IngestJob) -> None:
     stale = list_stale_objects(job.client, job.index, job.options.model_fields)
     with progress("Pruning") as advance:
         tally = remove_objects(job.client, job.index, stale, advance, job.options)
+    if stale and (hidden := find_hidden_products(job.client, job.index)):
+        click.echo(hidden.describe("which keep their old values", "anthem ingest --prune"), err=True)
     names = ", ".join(stale) or "any other values"
     click.echo(f"{job.index}: {count_of(tally.written)} rewritten without {names}", err=True)
     if tally.failed or tally.retry_ids:

@@ -18,6 +18,7 @@ _ACTION_KEYS = frozenset(
     {
         "_id", "_index", "_type", "_routing", "routing", "_version", "version", "version_type", "pipeline",
         "require_alias", "dynamic_templates", "if_seq_no", "if_primary_term", "op_type", "retry_on_conflict",
+        "_parent", "parent", "_version_type", "_retry_on_conflict", "_timestamp", "timestamp", "_ttl", "ttl",
     }
 )  # fmt: skip
 _OPENINGS = {"[": ("a JSON array", "jq -c '.[]'"), "{": ("JSON objects", "jq -c .")}  # of an indented file
@@ -62,8 +63,9 @@ def _join_action(action: dict[str, Any], row: dict[str, Any] | str) -> dict[str,
         return f"the action {name} of a _bulk body; only index and create have a whole product"
     if isinstance(row, str):
         return row
-    hit = {key: details[key] for key in ("_index", "_id", "_routing", "routing") if key in details}
-    return {**hit, "_source": row}
+    hit = {key: details[key] for key in ("_index", "_id", "_routing", "routing", "_parent") if key in details}
+    parent = {"_parent": details["parent"]} if "parent" in details else {}
+    return {**parent, **hit, "_source": row}
 
 
 def _read_lines(stream: Iterable[bytes], name: str) -> Iterator[NumberedRow]:

@@ -20,6 +20,7 @@ from anthem_ingest.actions import (
     model_objects_of,
     own_source,
 )
+from anthem_ingest.encode import check_object
 from anthem_ingest.partial_rows import merge_fields
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def _plan_partial(
 ) -> _PlannedLoad | None:
     """A row whose fields replace those of the product; None if it changes nothing, or makes no product with words."""
     fields = builder.model_fields
+    if hit and not check_object(hit, fields.name, tally):
+        return None
     if hit:
         document = replace(document, source=merge_fields(own_source(hit, fields), document.source))
     text = product_text(document.source, builder.text_fields)
@@ -110,6 +113,7 @@ def _plan_partial(
         return None
     if _is_skipped(hit, document, text, builder, tally):
         return None
+    tally.lost_text.update(_lost_fields(hit, document, builder.text_fields))
     is_same_text = words == builder.split_words(product_text(hit["_source"], builder.text_fields))
     kept = model_objects_of(hit, fields) if is_same_text else {}
     has_values = keeps_values(hit, fields, builder.model_id, words, builder.signals)

@@ -24,7 +24,13 @@ from anthem_core.opensearch.schema import (
 from anthem_ingest import index_io
 from anthem_ingest.actions import has_all_values, has_any_value
 from anthem_ingest.encode import choose_signals
-from anthem_ingest.mapping import check_index_name, has_float_vectors, model_objects, parse_single_index
+from anthem_ingest.mapping import (
+    IndexDescription,
+    check_index_name,
+    has_float_vectors,
+    model_objects,
+    parse_single_index,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -94,7 +100,8 @@ def choose_model_fields(
     Raises:
         ClusterError: The values are in another object than `name`, or the index cannot record the name.
     """
-    own_fields, mappings = fields_of_model(model_id), _read_mappings(client, index)
+    own_fields, description = fields_of_model(model_id), _read_index(client, index)
+    index, mappings = description.name, description.mappings
     present, found = model_objects(mappings), find_model_fields([mappings], model_id)
     if name is not None:
         return _named_fields(client, index, mappings, name, found, model_id)
@@ -148,12 +155,13 @@ def describe_field_change(target: IngestTarget, file_products: int | None = None
     `file_products` is the number of products of the file that is loaded, if one is.
     """
     client, index, model_fields, text_fields = target.client, target.index, target.model_fields, target.text_fields
-    recorded = ingested_fields(_read_mappings(client, index), model_fields.name)
+    description = _read_index(client, index)
+    recorded = ingested_fields(description.mappings, model_fields.name)
     if recorded is None or recorded == tuple(text_fields):
         return None
-    number = index_io.count_products(client, index, has_any_value(model_fields))
-    if not number:
+    if not index_io.count_products(client, description.name, has_any_value(model_fields)):
         return None
+    number = index_io.count_products(client, index, has_any_value(model_fields))
     new, options = ", ".join(text_fields), " ".join(f"--field {field}" for field in recorded)
     change = f"Values of {new} would replace those of {count_of(number)}."
     if file_products is not None:
@@ -196,7 +204,8 @@ def switch_aliases(client: OpenSearch, index: str, model_fields: ModelFields, si
     """
     index_io.refresh_index(client, index)
     check_switch(client, index, model_fields, signals)
-    others = [name for name in _read_model_objects(client, index) if name != model_fields.name]
+    description = _read_index(client, index)
+    others = [name for name in model_objects(description.mappings) if name != model_fields.name]
     lacks_new_values = {
         "bool": {
             "should": [has_any_value(ModelFields(name)) for name in others],
@@ -204,11 +213,11 @@ def switch_aliases(client: OpenSearch, index: str, model_fields: ModelFields, si
             "must_not": has_all_values(model_fields, signals),
         }
     }
-    lacking = index_io.count_products(client, index, lacks_new_values) if others else 0
+    lacking = index_io.count_products(client, description.name, lacks_new_values) if others else 0
     if lacking:
         raise ClusterError(
             f"{count_of(lacking)} with values of another model still lack some in {model_fields.name}, so the "
-            "aliases were not moved. Run ingest again."
+            f"aliases were not moved. Run ingest again: anthem ingest {description.name} --beside"
         )
     index_io.put_mapping(client, index, build_alias_mapping(model_fields, signals))
 
@@ -238,10 +247,11 @@ def list_stale_objects(client: OpenSearch, index: str, model_fields: ModelFields
     return tuple(name for name in model_objects(mappings) if name != current.name)
 
 
-def _read_model_objects(client: OpenSearch, index: str) -> tuple[str, ...]:
-    return model_objects(_read_mappings(client, index))
-
-
 def _read_mappings(client: OpenSearch, index: str) -> Mapping[str, Any]:
-    response = index_io.describe_index(client, index)
-    return parse_single_index(response, index).mappings if response else {}
+    return _read_index(client, index).mappings
+
+
+def _read_index(client: OpenSearch, name: str) -> IndexDescription:
+    """The index of this name or alias, without any fields if it does not exist yet."""
+    response = index_io.describe_index(client, name)
+    return parse_single_index(response, name) if response else IndexDescription(name, {}, {})

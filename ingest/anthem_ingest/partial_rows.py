@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def merge_fields(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Source of a product after some of its fields were changed; neither argument is modified.
 
-    An object is changed field by field, everything else, lists included, is replaced as a whole. OpenSearch treats
-    `{"a": {"b": 1}}` and `{"a.b": 1}` as the same field, so a change replaces whichever of the two the product has.
+    An object is changed field by field, everything else, lists included, is replaced as a whole; a null changes
+    nothing. OpenSearch treats `{"a": {"b": 1}}` and `{"a.b": 1}` as the same field, so a change replaces whichever of
+    the two the product has.
     """
     merged = deepcopy(dict(present))
     for keys, value in _iterate_leaves(changes):
@@ -26,11 +27,11 @@ def merge_fields(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict
 
 
 def _iterate_leaves(node: Mapping[str, Any], keys: tuple[str, ...] = ()) -> Iterator[Leaf]:
-    """The values that are no objects, with the keys that lead to each; an empty object changes nothing."""
+    """The values that are no objects, with the keys that lead to each; a null or an empty object changes nothing."""
     for key, value in node.items():
         if isinstance(value, dict):
             yield from _iterate_leaves(value, (*keys, key))
-        else:
+        elif value is not None:
             yield (*keys, key), value
 
 

@@ -35,6 +35,7 @@ PARQUET_BATCH_ROWS = 500
 COPY_CHUNK_BYTES = 2**20
 
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet", ".pq": "parquet"}
+_ABSENT_VALUES: dict[str, str | None] = {"csv": "", "tsv": "", "parquet": None}  # JSON leaves out an absent field
 _FOREIGN_MAGICS = {
     b"\xff\xfe": "UTF-16 text. Save it as UTF-8",
     b"\xfe\xff": "UTF-16 text. Save it as UTF-8",
@@ -125,7 +126,7 @@ def read_product_file(
 ) -> Iterator[ProductDocument]:
     """Stream the products of a file; a line or row that cannot be used is reported and skipped.
 
-    `watch` is called with the record of each product, which still has its empty fields.
+    `watch` is called with the fields of each product, the empty ones included.
 
     Raises:
         DataError: The file cannot be read or, known at its end, more than one of its rows and more than 1 % are bad,
@@ -148,9 +149,9 @@ def read_numbered_products(
         total += 1
         if isinstance(row, dict) and not is_typed:
             encoding.watch(row)
-        product = parse_product(row, file.id_field, is_typed=is_typed) if isinstance(row, dict) else row
+        product = _parse_row(row, file, is_typed=is_typed)
         if isinstance(product, ProductDocument):
-            watch(row if isinstance(row, dict) else {})
+            watch((row.get("_source") or row) if isinstance(row, dict) else {})
             yield number, product
         else:
             bad += 1
@@ -163,6 +164,16 @@ def read_numbered_products(
             f"{bad} of {count_of(total)} of {file.name} cannot be used; at most 1 % may be bad: "
             f"{'; '.join(map(str, examples))}. Fix or remove them, set --format or --id, or name another file."
         )
+
+
+def _parse_row(row: dict[Any, Any] | str, file: ProductFile, *, is_typed: bool) -> ProductDocument | str:
+    """The product of a row, or why there is none; in a table, an empty cell or a null is no value."""
+    if isinstance(row, str):
+        return row
+    if file.format in _ABSENT_VALUES:  # tables have every column in each row
+        absent = _ABSENT_VALUES[file.format]
+        row = {name: value for name, value in row.items() if value != absent}
+    return parse_product(row, file.id_field, is_typed=is_typed)
 
 
 def _read_text_rows(file: ProductFile) -> Iterator[NumberedRow]:
@@ -226,16 +237,17 @@ def _read_parquet(file: ProductFile) -> Iterator[NumberedRow]:
             for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, _to_json_value(row)
+                    yield number, {name: _to_json_value(value) for name, value in row.items()}
     except (pa.ArrowException, OSError, OverflowError, ValueError) as error:  # such as a date outside Python's range
         raise DataError(f"{file.name} cannot be read as Parquet ({error}). Write it again.") from error
 
 
 def _to_json_value(value: Any) -> Any:  # noqa: ANN401 (any value that Parquet can hold)
-    """A Parquet value as a JSON value; NaN and infinity become null."""
+    """A Parquet value as a JSON value; NaN and infinity become null, and a null in a struct is left out."""
     match value:
         case dict():
-            return {str(key): _to_json_value(item) for key, item in value.items()}
+            items = ((str(key), _to_json_value(item)) for key, item in value.items())
+            return {key: item for key, item in items if item is not None}
         case list() | tuple():
             return [_to_json_value(item) for item in value]
         case float() | Decimal():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from anthem_core.opensearch.schema import (
     SCRIPT_ID_PREFIX,
     VALUE_OF_SIGNAL,
     ModelFields,
+    is_model_object,
     without_ingest_meta,
 )
 from anthem_ingest import index_io
 from anthem_ingest.actions import build_replace_action, has_any_value
+from anthem_ingest.alias_scope import find_hidden_products
 from anthem_ingest.ingest import no_progress
 from anthem_ingest.mapping import (
     check_index_name,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from anthem_ingest.actions import BulkAction, IndexHit
+    from anthem_ingest.alias_scope import HiddenProducts
     from anthem_ingest.ingest import IngestOptions
     from anthem_ingest.mapping import IndexDescription
     from anthem_ingest.report import IngestFailure
@@ -54,7 +57,8 @@ class Removal:
         failures: The first failures.
         scripts: Stored scripts that were deleted.
         kept: Stored scripts that were kept.
-        reason_kept: Why they were kept: other indices have values of a model, or the cluster refused.
+        reason_kept: Why they were kept: other products have values of a model, or the cluster refused.
+        hidden: Products of the index that were left as they are, because its name is an alias that hides them.
     """
 
     index: str
@@ -66,16 +70,20 @@ class Removal:
     scripts: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     reason_kept: str = ""
+    hidden: HiddenProducts | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Removal as a JSON object; the key of `reason_kept` is `users`."""
+        """Removal as a JSON object; the key of `reason_kept` is `users`, and `hidden` is a number."""
         values = asdict(self)
-        return {**values, "users": values.pop("reason_kept")}
+        hidden = self.hidden.number if self.hidden else 0
+        return {**values, "users": values.pop("reason_kept"), "hidden": hidden}
 
     def __str__(self) -> str:
         lines = [f"{count_of(self.written)} rewritten without {', '.join(self.objects) or 'any values'}"]
         if self.conflicts:
             lines.append(f"{self.conflicts} changed during the removal and were skipped; run this again")
+        if self.hidden:
+            lines.append(self.hidden.describe("which were left as they are", "anthem remove"))
         lines += [f"script {name} deleted" for name in self.scripts]
         if self.kept or self.reason_kept:
             lines.append(f"scripts kept{': ' if self.kept else ''}{', '.join(self.kept)} ({self.reason_kept})")
@@ -141,7 +149,11 @@ def plan_removals(
     """Bulk actions that rewrite the hits with one of these objects without them."""
     for hits in pages:
         for hit in hits:
-            source = {key: value for key, value in hit["_source"].items() if key not in objects}
+            source = {
+                key: value
+                for key, value in hit["_source"].items()
+                if key not in objects or not is_model_object(value)  # such as what a feed wrote there since
+            }
             if len(source) < len(hit["_source"]):
                 yield build_replace_action(hit, source)
         advance(len(hits))
@@ -168,19 +180,31 @@ def remove_from_index(
     description = _open_existing(client, index)
     objects = model_objects(description.mappings)
     tally = remove_objects(client, index, objects, advance, options)
-    counts = (index, objects, tally.written, tally.failed, len(tally.retry_ids), tuple(tally.failures))
+    counts = (tally.written, tally.failed, len(tally.retry_ids), tuple(tally.failures))
+    removal = Removal(index, objects, *counts, hidden=find_hidden_products(client, index))
     try:
-        scripts = _list_stored_scripts(client)
-        other_indices = _list_other_indices(client, description.name, objects)
-        if other_indices or not scripts:
-            names = ", ".join(f"'{name}'" for name in other_indices)
-            reason = f"other indices with fields of a model may use them: {names}" if scripts else ""
-            return Removal(*counts, kept=scripts, reason_kept=reason)
-        for name in scripts:
-            client.delete_script(id=name, ignore=404)
+        return _remove_scripts(client, removal, description.name)
     except AuthorizationException as error:
-        return Removal(*counts, reason_kept=f"the cluster forbids listing or deleting them: {error.error}")
-    return Removal(*counts, scripts=scripts)
+        return replace(removal, reason_kept=f"the cluster forbids listing or deleting them: {error.error}")
+
+
+def _remove_scripts(client: OpenSearch, removal: Removal, index: str) -> Removal:
+    """Delete the stored scripts, unless products have values of a model: in another index, or left in this one."""
+    scripts = _list_stored_scripts(client)
+    users = _list_other_indices(client, index, removal.objects)
+    if scripts and removal.objects and _holds_values(client, index, removal.objects):
+        users.append(index)
+    if users or not scripts:
+        names = ", ".join(f"'{name}'" for name in users)
+        reason = f"indices with values of a model may use them: {names}" if scripts else ""
+        return replace(removal, kept=scripts, reason_kept=reason)
+    for name in scripts:
+        client.delete_script(id=name, ignore=404)
+    return replace(removal, scripts=scripts)
+
+
+def _holds_values(client: OpenSearch, index: str, objects: Iterable[str]) -> bool:
+    return any(index_io.count_products(client, index, has_any_value(ModelFields(name))) for name in objects)
 
 
 def _list_stored_scripts(client: OpenSearch) -> tuple[str, ...]:

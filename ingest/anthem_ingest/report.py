@@ -65,13 +65,12 @@ class IngestReport:
     written_without_values: int = 0
 
     def __add__(self, other: IngestReport) -> IngestReport:
-        """Sum of two reports; of the times, which may overlap, the longer one."""
+        """Sum of the reports of two ingests that ran one after the other."""
         counts: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in COUNT_FIELDS}
         failures = (self.failures + other.failures)[:MAX_LISTED_FAILURES]
         lost_text = dict(Counter(self.lost_text) + Counter(other.lost_text))
         counts |= {"written_without_values": self.written_without_values + other.written_without_values}
-        seconds = max(self.seconds, other.seconds)
-        return IngestReport(**counts, seconds=seconds, failures=failures, lost_text=lost_text)
+        return IngestReport(**counts, seconds=self.seconds + other.seconds, failures=failures, lost_text=lost_text)
 
     @property
     def products(self) -> int:

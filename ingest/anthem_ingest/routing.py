@@ -50,6 +50,8 @@ def check_routing(
 ) -> Iterator[ProductDocument]:
     """The same documents, read a page at a time; each page is checked before its first document is returned.
 
+    The index is searched by its own name: an alias with a filter or a search routing hides products.
+
     Raises:
         ClusterError: A row has no routing, or another one than the product with its id, so that it would replace it or
             be written beside it.
@@ -65,13 +67,13 @@ def check_routing(
             _check_same_routing(client, index.name, page, {"must_not": {"term": {"_routing": routing}}})
             yield from page
         return
-    has_routed = reason is None and _count_and_find(client, name, HAS_ROUTING, counted=1)[0] > 0
+    has_routed = reason is None and _count_and_find(client, index.name, HAS_ROUTING, counted=1)[0] > 0
     while page := list(islice(remaining, PRODUCTS_PER_PAGE)):
         bare = [document for document in page if document.routing is None]
         if bare and reason:
             raise _missing_routing(name, bare, reason)
         if bare and has_routed:
-            _check_same_routing(client, name, bare, {"filter": HAS_ROUTING})
+            _check_same_routing(client, index.name, bare, {"filter": HAS_ROUTING})
         _check_routed(client, name, index, [document for document in page if document.routing is not None])
         yield from page
 

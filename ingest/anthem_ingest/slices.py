@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from anthem_core.cores import usable_cores
 from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
+from anthem_core.files import remove_if_empty
 from anthem_core.opensearch.connection import cluster_errors, connect
 from anthem_ingest import index_io
 from anthem_ingest.encode import ValueBuilder
@@ -62,12 +64,15 @@ def ingest_in_slices(task: SliceTask, processes: int, advance: Callable[[int], o
         AnthemError: The error of a process, such as a ClusterError; or a process was killed.
     """
     slices = SLICES_PER_PROCESS * processes
-    total = EMPTY_REPORT
-    with closing(run_in_processes(partial(ingest_slice, task, slices), range(slices), processes)) as reports:
-        for report in reports:
-            advance(report.products)
-            total += report
-    return total
+    total, started = EMPTY_REPORT, time.perf_counter()
+    try:
+        with closing(run_in_processes(partial(ingest_slice, task, slices), range(slices), processes)) as reports:
+            for report in reports:
+                advance(report.products)
+                total += report
+    finally:
+        remove_if_empty(task.dead_letters)  # on a full disk, a process could not write its first line
+    return replace(total, seconds=time.perf_counter() - started)  # slices run at the same time
 
 
 def check_processes(processes: int) -> None:

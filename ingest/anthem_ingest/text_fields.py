@@ -81,10 +81,13 @@ def find_nested_parent(mappings: Mapping[str, Any], field: str) -> str | None:
 
 
 def describe_search_gap(mappings: Mapping[str, Any], field: str) -> str | None:
-    """Why searches by words do not find products by a mapped field; None if they do, or if it is not mapped."""
-    node = mappings
+    """Why searches by words do not find products by a field; None if they do, or if the first product maps it."""
+    node, dynamic = mappings, mappings.get("dynamic")
     for key in field.split("."):
-        node = node.get("properties", {}).get(key, {})
+        node, dynamic = node.get("properties", {}).get(key), node.get("dynamic", dynamic)
+        if node is None and str(dynamic).lower() == "false":
+            return "not mapped (dynamic: false), so no search finds anything in it"
+        node = node or {}
     if any(part.get("type") in _TEXT_TYPES[0] for part in node.get("fields", {}).values()):
         return None
     if str(node.get("index")).lower() == "false":

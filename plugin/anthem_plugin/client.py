@@ -101,8 +101,8 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
             options: Options of every request, such as `routing`, `preference` and `request_timeout`.
 
         Raises:
-            ValueError: The mode does not exist, the window is below 1, `request_timeout` is negative, or both of
-                `query_text` and `query_path` are given.
+            ValueError: The mode does not exist, the window is below 1, `request_timeout` is negative or above
+                1,000,000,000, or both of `query_text` and `query_path` are given.
             TypeError: The window, the operators, the region or the time-out have the wrong type.
             opensearchpy.exceptions.OpenSearchException: The plain search fails.
         """
@@ -156,7 +156,7 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
 
     def search_template(
         self,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | str | bytes,
         index: str | None = None,
         **arguments: Any,  # noqa: ANN401 (those of `search`)
     ) -> SearchResult:
@@ -165,7 +165,7 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
         If the template cannot be rendered, the search is plain, and `reason` says why.
 
         Args:
-            body: Search template: `id` or `source`, and `params`.
+            body: Search template: `id` or `source`, and `params`; as a dict, or as its JSON.
             index: Index, alias or pattern.
             arguments: Arguments and options of `search`.
 

@@ -12,7 +12,8 @@ from anthem_core.encoding.bundle import find_shipped_bundles, load_bundle
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.schema import recorded_objects
 from anthem_plugin.rewriter.rescore import page_bounds
-from anthem_plugin.search.request import no_values_reason
+from anthem_plugin.search.missing_values import indices_of, ingest_advice, unread_values_reason
+from anthem_plugin.search.request import NO_VALUES
 from anthem_plugin.search.response import has_model
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _COMMAND_WORDS = {
     "; set `filter` to": "; in Python, set `Retrieve(filter=…)` to",
 }
 _INGEST_COMMAND = re.compile(r"anthem ingest [^\s;`]+")  # with the name of an index, which an alias may lead to
+_INGEST_ADVICE = re.compile(f"({NO_VALUES}; )(run)")
 _TEXT_TYPES = ("text", "match_only_text", "search_as_you_type", "alias")
 
 
@@ -48,17 +50,17 @@ def read_remarks(
     """Reason and note; for missing values they say with which bundle to search, or how to ingest with this one."""
     note = missing_values_note(after, index, profile, encoder)
     remarks = {"reason": in_command_words(after["anthem"]["reason"]), "note": note}
-    command, missing, used = f"anthem ingest {index}", no_values_reason(index), None
-    options = f" --bundle {quote(bundle)}"
-    if any(text and missing in text for text in remarks.values()):
+    options, used = f" --bundle {quote(bundle)}", None
+    if any(text and NO_VALUES in text for text in remarks.values()):
         stored = {"query": {"exists": {"field": profile.scoring.fields.model}}}
         if cluster.count(index=index, body=stored)["count"]:
             options += " --beside"
             used = _ingested_with(cluster, index, encoder.bundle.model_id)
     full = {key: text and _INGEST_COMMAND.sub(lambda found: found[0] + options, text) for key, text in remarks.items()}
-    advice = f"run: {command}{options}"
-    instead = f"{used}; to add values of this model too, {advice}" if used else advice
-    return {key: text and text.replace(advice, instead) for key, text in full.items()}
+    if used is None:
+        return full
+    instead = f"{used}; to add values of this model too, "
+    return {key: text and _INGEST_ADVICE.sub(rf"\1{instead}\2", text) for key, text in full.items()}
 
 
 def _ingested_with(cluster: OpenSearch, index: str, model_id: str) -> str | None:
@@ -77,14 +79,14 @@ def _ingested_with(cluster: OpenSearch, index: str, model_id: str) -> str | None
 
 def missing_values_note(after: Response, index: str, profile: IndexProfile, encoder: Encoder) -> str | None:
     """Note on hits that lack values that the bundle could rank by; None if they have them."""
-    report, scoring = after["anthem"], profile.scoring
+    report, scoring, hits = after["anthem"], profile.scoring, after["hits"]["hits"]
     if not report["reranked"]:
         return None
-    if report["mode"] == "client" and not any(has_model(hit, scoring) for hit in after["hits"]["hits"]):
-        return f"attention was computed from the texts: {no_values_reason(index)}"
+    if report["mode"] == "client" and not any(has_model(hit, scoring) for hit in hits):
+        return f"attention was computed from the texts: {unread_values_reason(index, profile, indices_of(hits))}"
     is_old = encoder.bundle.has_attention and "attention" not in profile.signals and not profile.faults
     if report["mode"] in ("cluster", "retrieve") and is_old:
-        return f"reranked without attention, because {index} has no trigrams; run: anthem ingest {index}"
+        return f"reranked without attention, because {index} has no trigrams; {ingest_advice(index, profile)}"
     return None
 
 

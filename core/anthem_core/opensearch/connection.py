@@ -211,7 +211,9 @@ def _explain(error: OpenSearchException) -> str:
 
 
 def _refusal_advice(error: TransportError) -> str:
-    """The request that opens a closed index, or what is wrong with an address, if the error is about one of them."""
+    """The request that opens or unblocks an index, or what is wrong with an address, if the error is about that."""
+    if advice := block_advice(str(error.info)):  # a full disk blocks an index with 429, not with 403
+        return f". {advice}"
     if NO_SUCH_PATH in str(error.info):
         return ". Remove or fix the path in the address of the cluster."
     if CLOSED_INDEX not in str(error.info):

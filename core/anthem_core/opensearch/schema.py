@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, SupportsInt, TypeAlias
 
 from anthem_core.encoding.stored_vectors import VECTOR_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 ModelSignal: TypeAlias = Literal["containment", "attention"]
 
@@ -24,6 +24,8 @@ MODEL_SIGNALS = tuple(VALUE_OF_SIGNAL)
 # Names of the objects that hold a model's fields, unless another one was chosen and recorded.
 MODEL_OBJECT_PATTERN = re.compile(r"anthem(_[0-9a-f]{8})?")
 MODEL_OBJECT_KEYS = frozenset({*VALUE_OF_SIGNAL.values(), "model", "text_hash"})
+_MODEL_OBJECT_MARKS = frozenset({"model", "text_hash"})  # that ingest maps in every object
+_HEX_ID = re.compile(r"[0-9a-f]{16}")  # a model id or a hash of words
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +140,64 @@ def _maps_values(mappings: Mapping[str, Any], name: str) -> bool:
 
 
 def is_users_field(mappings: Mapping[str, Any], name: str) -> bool:
-    """Whether a field of this name is not a model's object: it is no object, or has fields that no model has."""
+    """Whether a field of this name is not a model's object: it is no object, or its fields are not those of a model.
+
+    Ingest maps a value of the right type, or a model id together with a hash of words; an object with neither is a
+    model's only if it is recorded.
+    """
     field = mappings.get("properties", {}).get(name)
     if field is None:
         return False
-    return field.get("type", "object") != "object" or not field.get("properties", {}).keys() <= MODEL_OBJECT_KEYS
+    present = field.get("properties", {}).keys()
+    if field.get("type", "object") != "object" or not present <= MODEL_OBJECT_KEYS:
+        return True
+    has_marks = present >= _MODEL_OBJECT_MARKS or mapped_signals(mappings, ModelFields(name))
+    return bool(present) and not has_marks and name not in recorded_objects(mappings)
+
+
+def has_model_keys(value: object) -> bool:
+    """Whether a value of a hit has only keys of a model's object, as one has of which a search returns a part."""
+    return value is None or (isinstance(value, dict) and value.keys() <= MODEL_OBJECT_KEYS)
 
 
 def is_model_object(value: object) -> bool:
-    """Whether a value of a product is what a model's object holds, or held before it was removed."""
-    return value is None or (isinstance(value, dict) and value.keys() <= MODEL_OBJECT_KEYS)
+    """Whether a value of a product is what a model's object holds, or held before it was removed.
+
+    The names of its fields are not enough, because an object of the user's may have a `model` or a `vector` too.
+    """
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not has_model_keys(value):
+        return False
+    present = {key: item for key, item in value.items() if item is not None}
+    return not present or ("model" in present and all(_CAN_BE_VALUE[key](item) for key, item in present.items()))
+
+
+def _is_hex_id(value: object) -> bool:
+    return isinstance(value, str) and _HEX_ID.fullmatch(value) is not None
+
+
+def _is_vector(value: object) -> bool:
+    """Whether a value is a list of numbers: bytes, or floats as earlier versions wrote them."""
+    return isinstance(value, list) and bool(value) and {type(number) for number in value} <= {int, float}
+
+
+def _is_base64(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        b64decode(value, validate=True)
+    except ValueError:
+        return False
+    return True
+
+
+_CAN_BE_VALUE: dict[str, Callable[[object], bool]] = {
+    "vector": _is_vector,
+    "trigrams": _is_base64,
+    "model": _is_hex_id,
+    "text_hash": _is_hex_id,
+}
 
 
 def mapped_signals(mappings: Mapping[str, Any], fields: ModelFields) -> tuple[ModelSignal, ...]:

@@ -1,4 +1,4 @@
-"""Checks of the cluster, independent of any index: version, plugins, scripts, disks."""
+"""Checks of the cluster, independent of any index: version, plugins, blocks, scripts, disks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.console import count_of
+from anthem_core.opensearch.blocks import CLUSTER_BLOCKS, unblock_cluster_request
 from anthem_core.opensearch.versions import OLDEST_RELEASE, UnsupportedClusterError, parse_release
 from anthem_doctor.findings import DoctorTarget, Finding, Level, console_request, judge_fact
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
@@ -29,6 +30,7 @@ def check_cluster(target: DoctorTarget, facts: ClusterFacts) -> list[Finding]:
     return [
         *judge_fact("version", facts.info, check_version),
         *judge_fact("k-NN", facts.nodes, check_knn_plugin),
+        *judge_fact("blocks", facts.changed_settings, check_cluster_blocks),
         *judge_fact("scripts", facts.settings, lambda fact: check_script_settings(target, fact)),
         *judge_fact("script", facts.stored_script, lambda fact: check_stored_script(target, fact)),
         *judge_fact("compilations", facts.script_stats, lambda fact: check_compilations(fact, settings)),
@@ -61,6 +63,29 @@ def check_knn_plugin(nodes: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("k-NN", "fault", f"missing on {names}", f"{KNN_PLUGIN} on every data node", install)
     else:
         yield Finding("k-NN", "ok", f"installed on {len(data_nodes)} of {count_of(len(data_nodes), 'data node')}")
+
+
+def check_cluster_blocks(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Whether blocks of the cluster let its indices be written and created; settings of the nodes set no block."""
+    layers = {scope: settings.get(scope, {}) for scope in ("persistent", "transient")}
+    effective = {**layers["persistent"], **layers["transient"]}
+    blocks = [block for block in CLUSTER_BLOCKS if _is_true(effective.get(block))]
+    for block in blocks:
+        scopes = [scope for scope, changed in layers.items() if _is_true(changed.get(block))]
+        command = "\n".join(unblock_cluster_request(block, scope) for scope in scopes)
+        found = f"the cluster has the block {block} ({' and '.join(scopes)} setting)"
+        if block.endswith("create_index"):
+            expected = "a cluster that creates indices; otherwise ingest cannot, --ann included"
+            yield Finding("blocks", "warning", found, expected, command)
+        else:
+            expected = "a cluster that can be written; otherwise ingest writes no values"
+            yield Finding("blocks", "fault", found, expected, command)
+    if not blocks:
+        yield Finding("blocks", "ok", "the cluster has no blocks")
+
+
+def _is_true(setting: object) -> bool:
+    return str(setting).lower() == "true"
 
 
 def installed_plugins(node: Mapping[str, Any]) -> set[str]:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.console import count_of
+from anthem_core.opensearch.blocks import unblock_index_requests
 from anthem_core.opensearch.schema import CURRENT_FIELDS, VALUE_OF_SIGNAL, mapped_signals, resolve_current_fields
 from anthem_core.opensearch.versions import VECTORS_WITHOUT_KNN_SETTING
 from anthem_doctor.facts import is_closed
@@ -84,16 +85,20 @@ def check_created_version(target: DoctorTarget, index: IndexDescription) -> Iter
 
 
 def check_blocks(index: IndexDescription) -> Iterator[Finding]:
-    """Whether the index can be read and written."""
-    blocks = index.blocks
+    """Whether the index can be read and written, as far as that depends on it and not on the cluster."""
+    blocks, is_snapshot = index.blocks, index.settings.get("store", {}).get("type") == "remote_snapshot"
+    if is_snapshot:
+        found = f"{index.name} is a searchable snapshot, which is always read-only"
+        yield Finding("blocks", "warning", found, "a regular index, restored from it; otherwise products get no values")
+    if not blocks and not is_snapshot:
+        yield Finding("blocks", "ok", f"{index.name} has no blocks")
     if not blocks:
-        yield Finding("blocks", "ok", f"{index.name} can be written")
         return
     severe = {"read", "read_only_allow_delete"} & set(blocks)
     cause = " (set when a disk is full)" if "read_only_allow_delete" in severe else ""
     found = f"{index.name} has the block {', '.join(blocks)}{cause}"
     expected = "an index that can be read and written; otherwise new products get no values"
-    unblock = console_request("PUT", f"{index.name}/_settings", {f"index.blocks.{name}": None for name in blocks})
+    unblock = "\n".join(unblock_index_requests(index.name, [f"index.blocks.{name}" for name in blocks]))
     yield Finding("blocks", "fault" if severe else "warning", found, expected, unblock)
 
 

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.console import count_of, printable
 from anthem_doctor.facts import UnavailableFact
-from anthem_doctor.findings import DoctorTarget, Finding
+from anthem_doctor.findings import DoctorTarget, Finding, console_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from anthem_doctor.facts import Fact, TrialSearch, ValueFacts
+    from anthem_ingest.mapping import IndexDescription
+
+_MISSING_PIPELINE = re.compile(r"Pipeline (.+) is not defined")
 
 
-def check_searches(target: DoctorTarget, trial: TrialSearch | None, values: Sequence[ValueFacts] = ()) -> list[Finding]:
+def check_searches(
+    target: DoctorTarget,
+    trial: TrialSearch | None,
+    values: Sequence[ValueFacts] = (),
+    indices: Sequence[IndexDescription] = (),
+) -> list[Finding]:
     """Findings about the plain search and about each mode; `trial` is None if no sampled product has words."""
     if trial is None:
-        return [_explain_missing_trial(target, values)]
+        return [_explain_missing_trial(target, values, indices)]
     if isinstance(trial.plain, UnavailableFact):
         found = f"the plain search for '{printable(trial.query)}' fails: {trial.plain.reason}"
-        return [Finding("search", "fault", found, "a search that works without ANTHEM")]
+        return [_explain_failed_search(found, trial.plain, indices)]
     if not trial.plain["hits"]["total"]["value"]:
         field = printable(target.text_fields[0])
         found = f"no product matches '{printable(trial.query)}', which is the text of a product in {field}"
@@ -30,12 +39,34 @@ def check_searches(target: DoctorTarget, trial: TrialSearch | None, values: Sequ
     return findings + [Finding(f"search {mode}", "ok", f"not tried: {why}") for mode, why in trial.skipped.items()]
 
 
-def _explain_missing_trial(target: DoctorTarget, values: Sequence[ValueFacts]) -> Finding:
+def _explain_failed_search(found: str, failed: UnavailableFact, indices: Sequence[IndexDescription]) -> Finding:
+    """A search that fails without ANTHEM, with what mends a default pipeline that does not exist."""
+    missing, expected = _MISSING_PIPELINE.search(failed.reason), "a search that works without ANTHEM"
+    if failed.cause == "permission":
+        return Finding("search", "fault", found, failed.expected)
+    users = [index.name for index in indices if missing and _default_pipeline(index) == missing[1]]
+    if not missing or not users:
+        return Finding("search", "fault", found, expected)
+    expected += f": create the search pipeline {missing[1]}, or let {' and '.join(users)} search without it"
+    body = {"index.search.default_pipeline": None}
+    commands = [console_request("PUT", f"{name}/_settings", body) for name in users]
+    return Finding("search", "fault", found, expected, "\n".join(commands))
+
+
+def _default_pipeline(index: IndexDescription) -> object:
+    return index.settings.get("search", {}).get("default_pipeline")
+
+
+def _explain_missing_trial(
+    target: DoctorTarget, values: Sequence[ValueFacts], indices: Sequence[IndexDescription]
+) -> Finding:
     """Why no product could be searched for: unreadable samples, values of other models, or no words."""
     facts = [fact for index in values for fact in (index.sample, index.sample_without_values, index.counts)]
-    refused = next((fact for fact in facts if isinstance(fact, UnavailableFact)), None)
-    if refused:
-        return Finding("search", "warning", f"not tried: {refused.reason}", f"permission to send {refused.request}")
+    unavailable = [fact for fact in facts if isinstance(fact, UnavailableFact)]
+    if refused := next((fact for fact in unavailable if fact.cause == "refusal"), None):
+        return _explain_failed_search(f"{refused.request} fails: {refused.reason}", refused, indices)
+    if unavailable:
+        return Finding("search", "warning", f"not tried: {unavailable[0].reason}", unavailable[0].expected)
     if values and all(index.counts.products == 0 for index in values):
         return Finding("search", "ok", "not tried: there are no products yet")
     of_others = sum(index.counts.with_values - index.counts.of_model for index in values)

@@ -25,7 +25,7 @@ def hide_inner_values(body: Mapping[str, Any], fields: ModelFields) -> dict[str,
     """
     hidden = dict(body)
     if _returns_inner_hits(body.get("collapse")):
-        hidden["collapse"] = _hide_in_inner_hits(body["collapse"], fields)
+        hidden["collapse"] = _hide_in_inner_hits(_without_empty_list(body["collapse"]), fields)
     for key in _AGGREGATION_KEYS:
         if isinstance(body.get(key), dict):
             hidden[key] = _hide_in_aggregations(body[key], fields)
@@ -91,6 +91,19 @@ def _hide_in_inner_hits(owner: Mapping[str, Any], fields: ModelFields) -> dict[s
     inner = owner["inner_hits"]
     hidden = [_hide(item, fields) for item in inner] if isinstance(inner, list) else _hide(inner, fields)
     return {**owner, "inner_hits": hidden}
+
+
+def _without_empty_list(collapse: Mapping[str, Any]) -> dict[str, Any]:
+    """A `collapse` whose inner hits have no empty `stored_fields`: only there OpenSearch ignores it, with `_source`."""
+    inner = collapse["inner_hits"]
+    kept = [_drop_empty_list(item) for item in inner] if isinstance(inner, list) else _drop_empty_list(inner)
+    return {**collapse, "inner_hits": kept}
+
+
+def _drop_empty_list(inner: Any) -> Any:  # noqa: ANN401 (what is no object is left for OpenSearch)
+    if not isinstance(inner, dict) or inner.get("stored_fields") != []:
+        return inner
+    return {key: value for key, value in inner.items() if key != "stored_fields"}
 
 
 def _hide(returned: Any, fields: ModelFields) -> Any:  # noqa: ANN401 (what is no object is left for OpenSearch)

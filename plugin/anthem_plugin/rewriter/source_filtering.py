@@ -14,7 +14,7 @@ from anthem_core.opensearch.schema import (
     MODEL_OBJECT_KEYS,
     MODEL_OBJECT_PATTERN,
     ModelFields,
-    is_model_object,
+    has_model_keys,
 )
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # The bulk of another model's object. The pattern `anthem_*` could hide fields that are not ours.
 _OTHER_MODEL_VALUES = ("anthem_*.vector", "anthem_*.trigrams")
-_KEYS_WITHOUT_SOURCE = ("stored_fields", "script_fields")  # with these OpenSearch returns `_source` only if requested
 
 _REMOVED = object()
 
@@ -59,7 +58,7 @@ class SourceFilter:
         if setting in (None, False) and _lists_source(body.get("stored_fields")):
             return cls(True)
         if setting is None:
-            return cls(not any(key in body for key in _KEYS_WITHOUT_SOURCE))
+            return cls(not _leaves_out_source(body))
         if isinstance(setting, bool):
             return cls(setting)
         if isinstance(setting, dict):
@@ -190,6 +189,11 @@ def _filter_item(item: object, requested: SourceFilter, path: str) -> object:
     return item if requested.includes_path(path) else _REMOVED
 
 
+def _leaves_out_source(body: Mapping[str, Any]) -> bool:
+    """Whether OpenSearch returns `_source` only if it is requested: an empty list of `stored_fields` does that too."""
+    return "stored_fields" in body or bool(body.get("script_fields"))
+
+
 def _lists_source(stored_fields: object) -> bool:
     """Whether `stored_fields` requests `_source`, which OpenSearch then returns whatever else a body says."""
     return stored_fields == "_source" or (isinstance(stored_fields, list) and "_source" in stored_fields)
@@ -256,7 +260,7 @@ def _is_hidden(key: str, value: object, index: str | None, fields: ModelFields) 
     if not _is_own(key, fields):
         return value == {} and f"{key}.vector" in _hidden_patterns(fields)  # emptied by these patterns
     values = value if isinstance(value, list) else [value]
-    return below in MODEL_OBJECT_KEYS if below else any(is_model_object(item) for item in values)
+    return below in MODEL_OBJECT_KEYS if below else any(has_model_keys(item) for item in values)
 
 
 def _first_object(fields: ModelFields) -> tuple[str, ...]:

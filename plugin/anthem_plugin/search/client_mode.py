@@ -12,6 +12,7 @@ from anthem_core.opensearch.schema import product_text
 from anthem_plugin.rewriter.rescore import build_window_body, page_bounds
 from anthem_plugin.rewriter.source_filtering import fetchable_text_fields
 from anthem_plugin.scoring.window import given_signals, none_if_unknown, score_attention
+from anthem_plugin.search.missing_values import indices_of, missing_values_reason, unread_values_reason
 from anthem_plugin.search.request import (
     NO_HITS_REASON,
     NOT_TOLD_APART_REASON,
@@ -22,7 +23,6 @@ from anthem_plugin.search.request import (
     RankedResponse,
     RerankSkipped,
     list_signals,
-    no_values_reason,
     rewritten_body,
 )
 from anthem_plugin.search.response import (
@@ -60,7 +60,7 @@ def rank_in_client(
         raise RerankSkipped("`filter_path` may remove what the client ranks by")
     request = replace(request, window=prepared.refusals.fit_result(request.window))
     if not prepared.profile.signals and not prepared.profile.text_fields:
-        raise NoValuesFound(prepared.profile.note or no_values_reason(request.index))
+        raise NoValuesFound(missing_values_reason(request.index, prepared.profile))
     fields = prepared.profile.scoring.fields
     text_fields = fetchable_text_fields(request.body, fields, prepared.profile.text_fields) if attention else ()
     rewritten = build_window_body(request.body, window=request.window, fields=fields, text_fields=text_fields)
@@ -88,11 +88,13 @@ def _rank_window(
         raise RerankSkipped(ONE_HIT_REASON)
     distance, attended = measure_signals(prepared, window, text_fields, attention)
     if not distinguishing_signals(distance, attended, profile.scoring):
-        raise _unranked(request, prepared, (distance, attended))
+        raise _unranked(request, prepared, window, (distance, attended))
     ranked = rerank_hits(hits, profile.scoring, window=request.window, distance=distance, attention=attended)
-    lacks_texts = attended is None and bool(text_fields) and not _reads_trigrams(profile.scoring, window)
+    from_trigrams = _reads_trigrams(profile.scoring, window)
+    lacks_texts = attended is None and bool(text_fields) and not from_trigrams
     is_told = lacks_texts and bool(prepared.tables) and not prepared.budget.exceeded
-    notes = (profile.note, NO_TEXTS_NOTE.format(", ".join(text_fields)) if is_told else None)
+    note = profile.client_note(from_texts=attended is not None and not from_trigrams)
+    notes = (note, NO_TEXTS_NOTE.format(", ".join(text_fields)) if is_told else None)
     signals = list_signals(valued_signals(distance, attended))
     return RankedResponse(cut(ranked), "client", signals, "; ".join(filter(None, notes)) or None)
 
@@ -173,11 +175,12 @@ def _are_distinct(values: Array | None, median: float) -> bool:
     return bool(np.ptp(np.where(np.isfinite(values), values, median)) > SMALLEST_DIFFERENCE)
 
 
-def _unranked(request: SearchRequest, prepared: PreparedSearch, scores: Sequence[Array | None]) -> RerankSkipped:
+def _unranked(
+    request: SearchRequest, prepared: PreparedSearch, hits: Sequence[Hit], scores: Sequence[Array | None]
+) -> RerankSkipped:
     """The decision not to rerank hits that no signal tells apart."""
     if prepared.budget.exceeded:
         return RerankSkipped(str(prepared.budget))
     if any(values is not None and np.isfinite(values).any() for values in scores):
         return RerankSkipped(NOT_TOLD_APART_REASON)
-    note = None if prepared.profile.signals else prepared.profile.note  # with signals, other indices have the values
-    return NoValuesFound(note or no_values_reason(request.index))
+    return NoValuesFound(unread_values_reason(request.index, prepared.profile, indices_of(hits)))

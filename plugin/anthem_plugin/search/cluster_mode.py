@@ -17,8 +17,20 @@ from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.rewriter.source_filtering import SearchedFields, drop_emptied_objects
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 from anthem_plugin.scoring.params import ATTENTION, ModelSignal
-from anthem_plugin.search.counts import build_hit_count_body, build_match_count_body, hit_count, vector_count
-from anthem_plugin.search.index_notes import name_some
+from anthem_plugin.search.counts import (
+    build_hit_count_body,
+    build_match_count_body,
+    found_indices,
+    hit_count,
+    vector_count,
+)
+from anthem_plugin.search.index_signals import name_some
+from anthem_plugin.search.missing_values import (
+    indices_of,
+    missing_values_reason,
+    no_trigrams_note,
+    no_vectors_reason,
+)
 from anthem_plugin.search.refusals import ScriptForbiddenError, is_callers_error
 from anthem_plugin.search.request import (
     NO_HITS_REASON,
@@ -31,8 +43,6 @@ from anthem_plugin.search.request import (
     SendStep,
     index_name,
     list_signals,
-    no_trigrams_note,
-    no_values_reason,
     rewritten_body,
 )
 from anthem_plugin.search.response import check_shards
@@ -59,7 +69,6 @@ TOO_MANY_MATCHES = (
 PAGE_AFTER_LAST_HIT = "{} products pass the filter, and the page starts after the last of them"
 NONE_ON_PAGE = "{} products pass the filter, but none of them is on this page"
 NOTHING_CONTAINED = "the query contains no matching product with slack {:.3g}; these are the matches without the filter"
-NO_VECTORS_REASON = "{0} mode needs vectors, and {1} has none; run: anthem ingest {1}"
 _SCRIPT_NOT_FOUND = "unable to find script"
 _NO_HNSW_GRAPH = "is not built for ANN search"
 
@@ -92,10 +101,9 @@ def _check_signals(request: SearchRequest, prepared: PreparedSearch) -> None:
     if "containment" in profile.signals:
         return
     if not profile.signals:
-        raise NoValuesFound(profile.note or no_values_reason(request.index))
+        raise NoValuesFound(missing_values_reason(request.index, profile))
     if request.mode != "cluster":
-        reason = NO_VECTORS_REASON.format(mode_name(request.mode), index_name(request.index))
-        raise NoValuesFound(profile.note or reason)
+        raise NoValuesFound(no_vectors_reason(mode_name(request.mode), request.index, profile))
     if not prepared.tables:
         raise RerankSkipped(str(prepared.budget) if prepared.budget.exceeded else NO_QUERY_TEXT_REASON)
 
@@ -114,8 +122,11 @@ def _ranked(
     scoring = _ranking(prepared)
     known = frozenset[ModelSignal]().union(*(known_signals(hit, scoring) for hit in hits))
     lacks_trigrams = "attention" in scoring.signals - known
-    notes = filter(None, (prepared.profile.note, no_trigrams_note(request.index) if lacks_trigrams else None))
-    return RankedResponse(response, mode, list_signals(known), "; ".join(notes) or None)
+    profile, ranked = prepared.profile, RankedResponse(response, mode, list_signals(known), prepared.profile.note)
+    if not lacks_trigrams:
+        return ranked
+    note = no_trigrams_note(request.index, profile, indices_of(hits))
+    return replace(ranked, note="; ".join(filter(None, (profile.note, note))))
 
 
 def _build_body(request: SearchRequest, prepared: PreparedSearch, mode: ScriptMode) -> dict[str, Any]:
@@ -169,7 +180,7 @@ def _check_affordable(request: SearchRequest, prepared: PreparedSearch, mode: Fi
     if hit_count(counts) > mode.limit:
         raise RerankSkipped(TOO_MANY_MATCHES.format(mode.limit))
     if not vector_count(counts):
-        raise NoValuesFound(no_values_reason(request.index))
+        raise NoValuesFound(missing_values_reason(request.index, prepared.profile, found_indices(counts)))
 
 
 def _count_filtered(
@@ -236,7 +247,7 @@ def _read_window(request: SearchRequest, prepared: PreparedSearch, body: Mapping
     if are_told_apart(hits, scoring):
         return hits
     if len(hits) > 1 and text_identity(hits[0], scoring) is None:
-        raise NoValuesFound(no_values_reason(request.index))
+        raise NoValuesFound(missing_values_reason(request.index, prepared.profile, indices_of(hits)))
     raise RerankSkipped(_UNRANKED_REASONS.get(len(hits), NOT_TOLD_APART_REASON))
 
 

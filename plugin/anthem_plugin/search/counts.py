@@ -10,15 +10,22 @@ if TYPE_CHECKING:
     from anthem_plugin.scoring.params import ScoringParams
 
 SCOPE_KEYS = ("pit", "slice", "derived", "search_pipeline", "timeout")  # what a body searches, besides its query
-_AGGREGATION = "anthem"
+_AGGREGATION, _INDICES = "anthem", "anthem_indices"
+_MAX_INDICES = 1_000  # of which the names are returned
 
 
 def build_match_count_body(body: Mapping[str, Any], scoring: ScoringParams, limit: int) -> dict[str, Any]:
-    """Body that counts the matches, up to `limit + 1` on each shard, and those of them with a vector of this model."""
+    """Body that counts the matches, up to `limit + 1` on each shard, and those of them with a vector of this model.
+
+    Its response names the indices of the matches too.
+    """
     has_vector = [{"term": {scoring.fields.model: scoring.model_id}}, {"exists": {"field": scoring.fields.vector}}]
     misfits = sorted((scoring.misfits or {}).get("containment", ()))  # their values are no vectors for the script
     unreadable = {"must_not": [{"terms": {"_index": misfits}}]} if misfits else {}
-    aggregations = {_AGGREGATION: {"filter": {"bool": {"filter": has_vector, **unreadable}}}}
+    aggregations = {
+        _AGGREGATION: {"filter": {"bool": {"filter": has_vector, **unreadable}}},
+        _INDICES: {"terms": {"field": "_index", "size": _MAX_INDICES}},
+    }
     counted = {"size": 0, "track_total_hits": True, "aggs": aggregations, "terminate_after": limit + 1}
     return {**_scope(body), "query": body["query"], **counted}
 
@@ -32,6 +39,11 @@ def build_hit_count_body(body: Mapping[str, Any]) -> dict[str, Any]:
 def vector_count(response: Mapping[str, Any]) -> int:
     """Number of matches with a vector, from the response to `build_match_count_body`."""
     return int(response["aggregations"][_AGGREGATION]["doc_count"])
+
+
+def found_indices(response: Mapping[str, Any]) -> list[str]:
+    """Names of the indices of the matches, from the response to `build_match_count_body`."""
+    return sorted(bucket["key"] for bucket in response["aggregations"][_INDICES]["buckets"])
 
 
 def hit_count(response: Mapping[str, Any]) -> int:

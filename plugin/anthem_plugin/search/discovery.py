@@ -25,13 +25,15 @@ from anthem_plugin.rewriter.source_filtering import SearchedFields
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.index_notes import (
     describe_left_out,
+    describe_unsourced,
+    find_left_out,
     list_hidden,
     list_indices_without_source,
     no_source_reason,
 )
 from anthem_plugin.search.index_signals import read_index_signals
 from anthem_plugin.search.point_in_time import PointsInTime, point_in_time_id
-from anthem_plugin.search.request import IndexProfile, SendStep, index_name
+from anthem_plugin.search.request import IndexProfile, SendStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,7 +71,7 @@ class IndexProfiles:
         self._lock = Lock()
         self._profiles: OrderedDict[str, tuple[IndexProfile, float]] = OrderedDict()
         self._points_in_time = PointsInTime()
-        self._default = self._build_profile(None, None)  # raises BundleError here rather than at the first search
+        self._default = self._build_profile(None)  # raises BundleError here rather than at the first search
 
     def read(self, request: SearchRequest) -> Steps[IndexProfile]:
         """The profile of the request's index; no request if it is known already, else one, two for a point in time."""
@@ -118,9 +120,9 @@ class IndexProfiles:
 
     def _discover(self, request: SearchRequest) -> Steps[IndexProfile]:
         mappings = yield from self._read_mappings(request)
-        return self._build_profile(request.index, mappings)
+        return self._build_profile(mappings)
 
-    def _build_profile(self, index: str | None, mappings: Mapping[str, Mapping[str, Any]] | None) -> IndexProfile:
+    def _build_profile(self, mappings: Mapping[str, Mapping[str, Any]] | None) -> IndexProfile:
         """The profile that mappings by index name give; without any, the options and defaults, and all signals."""
         known = (mappings or {}).values()
         fields = self._options.fields or find_model_fields(known, self._bundle.model_id)
@@ -135,8 +137,16 @@ class IndexProfiles:
         if without_source := list_indices_without_source(mappings):
             # Every search that reranks filters `_source`, which OpenSearch refuses for these indices.
             return IndexProfile(replace(scoring, signals=frozenset()), (), (no_source_reason(without_source),))
-        scoring, faults = read_index_signals(index_name(index), mappings, scoring)
-        return IndexProfile(scoring, tuple(text_fields), (*faults, *describe_left_out(mappings, scoring)))
+        scoring, faults = read_index_signals(mappings, scoring)
+        left_out = find_left_out(mappings, scoring)
+        return IndexProfile(
+            scoring,
+            tuple(text_fields),
+            (*faults, *describe_left_out(left_out)),
+            describe_unsourced(mappings, scoring),
+            tuple(sorted(mappings)),
+            frozenset(name for names in left_out.values() for name in names),
+        )
 
     def _hide_usual(self, fields: ModelFields) -> SearchedFields:
         """What is hidden without mappings: the values in the usual objects, so that a keyword `anthem` is not."""
@@ -152,7 +162,7 @@ class IndexProfiles:
             response = yield SendStep("indices.get_mapping", arguments | request.timeout_option(DISCOVERY_TIME_SHARE))
         except AuthorizationException:
             return None
-        return {name: index.get("mappings", {}) for name, index in response.items()}
+        return {name: index.get("mappings", {}) for name, index in sorted(response.items())}  # not in a random order
 
     @staticmethod
     def _mapping_filter() -> str:

@@ -38,6 +38,8 @@ from anthem_plugin.search.refusals import (
     is_failure,
 )
 from anthem_plugin.search.request import (
+    NO_HITS_REASON,
+    NO_INDEX_REASON,
     RERANK_TIME_SHARE,
     ComputeStep,
     NoValuesFound,
@@ -106,7 +108,8 @@ class SearchFlow:
             return _with_report(ranked, None, request)
         response = yield from self._answer_plainly(request, ranked)
         self.counts["skipped"] += 1
-        return _with_report(RankedResponse(response, "none", ()), _reason(ranked), request)
+        reason = _nothing_found_reason(request, response) if isinstance(ranked, NoValuesFound) else None
+        return _with_report(RankedResponse(response, "none", ()), reason or _reason(ranked), request)
 
     def _try_to_rank(self, request: SearchRequest) -> Steps[RankedResponse | Exception]:
         """The ranked response, or why there is none, as a value: the plain search's own error has no other context."""
@@ -278,6 +281,15 @@ def _reason(obstacle: Exception) -> str:
         return str(obstacle)
     name = type(obstacle).__name__
     return (error_reason(obstacle) or name) if isinstance(obstacle, TransportError) else f"{name}: {obstacle}"
+
+
+def _nothing_found_reason(request: SearchRequest, response: Response) -> str | None:
+    """Why a plain search has no hits at all, whose values could not be missing then; None if it has some."""
+    if response.get("_shards", {}).get("total") == 0:
+        return NO_INDEX_REASON
+    found = response.get("hits", {}).get("hits")
+    is_empty = found == [] and page_bounds(request.body)[1] > 0 and not isinstance(request.mode, Retrieve)
+    return NO_HITS_REASON if is_empty else None
 
 
 def _log_failure(reason: str) -> None:

@@ -40,9 +40,14 @@ def write_notes(
     if known.is_stale:
         notes.append(
             "the text was changed after the product was ingested: the grid shows the new text, the score comes "
-            f"from the old one; run: anthem ingest {found.index}"
+            f"from the old one; {_advise(found)}"
         )
     return notes
+
+
+def _advise(found: FoundProduct) -> str:
+    """What to run for the product's own index, which may be one of several."""
+    return f"run: anthem ingest {found.stored['_index'] if found.stored else found.index}"
 
 
 def _name_keys(keys: Sequence[str]) -> str:
@@ -77,15 +82,18 @@ def _place_notes(found: FoundProduct, title: TitleExplanation) -> Iterator[str]:
 def _value_notes(
     found: FoundProduct, profile: IndexProfile, title: TitleExplanation, known: KnownValues
 ) -> Iterator[str]:
-    advice = f"run: anthem ingest {found.index}"
-    if not known.has_point:
+    advice = _advise(found)
+    unread = profile.client_faults.get(found.stored["_index"]) if found.stored else None
+    if unread:
+        yield unread
+    elif not known.has_point:
         counts = ", so its distance counts as the median" if _ranks_by(profile, found, "containment") else ""
         yield f"the product has no vector of this model{counts}; {advice}"
     if not known.has_words:
         yield "the search has no query text with letters or digits, so there is no region and no attention"
     elif title.attention is None:
         yield "there is no attention: the text of the product has no letters or digits, or the bundle has no attention"
-    elif title.score and title.score.attention and title.score.attention.value is None:
+    elif not unread and title.score and title.score.attention and title.score.attention.value is None:
         yield f"the product has no trigrams of this model, so its attention counts as the median; {advice}"
 
 

@@ -12,15 +12,16 @@ from anthem_core.opensearch.schema import (
     mapped_signals,
     recorded_objects,
 )
-from anthem_plugin.rewriter.source_filtering import SearchedFields
-from anthem_plugin.search.index_signals import describe_misfit
+from anthem_plugin.rewriter.source_filtering import SearchedFields, SourceFilter
+from anthem_plugin.search.index_signals import describe_misfit, name_some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from anthem_core.opensearch.schema import ModelFields
     from anthem_plugin.scoring.params import ScoringParams
 
-MAX_NAMED_INDICES = 3
+NOT_RANKED, RANKED_BY_TEXTS = " not ranked: ", " ranked without containment: "  # no name of an index has a space
 
 
 def list_indices_without_source(mappings: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -58,21 +59,48 @@ def _find_objects(mapping: Mapping[str, Any], used: str) -> frozenset[str]:
     return frozenset(name for name in named if not is_users_field(mapping, name) and properties[name].get("properties"))
 
 
-def describe_left_out(mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringParams) -> tuple[str, ...]:
-    """For the indices whose products a search of several cannot rank: their names, the reason, and what to do.
+def find_left_out(mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringParams) -> dict[str, list[str]]:
+    """The indices whose products a search of several cannot rank, by the reason, which says what to do.
 
     Empty if all can be ranked, or none. `scoring` has the signals that at least one of the indices has.
     """
     if not scoring.signals:
-        return ()
+        return {}
     reasons: dict[str, list[str]] = {}
     for name in sorted(mappings):
         if reason := _reason_left_out(name, mappings[name], scoring):
             reasons.setdefault(reason, []).append(name)
+    return reasons
+
+
+def describe_left_out(left_out: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """A sentence for each reason why indices are left out."""
     return tuple(
-        f"{name_some(names)} {'is' if len(names) == 1 else 'are'} not ranked: {reason}"
-        for reason, names in reasons.items()
+        f"{name_some(names)} {'is' if len(names) == 1 else 'are'}{NOT_RANKED}{reason}"
+        for reason, names in left_out.items()
     )
+
+
+def describe_unsourced(mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringParams) -> dict[str, str]:
+    """For each index whose `_source` leaves out fields that client mode reads: the fields, with all such indices."""
+    unsourced: dict[tuple[str, ...], list[str]] = {}
+    for name in sorted(mappings):
+        if missing := _unsourced_fields(mappings[name], scoring.fields):
+            unsourced.setdefault(missing, []).append(name)
+    return {
+        name: f"the _source of {name_some(names)} leaves out {', '.join(missing)}, which client mode and explanations "
+        "read; cluster mode reads doc values instead"
+        for missing, names in unsourced.items()
+        for name in names
+    }
+
+
+def _unsourced_fields(mapping: Mapping[str, Any], fields: ModelFields) -> tuple[str, ...]:
+    """Fields of the model that an index maps but does not keep in `_source`."""
+    setting = mapping.get("_source", {})
+    source = SourceFilter(True, tuple(setting.get("includes", ())), tuple(setting.get("excludes", ())))
+    values = [fields.value(signal) for signal in mapped_signals(mapping, fields)]
+    return tuple(f"`{path}`" for path in (*values, fields.model) if values and not source.returns(path))
 
 
 def _reason_left_out(name: str, mapping: Mapping[str, Any], scoring: ScoringParams) -> str | None:
@@ -95,9 +123,3 @@ def _is_aliased(mapping: Mapping[str, Any], scoring: ScoringParams) -> bool:
     """Whether the fields are aliases, whose targets `read_index_signals` has checked."""
     field = mapping.get("properties", {}).get(scoring.fields.name, {}).get("properties", {})
     return any(definition.get("type") == "alias" for definition in field.values())
-
-
-def name_some(names: Sequence[str]) -> str:
-    """The first of some names, and how many there are more."""
-    more = f" and {len(names) - MAX_NAMED_INDICES} more" if len(names) > MAX_NAMED_INDICES else ""
-    return f"{', '.join(names[:MAX_NAMED_INDICES])}{more}"

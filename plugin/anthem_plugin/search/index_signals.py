@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING, Any
 from anthem_core.opensearch.schema import MODEL_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anthem_plugin.scoring.params import ModelSignal, ScoringParams
 
+MAX_NAMED_INDICES = 3
 _BESIDE = "run: anthem ingest {index} --beside"
 _NEW_INDEX = "a mapping cannot be changed, so copy the products without `{object}` into a new index, and ingest that"
 
 
 def read_index_signals(
-    index: str, mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringParams
+    mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringParams
 ) -> tuple[ScoringParams, tuple[str, ...]]:
     """The parameters with the signals that at least one index maps with the right type, and the faults of all others.
 
-    `mappings` has those of the indices by name. A field that no index has is no fault: it was not ingested.
+    `mappings` has those of the indices by name; if there are several, a fault names those that have it. A field that no
+    index has is no fault: it was not ingested.
     """
-    fields, signals, faults = scoring.fields, set(), []
+    fields, signals = scoring.fields, set()
+    faults: list[str] = []
     expected = fields.mapping(scoring.dimension)
     misfits: dict[ModelSignal, frozenset[str]] = {}
     for signal in (signal for signal in MODEL_SIGNALS if signal in scoring.signals):
@@ -36,7 +39,7 @@ def read_index_signals(
         if len(wrong) < len(found):
             signals.add(signal)
         elif found:
-            faults.append(_fault(index, path, next(iter(found.values())), required))
+            faults += _faults(path, found, required, of_several=len(mappings) > 1)
     return replace(scoring, signals=frozenset(signals), misfits=misfits), tuple(faults)
 
 
@@ -54,11 +57,14 @@ def describe_misfit(mapping: Mapping[str, Any], scoring: ScoringParams) -> str |
     return found[0] if found else None
 
 
-def _fault(index: str, path: str, found: str, required: str) -> str:
-    """What is wrong with a field, and what to do."""
-    remedy = _BESIDE if found.partition(" ")[0] == "knn_vector" else _NEW_INDEX
-    remedy = remedy.format(index=index, object=path.partition(".")[0])
-    return f"`{path}` is mapped as {found}, not as {required}; {remedy}"
+def _faults(path: str, found: Mapping[str, str], required: str, *, of_several: bool) -> Iterator[str]:
+    """What is wrong with a field, and what to do; for each type that it has, with the indices that map it so."""
+    for kind in dict.fromkeys(found.values()):
+        names = sorted(name for name in found if found[name] == kind)
+        remedy = _BESIDE if kind.partition(" ")[0] == "knn_vector" else _NEW_INDEX
+        remedy = remedy.format(index=names[0] if len(names) == 1 else "INDEX", object=path.partition(".")[0])
+        place = f"in {name_some(names)} " if of_several else ""
+        yield f"{place}`{path}` is mapped as {kind}, not as {required}; {remedy}"
 
 
 def _find_field(mapping: Mapping[str, Any], path: str) -> Mapping[str, Any]:
@@ -80,3 +86,9 @@ def _describe(definition: Mapping[str, Any]) -> str:
     if kind == "binary":
         return f"{kind} {'with' if definition.get('doc_values') else 'without'} doc values"
     return str(kind)
+
+
+def name_some(names: Sequence[str]) -> str:
+    """The first of some names, and how many there are more."""
+    more = f" and {len(names) - MAX_NAMED_INDICES} more" if len(names) > MAX_NAMED_INDICES else ""
+    return f"{', '.join(names[:MAX_NAMED_INDICES])}{more}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from opensearchpy.exceptions import ConnectionError as NoConnection
 from opensearchpy.exceptions import TransportError
 
 from anthem_core.opensearch.connection import is_refusal
@@ -136,9 +137,15 @@ def is_callers_error(error: Exception) -> bool:
 
     A cluster in trouble answers 502 to 504, or not at all; OpenSearch answers 500 to some bodies that it cannot read.
     """
-    if not isinstance(error, TransportError):
+    if not isinstance(error, TransportError) or _was_not_sent(error):
         return True
     return error.status_code == _INTERNAL_ERROR or (is_refusal(error) and not _is_busy(error))
+
+
+def _was_not_sent(error: TransportError) -> bool:
+    """Whether opensearch-py reports as a lost connection that an option of the request was of no use."""
+    cause = error.info if isinstance(error, NoConnection) else None
+    return isinstance(cause, OverflowError | TypeError | ValueError) and not isinstance(cause, OSError)
 
 
 def _is_busy(error: TransportError) -> bool:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from anthem_core.geometry.regions import Region
 from anthem_plugin.modes import DEFAULT_WINDOW
+from anthem_plugin.search.index_notes import NOT_RANKED, RANKED_BY_TEXTS
+from anthem_plugin.search.index_signals import name_some
 from anthem_plugin.search.refusals import Refusals, are_refusals
 
 if TYPE_CHECKING:
@@ -27,9 +29,13 @@ Response: TypeAlias = dict[str, Any]
 Signal: TypeAlias = Literal["lexical", "containment", "attention"]
 
 NO_HITS_REASON = "there are no hits to rerank"
+NO_VALUES = "no product among the hits has values of this model"
+NO_INDEX_REASON = "no index was searched: each is closed, missing or without a match for the pattern"
 ONE_HIT_REASON = "the window has only one hit, so there is nothing to rerank"
 NOT_TOLD_APART_REASON = "the model does not tell any two hits of the window apart"
+MAX_TIMEOUT_SECONDS = 1_000_000_000  # a socket refuses little more
 RERANK_TIME_SHARE = 0.6  # of the request's time-out, for all requests that rerank; the plain search keeps the rest
+_OF_SEVERAL = frozenset("*,<")  # in what a search takes as an index, but no name of one
 # Options that shape a response: a request for counts is sent without them.
 _RESPONSE_SHAPING_OPTIONS = ("filter_path", "terminate_after", "track_total_hits", "typed_keys")
 
@@ -82,7 +88,7 @@ class SearchRequest:
 
     Raises:
         TypeError: The window, the operators, the region or the time-out have the wrong type.
-        ValueError: The window is below 1, or the time-out negative.
+        ValueError: The window is below 1, or the time-out negative or above `MAX_TIMEOUT_SECONDS`.
     """
 
     index: str | None
@@ -106,11 +112,7 @@ class SearchRequest:
         paths = () if self.query_path is None or isinstance(self.query_path, str) else self.query_path
         if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
             raise TypeError(f"query_path is {self.query_path!r}; expected a dotted path, or a list of them")
-        timeout = self.options.get("request_timeout")
-        if timeout is not None and not isinstance(timeout, Real | tuple):
-            raise TypeError(f"request_timeout is {timeout!r}; expected seconds")
-        if isinstance(timeout, Real) and not float(timeout) >= 0:
-            raise ValueError(f"request_timeout is {timeout!r}; expected a positive number of seconds")
+        check_timeout(self.options.get("request_timeout"))
 
     @property
     def elapsed_seconds(self) -> float:
@@ -147,12 +149,17 @@ class IndexProfile:
     """How one index is ranked: parameters of the scores, its signals among them, and fields of the product text.
 
     The signals are assumed to be all of the model's if the mapping could not be read. `faults` describes fields of the
-    model that no index maps correctly, and says for each what to do.
+    model that no index maps correctly, and says for each what to do; `client_faults` says of indices by name what
+    client mode cannot read in them. `indices` has the names of the indices that are searched, none if the mapping could
+    not be read, and `left_out` those of them that are not ranked.
     """
 
     scoring: ScoringParams
     text_fields: tuple[str, ...]
     faults: tuple[str, ...] = ()
+    client_faults: Mapping[str, str] = field(default_factory=dict)
+    indices: tuple[str, ...] = ()
+    left_out: frozenset[str] = frozenset()
 
     @property
     def signals(self) -> Signals:
@@ -163,6 +170,11 @@ class IndexProfile:
     def note(self) -> str | None:
         """The faults as a note on a search that is ranked by the remaining signals; None if there are none."""
         return "; ".join(self.faults) or None
+
+    def client_note(self, *, from_texts: bool) -> str | None:
+        """Note on a search in client mode, which ranks indices without values too if it reads texts."""
+        note = "; ".join((*self.faults, *dict.fromkeys(self.client_faults.values()))) or None
+        return note.replace(NOT_RANKED, RANKED_BY_TEXTS) if note and from_texts else note
 
     def to_dict(self) -> dict[str, Any]:
         """What was found, by name."""
@@ -217,6 +229,25 @@ def check_window(window: object) -> None:
         raise ValueError(f"window is {window}; expected 1 or more")
 
 
+def check_timeout(timeout: object) -> None:
+    """Check a time-out of a request: seconds, None for that of the client, or a tuple of both.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: It is negative, or so long that a socket refuses it.
+    """
+    for part in timeout if isinstance(timeout, tuple) else (timeout,):
+        if part is None:
+            continue
+        if not isinstance(part, Real):
+            raise TypeError(f"request_timeout is {timeout!r}; expected seconds")
+        seconds: Any = part  # compared as it is: a long `int` is no float, and has too many digits to be shown
+        if seconds > MAX_TIMEOUT_SECONDS:
+            raise ValueError(f"request_timeout is above {MAX_TIMEOUT_SECONDS:,} seconds; give fewer, or leave it out")
+        if not seconds >= 0:
+            raise ValueError(f"request_timeout is {timeout!r}; expected a positive number of seconds")
+
+
 def list_signals(signals: Collection[ModelSignal]) -> list[Signal]:
     """The lexical score and some of the model's signals, in a fixed order."""
     return [signal for signal in get_args(Signal) if signal == "lexical" or signal in signals]
@@ -227,14 +258,17 @@ def index_name(index: str | Sequence[str] | None) -> str:
     return ",".join([index] if isinstance(index, str) else index or ["INDEX"])
 
 
-def no_values_reason(index: str | Sequence[str] | None) -> str:
-    """Reason for a search without values of the model to rank by."""
-    return f"no product among the hits has values of this model; run: anthem ingest {index_name(index)}"
+def no_values_reason(index: str | Sequence[str] | None, names: Sequence[str] = ()) -> str:
+    """Reason for a search without values of the model to rank by; `names` as in `advise_ingest`."""
+    return f"{NO_VALUES}; {advise_ingest(index, names)}"
 
 
-def no_trigrams_note(index: str | Sequence[str] | None) -> str:
-    """Note on a search that the script ranked by attention too, although no hit of the page has trigrams."""
-    return f"no product on this page has trigrams of this model; run: anthem ingest {index_name(index)}"
+def advise_ingest(index: str | Sequence[str] | None, names: Sequence[str] = ()) -> str:
+    """Advice to ingest the indices of these names, or else what a search names: `ingest` takes the name of one."""
+    named = names or [index_name(index)]
+    if len(named) == 1 and not _OF_SEVERAL.intersection(named[0]):
+        return f"run: anthem ingest {named[0]}"
+    return f"run anthem ingest INDEX for each of {name_some(named)}"
 
 
 def rewritten_body(rewritten: RewrittenBody) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from dataclasses import replace
@@ -52,8 +53,9 @@ def _search_plainly(flow: SearchFlow, request: SearchRequest, reason: str) -> St
     return {**response, "anthem": report}
 
 
-def _response_keys(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: body[key] for key in _RESPONSE_KEYS if key in body}
+def _response_keys(body: Mapping[str, Any] | str | bytes) -> dict[str, Any]:
+    sent = json.loads(body) if isinstance(body, str | bytes) else body  # opensearch-py sends a text as it is
+    return {key: sent[key] for key in _RESPONSE_KEYS if key in sent}
 
 
 def _with_time_left(request: SearchRequest) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Cohere's and Jina's documents may be objects; a document's text is then its `text`, or its `rank_fields`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self, TypeAlias
 
@@ -123,7 +124,7 @@ def read_document_texts(documents: Sequence[str | Mapping[str, Any]], rank_field
     has an empty text.
 
     Raises:
-        HTTPException: An object has none of the fields, or an object for a value.
+        HTTPException: An object has none of the fields, or for a value an object, NaN or an infinite number.
     """
     return [
         document
@@ -146,4 +147,6 @@ def _read_value(value: object, place: str) -> str:
     parts = [part for part in (value if isinstance(value, list) else [value]) if not isinstance(part, bool | None)]
     if not all(isinstance(part, str | int | float) for part in parts):
         raise unprocessable(replace_surrogates(f"{place}: expected a string, a number, or a list of these."))
+    if any(isinstance(part, float) and not math.isfinite(part) for part in parts):
+        raise unprocessable(replace_surrogates(f"{place}: expected a finite number, found NaN or an infinite number."))
     return " ".join(replace_surrogates(str(part)) for part in parts)

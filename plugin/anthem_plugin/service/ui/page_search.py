@@ -18,8 +18,8 @@ from anthem_plugin.options import ClientOptions
 from anthem_plugin.scoring.window import score_attention
 from anthem_plugin.search.disk_map import map_titles
 from anthem_plugin.search.explain import fused_signals, is_attention_from_texts, stored_attention
+from anthem_plugin.search.missing_values import missing_values_reason
 from anthem_plugin.search.page_limit import search_within_limit
-from anthem_plugin.search.request import no_values_reason
 from anthem_plugin.search.response import hit_distances
 from anthem_plugin.search.spelling import spelled_words
 from anthem_plugin.search.title_explanation import TitleExplainer
@@ -216,7 +216,7 @@ class SearchPage:
         return distance, score_attention(tables, self._context.attention.encode_titles(texts))
 
     def _not_ingested(self, profile: IndexProfile) -> str:
-        return profile.note or no_values_reason(self._index)
+        return missing_values_reason(self._index, profile)
 
 
 def _match(field: str, query: str, **options: str) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""Looks at what the products of an index hold in the object of the model's values before ingest writes there."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from anthem_core.opensearch.connection import cluster_errors
+from anthem_core.opensearch.schema import MATCH_ALL, is_model_object, mapped_signals, recorded_objects
+from anthem_ingest import index_io
+from anthem_ingest.conflicts import UsersFieldError
+from anthem_ingest.mapping import parse_single_index
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opensearchpy import OpenSearch
+
+    from anthem_core.opensearch.schema import ModelFields
+    from anthem_ingest.mapping import IndexDescription
+
+
+@cluster_errors()
+def check_stored_objects(client: OpenSearch, name: str, model_fields: ModelFields) -> None:
+    """Check that no product of an index has data of the user's in the object of the model's values.
+
+    With `dynamic: false`, products can have an object that the mapping does not show. All products of the index are
+    read, even those that an alias hides. None is read if the mapping rules out such an object, or if an ingest has
+    recorded it.
+
+    Raises:
+        UsersFieldError: A product has such data.
+        ClusterError: The name is an alias of several indices, or the cluster refuses.
+    """
+    response = index_io.describe_index(client, name)
+    if not response:
+        return
+    index = parse_single_index(response, name)
+    is_recorded = model_fields.name in recorded_objects(index.mappings)
+    if index.is_closed or is_recorded or not _can_have_object(index, model_fields.name):
+        return
+    body = {
+        "query": MATCH_ALL,
+        "_source": {"includes": [model_fields.name], "excludes": _large_values(index, model_fields)},
+    }
+    with closing(index_io.read_pages(client, index.name, body)) as pages:
+        for hits in pages:
+            for hit in hits:
+                users = find_users_data(hit.get("_source", {}), model_fields.name)
+                if users is not None:
+                    raise UsersFieldError(index.name, model_fields.name, users, index.mappings.get("properties", {}))
+
+
+def _can_have_object(index: IndexDescription, name: str) -> bool:
+    """Whether products can have an object: it is mapped, or the index keeps fields that it does not map."""
+    maps_all_fields = str(index.mappings.get("dynamic", "true")).lower() in {"true", "strict", "strict_allow_templates"}
+    return name in index.mappings.get("properties", {}) or not maps_all_fields
+
+
+def _large_values(index: IndexDescription, model_fields: ModelFields) -> list[str]:
+    """Fields that need not be read, because the mapping allows only vectors and trigrams there, beside a model id."""
+    mapped = index.mappings.get("properties", {}).get(model_fields.name, {}).get("properties", {})
+    signals = mapped_signals(index.mappings, model_fields) if "model" in mapped else ()
+    return [model_fields.value(signal) for signal in signals]
+
+
+def find_users_data(source: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """What an object of a product holds that no model wrote, in the form of a mapping; None if it holds nothing else.
+
+    OpenSearch treats a dotted key, `anthem.model`, as a field of the object.
+    """
+    dotted = [key.removeprefix(f"{name}.") for key in source if key.startswith(f"{name}.")]
+    if dotted:
+        return {"properties": dict.fromkeys(dotted)}
+    value = source.get(name)
+    if is_model_object(value):
+        return None
+    return {"properties": dict.fromkeys(value)} if isinstance(value, dict) else {"type": type(value).__name__}
