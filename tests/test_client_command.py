@@ -118,3 +118,32 @@ def test_reasons_name_the_options_of_the_command():
         told = in_command_words(reason)
         assert not re.search(r"query_text|query_path|text_fields|use client mode", told), told
     assert in_command_words(None) is None
+
+
+def test_titles_that_are_lists_or_absent_are_readable(run, client, index, tmp_path):
+    """A list of titles is joined, and a hit without a title says so; JSON has the values as they are."""
+    client.index(index=index, id="list", body={"title": ["fire tv", None, "stick"]}, refresh=True)
+    client.index(index=index, id="none", body={"other": "fire tv"}, refresh=True)
+    found = run(index, "fire tv", "--field", "title", "--rerank", "client")
+    as_json = json.loads(run(index, "fire tv", "--field", "title", "--rerank", "client", "--json").stdout)
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"query": {"multi_match": {"query": "fire tv", "fields": ["title", "other^9"]}}}))
+    other = run(index, "--body", str(body), "--field", "title")
+    client.delete(index=index, id="list", refresh=True)
+    client.delete(index=index, id="none", refresh=True)
+    assert "fire tv, stick" in found.stdout
+    assert [hit["title"] for hit in as_json["hits"] if hit["id"] == "list"] == [["fire tv", None, "stick"]]
+    assert "(no value)" in other.stdout, other.stderr
+
+
+def test_fields_of_a_model_are_not_offered_as_text_fields(run, client, index):
+    """OpenSearch maps the values as text after a reindex without a template; only the user's fields are listed."""
+    copy = f"{index}-copy"
+    client.reindex(body={"source": {"index": index}, "dest": {"index": copy}}, refresh=True)
+    try:
+        refused = run(copy, "fire tv", "--field", "titel")
+    finally:
+        client.indices.delete(index=copy)
+    assert refused.exit_code == 6
+    assert "Its text fields are: title" in refused.stderr
+    assert "anthem." not in refused.stderr

@@ -98,3 +98,27 @@ def test_rows_with_nothing_but_empty_texts(load):
     rows = [{"_id": "1", "title": "red shirt"}, {"_id": "2", "title": ""}, {"_id": "3", "title": None}, {"_id": "4"}]
     counts = json.loads(load(rows).stdout)
     assert (counts["written"], counts["written_without_values"], counts["failed"]) == (1, 3, 0)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(
+    ("fields", "field", "query"),
+    [
+        ({"title": {"en": "red shoe", "de": "roter Schuh"}}, "title.en", {"match": {"title.en": "red"}}),
+        ({"title": [{"en": "red shoe"}]}, "title.en", {"match": {"title.en": "red"}}),
+        ({"title": "red shoe", "metadata": "from the shop"}, "title", {"match": {"metadata": "shop"}}),
+        ({"title": "red shoe", "text": {"en": "for running"}}, "title", {"match": {"text.en": "running"}}),
+        ({"title": ["red shoe", None], "text": None, "metadata": {}}, "title", {"match": {"title": "shoes"}}),
+    ],
+)
+def test_a_new_index_maps_what_the_file_has(client, index, load, fields, field, query):
+    """A field that BEIR uses otherwise is mapped as the rows have it, and searches find its words."""
+    assert json.loads(load([{"_id": "1", **fields}, {"_id": "2", "other": 1}], "--field", field).stdout)["failed"] == 0
+    assert [hit["_id"] for hit in client.search(index=index, body={"query": query})["hits"]["hits"]] == ["1"]
+
+
+def test_a_field_without_text_names_those_in_objects(load):
+    """The message about a title that is an object lists the fields of the object, one of which can be named."""
+    refused = load([{"_id": "1", "title": {"en": "red shoe", "de": "roter Schuh"}, "price": 5}])
+    assert refused.exit_code == 4
+    assert "price, title.de, title.en" in json.loads(refused.stderr.splitlines()[-1])["error"]

@@ -223,6 +223,17 @@ def check_beir_fields(text_fields: Sequence[str]) -> None:
         )
 
 
+def find_beir_fields(documents: Sequence[ProductDocument]) -> list[str]:
+    """BEIR fields that can be mapped as such: `title` and `text` hold no object, `metadata` holds nothing else."""
+    return [name for name in BEIR_FIELDS if all(_suits_beir(name, document.source) for document in documents)]
+
+
+def _suits_beir(name: str, source: Mapping[str, Any]) -> bool:
+    value = source.get(name)
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(item, dict) == (name == "metadata") for item in values if item is not None)
+
+
 def build_product_source(product: Product) -> dict[str, Any]:
     """Source of a product of a BEIR corpus, without empty fields."""
     values = (product.title, product.text, dict(product.metadata))

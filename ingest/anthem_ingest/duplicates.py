@@ -124,6 +124,7 @@ def check_product_file(
     if not len(repeated.hashes):
         return checked
     if on_duplicate is None:
+        _check_joined_rows(file, repeated, ())  # `merge` and `last`, which the next message names, would not do
         _refuse_repeated_ids(file, repeated)
         return checked
     joined = int(repeated.counts.sum()) - len(repeated.counts)

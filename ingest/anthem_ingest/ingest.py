@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from anthem_core.errors import ClusterError
@@ -17,6 +17,7 @@ from anthem_core.opensearch.schema import (
 )
 from anthem_ingest import index_io
 from anthem_ingest.actions import (
+    PRODUCTS_PER_PAGE,
     ProductDocument,
     build_product_source,
     check_beir_fields,
@@ -247,25 +248,20 @@ def load_documents(
     check_stored_objects(client, index, options.model_fields)
     taken = description.mappings.get("properties", {}) if description else ()
     documents = without_model_object(documents, options.model_fields.name, index, taken)
-    documents = _check_first_page(check_routing(client, index, description, documents))
+    documents = check_routing(client, index, description, documents)
+    page = list(islice(documents, PRODUCTS_PER_PAGE))  # checked before anything is written
     if description:
         extend_mapping(client, description, encoder.bundle, text_fields, options)
     else:
-        create_index(client, index, encoder.bundle, text_fields, options)
+        create_index(client, index, encoder.bundle, text_fields, options, page)
     is_partial = options.partial and description is not None
     target = LoadTarget(index, partial(index_io.get_products, client, index), partial=is_partial)
-    actions = plan_loads(documents, builder, tally, target, advance)
+    actions = plan_loads(chain(page, documents), builder, tally, target, advance)
     with keep_counts(tally):
         index_io.write_at_rate(client, actions, tally, rate=options.rate)
     index_io.refresh_index(client, index)
     keep_record(client, index, encoder.bundle, text_fields, options)
     return tally.report()
-
-
-def _check_first_page(documents: Iterator[ProductDocument]) -> Iterator[ProductDocument]:
-    """The same documents, with the first one read at once, so that its page is checked before anything is written."""
-    first = next(documents, None)
-    return chain([] if first is None else [first], documents)
 
 
 def _retry_changed(client: OpenSearch, index: str, builder: ValueBuilder, tally: IngestTally) -> None:

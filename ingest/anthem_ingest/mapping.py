@@ -17,6 +17,7 @@ from anthem_core.opensearch.schema import (
     recorded_objects,
 )
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, VECTORS_WITHOUT_KNN_SETTING, Release
+from anthem_ingest.actions import BEIR_FIELDS
 from anthem_ingest.conflicts import MappingConflictError, UsersFieldError, is_own_object
 
 if TYPE_CHECKING:
@@ -211,9 +212,9 @@ def check_source(index: IndexDescription) -> None:
     check_source_enabled(index)
     if not index.keeps_whole_source:
         raise ClusterError(
-            f"Index '{index.name}' does not keep the whole _source ({index.mappings['_source']}), so an update would "
-            "lose the rest of a product. Load the products from a file with --corpus, or reindex with the whole "
-            "_source."
+            f"Index '{index.name}' does not keep the whole _source ({index.mappings['_source']}), so an update or "
+            "a removal would lose the other fields. To give products values, load them whole from your own data with "
+            "--corpus; to remove the values, load the products into a new index."
         )
 
 
@@ -319,10 +320,12 @@ def build_new_index_body(
     *,
     knn: bool = False,
     meta: Mapping[str, Any] | None = None,
+    beir_fields: Collection[str] = BEIR_FIELDS,
 ) -> dict[str, Any]:
     """Body of a new index for products of a file: one shard, no replica, English text; with `knn`, HNSW graphs.
 
-    A metadata value that is not a number where one is expected is not indexed, but its product is.
+    Of the fields of a BEIR corpus, only `beir_fields` are mapped. A value that is not a number where one is expected is
+    not indexed, but its product is.
     """
     english = {"type": "text", "analyzer": "english"}
     number = {"type": "double", "ignore_malformed": True}
@@ -332,7 +335,8 @@ def build_new_index_body(
         {f"{kind}_values": {"match_mapping_type": kind, "mapping": mapping, **paths.get(kind, {})}}
         for kind, mapping in kinds.items()
     ]
-    text = {"title": english, "text": english, "metadata": {"type": "object"}}
+    beir = {"title": english, "text": english, "metadata": {"type": "object"}}
+    text = {name: field for name, field in beir.items() if name in beir_fields}
     knn = knn and "containment" in signals
     values = build_new_fields(model_fields, dimension, signals, knn=knn)
     return {

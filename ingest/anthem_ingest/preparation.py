@@ -13,6 +13,7 @@ from anthem_core.errors import ClusterError
 from anthem_core.opensearch.schema import build_ingest_record, recorded_objects, with_ingest_meta
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES
 from anthem_ingest import index_io
+from anthem_ingest.actions import find_beir_fields
 from anthem_ingest.encode import choose_signals
 from anthem_ingest.mapping import IndexDescription, build_missing_mapping, build_new_index_body, parse_single_index
 from anthem_ingest.text_fields import SEARCH_GAP_REMEDY, describe_search_gap
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from anthem_core.encoding.bundle import Bundle
+    from anthem_ingest.actions import ProductDocument
     from anthem_ingest.ingest import IngestOptions
 
 _log = logging.getLogger(__name__)
@@ -77,15 +79,21 @@ def keep_record(
 
 
 def create_index(
-    client: OpenSearch, index: str, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
+    client: OpenSearch,
+    index: str,
+    bundle: Bundle,
+    text_fields: Sequence[str],
+    options: IngestOptions,
+    documents: Sequence[ProductDocument],
 ) -> None:
-    """Create an index for the products of a file."""
+    """Create an index for the products of a file, of which these are the first."""
     body = build_new_index_body(
         options.model_fields,
         bundle.dimension,
         choose_signals(bundle, options.signals),
         knn=not index_io.read_release(client).has(SAFE_MAPPING_CHANGES),
         meta=record_ingest({}, bundle, text_fields, options),
+        beir_fields=find_beir_fields(documents),
     )
     client.indices.create(index=index, body=body)
 

@@ -64,7 +64,8 @@ def check_routing(
     reason, remaining = routing_reason(index), iter(documents)
     if routing := index.aliases.get(name, {}).get("index_routing"):  # such an alias routes every product itself
         while page := list(islice(remaining, PRODUCTS_PER_PAGE)):
-            _check_same_routing(client, index.name, page, {"must_not": {"term": {"_routing": routing}}})
+            others = {"must_not": {"term": {"_routing": routing}}}
+            _check_same_routing(client, index.name, page, others, _ADVICE_FOR_ALIAS.format(name, routing, index.name))
             yield from page
         return
     has_routed = reason is None and _count_and_find(client, index.name, HAS_ROUTING, counted=1)[0] > 0
@@ -73,7 +74,7 @@ def check_routing(
         if bare and reason:
             raise _missing_routing(name, bare, reason)
         if bare and has_routed:
-            _check_same_routing(client, index.name, bare, {"filter": HAS_ROUTING})
+            _check_same_routing(client, index.name, bare, {"filter": HAS_ROUTING}, _ADVICE)
         _check_routed(client, name, index, [document for document in page if document.routing is not None])
         yield from page
 
@@ -93,13 +94,13 @@ def check_file_routing(
 
 
 def _check_same_routing(
-    client: OpenSearch, name: str, documents: Sequence[ProductDocument], condition: Mapping[str, Any]
+    client: OpenSearch, name: str, documents: Sequence[ProductDocument], condition: Mapping[str, Any], advice: str
 ) -> None:
     """Check that no product with the id of one of these documents fulfils a condition that the documents do not."""
     ids = {"ids": {"values": [document.id for document in documents]}}
     found, hits = _count_and_find(client, name, {"bool": {"must": ids, **condition}})
     if found:
-        raise _other_routing(name, found, hits, _ADVICE)
+        raise _other_routing(name, found, hits, advice)
 
 
 def _check_routed(client: OpenSearch, name: str, index: IndexDescription, documents: Sequence[ProductDocument]) -> None:
@@ -152,6 +153,11 @@ def _other_routing(name: str, found: int, hits: Iterable[IndexHit], advice: str)
 
 
 _ADVICE = "Give the routing of each product in a column or field `_routing`, or load the file into a new index."
+_ADVICE_FOR_ALIAS = (
+    "The alias '{}' gives every product the routing '{}', whatever the file says. If they are the same products, load the "
+    "file into '{}' itself, with the routing of each product in a column or field `_routing`; otherwise make the ids "
+    "unique."
+)
 _ADVICE_FOR_TENANTS = (
     "If they are the same products, put the routing that they have in the index into the column or field `_routing`. "
     "If they are products of different tenants, make the ids unique, for example with the tenant as a prefix "

@@ -10,7 +10,7 @@ from opensearchpy.exceptions import NotFoundError
 
 from anthem_core.encoding.bundle import find_shipped_bundles, load_bundle
 from anthem_core.errors import ClusterError
-from anthem_core.opensearch.schema import recorded_objects
+from anthem_core.opensearch.schema import MODEL_OBJECT_KEYS, MODEL_OBJECT_PATTERN, recorded_objects
 from anthem_plugin.rewriter.rescore import page_bounds
 from anthem_plugin.search.missing_values import indices_of, ingest_advice, unread_values_reason
 from anthem_plugin.search.request import NO_VALUES
@@ -148,7 +148,8 @@ def check_shown_field(cluster: OpenSearch, index: str, field: str, rows: Sequenc
     if any(row["title"] is not None for row in rows):
         return None
     types = _read_field_types(cluster, index)
-    texts = ", ".join(sorted(name for name, field_type in types.items() if field_type == "text")) or "none"
+    names = sorted(name for name, kind in types.items() if kind == "text" and not _is_of_model(name))
+    texts = ", ".join(names) or "none"
     if field not in types:
         raise ClusterError(
             f"Field '{field}' not found in {index}. Its text fields are: {texts}. Name one with --field."
@@ -156,6 +157,12 @@ def check_shown_field(cluster: OpenSearch, index: str, field: str, rows: Sequenc
     if rows or types[field] in _TEXT_TYPES:
         return None
     return f"`{field}` is a field of type {types[field]}, which is not searched word by word; text fields: {texts}"
+
+
+def _is_of_model(name: str) -> bool:
+    """Whether a field belongs to a model's object: OpenSearch maps some as text after a reindex without a template."""
+    above, _, below = name.partition(".")
+    return MODEL_OBJECT_PATTERN.fullmatch(above) is not None and below.partition(".")[0] in MODEL_OBJECT_KEYS
 
 
 def _read_field_types(cluster: OpenSearch, index: str) -> dict[str, str]:

@@ -158,9 +158,15 @@ def _ranking(result: Mapping[str, Any]) -> str:
     return f"{done} ({how}) by {', '.join(result['signals'])}"
 
 
+def title_text(value: object) -> str:
+    """A title as text: the items of a list are joined, and `(no value)` stands for none."""
+    items = value if isinstance(value, list) else [value]
+    return ", ".join(str(item) for item in items if item is not None) or "(no value)"
+
+
 def _format_row(row: Mapping[str, Any]) -> str:
     before = row["before"]
-    former, title = "–" if before is None else str(before), printable(str(row["title"]))
+    former, title = "–" if before is None else str(before), printable(title_text(row["title"]))
     score = "–" if row["score"] is None else f"{row['score']:.4f}"  # a sort by fields gives none
     return f"{row['rank']:>4} {former:>4} {_format_movement(row['rank'], before):>5} {score:>9}  {title}"
 
@@ -211,7 +217,7 @@ def _grid_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     attended = [row for row in rows if row.get("explanation", {}).get("attention")]
     for row in attended[:_SHOWN_GRIDS]:
         table = GridTable.from_dict(row["explanation"]["attention"]["words"])
-        yield from ["", *wrap_text(printable(f"{row['rank']}. {row['title']}"), indent="")]
+        yield from ["", *wrap_text(printable(f"{row['rank']}. {title_text(row['title'])}"), indent="")]
         for block in grid_blocks(table):
             yield from ["", *block]
     if attended:
