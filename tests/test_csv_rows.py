@@ -155,11 +155,39 @@ def test_a_header_that_cannot_be_used_is_refused(text, message):
         read(text)
 
 
-@pytest.mark.parametrize("content", ["id,title\n1,ä\n".encode("utf-16"), b"PK\x03\x04workbook"])
-def test_a_file_of_another_kind_is_named(tmp_path, content):
-    """UTF-16 and workbooks are recognised."""
+TWO_LINES = "id,title\n1,ä\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_carriage_return_in_a_cell_does_not_end_its_row(end):
+    """With quotation marks it is part of the cell; without, the row is bad, and no part of it becomes a product."""
+    lines = ["id,title", '1,"red\rshoe"', "2,blue\rshoe", "3,green shoe", '4,"a\rb\rc"', ""]
+    good, bad = read(end.join(lines))
+    assert {row["id"]: row["title"] for row in good.values()} == {"1": "red\rshoe", "3": "green shoe", "4": "a\rb\rc"}
+    assert bad == {3: "a carriage return in a cell without quotation marks"}
+
+
+def test_carriage_returns_alone_end_the_lines_of_a_file_that_has_no_others():
+    """Old spreadsheets write them."""
+    good, bad = read("id,title\r1,red shoe\r2,blue shoe\r")
+    assert ([row["id"] for row in good.values()], bad) == (["1", "2"], {})
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (TWO_LINES.encode("utf-16"), "UTF-16 text"),
+        (TWO_LINES.encode("utf-32"), "UTF-32 text"),
+        (TWO_LINES.encode("utf-16-le"), "as in UTF-16 and UTF-32"),
+        (TWO_LINES.encode("utf-16-be"), "as in UTF-16 and UTF-32"),
+        (TWO_LINES.encode("utf-32-be"), "as in UTF-16 and UTF-32"),
+        (b"PK\x03\x04workbook", "a workbook"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path, content, name):
+    """UTF-16, UTF-32 and workbooks are recognised."""
     (tmp_path / "shop.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"UTF-16 text|a workbook"):
+    with pytest.raises(DataError, match=name):
         list(read_product_file(locate_product_file(tmp_path / "shop.csv"), print))
 
 

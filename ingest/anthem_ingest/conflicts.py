@@ -32,11 +32,11 @@ def choose_free_name(taken: Container[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _advise_free_name(index: str, taken: Container[str]) -> str:
+def _advise_free_name(index: str, taken: Container[str], file_options: str = "") -> str:
     name = choose_free_name(taken)
     return (
         "Write the model's values into an object of another name, which all commands and clients then find: add "
-        f"--as {name}, as in anthem ingest {index} --as {name}"
+        f"--as {name}, as in anthem ingest {index}{file_options} --as {name}"
     )
 
 
@@ -95,7 +95,7 @@ def without_model_object(
         if dotted:
             raise DataError(
                 f"Product '{document.id}' of the file has a field {dotted}, which OpenSearch would store in the object "
-                f"{name} of the model's values. Leave it out or rename it. {_advise_free_name(index, {*taken, name})}"
+                f"{name} of the model's values. Leave it out or rename it. {_advise_free_name(index, {*taken, name}, ' --corpus FILE')}"
             )
         if name not in document.source:
             yield document
@@ -105,5 +105,5 @@ def without_model_object(
         else:
             raise DataError(
                 f"Product '{document.id}' of the file has a field {name} of its own, which the model's values would "
-                f"replace. {_advise_free_name(index, {*taken, *document.source})}"
+                f"replace. {_advise_free_name(index, {*taken, *document.source}, ' --corpus FILE')}"
             )

@@ -33,7 +33,7 @@ class _Lines:
     """Lines of a text, counted; those of the present record after its first can be given back."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._remaining = iter(lines)
+        self._remaining = _join_returns(iter(lines))
         self._returned: deque[str] = deque()
         self._characters = 0
         self.record: list[str] = []
@@ -69,6 +69,22 @@ class _BrokenRow:
     rest_lines: int = 0
 
 
+def _join_returns(lines: Iterator[str]) -> Iterator[str]:
+    """Lines of a text, in which a carriage return alone ends a line only if it ends the first one too.
+
+    Otherwise it is a character in a cell, and the rest of the cell must not be taken for another row.
+    """
+    first = next(lines, "")
+    yield from [first] if first else ()
+    line = ""
+    for part in lines:
+        line += part
+        if first.endswith("\r") or not line.endswith("\r") or len(line) > MAX_QUOTED_CHARACTERS:
+            yield line
+            line = ""
+    yield from [line] if line else ()
+
+
 class EncodingWatch:
     """Counts the rows that are not UTF-8, and notes whether any other row has a letter beyond ASCII."""
 
@@ -94,7 +110,8 @@ class EncodingWatch:
             path = shlex.quote(name) if Path(name).suffix in _PLAIN_SUFFIXES else "FILE"
             raise DataError(
                 f"{name}: {count_of(self._foreign, 'row')} not in UTF-8; the other rows are all ASCII. The file looks "
-                "like Windows-1252, as Excel saves CSV. Convert it, then load the result: "
+                "like Windows-1252, as Excel saves CSV, or like another encoding of one byte per letter. Convert it, then "
+                "load the result: "
                 f"iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.csv"
             )
 
@@ -133,7 +150,7 @@ class CsvRows:
                 break
             except csv.Error as error:
                 yield from self._report_broken()
-                self._mark_broken(f"{error}; {_UNREADABLE_HINT}")
+                self._mark_broken(_describe(error))
                 continue
             if any(cell.strip() for cell in cells):
                 yield from self._check_row(cells)
@@ -246,6 +263,12 @@ class CsvRows:
                 "Name the one that holds the product id with --id."
             )
         return columns
+
+
+def _describe(error: csv.Error) -> str:
+    if "new-line character" in str(error):
+        return "a carriage return in a cell without quotation marks"
+    return f"{error}; {_UNREADABLE_HINT}"
 
 
 def _character_kinds(cell: str) -> set[str]:

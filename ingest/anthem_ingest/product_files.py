@@ -37,6 +37,7 @@ COPY_CHUNK_BYTES = 2**20
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet", ".pq": "parquet"}
 _ABSENT_VALUES: dict[str, str | None] = {"csv": "", "tsv": "", "parquet": None}  # JSON leaves out an absent field
 _FOREIGN_MAGICS = {
+    b"\xff\xfe\0\0": "UTF-32 text. Save it as UTF-8",
     b"\xff\xfe": "UTF-16 text. Save it as UTF-8",
     b"\xfe\xff": "UTF-16 text. Save it as UTF-8",
     b"PK\x03\x04": "a ZIP archive or a workbook. Unpack it, or save the sheet as CSV",
@@ -209,6 +210,8 @@ def _open_stream(file: ProductFile, *, decompress: bool = True) -> Iterator[io.B
 
 def _check_is_text(start: bytes, name: str) -> None:
     found = next((found for magic, found in _FOREIGN_MAGICS.items() if start.startswith(magic)), None)
+    if found is None and b"\0" in start:
+        found = "not UTF-8 text: its first four bytes have a zero byte, as in UTF-16 and UTF-32. Save it as UTF-8"
     if found:
         raise DataError(f"{name} is {found}.")
 

@@ -154,9 +154,9 @@ def _other_routing(name: str, found: int, hits: Iterable[IndexHit], advice: str)
 
 _ADVICE = "Give the routing of each product in a column or field `_routing`, or load the file into a new index."
 _ADVICE_FOR_ALIAS = (
-    "The alias '{}' gives every product the routing '{}', whatever the file says. If they are the same products, load the "
-    "file into '{}' itself, with the routing of each product in a column or field `_routing`; otherwise make the ids "
-    "unique."
+    "The alias '{}' gives every product the routing '{}', whatever the file says. If they are the same products, load "
+    "the file into '{}' itself, with the routing of each product in a column or field `_routing`; otherwise make the "
+    "ids unique."
 )
 _ADVICE_FOR_TENANTS = (
     "If they are the same products, put the routing that they have in the index into the column or field `_routing`. "
