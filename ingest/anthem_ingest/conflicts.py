@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anthem_ingest.actions import ProductDocument
 
 _VECTOR_KEYS = {"dimension", "data_type"}  # that no mapping can change
+_OF_FILE = " --corpus FILE"
 _FREE_NAME = "anthem_values"
 
 
@@ -32,11 +33,11 @@ def choose_free_name(taken: Container[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _advise_free_name(index: str, taken: Container[str], file_options: str = "") -> str:
+def _advise_free_name(index: str, taken: Container[str], options: str = "") -> str:
     name = choose_free_name(taken)
     return (
         "Write the model's values into an object of another name, which all commands and clients then find: add "
-        f"--as {name}, as in anthem ingest {index}{file_options} --as {name}"
+        f"--as {name}, as in anthem ingest {index}{options} --as {name}"
     )
 
 
@@ -95,7 +96,8 @@ def without_model_object(
         if dotted:
             raise DataError(
                 f"Product '{document.id}' of the file has a field {dotted}, which OpenSearch would store in the object "
-                f"{name} of the model's values. Leave it out or rename it. {_advise_free_name(index, {*taken, name}, ' --corpus FILE')}"
+                f"{name} of the model's values. Leave it out or rename it. "
+                f"{_advise_free_name(index, {*taken, name}, _OF_FILE)}"
             )
         if name not in document.source:
             yield document
@@ -105,5 +107,5 @@ def without_model_object(
         else:
             raise DataError(
                 f"Product '{document.id}' of the file has a field {name} of its own, which the model's values would "
-                f"replace. {_advise_free_name(index, {*taken, *document.source}, ' --corpus FILE')}"
+                f"replace. {_advise_free_name(index, {*taken, *document.source}, _OF_FILE)}"
             )

@@ -110,7 +110,7 @@ class EncodingWatch:
             path = shlex.quote(name) if Path(name).suffix in _PLAIN_SUFFIXES else "FILE"
             raise DataError(
                 f"{name}: {count_of(self._foreign, 'row')} not in UTF-8; the other rows are all ASCII. The file looks "
-                "like Windows-1252, as Excel saves CSV, or like another encoding of one byte per letter. Convert it, then "
+                "like Windows-1252, as Excel saves CSV, or another encoding of one byte per letter. Convert it, then "
                 "load the result: "
                 f"iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.csv"
             )
