@@ -44,7 +44,7 @@ PROOF_PARTS = [
     ProofPart("containers", ["--proof", "tests/containers"]),
     ProofPart(
         "node tests on 2.19.1",
-        ["-m", "node"],
+        ["--numprocesses", "2", "--dist", "loadfile", "-m", "node"],
         {"ANTHEM_TEST_RELEASE": "2.19.1", "ANTHEM_ACCEPT_OUTAGES": "1"},
     ),
 ]
