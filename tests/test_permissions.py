@@ -43,7 +43,8 @@ INGEST = (
 PRUNE = (*INGEST, "POST /_bulk index")
 REMOVE = tuple(name for name in PRUNE if name != "POST /_bulk update")
 LOAD = ("GET /", "GET /INDEX", "PUT /INDEX", "PUT /INDEX/_mapping", "POST /INDEX/_mget", "POST /INDEX/_search",
-        "POST /_bulk", "POST /_bulk index", "POST /INDEX/_refresh")  # fmt: skip
+        "POST /_bulk", "POST /_bulk index", "POST /INDEX/_refresh", "POST /INDEX/_search/point_in_time",
+        "POST /_search", "DELETE /_search/point_in_time")  # fmt: skip
 COPY = (
     "HEAD /INDEX", "PUT /INDEX", "POST /_bulk index", "POST /_bulk delete", "POST /INDEX/_mget", "POST /INDEX/_search",
     "GET /INDEX/_alias", "POST /_aliases",

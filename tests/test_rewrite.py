@@ -188,7 +188,7 @@ def test_a_sort_by_score_alone_is_reranked(sort):
         ({"_source": {"excludes": "brand"}},
          {"excludes": ["brand", *EXCLUDES]}, {"excludes": ["brand", *EXCLUDES[1:]]}),
         ({"_source": {"exclude": ["anthem"]}}, {"excludes": EXCLUDES}, {"excludes": EXCLUDES[1:]}),
-        ({"script_fields": {}}, None, FETCHED),
+        ({"script_fields": {"one": {"script": "1"}}}, None, FETCHED),
         ({"stored_fields": ["brand"]}, None, FETCHED),
     ],
 )  # fmt: skip
@@ -227,7 +227,8 @@ def test_an_application_field_with_our_prefix_requests_no_values():
             {"title": "fire tv", "anthem": {"model": "m"}},
         ),
         ({"_source": False}, None),
-        ({"script_fields": {}}, None),
+        ({"script_fields": {"one": {"script": "1"}}}, None),
+        ({"script_fields": {}}, {"title": "fire tv"}),
     ],
 )
 def test_hits_contain_the_requested_source(requested, expected):

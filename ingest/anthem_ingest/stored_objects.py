@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 def check_stored_objects(client: OpenSearch, name: str, model_fields: ModelFields) -> None:
     """Check that no product of an index has data of the user's in the object of the model's values.
 
-    With `dynamic: false`, products can have an object that the mapping does not show. All products of the index are
-    read, even those that an alias hides. None is read if the mapping rules out such an object, or if an ingest has
-    recorded it.
+    With `dynamic: false`, products can have an object that the mapping does not show. Then all products of the index
+    are read, even those that an alias hides, unless an ingest has recorded the object.
 
     Raises:
         UsersFieldError: A product has such data.
@@ -37,7 +36,7 @@ def check_stored_objects(client: OpenSearch, name: str, model_fields: ModelField
         return
     index = parse_single_index(response, name)
     is_recorded = model_fields.name in recorded_objects(index.mappings)
-    if index.is_closed or is_recorded or not _can_have_object(index, model_fields.name):
+    if index.is_closed or is_recorded or _maps_all_fields(index):
         return
     body = {
         "query": MATCH_ALL,
@@ -51,10 +50,9 @@ def check_stored_objects(client: OpenSearch, name: str, model_fields: ModelField
                     raise UsersFieldError(index.name, model_fields.name, users, index.mappings.get("properties", {}))
 
 
-def _can_have_object(index: IndexDescription, name: str) -> bool:
-    """Whether products can have an object: it is mapped, or the index keeps fields that it does not map."""
-    maps_all_fields = str(index.mappings.get("dynamic", "true")).lower() in {"true", "strict", "strict_allow_templates"}
-    return name in index.mappings.get("properties", {}) or not maps_all_fields
+def _maps_all_fields(index: IndexDescription) -> bool:
+    """Whether the mapping shows every field of the products, so that it shows whether the object is a model's."""
+    return str(index.mappings.get("dynamic", "true")).lower() in {"true", "strict", "strict_allow_templates"}
 
 
 def _large_values(index: IndexDescription, model_fields: ModelFields) -> list[str]:
