@@ -97,7 +97,7 @@ def check_writable(path: Path, option: str = "--output") -> None:
 def write_line(file: FileIO, line: bytes, *, is_shared: bool = False) -> None:
     """Write a whole line at the end of a file, or nothing of it; a file that then has no line is removed.
 
-    With `is_shared`, other processes append to the file too: it stays, with a part that was written.
+    With `is_shared`, other processes append to the file too: it stays, with the part of the line that was written.
 
     Raises:
         OSError: The line cannot be written.

@@ -31,7 +31,7 @@ _LIST_NAMES = frozenset({"products", "items", "data", "docs"})  # under which al
 
 
 def metadata_names(record: Mapping[Any, Any]) -> Collection[str]:
-    """Names of a record that are no fields of its product: more of them in a hit without `_source`, as tables have."""
+    """Keys of a record that are not fields of its product; a hit has more, if its fields stand beside its metadata."""
     return _HIT_METADATA if "_index" in record and "_source" not in record else _ROW_METADATA
 
 
@@ -53,7 +53,7 @@ def _foreign_keys_reason(hit: Mapping[Any, Any]) -> str | None:
 
 
 def _response_reason(record: Mapping[Any, Any]) -> str | None:
-    """Why a record without `_source` is no product: all its keys are those of responses, and one is of no product."""
+    """Why a record without `_source` is no product: all its keys occur in responses, and one occurs in no product."""
     keys = {str(key) for key in record} - _ROW_METADATA
     is_marked = isinstance(record.get("found"), bool) or any(key.startswith("_") for key in keys)
     if not is_marked or not keys <= _RESPONSE_KEYS:

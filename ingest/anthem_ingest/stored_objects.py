@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @cluster_errors()
 def check_stored_objects(client: OpenSearch, name: str, model_fields: ModelFields) -> None:
-    """Check that no product of an index has data of the user's in the object of the model's values.
+    """Check that no product of an index has a user's data in the object of the model's values.
 
     With `dynamic: false`, products can have an object that the mapping does not show. Then all products of the index
     are read, even those that an alias hides, unless an ingest has recorded the object.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# Of an index that was scaled down to searches. `_scale` undoes that, but takes the primary shard from an index of which
-# only the setting was changed: so no request is named.
+# The block of an index that was scaled down to search replicas. `POST /INDEX/_scale` undoes that, but an index of which
+# only this setting was changed would lose its primary shard: so no request is printed.
 _SEARCH_ONLY = "index.blocks.search_only"
 # By the number in the error: the setting that sets the block.
 _INDEX_BLOCKS = {
@@ -21,16 +21,16 @@ _INDEX_BLOCKS = {
     "12": "index.blocks.read_only_allow_delete",
     "20": _SEARCH_ONLY,
 }
-# While one of these is set, OpenSearch refuses a change of settings unless it is of that one alone.
+# While one of these is set, OpenSearch accepts no other change of settings than one of this setting alone.
 _REMOVED_ALONE = ("index.blocks.read_only", "index.blocks.metadata", "index.blocks.read_only_allow_delete")
-# In an order in which they can be removed. 13 is also the number of a block of an index, that of a searchable snapshot.
+# In an order in which they can be removed. 13 is also the number of the block of a searchable snapshot.
 _CLUSTER_BLOCKS = {
     "6": "cluster.blocks.read_only",
     "13": "cluster.blocks.read_only_allow_delete",
     "10": "cluster.blocks.create_index",
 }
 CLUSTER_BLOCKS = tuple(_CLUSTER_BLOCKS.values())
-# By the number in the error: what the state of an index is, if no setting sets its block, and how to leave that state.
+# By the number in the error: states of an index that block it without a setting, and how to leave them.
 _INDEX_STATES = {
     "4": "is closed. Open it: POST /{index}/_open",
     "13": (
@@ -67,7 +67,7 @@ def index_block_advice(index: str, settings: Sequence[str]) -> str:
     requests = unblock_index_requests(index, settings)
     remedies = [f"{_remove(requests)}: {' and '.join(requests)}"] if requests else []
     if _SEARCH_ONLY in settings:
-        remedies.append("It was scaled down to searches only: let whoever did that scale it up")
+        remedies.append("It was scaled down to serve searches only: ask whoever did that to scale it up")
     return ". ".join([f"Index '{index}' is blocked by {', '.join(settings)}", *remedies])
 
 

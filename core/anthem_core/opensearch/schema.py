@@ -156,14 +156,14 @@ def is_users_field(mappings: Mapping[str, Any], name: str) -> bool:
 
 
 def has_model_keys(value: object) -> bool:
-    """Whether a value of a hit has only keys of a model's object, as one has of which a search returns a part."""
+    """Whether a value in a hit has only keys of a model's object; the search may have returned only some of them."""
     return value is None or (isinstance(value, dict) and value.keys() <= MODEL_OBJECT_KEYS)
 
 
 def is_model_object(value: object) -> bool:
     """Whether a value of a product is what a model's object holds, or held before it was removed.
 
-    The names of its fields are not enough, because an object of the user's may have a `model` or a `vector` too.
+    The names of its fields are not enough, because a user's object can have a `model` or a `vector` too.
     """
     if value is None:
         return True

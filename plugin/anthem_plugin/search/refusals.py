@@ -143,7 +143,7 @@ def is_callers_error(error: Exception) -> bool:
 
 
 def _was_not_sent(error: TransportError) -> bool:
-    """Whether opensearch-py reports as a lost connection that an option of the request was of no use."""
+    """Whether a request was not sent because of an unusable option, which opensearch-py calls a lost connection."""
     cause = error.info if isinstance(error, NoConnection) else None
     return isinstance(cause, OverflowError | TypeError | ValueError) and not isinstance(cause, OSError)
 

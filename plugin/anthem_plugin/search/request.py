@@ -149,9 +149,9 @@ class IndexProfile:
     """How one index is ranked: parameters of the scores, its signals among them, and fields of the product text.
 
     The signals are assumed to be all of the model's if the mapping could not be read. `faults` describes fields of the
-    model that no index maps correctly, and says for each what to do; `client_faults` says of indices by name what
-    client mode cannot read in them. `indices` has the names of the indices that are searched, none if the mapping could
-    not be read, and `left_out` those of them that are not ranked.
+    model that no index maps correctly, and says for each what to do; `client_faults` has, by the name of an
+    index, what client mode cannot read there. `indices` has the names of the indices that are searched, none if the
+    mapping could not be read, and `left_out` those of them that are not ranked.
     """
 
     scoring: ScoringParams
@@ -241,7 +241,7 @@ def check_timeout(timeout: object) -> None:
             continue
         if not isinstance(part, Real):
             raise TypeError(f"request_timeout is {timeout!r}; expected seconds")
-        seconds: Any = part  # compared as it is: a long `int` is no float, and has too many digits to be shown
+        seconds: Any = part  # not converted: a huge `int` does not fit into a float
         if seconds > MAX_TIMEOUT_SECONDS:
             raise ValueError(f"request_timeout is above {MAX_TIMEOUT_SECONDS:,} seconds; give fewer, or leave it out")
         if not seconds >= 0:

@@ -124,7 +124,7 @@ def read_document_texts(documents: Sequence[str | Mapping[str, Any]], rank_field
     has an empty text.
 
     Raises:
-        HTTPException: An object has none of the fields, or for a value an object, NaN or an infinite number.
+        HTTPException: An object has none of the fields, or one of them is an object, NaN or infinite.
     """
     return [
         document
