@@ -94,7 +94,7 @@ def _hide_in_inner_hits(owner: Mapping[str, Any], fields: ModelFields) -> dict[s
 
 
 def _without_empty_list(collapse: Mapping[str, Any]) -> dict[str, Any]:
-    """A `collapse` without empty `stored_fields` in its inner hits: OpenSearch ignores it there, returning `_source`."""
+    """A `collapse` without empty `stored_fields` in inner hits: OpenSearch ignores it there, and returns `_source`."""
     inner = collapse["inner_hits"]
     kept = [_drop_empty_list(item) for item in inner] if isinstance(inner, list) else _drop_empty_list(inner)
     return {**collapse, "inner_hits": kept}
