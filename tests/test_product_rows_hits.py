@@ -4,12 +4,13 @@ import io
 import json
 
 import pytest
-from click.testing import CliRunner
+import row_loads
 
 from anthem_ingest.actions import ProductDocument
-from anthem_ingest.cli import ingest
 from anthem_ingest.json_rows import read_json_rows
 from anthem_ingest.product_rows import parse_product
+
+load = row_loads.load
 
 RESPONSES = [
     {"_index": "a", "_id": "1", "found": False},
@@ -103,18 +104,6 @@ def test_a_bulk_body_with_parents_is_read():
         body = f'{{"index": {{"_id": "1", "{name}": "r", "_timestamp": 1}}}}\n{{"title": "a"}}\n'
         rows = dict(read_json_rows(io.BytesIO(body.encode()), "shop.jsonl"))
         assert [parse_product(row) for row in rows.values()] == [ProductDocument("1", {"title": "a"}, "r")]
-
-
-@pytest.fixture
-def load(cluster, index, tmp_path):
-    """Function that loads rows as JSON lines into the index of the test; returns the result of the command."""
-
-    def run(rows, *options):
-        (tmp_path / "shop.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        words = [index, "--corpus", str(tmp_path / "shop.jsonl"), "--url", cluster, "--json", "--dead-letter"]
-        return CliRunner().invoke(ingest, [*words, str(tmp_path / "dead"), *options])
-
-    return run
 
 
 @pytest.mark.node

@@ -4,15 +4,16 @@ import json
 
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner
+import row_loads
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from anthem_ingest.cli import ingest
 from anthem_ingest.duplicates import check_product_file
 from anthem_ingest.product_files import locate_product_file
 from anthem_ingest.product_rows import parse_product
+
+load = row_loads.load
 
 EMPTY = {"stock": None, "brand": "", "e": {}, "l": [], "n": {"x": None, "y": ""}, "v": False}
 
@@ -51,18 +52,6 @@ def test_deep_nesting_is_named(is_object):
     for _ in range(500):
         value = {"a": value} if is_object else [value]
     assert "nested on more than 100 levels" in parse_product({"id": "1", "x": value})
-
-
-@pytest.fixture
-def load(cluster, index, tmp_path):
-    """Function that loads rows as JSON lines into the index of the test; returns the result of the command."""
-
-    def run(rows, *options):
-        (tmp_path / "shop.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        words = [index, "--corpus", str(tmp_path / "shop.jsonl"), "--url", cluster, "--json", "--dead-letter"]
-        return CliRunner().invoke(ingest, [*words, str(tmp_path / "dead"), *options])
-
-    return run
 
 
 @pytest.mark.node
