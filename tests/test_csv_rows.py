@@ -167,6 +167,12 @@ def test_a_carriage_return_in_a_cell_does_not_end_its_row(end):
     assert bad == {3: "a carriage return in a cell without quotation marks"}
 
 
+def test_a_header_with_a_carriage_return_is_refused():
+    """Its columns are in doubt, so no row is read."""
+    with pytest.raises(DataError, match=r"a carriage return in a cell.* Fix the header line\."):
+        read("\nid,ti\rtle\n1,red shoe\n")
+
+
 def test_carriage_returns_alone_end_the_lines_of_a_file_that_has_no_others():
     """Old spreadsheets write them."""
     good, bad = read("id,title\r1,red shoe\r2,blue shoe\r")

@@ -213,7 +213,7 @@ class CsvRows:
         """Numbers of the record's lines after its first that are rows by themselves, with an id like others."""
         numbers, id_kinds = [], id_kinds | self._id_kinds
         for number, line in enumerate(self._lines.record[1:], start=self._lines.first_number + 1):
-            cells = self._split_line(line)
+            cells = _split_line(line, **self._dialect)
             is_row = len(cells) == len(self._columns) > 1 and not _is_prose(cells)
             if is_row and _character_kinds(cells[self._id_place]) <= id_kinds:
                 numbers.append(number)
@@ -235,23 +235,19 @@ class CsvRows:
         if first.lower().startswith(_SEPARATOR_LINE) and len(first.strip("\r\n")) == len(_SEPARATOR_LINE) + 1:
             return first[len(_SEPARATOR_LINE)]
         self._lines.give_back(kept=len(self._lines.record) - 1)
-        headers = {delimiter: next(csv.reader([first], delimiter=delimiter), []) for delimiter in DELIMITERS}
+        headers = {delimiter: _split_line(first, delimiter=delimiter) for delimiter in DELIMITERS}
         return max(
             headers, key=lambda delimiter: (not {*headers[delimiter]}.isdisjoint(id_fields), len(headers[delimiter]))
         )
-
-    def _split_line(self, line: str) -> list[str]:
-        try:
-            return next(csv.reader([line], **self._dialect), [])
-        except csv.Error:
-            return []
 
     def _read_header(self, id_fields: Sequence[str]) -> list[str]:
         """Column names, without surrounding spaces; empty for a text without lines."""
         try:
             cells = next((cells for cells in self._reader if cells), [])
         except csv.Error as error:
-            raise DataError(f"{self._name}:1: {error}: {_UNREADABLE_HINT} Fix the header line.") from error
+            reason = _describe(error)
+            end = "" if reason.endswith("?") else "."
+            raise DataError(f"{self._name}:1: {reason}{end} Fix the header line.") from error
         columns = [cell.strip() for cell in cells]
         names = [column for column in columns if column]
         place = f"{self._name}:{self._lines.first_number}"
@@ -263,6 +259,14 @@ class CsvRows:
                 "Name the one that holds the product id with --id."
             )
         return columns
+
+
+def _split_line(line: str, **dialect: Any) -> list[str]:  # noqa: ANN401 (options of csv.reader)
+    """Cells of a line; none if it cannot be read by itself."""
+    try:
+        return next(csv.reader([line], **dialect), [])
+    except csv.Error:
+        return []
 
 
 def _describe(error: csv.Error) -> str:
