@@ -167,10 +167,18 @@ def test_a_carriage_return_in_a_cell_does_not_end_its_row(end):
     assert bad == {3: "a carriage return in a cell without quotation marks"}
 
 
-def test_a_header_with_a_carriage_return_is_refused():
-    """Its columns are in doubt, so no row is read."""
-    with pytest.raises(DataError, match=r"a carriage return in a cell.* Fix the header line\."):
-        read("\nid,ti\rtle\n1,red shoe\n")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,title\n1,a b\r2,b c\r3,d e\r",
+        "sep=;\r\nid;title\r1;a b\r2;b c\r3;d e",
+        "id,title\r\n1,a b\r2,b c\r\n3,d e\r\n",
+    ],
+)
+def test_rows_may_end_in_different_ways(text):
+    """A carriage return alone ends a row, if what follows has the cells of a row."""
+    good, bad = read(text)
+    assert ([row["id"] for row in good.values()], bad) == (["1", "2", "3"], {})
 
 
 def test_carriage_returns_alone_end_the_lines_of_a_file_that_has_no_others():

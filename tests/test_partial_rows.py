@@ -131,8 +131,6 @@ def test_a_row_that_drops_a_text_is_reported(load, read):
     result = load("".join(json.dumps(row) + "\n" for row in rows), name="delta.jsonl")
     assert (result.exit_code, counts(result)["lost_text"]) == (0, {"brand.name": 1})
     assert "brand.name" not in read("2")
-    delta = load(json.dumps({"sku": "3", "title": ""}) + "\n", "--partial", name="empty.jsonl")
-    assert (delta.exit_code, counts(delta)["lost_text"]) == (0, {"title": 1}), "an empty text replaces the title"
 
 
 @pytest.mark.node

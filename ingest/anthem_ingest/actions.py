@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +16,6 @@ from anthem_core.opensearch.schema import (
     is_model_object,
     product_text,
 )
-from anthem_ingest.json_values import value_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -119,8 +119,13 @@ def is_unchanged(
         return False
     needs_no_values = not words and not _model_object(hit["_source"], model_fields)
     is_complete = needs_no_values or keeps_values(hit, model_fields, model_id, words, signals)
-    own = own_source(hit, model_fields)  # compared by `==` first, which is fast, but takes False for 0
-    return is_complete and own == document.source and value_key(own) == value_key(dict(document.source))
+    own = own_source(hit, model_fields)
+    return is_complete and own == document.source and _to_json(own) == _to_json(document.source)
+
+
+def _to_json(source: Mapping[str, Any]) -> str:
+    """The JSON of a source, in which false and 0 differ: for Python they are equal."""
+    return json.dumps(source, sort_keys=True)
 
 
 def own_source(hit: IndexHit, model_fields: ModelFields) -> dict[str, Any]:
@@ -229,6 +234,8 @@ def find_beir_fields(documents: Sequence[ProductDocument]) -> list[str]:
 
 
 def _suits_beir(name: str, source: Mapping[str, Any]) -> bool:
+    if name != "metadata" and any(key.startswith(f"{name}.") for key in source):
+        return False
     value = source.get(name)
     values = value if isinstance(value, list) else [value]
     return all(isinstance(item, dict) == (name == "metadata") for item in values if item is not None)

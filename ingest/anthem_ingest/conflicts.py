@@ -80,6 +80,20 @@ class UsersFieldError(MappingConflictError):
         )
 
 
+def find_users_data(source: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """What an object of a product holds that no model wrote, in the form of a mapping; None if it holds nothing else.
+
+    OpenSearch treats a dotted key, `anthem.model`, as a field of the object.
+    """
+    dotted = [key.removeprefix(f"{name}.") for key in source if key.startswith(f"{name}.")]
+    if dotted:
+        return {"properties": dict.fromkeys(dotted)}
+    value = source.get(name)
+    if is_model_object(value):
+        return None
+    return {"properties": dict.fromkeys(value)} if isinstance(value, dict) else {"type": type(value).__name__}
+
+
 def without_model_object(
     documents: Iterable[ProductDocument], name: str, index: str, taken: Collection[str] = ()
 ) -> Iterator[ProductDocument]:

@@ -14,7 +14,7 @@ from anthem_core.console import count_of
 from anthem_core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from anthem_ingest.product_rows import NumberedRow
 
@@ -33,7 +33,7 @@ class _Lines:
     """Lines of a text, counted; those of the present record after its first can be given back."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._remaining = _join_returns(iter(lines))
+        self._remaining = iter(lines)
         self._returned: deque[str] = deque()
         self._characters = 0
         self.record: list[str] = []
@@ -69,20 +69,22 @@ class _BrokenRow:
     rest_lines: int = 0
 
 
-def _join_returns(lines: Iterator[str]) -> Iterator[str]:
-    """Lines of a text, in which a carriage return alone ends a line only if it ends the first one too.
+def _join_returns(lines: Iterator[str], is_row: Callable[[str], bool]) -> Iterator[str]:
+    """Lines of a text, in which a carriage return alone does not end a line if what follows is no row by itself.
 
-    Otherwise it is a character in a cell, and the rest of the cell must not be taken for another row.
+    It is then a character in a cell, and the rest of the cell must not be taken for another row.
     """
-    first = next(lines, "")
-    yield from [first] if first else ()
-    line = ""
-    for part in lines:
-        line += part
-        if first.endswith("\r") or not line.endswith("\r") or len(line) > MAX_QUOTED_CHARACTERS:
-            yield line
-            line = ""
-    yield from [line] if line else ()
+    held = ""
+    for line in lines:
+        if held and (is_row(line) or len(held) > MAX_QUOTED_CHARACTERS):
+            yield held
+            held = ""
+        held += line
+        if not held.endswith("\r"):
+            yield held
+            held = ""
+    if held:
+        yield held
 
 
 class EncodingWatch:
@@ -131,7 +133,8 @@ class CsvRows:
         self, text: Iterable[str], name: str, id_fields: Sequence[str], *, quoted: bool, delimiter: str | None
     ) -> None:
         csv.field_size_limit(MAX_CELL_CHARACTERS)
-        self._lines = _Lines(text)
+        self._columns: list[str] = []
+        self._lines = _Lines(_join_returns(iter(text), self._is_row))
         self._name = name
         self._dialect: dict[str, Any] = {"strict": True, "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE}
         self._dialect["delimiter"] = delimiter or (self._recognise_delimiter(id_fields) if quoted else "\t")
@@ -155,6 +158,10 @@ class CsvRows:
             if any(cell.strip() for cell in cells):
                 yield from self._check_row(cells)
         yield from self._report_broken()
+
+    def _is_row(self, line: str) -> bool:
+        """Whether a line has as many cells as the header; true for the header."""
+        return not self._columns or len(_split_line(line, **self._dialect)) >= len(self._columns)
 
     def _check_row(self, cells: list[str]) -> Iterator[NumberedRow]:
         number, columns = self._lines.first_number, self._columns

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anthem_core.encoding.attention import AttentionScorer
 from anthem_core.errors import BundleError
-from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MODEL_SIGNALS, ModelFields, is_model_object, product_text
+from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS, MODEL_SIGNALS, ModelFields, product_text
 from anthem_ingest.actions import (
     BulkAction,
     IndexHit,
@@ -18,6 +18,7 @@ from anthem_ingest.actions import (
     is_current,
     outdated_values,
 )
+from anthem_ingest.conflicts import find_users_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -124,7 +125,7 @@ def plan_updates(
 
 def check_object(hit: IndexHit, name: str, tally: IngestTally) -> bool:
     """Whether the object of a product holds nothing but a model's values; if it holds other data, the product fails."""
-    if is_model_object(hit["_source"].get(name)):
+    if find_users_data(hit["_source"], name) is None:
         return True
     tally.count_failed(hit["_id"], f"its field {name} holds data of its own, which the model's values would replace")
     return False

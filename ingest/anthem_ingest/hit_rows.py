@@ -37,7 +37,7 @@ def metadata_names(record: Mapping[Any, Any]) -> Collection[str]:
 
 def no_product_reason(record: Mapping[Any, Any]) -> str | None:
     """Why a record is not one product: it is a response of OpenSearch, or has many products; None if it may be one."""
-    if {"took", "hits"} <= record.keys():
+    if "took" in record and isinstance(record.get("hits"), dict):
         return "a search response; write one hit on each line: jq -c '.hits.hits[]' FILE"
     name, value = next(iter(record.items())) if len(record) == 1 else (None, None)
     if name in _LIST_NAMES and isinstance(value, list):

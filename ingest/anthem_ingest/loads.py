@@ -113,7 +113,6 @@ def _plan_partial(
         return None
     if _is_skipped(hit, document, text, builder, tally):
         return None
-    tally.lost_text.update(_lost_fields(hit, document, builder.text_fields))
     is_same_text = words == builder.split_words(product_text(hit["_source"], builder.text_fields))
     kept = model_objects_of(hit, fields) if is_same_text else {}
     has_values = keeps_values(hit, fields, builder.model_id, words, builder.signals)

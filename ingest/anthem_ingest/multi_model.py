@@ -159,11 +159,14 @@ def describe_field_change(target: IngestTarget, file_products: int | None = None
     recorded = ingested_fields(description.mappings, model_fields.name)
     if recorded is None or recorded == tuple(text_fields):
         return None
-    if not index_io.count_products(client, description.name, has_any_value(model_fields)):
+    total = index_io.count_products(client, description.name, has_any_value(model_fields))
+    if not total:
         return None
     number = index_io.count_products(client, index, has_any_value(model_fields))
     new, options = ", ".join(text_fields), " ".join(f"--field {field}" for field in recorded)
     change = f"Values of {new} would replace those of {count_of(number)}."
+    if number < total:
+        change += f" The next ingest of '{description.name}' would replace those of the other {total - number:,} too."
     if file_products is not None:
         change = (
             f"The file's {count_of(file_products)} would get values of {new}; the next `anthem ingest {index}` would "

@@ -50,6 +50,9 @@ def parse_product(
     if not is_typed:
         product_id, routing = _strip(product_id), _strip(routing)
     source = _own_fields(fields, metadata_names(record))
+    if "_source" not in record:
+        # A feed writes them for "no value", and most types of a field refuse them; a dump has what an index accepted.
+        source = {name: value for name, value in source.items() if value not in ("", {})}
     reason = (
         misplaced_reason(record, routing)
         or _invalid_id_reason(product_id, id_fields, is_typed=is_typed)

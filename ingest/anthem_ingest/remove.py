@@ -76,7 +76,8 @@ class Removal:
         """Removal as a JSON object; the key of `reason_kept` is `users`, and `hidden` is a number."""
         values = asdict(self)
         hidden = self.hidden.number if self.hidden else 0
-        return {**values, "users": values.pop("reason_kept"), "hidden": hidden}
+        values["users"] = values.pop("reason_kept")
+        return {**values, "hidden": hidden}
 
     def __str__(self) -> str:
         lines = [f"{count_of(self.written)} rewritten without {', '.join(self.objects) or 'any values'}"]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anthem_core.opensearch.connection import cluster_errors
-from anthem_core.opensearch.schema import MATCH_ALL, is_model_object, mapped_signals, recorded_objects
+from anthem_core.opensearch.schema import MATCH_ALL, mapped_signals, recorded_objects
 from anthem_ingest import index_io
-from anthem_ingest.conflicts import UsersFieldError
+from anthem_ingest.conflicts import UsersFieldError, find_users_data
 from anthem_ingest.mapping import parse_single_index
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from opensearchpy import OpenSearch
 
     from anthem_core.opensearch.schema import ModelFields
@@ -60,17 +58,3 @@ def _large_values(index: IndexDescription, model_fields: ModelFields) -> list[st
     mapped = index.mappings.get("properties", {}).get(model_fields.name, {}).get("properties", {})
     signals = mapped_signals(index.mappings, model_fields) if "model" in mapped else ()
     return [model_fields.value(signal) for signal in signals]
-
-
-def find_users_data(source: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """What an object of a product holds that no model wrote, in the form of a mapping; None if it holds nothing else.
-
-    OpenSearch treats a dotted key, `anthem.model`, as a field of the object.
-    """
-    dotted = [key.removeprefix(f"{name}.") for key in source if key.startswith(f"{name}.")]
-    if dotted:
-        return {"properties": dict.fromkeys(dotted)}
-    value = source.get(name)
-    if is_model_object(value):
-        return None
-    return {"properties": dict.fromkeys(value)} if isinstance(value, dict) else {"type": type(value).__name__}

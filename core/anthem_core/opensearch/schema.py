@@ -143,16 +143,18 @@ def is_users_field(mappings: Mapping[str, Any], name: str) -> bool:
     """Whether a field of this name is not a model's object: it is no object, or its fields are not those of a model.
 
     Ingest maps a value of the right type, or a model id together with a hash of words; an object with neither is a
-    model's only if it is recorded.
+    model's only if it is recorded. A recorded one is a model's even if a product has added fields of its own.
     """
     field = mappings.get("properties", {}).get(name)
     if field is None:
         return False
     present = field.get("properties", {}).keys()
-    if field.get("type", "object") != "object" or not present <= MODEL_OBJECT_KEYS:
+    if field.get("type", "object") != "object":
         return True
+    if name in recorded_objects(mappings):
+        return False
     has_marks = present >= _MODEL_OBJECT_MARKS or mapped_signals(mappings, ModelFields(name))
-    return bool(present) and not has_marks and name not in recorded_objects(mappings)
+    return not present <= MODEL_OBJECT_KEYS or (bool(present) and not has_marks)
 
 
 def has_model_keys(value: object) -> bool:
