@@ -329,3 +329,43 @@ def test_searches_hide_only_the_objects_of_models(client, index, encoder, run, m
         assert response["anthem"]["reranked"], response["anthem"]
     finally:
         client.indices.delete(index=shop)
+
+
+def ingest_then_feed(client, index, encoder, field):
+    """Ingest an index; then a feed adds a product with a field of its own, and one without."""
+    client.indices.create(index=index, body={"mappings": {"properties": TEXT}})
+    for number, title in enumerate(TITLES):
+        client.index(index=index, id=str(number), body={"title": title}, refresh=True)
+    ingest_index(client, index, encoder)
+    client.index(index=index, id="feed", body={"title": "phone", **field}, refresh=True)
+    client.index(index=index, id="new", body={"title": "new phone"}, refresh=True)
+    return {str(number): {"title": title} for number, title in enumerate(TITLES)} | {"new": {"title": "new phone"}}
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(
+    "field", [{"anthem": [{"model": "iPhone"}]}, {"anthem": {"model": "iPhone"}}, {"anthem.model": "iPhone"}]
+)
+def test_one_product_with_data_of_its_own_fails_alone(client, index, encoder, run, field):
+    """What a feed writes into a recorded object stops no other product, and neither command changes it."""
+    products = ingest_then_feed(client, index, encoder, field)
+    done = run(ingest)
+    assert done.exit_code == 8, done.stderr
+    assert "its field anthem holds data of its own" in done.stderr
+    assert {"vector", "trigrams"} <= sources(client, index)["new"]["anthem"].keys()
+    assert run(remove, "--yes").exit_code == 0
+    assert sources(client, index) == {**products, "feed": {"title": "phone", **field}}
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("field", [{"anthem": {"note": "mine"}}, {"anthem.note": "mine"}])
+def test_a_field_that_a_feed_adds_to_the_object_stays(client, index, encoder, run, field):
+    """The mapping of the object then has a field of the user's too; the object is still found and removed."""
+    products = ingest_then_feed(client, index, encoder, field)
+    assert run(ingest).exit_code == 0
+    assert {"vector", "trigrams"} <= sources(client, index)["new"]["anthem"].keys()
+    assert run(remove, "--yes").exit_code == 0
+    found = sources(client, index)
+    fed = found.pop("feed")
+    assert (fed.get("anthem.note") or fed["anthem"]["note"]) == "mine"
+    assert found == products

@@ -103,6 +103,7 @@ def test_rows_with_nothing_but_empty_texts(load):
         ({"title": [{"en": "red shoe"}]}, "title.en", {"match": {"title.en": "red"}}),
         ({"title": "red shoe", "metadata": "from the shop"}, "title", {"match": {"metadata": "shop"}}),
         ({"title": "red shoe", "text": {"en": "for running"}}, "title", {"match": {"text.en": "running"}}),
+        ({"name": "shoe", "title.en": "red shoe"}, "name", {"match": {"title.en": "red"}}),
         ({"title": ["red shoe", None], "text": None, "metadata": {}}, "title", {"match": {"title": "shoes"}}),
     ],
 )
