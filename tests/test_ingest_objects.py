@@ -267,6 +267,11 @@ def test_other_fields_replace_values_only_on_request(client, index, run, tmp_pat
     assert json.loads(run(ingest, "--json").stdout)["skipped"] == len(TITLES)
     assert json.loads(run(ingest, "--field", "title", "--json").stdout)["skipped"] == len(TITLES)
     check_questions(run, tmp_path / "delta.csv")
+    client.indices.put_alias(index=index, name=f"{index}-one", body={"filter": {"ids": {"values": ["0"]}}})
+    hidden = run(ingest, "--field", "price", "--field", "title", name=f"{index}-one").output
+    assert (
+        f"those of 1 product. The next ingest of '{index}' would replace those of the other {len(TITLES) - 1}" in hidden
+    )
     assert sources(client, index) == before
     assert run(ingest, "--field", "price", "--field", "title", input="y\n").exit_code == 0
     assert json.loads(run(ingest, "--json").stdout)["skipped"] == len(TITLES)
