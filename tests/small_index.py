@@ -26,6 +26,16 @@ def match(query):
     return {"query": {"match": {"title": {"query": query}}}}
 
 
+@contextmanager
+def index_setting(client, index, name, value):
+    """An index with a setting, which is reset afterwards."""
+    client.indices.put_settings(index=index, body={name: value})
+    try:
+        yield
+    finally:
+        client.indices.put_settings(index=index, body={name: None})
+
+
 def stored_points(encoder, titles):
     """Points of titles as an index stores them."""
     return unpack_points(encoder.encode_vectors(titles), encoder.bundle.vector_step)

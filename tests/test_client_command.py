@@ -121,7 +121,7 @@ def test_reasons_name_the_options_of_the_command():
 
 
 def test_titles_that_are_lists_or_absent_are_readable(run, client, index, tmp_path):
-    """A list of titles is joined, and a hit without a title says so; JSON has the values as they are."""
+    """The table joins a list of titles and marks a missing title; JSON returns the values unchanged."""
     client.index(index=index, id="list", body={"title": ["fire tv", None, "stick"]}, refresh=True)
     client.index(index=index, id="none", body={"other": "fire tv"}, refresh=True)
     found = run(index, "fire tv", "--field", "title", "--rerank", "client")

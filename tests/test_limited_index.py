@@ -1,17 +1,16 @@
-"""An index that allows less than the commands ask for, is closed or is blocked: every command says so."""
+"""Every command reports an index that is closed, is blocked, or allows fewer hits than requested."""
 
 import csv
 import json
 import re
 import uuid
-from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("ir_measures", reason="the extra `demo` is not installed")
 
-from small_index import PRODUCTS, small_index
+from small_index import PRODUCTS, index_setting, small_index
 
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.blocks import block_advice
@@ -51,16 +50,6 @@ def write_ratings(path, products):
     return path
 
 
-@contextmanager
-def setting(client, index, name, value):
-    """Change a setting of an index for a while."""
-    client.indices.put_settings(index=index, body={name: value})
-    try:
-        yield
-    finally:
-        client.indices.put_settings(index=index, body={name: None})
-
-
 def run(command, index, cluster, *arguments):
     """Run a command on the index."""
     return CliRunner().invoke(command, [index, *map(str, arguments), "--url", cluster])
@@ -68,7 +57,7 @@ def run(command, index, cluster, *arguments):
 
 def test_commands_read_no_more_hits_than_the_index_allows(client, cluster, shop, ratings, tmp_path):
     """With a small `index.max_result_window`, search, evaluate and tune use fewer hits, and say so once."""
-    with setting(client, shop, "index.max_result_window", LIMIT):
+    with index_setting(client, shop, "index.max_result_window", LIMIT):
         found = run(search, shop, cluster, "fire tv", "--size", 2)
         evaluated = run(evaluate, shop, cluster, "--judgments", ratings, "--files", tmp_path, "--json")
         tuned = run(tune, shop, cluster, "--judgments", ratings)
@@ -105,7 +94,7 @@ BLOCKS = ["index.blocks.read", "index.blocks.metadata"]
 @pytest.mark.parametrize("block", BLOCKS)
 def test_a_block_is_named_with_the_request_that_removes_it(client, cluster, shop, ratings, block):
     """A blocked index is not reported as a missing permission; without its metadata, a search may still work."""
-    with setting(client, shop, block, True):
+    with index_setting(client, shop, block, True):
         results = [run(command, shop, cluster, "--judgments", ratings) for command in (evaluate, tune)]
         with connect(cluster) as connected, pytest.raises(ClusterError) as caught, cluster_errors():
             connected.indices.get_settings(index=shop) if "metadata" in block else connected.search(index=shop)

@@ -10,7 +10,7 @@ import pytest
 import small_index
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import OpenSearchException, RequestError, TransportError
-from small_index import large_index, match
+from small_index import index_setting, large_index, match
 
 from anthem_core.opensearch.connection import connect
 from anthem_core.opensearch.schema import ModelFields
@@ -40,16 +40,6 @@ SEARCH = "anthem_plugin.search"
 def anthem(client, encoder):
     """A client whose circuit breaker opens at the first failure."""
     return AnthemClient(client, encoder, ClientOptions(circuit_breaker=CircuitBreaker(failures=1)))
-
-
-@contextmanager
-def index_setting(client, index, name, value):
-    """An index with a setting, which is reset afterwards."""
-    client.indices.put_settings(index=index, body={name: value})
-    try:
-        yield
-    finally:
-        client.indices.put_settings(index=index, body={name: None})
 
 
 @contextmanager

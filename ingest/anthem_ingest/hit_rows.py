@@ -31,7 +31,7 @@ _LIST_NAMES = frozenset({"products", "items", "data", "docs"})  # under which al
 
 
 def metadata_names(record: Mapping[Any, Any]) -> Collection[str]:
-    """Keys of a record that are not fields of its product; a hit has more, if its fields stand beside its metadata."""
+    """Keys of a record that are metadata, not product fields; a hit without `_source` has more of them."""
     return _HIT_METADATA if "_index" in record and "_source" not in record else _ROW_METADATA
 
 

@@ -168,7 +168,7 @@ def read_numbered_products(
 
 
 def _parse_row(row: dict[Any, Any] | str, file: ProductFile, *, is_typed: bool) -> ProductDocument | str:
-    """The product of a row, or why there is none; in a table, an empty cell or a null is no value."""
+    """The product of a row, or the reason why it cannot be used; empty cells and nulls of a table are omitted."""
     if isinstance(row, str):
         return row
     if file.format in _ABSENT_VALUES:  # tables have every column in each row

@@ -159,7 +159,7 @@ def _ranking(result: Mapping[str, Any]) -> str:
 
 
 def title_text(value: object) -> str:
-    """A title as text: the items of a list are joined, and `(no value)` stands for none."""
+    """A title as text: list items joined by commas, or `(no value)` if the title is missing."""
     items = value if isinstance(value, list) else [value]
     return ", ".join(str(item) for item in items if item is not None) or "(no value)"
 

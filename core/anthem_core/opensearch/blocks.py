@@ -67,7 +67,7 @@ def index_block_advice(index: str, settings: Sequence[str]) -> str:
     requests = unblock_index_requests(index, settings)
     remedies = [f"{_remove(requests)}: {' and '.join(requests)}"] if requests else []
     if _SEARCH_ONLY in settings:
-        remedies.append("It was scaled down to serve searches only: ask whoever did that to scale it up")
+        remedies.append("It was scaled down to search replicas. Ask the administrator to scale it up")
     return ". ".join([f"Index '{index}' is blocked by {', '.join(settings)}", *remedies])
 
 
