@@ -193,10 +193,10 @@ def test_a_pattern_has_the_signals_of_all_its_indices(bundle):
     profile, _ = discover(IndexProfiles(bundle, ClientOptions()), "*", mappings)
     assert profile.signals == BOTH
     misfit = f"`anthem.vector` is mapped as float, not as {AS_STORED}; `anthem doctor` says how to fix it"
-    assert profile.faults == (
-        "bare is not ranked: no values of this model; run: anthem ingest INDEX",
-        f"copy is not ranked: {misfit}",
+    assert profile.note == (
+        f"bare is not ranked: no values of this model; run: anthem ingest INDEX; copy is not ranked: {misfit}"
     )
+    assert profile.client_note(from_texts=True) == profile.note.replace("not ranked", "ranked without containment")
     assert profile.scoring.misfits == {"containment": {"copy"}}
     assert profile.scoring.readable_signals("copy") == {"attention"}
     for name in ("bare", "shop", "created-later"):

@@ -84,7 +84,7 @@ def missing_values_note(after: Response, index: str, profile: IndexProfile, enco
         return None
     if report["mode"] == "client" and not any(has_model(hit, scoring) for hit in hits):
         return f"attention was computed from the texts: {unread_values_reason(index, profile, indices_of(hits))}"
-    is_old = encoder.bundle.has_attention and "attention" not in profile.signals and not profile.faults
+    is_old = encoder.bundle.has_attention and "attention" not in profile.signals and not profile.note
     if report["mode"] in ("cluster", "retrieve") and is_old:
         return f"reranked without attention, because {index} has no trigrams; {ingest_advice(index, profile)}"
     return None

@@ -24,7 +24,6 @@ from anthem_core.opensearch.schema import (
 from anthem_plugin.rewriter.source_filtering import SearchedFields
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.index_notes import (
-    describe_left_out,
     describe_unsourced,
     find_left_out,
     list_hidden,
@@ -138,14 +137,13 @@ class IndexProfiles:
             # Every search that reranks filters `_source`, which OpenSearch refuses for these indices.
             return IndexProfile(replace(scoring, signals=frozenset()), (), (no_source_reason(without_source),))
         scoring, faults = read_index_signals(mappings, scoring)
-        left_out = find_left_out(mappings, scoring)
         return IndexProfile(
             scoring,
             tuple(text_fields),
-            (*faults, *describe_left_out(left_out)),
+            faults,
             describe_unsourced(mappings, scoring),
             tuple(sorted(mappings)),
-            frozenset(name for names in left_out.values() for name in names),
+            find_left_out(mappings, scoring),
         )
 
     def _hide_usual(self, fields: ModelFields) -> SearchedFields:

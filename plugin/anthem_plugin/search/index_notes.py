@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from anthem_core.opensearch.schema import ModelFields
     from anthem_plugin.scoring.params import ScoringParams
 
-NOT_RANKED, RANKED_BY_TEXTS = " not ranked: ", " ranked without containment: "  # no name of an index has a space
-
 
 def list_indices_without_source(mappings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Names of the indices that keep no `_source`."""
@@ -73,10 +71,10 @@ def find_left_out(mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringPar
     return reasons
 
 
-def describe_left_out(left_out: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """A sentence for each reason why indices are left out."""
+def describe_left_out(left_out: Mapping[str, Sequence[str]], outcome: str) -> tuple[str, ...]:
+    """A sentence for each reason why indices are left out; `outcome` is what becomes of their products."""
     return tuple(
-        f"{name_some(names)} {'is' if len(names) == 1 else 'are'}{NOT_RANKED}{reason}"
+        f"{name_some(names)} {'is' if len(names) == 1 else 'are'} {outcome}: {reason}"
         for reason, names in left_out.items()
     )
 

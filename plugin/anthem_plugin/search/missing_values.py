@@ -18,9 +18,9 @@ def missing_values_reason(index: str | Sequence[str] | None, profile: IndexProfi
 
     `found` has the indices of the hits if they are known: some of them may be left out for a reason of their own.
     """
-    if profile.note and (not profile.signals or (found and profile.left_out.issuperset(found))):
+    if profile.note and (not profile.signals or (found and profile.unranked_indices.issuperset(found))):
         return profile.note
-    if profile.left_out.intersection(found):
+    if profile.unranked_indices.intersection(found):
         return f"{profile.note}; the other hits have no values of this model; {ingest_advice(index, profile, found)}"
     return no_values_reason(index, _ranked_indices(profile, found))
 
@@ -54,4 +54,5 @@ def indices_of(hits: Iterable[Hit]) -> list[str]:
 
 
 def _ranked_indices(profile: IndexProfile, found: Collection[str]) -> list[str]:
-    return [name for name in found or profile.indices if name not in profile.left_out]
+    unranked = profile.unranked_indices
+    return [name for name in found or profile.indices if name not in unranked]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from anthem_core.geometry.regions import Region
 from anthem_plugin.modes import DEFAULT_WINDOW
-from anthem_plugin.search.index_notes import NOT_RANKED, RANKED_BY_TEXTS
+from anthem_plugin.search.index_notes import describe_left_out
 from anthem_plugin.search.index_signals import name_some
 from anthem_plugin.search.refusals import Refusals, are_refusals
 
@@ -151,7 +151,7 @@ class IndexProfile:
     The signals are assumed to be all of the model's if the mapping could not be read. `faults` describes fields of the
     model that no index maps correctly, and says for each what to do; `client_faults` has, by the name of an
     index, what client mode cannot read there. `indices` has the names of the indices that are searched, none if the
-    mapping could not be read, and `left_out` those of them that are not ranked.
+    mapping could not be read, and `left_out` those of them whose values cannot be used, by the reason.
     """
 
     scoring: ScoringParams
@@ -159,7 +159,7 @@ class IndexProfile:
     faults: tuple[str, ...] = ()
     client_faults: Mapping[str, str] = field(default_factory=dict)
     indices: tuple[str, ...] = ()
-    left_out: frozenset[str] = frozenset()
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def signals(self) -> Signals:
@@ -167,14 +167,19 @@ class IndexProfile:
         return self.scoring.signals
 
     @property
+    def unranked_indices(self) -> frozenset[str]:
+        """The names of all indices that are left out."""
+        return frozenset(name for names in self.left_out.values() for name in names)
+
+    @property
     def note(self) -> str | None:
-        """The faults as a note on a search that is ranked by the remaining signals; None if there are none."""
-        return "; ".join(self.faults) or None
+        """What is not used for a search, which is ranked by the remaining signals; None if all is used."""
+        return "; ".join((*self.faults, *describe_left_out(self.left_out, "not ranked"))) or None
 
     def client_note(self, *, from_texts: bool) -> str | None:
         """Note on a search in client mode, which ranks indices without values too if it reads texts."""
-        note = "; ".join((*self.faults, *dict.fromkeys(self.client_faults.values()))) or None
-        return note.replace(NOT_RANKED, RANKED_BY_TEXTS) if note and from_texts else note
+        left_out = describe_left_out(self.left_out, "ranked without containment" if from_texts else "not ranked")
+        return "; ".join((*self.faults, *left_out, *dict.fromkeys(self.client_faults.values()))) or None
 
     def to_dict(self) -> dict[str, Any]:
         """What was found, by name."""
@@ -182,7 +187,7 @@ class IndexProfile:
             "object": self.scoring.fields.name,
             "signals": list_signals(self.signals),
             "text_fields": [*self.text_fields],
-            "faults": [*self.faults],
+            "faults": [*self.faults, *describe_left_out(self.left_out, "not ranked")],
         }
 
 
