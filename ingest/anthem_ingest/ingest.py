@@ -240,12 +240,7 @@ def load_documents(
     text_fields = list_fields(text_fields)
     builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
-    description = _open_for_writing(client, index, builder.signals, options)
-    if description:
-        check_first_field(description, text_fields)
-    if description and options.partial:
-        check_source(description)
-    check_stored_objects(client, index, options.model_fields)
+    description = _open_for_load(client, index, builder.signals, text_fields, options)
     taken = description.mappings.get("properties", {}) if description else ()
     documents = without_model_object(documents, options.model_fields.name, index, taken)
     documents = check_routing(client, index, description, documents)
@@ -281,6 +276,24 @@ def _read_by_id(client: OpenSearch, index: str, builder: ValueBuilder, ids: Sequ
         yield from index_io.read_product_pages(client, index, builder.text_fields, builder.model_fields, scope)
 
 
+def _open_for_load(
+    client: OpenSearch,
+    index: str,
+    signals: Sequence[ModelSignal],
+    text_fields: Sequence[str],
+    options: IngestOptions,
+) -> IndexDescription | None:
+    """The index, checked for products of a file; None if it does not exist."""
+    description = _open_for_writing(client, index, signals, options)
+    if description is None:
+        return None
+    check_first_field(description, text_fields)
+    if options.partial:
+        check_source(description)
+    check_stored_objects(client, description, options.model_fields)
+    return description
+
+
 def _open_for_update(
     client: OpenSearch, index: str, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
 ) -> IndexDescription:
@@ -296,7 +309,7 @@ def _open_for_update(
     if not _is_blank(client, description):
         check_text_fields(description, text_fields)
     build_missing_mapping(description, options.model_fields, bundle.dimension, signals)
-    check_stored_objects(client, index, options.model_fields)
+    check_stored_objects(client, description, options.model_fields)
     check_products_have_text(client, index, description.mappings, text_fields, options.model_fields)
     return description
 

@@ -181,7 +181,6 @@ def check_complete(report: IngestReport, bad_lines: int, dead_letter_path: Path)
 def _announce_cost(job: IngestJob, steps: IngestSteps) -> int:
     """Print what the ingest will cost, and ask if it has to be confirmed; returns the number of products."""
     survey = survey_index(job.client, job.index, job.encoder.bundle, text_fields=job.text_fields, options=job.options)
-    check_stored_objects(job.client, job.index, job.options.model_fields)
     if hidden := find_hidden_products(job.client, job.index):
         click.echo(hidden.describe("which are not ingested", "anthem ingest"), err=True)
     click.echo(survey, err=True)
@@ -217,7 +216,7 @@ def _load_file(job: IngestJob, steps: IngestSteps, file: ProductFile, bad_lines:
     index = read_load_target(job.client, job.index)
     if index:
         check_first_field(index, job.text_fields)
-        check_stored_objects(job.client, job.index, job.options.model_fields)
+        check_stored_objects(job.client, index, job.options.model_fields)
     check = partial(_check_documents, job, index.mappings.get("properties", {}) if index else ())
     is_partial = job.options.partial and index is not None
     recorded = (index and ingested_fields(index.mappings, job.options.model_fields.name)) or ()

@@ -9,7 +9,6 @@ from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import MATCH_ALL, mapped_signals, recorded_objects
 from anthem_ingest import index_io
 from anthem_ingest.conflicts import UsersFieldError, find_users_data
-from anthem_ingest.mapping import parse_single_index
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @cluster_errors()
-def check_stored_objects(client: OpenSearch, name: str, model_fields: ModelFields) -> None:
+def check_stored_objects(client: OpenSearch, index: IndexDescription, model_fields: ModelFields) -> None:
     """Check that no product of an index has a user's data in the object of the model's values.
 
     With `dynamic: false`, products can have an object that the mapping does not show. Then all products of the index
@@ -27,12 +26,8 @@ def check_stored_objects(client: OpenSearch, name: str, model_fields: ModelField
 
     Raises:
         UsersFieldError: A product has such data.
-        ClusterError: The name is an alias of several indices, or the cluster refuses.
+        ClusterError: The cluster refuses.
     """
-    response = index_io.describe_index(client, name)
-    if not response:
-        return
-    index = parse_single_index(response, name)
     is_recorded = model_fields.name in recorded_objects(index.mappings)
     if index.is_closed or is_recorded or _maps_all_fields(index):
         return
