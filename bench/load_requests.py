@@ -7,6 +7,8 @@ import random
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from anthem_core.encoding.text_rules import MAX_CACHED_CHUNKS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 LOAD_INDEX = "anthem-load"
 DOCUMENTS_PER_RERANK = 50
-CACHED_WORDS = 2**16  # the largest number of words that the text rules keep
 
 
 class RefusedError(Exception):
@@ -66,7 +67,7 @@ def new_query_requests(http: httpx.Client, titles: Sequence[str]) -> SendRequest
     relevant first.
     """
     numbers, words = count(), sorted({word for title in titles for word in title.split()})
-    for first in range(0, CACHED_WORDS, 1_000):
+    for first in range(0, MAX_CACHED_CHUNKS, 1_000):
         new_words = " ".join(f"y{number}" for number in range(first, first + 1_000))
         post(http, "/v1/rerank", {"query": "fill the caches", "documents": [new_words]})
 

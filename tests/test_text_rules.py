@@ -339,7 +339,7 @@ def test_long_texts_are_read_in_linear_time():
 
 def test_the_cache_is_bounded(monkeypatch):
     """However many texts are read, the cache stays small, and the words stay right."""
-    monkeypatch.setattr(text_rules, "_MAX_CACHED_CHUNKS", 7)
+    monkeypatch.setattr(text_rules, "MAX_CACHED_CHUNKS", 7)
     text_rules._chunk_words.clear()
     for number in range(100):
         assert split_words(f"a{number}½") == [f"a{number}", "1/2"]

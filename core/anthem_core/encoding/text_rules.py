@@ -101,7 +101,7 @@ _INCH_SIGN = re.compile(r"(?<=[0-9])(?:\"|'')(x(?=[0-9]))?")
 _FOOT_SIGN = re.compile(r"(?<=[0-9])'(?!s)(x(?=[0-9]))?")
 _APOSTROPHE = re.compile(r"(?<=[^\W_])'(?=[^\W_])")
 
-_MAX_CACHED_CHUNKS = 2**16  # 16 MB at most
+MAX_CACHED_CHUNKS = 2**16  # 16 MB at most
 _MAX_CACHED_CHUNK_LENGTH = 32  # characters
 
 _DESCRIPTION_1 = {"normal_form": "NFKC, casefold, NFKC", "word": _WORD_PATTERN.pattern, "word_end": "#", "gram": 3}
@@ -202,7 +202,7 @@ class _ChunkWords(dict[str, tuple[str, ...]]):
         """Split a chunk, and keep its words unless it is too long to be worth caching."""
         words = tuple(_split_words_1(chunk) if _is_plain(chunk) else _split_chunk(chunk))
         if len(chunk) <= _MAX_CACHED_CHUNK_LENGTH:
-            if len(self) >= _MAX_CACHED_CHUNKS:
+            if len(self) >= MAX_CACHED_CHUNKS:
                 self.clear()
             self[chunk] = words
         return words
