@@ -79,7 +79,7 @@ def accept_outages():
     """With ANTHEM_ACCEPT_OUTAGES, which only the commands read, ingest from Python accepts outages too (make proof)."""
     with pytest.MonkeyPatch.context() as patch:
         if os.environ.get("ANTHEM_ACCEPT_OUTAGES"):
-            patch.setattr("anthem_ingest.ingest.check_mapping_changes", lambda *_: None)
+            patch.setattr("anthem_ingest.open_index.check_mapping_changes", lambda *_: None)
         yield
 
 

@@ -49,7 +49,7 @@ class ProxyRequest:
 
 def bulk_actions(key, body):
     """Keys in `PERMISSIONS` of the actions in a bulk request."""
-    lines = map(json.loads, body.splitlines()) if key == "POST /_bulk" else iter(())
+    lines = map(json.loads, body.splitlines()) if key == "POST /INDEX/_bulk" else iter(())
     for line in lines:
         action = next(iter(line))
         if action != "delete":

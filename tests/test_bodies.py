@@ -20,8 +20,8 @@ from anthem_ingest.index_io import read_release
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import Filter
 from anthem_plugin.rewriter.own_scores import INDICES_BOOST_REASON, OWN_RESCORE_REASON
-from anthem_plugin.rewriter.query_text import DIFFERENT_TEXTS_REASON, NO_QUERY_TEXT_REASON
-from anthem_plugin.rewriter.rescore import NO_HITS_REQUESTED_REASON, build_rescore_body
+from anthem_plugin.rewriter.query_text import DIFFERENT_TEXTS_REASON, NO_QUERY_TEXT_REASON, NO_WORDS_REASON
+from anthem_plugin.rewriter.rescore import NO_HITS_REQUESTED_REASON, TOP_HITS_REASON, build_rescore_body
 from anthem_plugin.rewriter.retrieve import INSEPARABLE_FILTERS_REASON
 from anthem_plugin.scoring.painless import build_score_script
 from anthem_plugin.scoring.params import ScoringParams, to_float64
@@ -117,9 +117,8 @@ QUERIES = {
     "no query": case({"size": 3}, **in_all_modes("the body has no query")),
 }  # fmt: skip
 ADDED_LATER = {"`combined_fields`": COMBINED_FIELDS}
-WITHOUT_TEXT = (
-    "`bool` with filters only", "`query_string` with field names", "`match_all`", "`knn`", "no query"
-)  # fmt: skip
+WITHOUT_TEXT = ("`bool` with filters only", "`query_string` with field names", "`match_all`")
+RULED_OUT = ("`knn`", "no query")
 WITH_OTHER_TEXT = ("`match` of another text",)
 KEYS = {
     "`from`, `size`": case(PLAIN | {"from": 2, "size": 3}),
@@ -128,6 +127,11 @@ KEYS = {
         PLAIN | {"from": 500}, **in_rescoring_modes(NO_HITS),
         filter_=Note("{kept} products pass the filter, and the page starts after the last of them")),
     "`aggs`": case(PLAIN | {"aggs": {"brands": {"terms": {"field": "brand"}}}}),
+    "`top_hits` without a `sort`, or by `_score` alone": case(
+        PLAIN | {"aggs": {"brands": {"terms": {"field": "brand"}, "aggs": {"best": {"top_hits": {"_source": False}}}}}},
+        TOP_HITS_REASON),
+    "`top_hits` by another `sort`": case(
+        PLAIN | {"aggs": {"one": {"top_hits": {"sort": ["_score", "_doc"], "_source": False}}}}),
     "`highlight`": case(PLAIN | {"highlight": {"fields": {"title": {}}}}),
     "`_source` filters": case(PLAIN | {"_source": {"includes": ["t*"], "excludes": ["text"]}}),
     "`_source: false`": case(PLAIN | {"_source": False}),
@@ -146,7 +150,7 @@ KEYS = {
         **in_rescoring_modes(NO_RESCORE_WITH.format("search_after"))),
     "`collapse`": case(
         PLAIN | {"collapse": {"field": "brand"}},
-        **in_rescoring_modes(NO_RESCORE_WITH.format("collapse")) | {"client": YES}),
+        **in_rescoring_modes(f"{NO_RESCORE_WITH.format('collapse')}; use client mode") | {"client": YES}),
     "`post_filter`": case(PLAIN | {"post_filter": {"term": {"brand": "acme"}}}),
     "`min_score`": case(PLAIN | {"min_score": 0.01}),
     "`explain`": case(PLAIN | {"explain": True}),
@@ -268,7 +272,9 @@ def test_each_kind_of_search(client, encoder, names, slack, name, mode):
 
 
 @pytest.mark.parametrize("mode", ["cluster", "client"])
-@pytest.mark.parametrize("name", [name for name in QUERIES if name not in (*WITHOUT_TEXT, *WITH_OTHER_TEXT)])
+@pytest.mark.parametrize(
+    "name", [name for name in QUERIES if name not in (*WITHOUT_TEXT, *RULED_OUT, *WITH_OTHER_TEXT)]
+)
 def test_the_text_of_each_kind_of_query_is_found(client, encoder, names, name, mode):
     """Without a query text, a body that searches for one is reranked as with it, by the scores of its own boosts."""
     skip_what_the_release_lacks(client, name)
@@ -308,6 +314,50 @@ def test_without_a_text_the_reason_says_what_to_pass(client, encoder, names, nam
     response = AnthemClient(client, encoder).search(names["index"], QUERIES[name][0])
     assert response["anthem"]["reason"] == NO_QUERY_TEXT_REASON
     assert invariants(response) == invariants(client.search(index=names["index"], body=QUERIES[name][0]))
+
+
+@pytest.fixture(scope="module")
+def service(encoder, run_service):
+    """HTTP client of the running service."""
+    with run_service(encoder) as http:
+        yield http
+
+
+def rewrite(service, body, **options):
+    """Whether `/rewrite` rewrites a body, and the reason that it gives."""
+    response = service.post("/rewrite", json={"body": body} | options)
+    assert response.status_code == 200, response.text
+    return response.json()["reranked"], response.json()["reason"]
+
+
+REWRITTEN_MODES = ("cluster", "filter", "retrieve")
+
+
+@pytest.mark.parametrize("mode", REWRITTEN_MODES)
+@pytest.mark.parametrize("name", QUERIES | KEYS)
+def test_the_service_gives_the_reason_of_the_client(service, name, mode):
+    """`/rewrite` decides on every body as the client does, except where the response decides."""
+    body, _, reasons = CASES[name]
+    reason = None if isinstance(reasons[mode], Note) or reasons[mode] == NO_HITS else reasons[mode]
+    assert rewrite(service, body, query_text="fire tv", mode=mode) == (reason is None, reason)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("text", [None, "?!"])
+def test_what_rules_a_body_out_is_said_before_its_text_is_missed(client, encoder, names, service, mode, text):
+    """Where no text helps, the reason is the one that a text leads to; client and `/rewrite` agree on it."""
+    anthem = AnthemClient(client, encoder)
+    for name in (*KEYS, *RULED_OUT):
+        body, options, reasons = fill_in([*CASES[name][:2], CASES[name][2]], names)
+        body |= {"query": {"match_all": {}}} if name in KEYS else {}
+        report = anthem.search(**{"index": names["index"], "body": body} | options, query_text=text, mode=mode)[
+            "anthem"
+        ]
+        late = reasons[mode] in (YES, NO_HITS) or isinstance(CASES[name][2][mode], Note) or "excludes" in reasons[mode]
+        expected = reasons[mode] if not late else NO_WORDS_REASON if text else NO_QUERY_TEXT_REASON
+        assert (report["reranked"], report["reason"]) == (False, expected), name
+        if mode in REWRITTEN_MODES:
+            assert rewrite(service, body, query_text=text, mode=mode) == (False, expected), name
 
 
 def test_texts_that_disagree_are_shown(client, encoder, names):

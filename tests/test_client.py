@@ -12,7 +12,7 @@ from small_index import match
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.search.circuit_breaker import CircuitBreaker
-from anthem_plugin.search.request import NO_HITS_REASON, no_values_reason
+from anthem_plugin.search.request import NO_HITS_REASON, NO_INDEX_REASON, no_values_reason
 
 pytestmark = pytest.mark.node
 
@@ -73,6 +73,19 @@ def test_no_hits_are_not_reranked(client, encoder, index, mode, extra):
     )
     assert (response["anthem"]["reranked"], response["anthem"]["reason"]) == (False, NO_HITS_REASON)
     assert (response["hits"], response["aggregations"]) == (plain["hits"], plain["aggregations"])
+
+
+@pytest.mark.parametrize("mode", ["cluster", "client", "filter", "retrieve"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("nomatch*", {}), ("missing", {"ignore_unavailable": True}), ("{index}*", {"expand_wildcards": "none"})],
+)
+def test_no_index_is_not_searched_in_any_mode(client, encoder, index, mode, name, options):
+    """A search of no index returns the hits of the plain search with their `max_score`, and says so in every mode."""
+    name = name.format(index=index)
+    response = AnthemClient(client, encoder).search(name, match("fire tv"), mode=mode, **options)
+    assert (response["anthem"]["reranked"], response["anthem"]["reason"]) == (False, NO_INDEX_REASON)
+    assert response["hits"] == client.search(index=name, body=match("fire tv"), **options)["hits"]
 
 
 @pytest.mark.parametrize(

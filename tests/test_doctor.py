@@ -66,13 +66,13 @@ def worst_level(findings):
 
 @given(arguments, arguments, st.lists(arguments, min_size=1, max_size=3))
 def test_printed_commands_are_quoted_for_a_shell(bundle, index, bundle_name, fields):
-    """Whatever the names of index, bundle and fields, the command line reads them back unchanged."""
+    """Whatever the names of index, bundle and fields, the command line reads them back unchanged, each field once."""
     line = DoctorTarget(index, bundle, bundle_name, tuple(fields), "http://h:9200").command("ingest", "--beside")
     command = shlex.split(line)
     assert command[:2] == ["anthem", "ingest"]
     context = ingest.make_context("ingest", command[2:])
     values = [context.params[key] for key in ("index", "bundle_name", "text_fields", "beside", "url")]
-    assert values == [index, bundle_name, tuple(fields), True, "http://h:9200"]
+    assert values == [index, bundle_name, tuple(dict.fromkeys(fields)), True, "http://h:9200"]
 
 
 def test_an_unavailable_fact_is_a_warning_that_names_the_request(target):

@@ -474,14 +474,16 @@ def test_the_default_fields_are_those_that_were_ingested(client, cluster, index,
     assert checks["text"]["level"] == "ok"
 
 
-def test_a_history_that_cannot_be_written(cluster, healthy_index, tmp_path):
-    """The examination continues without a history, with a warning."""
-    (tmp_path / "file").touch()
-    words = [healthy_index, "--url", cluster, "--history", str(tmp_path / "file" / "history"), "--json"]
+@pytest.mark.parametrize("name", ["file", "file/history"])
+def test_a_history_that_cannot_be_written(cluster, healthy_index, tmp_path, name):
+    """The examination continues without a history, with a warning; a file of something else stays as it is."""
+    (tmp_path / "file").write_text("notes\n")
+    words = [healthy_index, "--url", cluster, "--history", str(tmp_path / name), "--json"]
     result = CliRunner().invoke(doctor, words)
     assert result.exit_code == 0
     (finding,) = [finding for finding in json.loads(result.stdout)["findings"] if finding["check"] == "loss"]
     assert finding["level"] == "warning"
+    assert (tmp_path / "file").read_text() == "notes\n"
 
 
 def test_a_missing_index_exits_with_1(cluster, tmp_path):

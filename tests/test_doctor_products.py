@@ -206,6 +206,26 @@ def test_a_history_is_read_as_it_was_written(tmp_path_factory, runs, other_runs,
     assert read_runs(file, other_key) == other_runs
 
 
+@pytest.mark.parametrize("content", ["notes\n", '{"_id": "1"}\n{"_id": "2"}\n', "[]", "\n"])
+def test_another_file_is_no_history(tmp_path, content):
+    """A file with lines, none of which is a run, is refused and stays as it is."""
+    (tmp_path / "notes.txt").write_text(content)
+    with pytest.raises(OSError, match="other content than a history"):
+        append_run(tmp_path / "notes.txt", {}, CoverageRun(NOON, 2, 1))
+    assert (tmp_path / "notes.txt").read_text() == content
+
+
+def test_a_history_goes_on_after_a_crash(tmp_path):
+    """A run is added to an empty file, and on a line of its own after a line that was cut off."""
+    file, run = tmp_path / "history", CoverageRun(NOON, 2, 1)
+    key = {"index": "products"}
+    file.touch()
+    append_run(file, key, run)
+    file.write_text(file.read_text() + '{"time": ')
+    append_run(file, key, run)
+    assert read_runs(file, key) == [run, run]
+
+
 @given(coverage_runs)
 def test_loss_per_day(runs):
     """The loss is known from an hour on, never negative, 0 if coverage never falls, and otherwise the sum of falls."""

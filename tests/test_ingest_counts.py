@@ -67,7 +67,7 @@ def test_the_summary_counts_products_written_without_values():
     report = tally.report() + tally.report()
     assert (report.written, report.empty, report.written_without_values) == (2, 8, 6)
     assert str(report).startswith("8 written, 2 skipped, 0 failed")
-    assert "8 products without values" in str(report)
+    assert "8 products without values, because their text fields are empty or have no letter or digit" in str(report)
 
 
 def test_a_product_read_twice_counts_once(client, index, encoder):

@@ -43,7 +43,7 @@ def run_faulty_proxy(url, faults):
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            is_bulk = self.path.startswith("/_bulk")
+            is_bulk = self.path.partition("?")[0].endswith("/_bulk")
             fault = faults.pop(0) if is_bulk and faults else None
             status, answer = (fault, b"{}") if isinstance(fault, int) else self.forward(body)
             answer = fault(answer) if callable(fault) else answer

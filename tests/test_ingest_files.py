@@ -75,6 +75,48 @@ def test_parquet_values_become_json(tmp_path):
     assert product.source == expected | {"made": "2026-01-02T00:00:00+00:00"}
 
 
+def test_parquet_decimals_stay_exact(tmp_path):
+    """One without decimals is an integer, in ids too; another is a float, or text if a float would round it."""
+    whole, price = pa.decimal128(38, 0), pa.decimal128(20, 2)
+    columns = {"id": pa.array([Decimal(101), Decimal(102)], whole), "title": ["sofa", "lamp"]}
+    columns["gtin"] = pa.array([Decimal(94006381333931123456), Decimal(94006381333931123457)], whole)
+    columns["price"] = pa.array([Decimal("12345678901234567.89"), Decimal("0.10")], price)
+    parquet.write_table(pa.table(columns), tmp_path / "products.parquet")
+    (sofa, lamp), _ = read(tmp_path / "products.parquet")
+    assert (sofa.id, lamp.id, sofa.source["id"]) == ("101", "102", 101)
+    assert (sofa.source["gtin"], lamp.source["gtin"]) == (94006381333931123456, 94006381333931123457)
+    assert (sofa.source["price"], lamp.source["price"]) == ("12345678901234567.89", 0.1)
+
+
+def test_parquet_maps_become_objects(tmp_path):
+    """A map of texts is an object; keys that are no texts, or occur twice, stay values of a list."""
+    texts, numbers = pa.map_(pa.string(), pa.int64()), pa.map_(pa.int64(), pa.string())
+    columns = {"id": [1, 2], "size": pa.array([[("a", 1), ("b", 2)], [("a", 1), ("a", 2)]], texts)}
+    columns["parts"] = pa.array([[(1, "x")], None], numbers)
+    parquet.write_table(pa.table(columns), tmp_path / "products.parquet")
+    (first, second), _ = read(tmp_path / "products.parquet")
+    assert first.source == {"id": 1, "size": {"a": 1, "b": 2}, "parts": [{"key": 1, "value": "x"}]}
+    assert second.source == {"id": 2, "size": [{"key": "a", "value": 1}, {"key": "a", "value": 2}]}
+
+
+def test_parquet_columns_without_a_name(tmp_path):
+    """As in CSV, the first is an index; a value in another one makes its row bad."""
+    parquet.write_table(pa.table({"": [0, 1], "id": [1, 2]}), tmp_path / "index.parquet")
+    assert [product.source for product in read(tmp_path / "index.parquet")[0]] == [{"id": 1}, {"id": 2}]
+    parquet.write_table(pa.table({"id": [1, 2], " ": [None, "junk"]}), tmp_path / "late.parquet")
+    (product,), (skipped,) = read(tmp_path / "late.parquet")
+    assert (product.source, skipped.reason) == ({"id": 1}, "a field without a name; give it one, or remove it")
+
+
+def test_an_infinite_number_makes_its_row_bad(tmp_path):
+    """It is a value, which JSON cannot represent; NaN in Parquet is the lack of one."""
+    column = [1.5, float("inf"), float("nan")]
+    parquet.write_table(pa.table({"id": [1, 2, 3], "price": column}), tmp_path / "products.parquet")
+    products, (skipped,) = read(tmp_path / "products.parquet")
+    assert [product.source for product in products] == [{"id": 1, "price": 1.5}, {"id": 3}]
+    assert (skipped.line, skipped.reason[:32]) == (2, "price is infinite or too large; ")
+
+
 @pytest.mark.parametrize(
     "line", [b"{broken", b"[1]", b'{"title": "no id"}', b'{"id": true}', b'{"id": 1, "t": "\\ud800"}', b'{"id":"\xff"}',
              b'{"id": 1, "price": NaN}']

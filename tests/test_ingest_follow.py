@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from anthem_ingest import ann
 from anthem_ingest.actions import has_all_values
 from anthem_ingest.ann import create_ann_copy
 from anthem_ingest.cli import ingest
+from anthem_ingest.encode import ValueBuilder
 from anthem_ingest.follow import catch_up, read_checkpoints
 from anthem_ingest.ingest import DEFAULT_OPTIONS, IngestOptions, ingest_index
 from anthem_ingest.multi_model import choose_model_fields, list_stale_objects, switch_aliases
@@ -120,6 +122,26 @@ def test_the_command_follows_until_it_is_interrupted(client, cluster, index, tmp
     assert counts["written"] == 22
 
 
+def test_a_follower_that_is_stopped_exits_with_0_after_failures(client, cluster, index, tmp_path):
+    """A failed product is counted and listed in the dead letters, and does not make a stop a failure."""
+    client.indices.create(index=index, body={"mappings": {"properties": {"price": {"type": "integer"}}}})
+    rows = [{"_id": "1", "title": "red sofa", "price": 7}, {"_id": "2", "title": "red boot", "price": "free"}]
+    (tmp_path / "shop.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    command = [sys.executable, "-m", "anthem_search", "ingest", index, "--url", cluster, "--json", "--follow"]
+    command += ["--corpus", str(tmp_path / "shop.jsonl"), "--interval", "0.2", "--dead-letter", str(tmp_path / "dead")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        end = time.monotonic() + 60
+        while count_complete(client, index) < 1 and time.monotonic() < end:
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        printed, messages = process.communicate(timeout=20)
+    assert process.returncode == 0, messages
+    assert json.loads(printed)["failed"] == 1
+    assert b"1 product could not be written" in messages
+    assert json.loads((tmp_path / "dead").read_text())["id"] == "2"
+
+
 def test_the_first_pass_can_be_interrupted(client, cluster, index, tmp_path):
     """SIGTERM while `--follow` writes its first values prints the counts so far and exits with 0."""
     create_index(client, index)
@@ -147,15 +169,16 @@ def test_a_second_model_lives_beside_the_first_until_the_switch(client, index, e
     new = choose_model_fields(client, index, other_encoder.bundle.model_id, beside=True)
     assert new == ModelFields("anthem_0123abcd")
     client.indices.put_mapping(index=index, body=new.mapping(encoder.bundle.dimension))
+    builder = ValueBuilder(other_encoder, MODEL_SIGNALS, model_fields=new)
     with pytest.raises(ClusterError, match="20 products"):
-        switch_aliases(client, index, new, MODEL_SIGNALS)
+        switch_aliases(client, index, builder)
     assert ingest_index(client, index, other_encoder, options=IngestOptions(new)).written == 20
     assert choose_model_fields(client, index, other_encoder.bundle.model_id) == new
     assert count_complete(client, index) == count_complete(client, index, new) == 20
-    with pytest.raises(ClusterError, match="switch to this one first"):
+    with pytest.raises(ClusterError, match=rf"switch to this one first.*anthem ingest {index} --beside"):
         list_stale_objects(client, index, new)
     for model_fields in (ModelFields("anthem"), new):
-        switch_aliases(client, index, model_fields, MODEL_SIGNALS)
+        switch_aliases(client, index, replace(builder, model_fields=model_fields))
         assert resolve_current_fields(client.indices.get_mapping(index=index)[index]["mappings"]) == model_fields
         model = client.search(
             index=index, body={"size": 1, "script_fields": {"m": {"script": "doc['anthem_current.model'].value"}}}
@@ -234,7 +257,7 @@ def test_an_ingest_says_what_an_alias_hides(client, cluster, index, tmp_path, bu
     assert f"hides 18 products of index '{index}'" in beside.output
     assert f"name the index: anthem ingest {index}\n" in beside.output
     assert (beside.exit_code, count_complete(client, index, ModelFields(f"anthem_{bundle.model_id[:8]}"))) == (6, 2)
-    assert "1 product with values of another model still lack some" in beside.output
+    assert "1 product with values in anthem and with text in title still lacks values" in beside.output
     whole = CliRunner().invoke(ingest, [index, *arguments, "--beside"])
     assert whole.exit_code == 0
     assert "hides" not in whole.output
@@ -304,6 +327,25 @@ def test_a_copy_that_differs_gets_no_alias(client, index, encoder, monkeypatch):
         client_.delete(index=new, id="1", refresh=True)
 
     monkeypatch.setattr(ann, "_copy_until_unchanged", copy_and_delete_one)
-    with pytest.raises(ClusterError, match="differs from"):
+    with pytest.raises(ClusterError, match=r"has 19 products.*expected 20 products.*\('1' is missing\)"):
         create_ann_copy(client, f"{index}-alias", ModelFields())
     assert list(client.indices.get(index=f"{index}-alias")) == [index]
+
+
+@pytest.mark.filterwarnings("ignore:index template:opensearchpy.exceptions.OpenSearchWarning")
+def test_a_template_that_changes_copies_is_named(client, index, encoder):
+    """If only contents differ, the message has an example with its fields and no counts, and names the template."""
+    create_index(client, index)
+    ingest_index(client, index, encoder)
+    client.indices.put_alias(index=index, name=f"{index}-alias")
+    template = {"index_patterns": [f"{index}-ann"], "template": {"mappings": {"_source": {"excludes": ["title"]}}}}
+    client.indices.put_index_template(name=index, body=template)
+    try:
+        with pytest.raises(ClusterError) as refused:
+            create_ann_copy(client, f"{index}-alias", ModelFields())
+    finally:
+        client.indices.delete_index_template(name=index)
+    assert re.search(r"': 20 of 20 compared products differ \('\d+' in title\)\..*_index_template", str(refused.value))
+    assert list(client.indices.get(index=f"{index}-alias")) == [index]
+    client.indices.delete(index=f"{index}-ann")
+    assert create_ann_copy(client, f"{index}-alias", ModelFields()).products == 20

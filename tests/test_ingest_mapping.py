@@ -14,7 +14,6 @@ from anthem_ingest.ingest import ingest_index
 from anthem_ingest.mapping import (
     IndexDescription,
     build_missing_mapping,
-    build_new_index_body,
     check_index_name,
     check_index_writable,
     check_mapping_changes,
@@ -23,6 +22,7 @@ from anthem_ingest.mapping import (
     model_objects,
     vector_objects,
 )
+from anthem_ingest.new_index import build_new_index_body, plan_index
 from anthem_ingest.text_fields import check_text_fields
 
 FIELDS = ModelFields()
@@ -160,7 +160,9 @@ def test_conflicting_fields_are_refused(field):
 
 def test_a_new_index_is_complete():
     """A new index has all fields of a model, and keeps its whole `_source`."""
-    index = describe(build_new_index_body(FIELDS, 64)["mappings"])
+    body = build_new_index_body(plan_index("products", {}, Release(3, 6), MODEL_SIGNALS), FIELDS, 64)
+    assert body["settings"] == {"auto_expand_replicas": "0-1"}, "the cluster chooses the number of shards"
+    index = describe(body["mappings"])
     assert build_missing_mapping(index, FIELDS, 64) is None
     check_text_fields(index, ["title", "text"])
     check_source(index)
@@ -168,11 +170,14 @@ def test_a_new_index_is_complete():
 
 def test_a_new_index_with_graphs_is_complete():
     """A new index with graphs names their engine, and has all fields of a model too; without vectors it has none."""
-    body = build_new_index_body(FIELDS, 64, knn=True)
+    planned = plan_index("products", {}, Release(2, 19), MODEL_SIGNALS)
+    check_mapping_changes(planned, Release(2, 19))
+    body = build_new_index_body(planned, FIELDS, 64)
     assert body["settings"]["index.knn"] is True
     assert body["mappings"]["properties"]["anthem"]["properties"]["vector"]["method"]["engine"] == "lucene"
     assert build_missing_mapping(describe(body["mappings"], knn="true"), FIELDS, 64) is None
-    assert "index.knn" not in build_new_index_body(FIELDS, 64, ["attention"], knn=True)["settings"]
+    planned = plan_index("products", {}, Release(2, 19), ["attention"])
+    assert "index.knn" not in build_new_index_body(planned, FIELDS, 64, ["attention"])["settings"]
 
 
 DYNAMIC_MAPPING = {"properties": {"title": {"type": "text"}}}

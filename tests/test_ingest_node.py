@@ -336,7 +336,7 @@ def test_the_command_names_an_index_that_does_not_exist(cluster, index):
 def test_the_command_reads_accepted_outages_from_the_environment(client, cluster, index, tmp_path, monkeypatch):
     """On a release where mapping changes make shards fail, the command ingests only with ANTHEM_ACCEPT_OUTAGES."""
     monkeypatch.setattr(index_io, "read_release", lambda _: Release(2, 19, 1))
-    monkeypatch.setattr("anthem_ingest.ingest.check_mapping_changes", check_mapping_changes)
+    monkeypatch.setattr("anthem_ingest.open_index.check_mapping_changes", check_mapping_changes)
     create_index(client, index, make_products())
     command = [index, "--url", cluster, "--json", "--dead-letter", str(tmp_path / "dead")]
     monkeypatch.delenv("ANTHEM_ACCEPT_OUTAGES", raising=False)

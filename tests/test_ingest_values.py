@@ -182,16 +182,20 @@ def test_aliases_of_another_model_never_stay_behind(client, index, encoder):
     create_index(client, index, make_products())
     ingest_index(client, index, encoder)
     ingest_index(client, index, encoder, options=IngestOptions(new, ("containment",)))
-    switch_aliases(client, index, new, ["containment"])
-    switch_aliases(client, index, FIELDS, MODEL_SIGNALS)
+
+    def switch(fields, signals):
+        switch_aliases(client, index, ValueBuilder(encoder, tuple(signals), model_fields=fields))
+
+    switch(new, ["containment"])
+    switch(FIELDS, MODEL_SIGNALS)
     with pytest.raises(
         ClusterError, match=r"alias anthem_current\.trigrams .* another model.*--signals containment,attention"
     ):
-        switch_aliases(client, index, new, ["containment"])
+        switch(new, ["containment"])
     check_switch(client, index, FIELDS, ["containment"])
     with pytest.raises(ClusterError, match=f"{len(TITLES)} products"):
-        switch_aliases(client, index, new, MODEL_SIGNALS)
+        switch(new, MODEL_SIGNALS)
     ingest_index(client, index, encoder, options=IngestOptions(new))
-    switch_aliases(client, index, new, MODEL_SIGNALS)
+    switch(new, MODEL_SIGNALS)
     aliases = client.indices.get_mapping(index=index)[index]["mappings"]["properties"]["anthem_current"]["properties"]
     assert {alias["path"].partition(".")[0] for alias in aliases.values()} == {new.name}

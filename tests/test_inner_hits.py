@@ -11,8 +11,9 @@ from small_index import GRAPH, model_documents
 
 from anthem_core.opensearch.schema import ModelFields
 from anthem_plugin.client import AnthemClient
+from anthem_plugin.modes import Filter
 from anthem_plugin.rewriter.inner_hits import hide_inner_values, restore_suggestions
-from anthem_plugin.rewriter.rescore import NO_HITS_REQUESTED_REASON
+from anthem_plugin.rewriter.rescore import NO_HITS_REQUESTED_REASON, TOP_HITS_REASON
 
 FIELDS = ModelFields()
 BRANDS = ["acme", "globex", "stark"]
@@ -105,11 +106,11 @@ def test_no_values_leave_beside_the_hits(client, encoder, index, name, mode):
     plain = client.search(index=index, body=body, preference="x")
     assert body == before
     assert any(value in json.dumps(plain) for value in VALUES)
-    is_refused = "collapse" in body and mode in ("cluster", "retrieve")
-    assert response["anthem"]["reranked"] != is_refused, response["anthem"]
-    if is_refused:
+    if "collapse" in body and mode in ("cluster", "retrieve"):
+        assert not response["anthem"]["reranked"]
         assert response["hits"] == plain["hits"]
         return
+    assert response["anthem"]["reranked"] != ("top_hits" in name and mode == "cluster"), response["anthem"]
     assert sources(response) or "fields" in body
     assert not any(value in json.dumps(response) for value in VALUES)
     if mode != "client" or "collapse" in body:
@@ -120,6 +121,39 @@ def test_no_values_leave_beside_the_hits(client, encoder, index, name, mode):
     hits = [sorted(json.dumps(without_values(hit), sort_keys=True) for hit in each["hits"]["hits"])
             for each in (response, plain)]  # fmt: skip
     assert hits[0] == hits[1]
+
+
+def group(*levels):
+    """A `top_hits` aggregation below others, each given by its kind and setting."""
+    aggregation = {"top_hits": {"size": 2, "_source": ["title"]}}
+    for kind, setting in levels:
+        aggregation = {kind: setting, "aggs": {"below": aggregation}}
+    return {"top": aggregation}
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("sort", [None, "_score", [{"_score": "desc"}], ["_score", "_doc"], ["price"]])
+@pytest.mark.parametrize("levels", [
+    (), [("terms", {"field": "brand"})], [("filter", {"match_all": {}}), ("terms", {"field": "brand"})],
+    [("global", {})], [("diversified_sampler", {"field": "brand"})],
+])  # fmt: skip
+@pytest.mark.parametrize("mode", ["cluster", "client"])
+def test_aggregations_are_those_of_the_plain_search(client, encoder, index, mode, levels, sort):
+    """`top_hits` have the products and scores of the plain search; where a rescore would change them, none is sent."""
+    aggs = group(*levels)
+    top = aggs["top"]
+    for _ in levels:
+        top = top["aggs"]["below"]
+    top["top_hits"] |= {} if sort is None else {"sort": sort, "track_scores": True}
+    body = QUERY | {"aggs": aggs}
+    response = AnthemClient(client, encoder).search(index, body, query_text="fire tv", mode=mode)
+    plain = client.search(index=index, body=body)
+    assert response["aggregations"] == plain["aggregations"]
+    is_ranked = mode == "client" or sort in (["_score", "_doc"], ["price"])
+    assert (response["anthem"]["reranked"], response["anthem"]["reason"]) == (
+        (True, None) if is_ranked else (False, TOP_HITS_REASON)
+    )
+    assert not any(value in json.dumps(response) for value in VALUES)
 
 
 @pytest.mark.node
@@ -137,6 +171,20 @@ def test_no_values_leave_without_hits(client, encoder, index, mode):
         if mode != "filter":
             assert (response["anthem"]["reranked"], response["anthem"]["reason"]) == (False, NO_HITS_REQUESTED_REASON)
             assert without_values(response) == without_values(plain)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("mode", [Filter(slack=-99.0), Filter(limit=1), Filter()])
+def test_no_values_leave_if_nothing_is_filtered(client, encoder, index, mode):
+    """A body with `size: 0` that `filter` mode does not filter, for whatever reason, returns no values either."""
+    query = {"match_all": {}} if mode == Filter() else QUERY["query"]  # which has no text
+    body = {"size": 0, "query": query} | BODIES["top_hits"] | BODIES["suggestions"]
+    response = AnthemClient(client, encoder).search(index, body, mode=mode)
+    plain = client.search(index=index, body=body)
+    assert not response["anthem"]["reranked"]
+    assert any(value in json.dumps(sources(plain)) for value in VALUES)
+    assert not any(value in json.dumps(sources(response)) for value in VALUES)
+    assert without_values(response) == without_values(plain)
 
 
 def test_values_that_the_caller_names_are_returned():

@@ -85,6 +85,15 @@ def test_a_beir_folder_has_its_queries_and_splits(tmp_path):
         read_judgments(tmp_path, split="test")
 
 
+def test_ids_may_look_like_json(tmp_path):
+    """TREC qrels and tab-separated queries are read as such, also if the first id starts as a JSON object does."""
+    qrels, queries = tmp_path / "qrels.txt", tmp_path / "queries.tsv"
+    qrels.write_text("{q 0 p1 1\n", encoding="utf-8")
+    queries.write_text("{q\tred shoe\n", encoding="utf-8")
+    judged = read_judgments(qrels, queries)
+    assert (judged.queries, judged.qrels) == ({"{q": "red shoe"}, {"{q": {"p1": 1}})
+
+
 @settings(max_examples=30)
 @given(judged_queries)
 def test_what_is_written_is_read_back(tmp_path_factory, qrels):

@@ -3,14 +3,17 @@
 import uuid
 
 import pytest
+from click.testing import CliRunner
 from shipped_words import DIMENSION
 from small_index import match, model_documents
 
 from anthem_core.opensearch.schema import ModelFields
+from anthem_ingest.cli import ingest
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.options import ClientOptions
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.index_signals import read_index_signals
+from anthem_plugin.search.missing_values import find_untitled
 from anthem_plugin.search.request import NO_HITS_REASON, NO_INDEX_REASON, no_values_reason
 
 pytestmark = pytest.mark.node
@@ -138,6 +141,68 @@ def test_the_advice_is_for_the_indices_of_the_hits(client, encoder, create, shoe
 def test_what_names_several_indices_is_no_argument_of_the_command(index):
     """Without their mappings, the names of the indices behind a pattern are unknown: the command has a placeholder."""
     assert "run anthem ingest INDEX for each of " in no_values_reason(index)
+
+
+@pytest.fixture
+def untitled(client, create):
+    """An index whose products have texts, but none in `title`."""
+    name = create("untitled", [], stored_in=None, properties={
+        "name": {"type": "text"}, "brand": {"type": "keyword"}, "size": {"properties": {"words": {"type": "text"}}},
+        "variants": {"type": "nested", "properties": {"label": {"type": "text"}}}})  # fmt: skip
+    for number, title in enumerate(TITLES):
+        client.index(index=name, id=str(number), body={"name": title}, params={"refresh": "true"})
+    yield name
+    client.indices.delete(index=name)
+
+
+NAME_QUERY = {"query": {"match": {"name": "fire tv"}}}
+
+
+@pytest.mark.parametrize("mode", [*MODES, "retrieve"])
+def test_the_advice_of_an_index_without_titles_can_be_followed(cluster, client, encoder, untitled, mode):
+    """If `ingest` needs the name of a field, the advice has the option, and the fields that it may name."""
+    reason = AnthemClient(client, encoder, NO_TEXTS).search(untitled, NAME_QUERY, mode=mode)["anthem"]["reason"]
+    advice = f"run: anthem ingest {untitled} --field FIELD, where FIELD holds the product text (its text fields are "
+    assert f"; {advice}name, size.words), because no product has a title" in reason
+    arguments = [untitled, "--field", "name", "--bundle", str(encoder.bundle.path), "--url", cluster]
+    assert CliRunner().invoke(ingest, arguments).exit_code == 0
+    assert AnthemClient(client, encoder, NO_TEXTS).search(untitled, NAME_QUERY)["anthem"]["reranked"]
+    client.index(index=untitled, body={"name": "igloo"}, params={"refresh": "true"})
+    client.index(index=untitled, body={"name": "igloo tent"}, params={"refresh": "true"})
+    body = {"query": {"match": {"name": "igloo"}}}
+    report = AnthemClient(client, encoder, NO_TEXTS).search(untitled, body)["anthem"]
+    assert report["reason"] == no_values_reason(untitled)  # the fields are recorded now
+
+
+def test_the_advice_for_several_indices_names_those_without_titles(client, encoder, bare, untitled):
+    """Of several indices, the option that names a field is for those where no product has a title."""
+    body = {"query": {"multi_match": {"query": "fire tv", "fields": ["title", "name"]}}}
+    reason = AnthemClient(client, encoder, NO_TEXTS).search(f"{bare},{untitled}", body)["anthem"]["reason"]
+    ending = f"each of {bare}, {untitled}, with --field FIELD for {untitled}, where no product has a title"
+    assert reason.endswith(ending)
+
+
+def test_text_fields_without_text_are_named(client, encoder, untitled):
+    """If client mode finds no text to rank by, the reason names the fields that it read, and how to name others."""
+    for options, read in ((None, "title"), (ClientOptions(text_fields=["nope", "nono"]), "nope, nono")):
+        report = AnthemClient(client, encoder, options).search(untitled, NAME_QUERY, mode="client")["anthem"]
+        remedy = f"no hit has text in {read}: name the fields of the product text (text_fields)"
+        assert (report["reranked"], report["reason"].endswith(remedy)) == (False, True)
+    named = ClientOptions(text_fields="name")
+    assert AnthemClient(client, encoder, named).search(untitled, NAME_QUERY, mode="client")["anthem"]["reranked"]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "expected"),
+    [({"properties": {"title": {"type": "keyword"}}}, None), ({"dynamic": "false", "properties": {}}, None),
+     ({"properties": {"name": {"type": "text"}}, "_meta": {"anthem": {"anthem": {"model": "x", "fields": ["name"]}}}},
+      None),
+     ({"properties": {}}, ()), ({"properties": {"title": {"type": "alias"}, "name": {"type": "text"}}}, ("name",)),
+     ({"properties": {"title": {"properties": {"en": {"type": "text"}}}}}, ("title.en",))],
+)  # fmt: skip
+def test_where_ingest_needs_the_name_of_a_field(mapping, expected):
+    """It needs one if no product can have text in `title`, unless an ingest has recorded its fields."""
+    assert find_untitled({"shop": mapping}) == ({} if expected is None else {"shop": expected})
 
 
 def test_a_fault_of_several_indices_names_them(bundle):

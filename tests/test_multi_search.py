@@ -12,6 +12,7 @@ from small_index import large_index, match, slow_proxy
 
 from anthem_plugin.client import AnthemClient, AsyncAnthemClient
 from anthem_plugin.modes import Filter
+from anthem_plugin.rewriter.json_arrays import tuples_as_lists
 from anthem_plugin.rewriter.query_text import NO_QUERY_TEXT_REASON
 from anthem_plugin.scoring.painless import script_id
 from anthem_plugin.search.multi_search import read_searches
@@ -262,3 +263,131 @@ def test_what_is_no_multi_search_is_refused(body, error, word):
 def test_a_separator_inside_a_text_is_no_end_of_line():
     """Only a newline ends a line; the header may be empty, also that of the first search."""
     assert read_searches('\n{"a": "x\u2028y"}\n{}\r\n{}') == [({}, {"a": "x\u2028y"}), ({}, {})]
+
+
+@pytest.mark.node
+def test_a_multi_search_is_sent_as_the_caller_sent_it(client, encoder, index):
+    """The index of the request is in the URL; headers name another only where the caller's do, in the same request."""
+
+    class RecordingClient(CountingClient):
+        sent = None
+
+        def msearch(self, **arguments):
+            self.sent = arguments
+            self.calls["msearch"] += 1
+            return self.client.msearch(**arguments)
+
+    recording = RecordingClient(client)
+    anthem = AnthemClient(recording, encoder)
+    anthem.search(index, match("fire tv"))  # stores the script, without which a multi-search is sent twice
+    for mode in ("cluster", "client", "none"):
+        recording.calls.clear()
+        body = [{}, match("fire tv"), {"index": [index]}, match("red shoe"), {"indices": index}, match("kindle")]
+        responses = anthem.msearch(body, index, mode=mode)["responses"]
+        assert [response["status"] for response in responses] == [200] * 3
+        assert recording.calls["msearch"] == 1
+        assert recording.sent["index"] == index
+        assert recording.sent["body"][::2] == [{}, {"index": [index]}, {"index": index}]
+        anthem.msearch(lines(index, [match("fire tv")]), mode=mode)
+        assert "index" not in recording.sent
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("text", [5, b"fire tv", 1.5, {"a": "fire tv"}, [5, "fire tv"], ("fire tv", b"x")])
+def test_a_query_text_of_the_wrong_type_is_the_reason_of_its_search(client, encoder, index, text):
+    """A text that is no str leaves its own search plain with the reason that a single search gives."""
+    anthem, body = AnthemClient(client, encoder), [{}, match("fire tv"), {}, match("fire tv")]
+    texts = text if isinstance(text, list | tuple) else [text] * 2
+    expected = [anthem.search(index, match("fire tv"), query_text=each)["anthem"] for each in texts]
+    responses = anthem.msearch(body, index, query_text=text)["responses"]
+    for response, alone in zip(responses, expected, strict=True):
+        assert (response["anthem"]["reranked"], response["anthem"]["reason"]) == (alone["reranked"], alone["reason"])
+        assert response["hits"]["hits"]
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(
+    "wrong",
+    [{"query_path": 5}, {"query_path": ["query", 5]}, {"window": "x"}, {"window": [1, 2]}, {"mode": "x"},
+     {"mode": ["client", "none"]}, {"operators": 1}, {"region": 5}, {"request_timeout": "x"}],
+)  # fmt: skip
+def test_arguments_of_the_wrong_type_are_refused_as_in_a_search(client, encoder, index, wrong):
+    """The same error is raised for the same argument, whether one search or several are sent."""
+    anthem = AnthemClient(client, encoder)
+    with pytest.raises((TypeError, ValueError)) as alone:
+        anthem.search(index, match("fire tv"), **wrong)
+    with pytest.raises(alone.type) as together:
+        anthem.msearch([{}, match("fire tv"), {}, match("fire tv")], index, **wrong)
+    assert str(together.value) == str(alone.value)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("options", [{}, {"filter_path": "hits,_shards"}, {"filter_path": "hits,_shards,s*"},
+                                     {"filter_path": ["-took"]}, {"filter_path": "-status"}])  # fmt: skip
+def test_a_template_has_the_keys_of_the_plain_response(client, encoder, index, options):
+    """Reranked or not, a template's response has the keys that OpenSearch gives it, `status` among them."""
+    anthem = AnthemClient(client, encoder)
+    for source in (match("fire tv"), {"size": 0}, {"query": {"match_all": {}}}, match("zzzz")):
+        for mode in ("cluster", "client", "none"):
+            plain = client.search_template(body={"source": source}, index=index, **options)
+            response = anthem.search_template({"source": source}, index, mode=mode, **options)
+            assert response.keys() == {*plain, "anthem"}
+            assert response.get("status") == plain.get("status")
+    reranked = anthem.search_template({"source": match("fire tv")}, index, **options)
+    assert reranked["anthem"]["reranked"]
+
+
+def as_tuples(node):
+    """The same JSON with a tuple for each list."""
+    if isinstance(node, dict):
+        return {key: as_tuples(value) for key, value in node.items()}
+    return tuple(map(as_tuples, node)) if isinstance(node, list) else node
+
+
+TUPLE_BODIES = [
+    {"query": {"bool": {"must": [{"match": {"title": "fire tv"}}], "should": [{"match": {"title": "fire tv"}}],
+                        "filter": [{"exists": {"field": "title"}}], "must_not": [{"term": {"brand": "x"}}]}}},
+    {"query": {"dis_max": {"queries": [{"multi_match": {"query": "red shoe", "fields": ["title^2", "title"]}}]}},
+     "_source": ["title"], "docvalue_fields": ["brand.keyword"], "fields": ["title"]},
+    {"query": {"multi_match": {"query": "fire tv", "fields": ["title"]}}, "sort": ["_score"], "stored_fields": ["_id"]},
+    {"query": {"match": {"title": "fire tv"}}, "sort": [{"_score": "desc"}], "_source": {"excludes": ["brand"]}},
+    {"query": {"match": {"title": "fire tv"}}, "sort": [{"_doc": {"order": "asc"}}, "_score"]},
+    {"query": {"match": {"title": "fire tv"}}, "aggs": {"a": {"top_hits": {"size": 1, "_source": ["title"]}}}},
+]  # fmt: skip
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("mode", ["cluster", "client", "filter", "none"])
+@pytest.mark.parametrize("body", TUPLE_BODIES)
+def test_a_tuple_in_a_body_is_an_array(client, encoder, index, body, mode):
+    """A body with tuples, which opensearch-py sends as arrays, is answered as the same body with lists."""
+    anthem, given = AnthemClient(client, encoder), as_tuples(body)
+    expected = without_times(anthem.search(index, body, mode=mode, preference="x"))
+    assert given == as_tuples(body)
+    assert without_times(anthem.search(index, given, mode=mode, preference="x")) == expected
+    together = anthem.msearch([{}, given, {}, body], index, mode=mode, preference="x")["responses"]
+    assert [without_times(response) for response in together] == [expected] * 2
+    rendered = anthem.search_template({"source": given}, index, mode=mode, preference="x")
+    assert without_times(rendered) == expected
+
+
+@pytest.mark.node
+def test_a_path_leads_through_a_tuple(client, encoder, index):
+    """The dotted path of a query text selects an item of a tuple as of a list, and `explain` finds the text too."""
+    anthem = AnthemClient(client, encoder)
+    body = {"query": {"bool": {"must": ({"match": {"title": "fire tv"}},)}}}
+    response = anthem.search(index, body, query_path="query.bool.must.0.match.title")
+    assert response["anthem"]["reranked"]
+    assert anthem.explain(index, body, response["hits"]["hits"][0]["_id"]).query == "fire tv"
+
+
+def test_only_a_body_with_tuples_is_copied():
+    """A body without tuples stays the same object; one that contains itself, or is too deep to copy, does too."""
+    plain, endless, deep = {"a": [1, {"b": "x"}]}, {"a": (1,)}, (1,)
+    endless["self"] = endless
+    for _ in range(10_000):
+        deep = [deep]
+    assert all(tuples_as_lists(body) is body for body in (plain, endless, deep, None, "x", b"x", 5))
+    given = {"a": ({"b": (1, 2)},)}
+    assert tuples_as_lists(given) == {"a": [{"b": [1, 2]}]}
+    assert given == {"a": ({"b": (1, 2)},)}

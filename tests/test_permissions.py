@@ -31,23 +31,34 @@ authority, products, settings, shop = (
 # OpenSearch's security plugin checks these for the cluster despite their names;
 # it checks all other `indices:` permissions per index.
 CLUSTER_WIDE_INDEX_ACTIONS = frozenset(
-    ("indices:data/read/mget", "indices:data/read/scroll", "indices:data/read/scroll/clear", "indices:data/write/bulk")
+    (
+        "indices:data/read/mget",
+        "indices:data/read/scroll",
+        "indices:data/read/scroll/clear",
+        "indices:data/write/bulk",
+        "indices:admin/index_template/simulate_index",
+        "indices:admin/template/get",
+    )
 )
 DOCUMENT = Path(__file__).parent.parent / "docs" / "permissions.md"
 
 # Requests by their keys in `PERMISSIONS`.
 INGEST = (
     "GET /", "GET /INDEX", "PUT /INDEX/_mapping", "POST /INDEX/_count", "POST /INDEX/_search/point_in_time",
-    "POST /_search", "DELETE /_search/point_in_time", "POST /_bulk", "POST /_bulk update", "POST /INDEX/_refresh",
+    "POST /_search", "DELETE /_search/point_in_time", "POST /INDEX/_bulk", "POST /INDEX/_bulk update",
+    "POST /INDEX/_refresh",
 )  # fmt: skip
-PRUNE = (*INGEST, "POST /_bulk index")
-REMOVE = tuple(name for name in PRUNE if name != "POST /_bulk update")
-LOAD = ("GET /", "GET /INDEX", "PUT /INDEX", "PUT /INDEX/_mapping", "POST /INDEX/_mget", "POST /INDEX/_search",
-        "POST /_bulk", "POST /_bulk index", "POST /INDEX/_refresh", "POST /INDEX/_search/point_in_time",
-        "POST /_search", "DELETE /_search/point_in_time")  # fmt: skip
+PRUNE = (*INGEST, "POST /INDEX/_bulk index")
+REMOVE = tuple(name for name in PRUNE if name != "POST /INDEX/_bulk update")
+LOAD = (
+    "GET /", "GET /INDEX", "POST /_index_template/_simulate_index", "GET /_template", "PUT /INDEX",
+    "PUT /INDEX/_mapping", "POST /INDEX/_mget", "POST /INDEX/_search", "POST /INDEX/_bulk", "POST /INDEX/_bulk index",
+    "POST /INDEX/_refresh",
+    "POST /INDEX/_search/point_in_time", "POST /_search", "DELETE /_search/point_in_time",
+)  # fmt: skip
 COPY = (
-    "HEAD /INDEX", "PUT /INDEX", "POST /_bulk index", "POST /_bulk delete", "POST /INDEX/_mget", "POST /INDEX/_search",
-    "GET /INDEX/_alias", "POST /_aliases",
+    "HEAD /INDEX", "PUT /INDEX", "POST /INDEX/_bulk index", "POST /INDEX/_bulk delete", "POST /INDEX/_mget",
+    "POST /INDEX/_search", "GET /INDEX/_alias", "POST /_aliases",
 )  # fmt: skip
 SEARCH = ("POST /INDEX/_search", "GET /INDEX/_mapping", "GET /INDEX/_mapping/field")
 DOCTOR = (

@@ -120,6 +120,16 @@ def test_padded_ids_are_counted(tmp_path):
     assert (checked.total, checked.padded_ids, checked.padded_example) == (2, 1, "12 ")
 
 
+def test_an_unused_id_is_counted(tmp_path):
+    """The `_id` of a row whose id is another field is counted where it differs, because no document can keep it."""
+    hit = {"_id": "p1", "_source": {"sku": "S1", "title": "a"}}
+    lines = [hit, {"_id": "p2", "sku": "S2", "title": "b"}, {"_id": "S3", "sku": "S3", "title": "c"}]
+    (tmp_path / "shop.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    checked = check_product_file(locate_product_file(tmp_path / "shop.jsonl", id_field="sku"), ["title"], print)
+    assert (checked.total, checked.unused_ids, checked.unused_example) == (3, 2, "p1")
+    assert all("_id" not in product.source for product in checked.documents)
+
+
 def read_lines(text):
     """Records of JSON lines by line number, and the reasons of lines that cannot be used."""
     return dict(read_json_rows(io.BytesIO(text.encode()), "shop.jsonl"))
@@ -164,7 +174,8 @@ def test_other_formats_are_named(tmp_path):
     ("record", "reason"),
     [({"_version": 3}, "_version, a name that OpenSearch reserves"), ({"_seq_no": 3}, "_seq_no, a name"),
      ({"brand": "a", "brand.name": "b"}, "the fields brand and brand.name"),
-     ({"a": {"b": 1}, "a.b.c": 2, "a.b": "x"}, "the fields a.b and a.b.c")],
+     ({"a": {"b": 1}, "a.b.c": 2, "a.b": "x"}, "the fields a.b and a.b.c"),
+     ({"": 1}, "a field without a name"), ({"a..b": 1}, "'a..b' has an empty part"), ({".a": 1}, "'.a' has")],
 )  # fmt: skip
 def test_fields_that_no_product_can_have(record, reason):
     """Fields that OpenSearch would refuse in each product make the row bad, before anything is written."""

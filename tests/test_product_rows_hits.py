@@ -114,3 +114,11 @@ def test_a_response_replaces_no_product(client, index, load, tmp_path):
     assert (result.exit_code, json.loads(result.stdout)["bad_lines"]) == (8, 1)
     assert "not found (found: false)" in (tmp_path / "dead").read_text()
     assert client.get(index=index, id="1")["_source"]["title"] == "red shirt"
+
+
+@pytest.mark.node
+def test_an_unused_id_is_said(load):
+    """The load says once how many values of `_id` are not kept, and what to do."""
+    result = load([{"_id": "p1", "sku": "S1", "title": "lamp"}, {"sku": "S2", "title": "desk"}], "--id", "sku")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("shop.jsonl: 1 row with a value in _id, such as 'p1', which is not kept") == 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from anthem_ingest.duplicates import check_product_file
-from anthem_ingest.product_files import locate_product_file
+from anthem_ingest.product_files import locate_product_file, read_product_file
 from anthem_ingest.product_rows import parse_product
 
 load = row_loads.load
@@ -56,6 +56,23 @@ def test_deep_nesting_is_named(is_object):
     for _ in range(500):
         value = {"a": value} if is_object else [value]
     assert "nested on more than 100 levels" in parse_product({"id": "1", "x": value})
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("1e400", "price is infinite or too large"),
+        ('{"net": [1, -1e400]}', "price is infinite or too large"),
+        ("1" * 5000, "an integer of more than 4300 digits"),
+        ("Infinity", "not JSON (Infinity is not a JSON number)"),
+    ],
+)
+def test_a_number_that_is_too_large_is_named(tmp_path, number, reason):
+    """The reason says so of a number, and blames only a token that the file contains."""
+    (tmp_path / "shop.jsonl").write_text(f'{{"id": 1, "price": {number}}}\n{{"id": 2}}\n')
+    skipped = []
+    assert len(list(read_product_file(locate_product_file(tmp_path / "shop.jsonl"), skipped.append))) == 1
+    assert skipped[0].reason.startswith(reason)
 
 
 @pytest.mark.node

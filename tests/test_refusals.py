@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import logging
+import uuid
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import small_index
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import OpenSearchException, RequestError, TransportError
-from small_index import index_setting, large_index, match
+from small_index import index_setting, large_index, match, model_documents
 
 from anthem_core.opensearch.connection import connect
 from anthem_core.opensearch.schema import ModelFields
@@ -26,6 +28,7 @@ from anthem_plugin.search.refusals import (
     Refusals,
     ScriptForbiddenError,
     find_refusals,
+    is_callers_error,
     is_failure,
 )
 from anthem_sandbox.node.cluster_choice import find_test_release
@@ -106,6 +109,73 @@ def test_a_callers_mistake_never_opens_the_breaker(client, anthem, index, mistak
             anthem.search(**arguments)
     assert (anthem.stats()["failed"], anthem.stats()["breaker"]) == (0, "closed")
     assert anthem.search(index, match("fire tv"))["anthem"]["reranked"]
+
+
+# Aggregations beyond `search.max_buckets`, found while a shard counts, or when the coordinating node fills the gaps.
+TOO_MANY_BUCKETS = {
+    "composite": {"size": 1_000_000, "sources": [{"brand": {"terms": {"field": "brand"}}}]},
+    "histogram": {"field": "price", "interval": 0.001, "min_doc_count": 0},
+}
+ROUTES = ["cluster", "client", "filter", "retrieve", "msearch", "template"]
+
+
+def search_by(anthem, route, index, body, **options):
+    """The error of a search in a mode, in a multi-search or by a template."""
+    if route == "msearch":
+        return anthem.msearch([{"index": index, **options}, body])["responses"][0]["error"]
+    is_template = route == "template"
+    send = (
+        partial(anthem.search_template, {"source": body}, index) if is_template else partial(anthem.search, index, body)
+    )
+    with pytest.raises(TransportError) as failed:
+        send(**options, **({} if is_template else {"mode": route}))
+    return failed.value.info["error"]
+
+
+@pytest.fixture(scope="module")
+def shop(client, encoder):
+    """A large index with an HNSW graph."""
+    with large_index(client, encoder) as name:
+        yield name
+
+
+@NODE
+@pytest.mark.parametrize("kind", TOO_MANY_BUCKETS)
+@pytest.mark.parametrize("route", ROUTES)
+def test_too_many_buckets_never_open_the_breaker(anthem, shop, kind, route):
+    """A body to which OpenSearch answers 503 because of its own buckets counts as no failure."""
+    body = match("fire tv") | {"aggs": {"buckets": {kind: TOO_MANY_BUCKETS[kind]}}}
+    error = search_by(anthem, route, shop, body)
+    assert "too_many_buckets_exception" in str(error)
+    assert (anthem.stats()["failed"], anthem.stats()["breaker"]) == (0, "closed")
+    assert anthem.search(shop, match("fire tv"))["anthem"]["reranked"]
+
+
+@NODE
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_body_that_needs_too_much_memory_never_opens_the_breaker(client, anthem, shop, route):
+    """A body whose aggregations exceed the memory of a request, for which OpenSearch answers 429, is no failure."""
+    body = match("fire tv") | {"aggs": {"brands": {"terms": {"field": "brand"}}}}
+    with cluster_setting(client, "indices.breaker.request.limit", "10b"):
+        assert "[request] Data too large" in str(search_by(anthem, route, shop, body))
+    assert (anthem.stats()["failed"], anthem.stats()["breaker"]) == (0, "closed")
+
+
+@NODE
+@pytest.mark.parametrize("route", ROUTES)
+def test_an_index_without_shards_never_opens_the_breaker(client, anthem, shop, route):
+    """If no shard of an index is available, or too few for the caller's options, searches of others are reranked on."""
+    red = f"{shop}-red"
+    settings = {"number_of_shards": 1, "index.routing.allocation.require.place": "nowhere"}
+    client.indices.create(index=red, body={"settings": settings}, params={"wait_for_active_shards": "0"})
+    try:
+        assert search_by(anthem, route, red, match("fire tv"))["failed_shards"] == []
+        error = search_by(anthem, route, f"{red},{shop}", match("fire tv"), allow_partial_search_results=False)
+        assert "missing shards" in str(error)
+    finally:
+        client.indices.delete(index=red)
+    assert (anthem.stats()["failed"], anthem.stats()["breaker"]) == (0, "closed")
+    assert anthem.search(shop, match("fire tv"))["anthem"]["reranked"]
 
 
 @NODE
@@ -252,6 +322,66 @@ def test_an_index_without_doc_values_is_ranked_alike(client, encoder, anthem, in
         assert any("doc values" in sentence for sentence in limited.stats()["refusals"])
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["in _source", "outside _source"])
+def doc_values_index(request, client, encoder):
+    """An index whose values are in `_source`, or in doc values alone."""
+    name = f"test-doc-values-{uuid.uuid4().hex}"
+    mappings = ModelFields().mapping(encoder.bundle.dimension)
+    mappings["properties"] |= {"title": {"type": "text"}}
+    client.indices.create(
+        index=name, body={"mappings": mappings | {"_source": {"excludes": ["anthem"][: request.param]}}}
+    )
+    for values, title in zip(model_documents(encoder, small_index.TITLES), small_index.TITLES, strict=True):
+        client.index(index=name, body={"title": title, **values})
+    client.indices.refresh(index=name)
+    yield name
+    client.indices.delete(index=name)
+
+
+@NODE
+@pytest.mark.parametrize("count", [97, 98, 99, 100, ["anthem.model"]], ids=str)
+def test_a_body_whose_own_doc_values_leave_no_room_is_ranked_alike(anthem, doc_values_index, count):
+    """Of 100 doc values the caller may use all: the ranking is the same, and so are later ones of other callers."""
+    own = [f"field{number}" for number in range(count if isinstance(count, int) else 98)]
+    own += [] if isinstance(count, int) else count
+    expected = anthem.search(doc_values_index, match("fire tv"))
+    response = anthem.search(doc_values_index, match("fire tv") | {"docvalue_fields": own})
+    assert response["anthem"]["signals"] == expected["anthem"]["signals"]
+    assert (response["anthem"]["reranked"], ids(response)) == (True, ids(expected))
+    assert {name for hit in response["hits"]["hits"] for name in hit.get("fields", {})} == set(own) & {"anthem.model"}
+    assert (anthem.stats()["failed"], anthem.stats()["refusals"]) == (0, [])
+    assert anthem.search(doc_values_index, match("fire tv"))["hits"] == expected["hits"]
+
+
+@NODE
+@pytest.mark.parametrize("mode", ["cluster", "client", "filter"])
+@pytest.mark.parametrize("count", [101, 104])
+def test_a_body_with_too_many_doc_values_teaches_the_client_nothing(anthem, doc_values_index, caplog, mode, count):
+    """It is refused as the plain search is; others are reranked on, without a refusal in the statistics or the log."""
+    expected = anthem.search(doc_values_index, match("fire tv"))
+    own = [f"field{number}" for number in range(count)]
+    for body in (
+        match("fire tv") | {"docvalue_fields": own},
+        match("fire tv") | {"aggs": {"top": {"top_hits": {"docvalue_fields": own}}}},
+    ):
+        with caplog.at_level(logging.WARNING, SEARCH), pytest.raises(RequestError, match=rf"but was \[{count}\]"):
+            anthem.search(doc_values_index, body, mode=mode)
+    assert (anthem.stats()["failed"], anthem.stats()["refusals"], own_messages(caplog)) == (0, [], [])
+    assert anthem.search(doc_values_index, match("fire tv"))["hits"] == expected["hits"]
+
+
+@NODE
+def test_values_that_cannot_be_read_at_all_are_not_called_missing(client, anthem, doc_values_index):
+    """If an index gives out no doc values, and `_source` lacks them, the reason says so and advises no ingest."""
+    source = client.indices.get_mapping(index=doc_values_index)[doc_values_index]["mappings"].get("_source", {})
+    with index_setting(client, doc_values_index, "index.max_docvalue_fields_search", 0):
+        report = anthem.search(doc_values_index, match("fire tv"))["anthem"]
+    assert report["reranked"] == ("excludes" not in source)
+    reason = f"{doc_values_index} refuses to return doc values (index.max_docvalue_fields_search), and its _source"
+    assert report["reranked"] or report["reason"].startswith(reason)
+    assert "anthem ingest" not in str(report["reason"])
+
+
 TITLE = {"title": {"type": "text"}}
 # By kind of an index that cannot be ranked: its properties, and what every product has for values.
 UNRANKED = {
@@ -371,6 +501,7 @@ def test_what_a_refusal_is():
     ("status", "info", "expected"),
     [(400, {"error": {"type": "parsing_exception"}}, False), (403, {}, False), (404, {}, False), (429, {}, True),
      (408, {}, True), (503, {}, True), (500, {}, True), (500, {"error": {"reason": "maxClauseCount is 2"}}, False),
+     (503, {"error": {"caused_by": {"type": "too_many_buckets_exception"}}}, False),
      ("N/A", "refused", True), (400, {"error": {"type": "script_exception"}}, True),
      (429, {"error": {"reason": "[script] Too many dynamic script compilations within, max: [1/5h]"}}, False)],
 )  # fmt: skip
@@ -378,6 +509,24 @@ def test_what_counts_as_a_failure(status, info, expected):
     """A refusal of one body does not count; a busy cluster, one without an answer, and a script that fails do."""
     assert is_failure(TransportError(status, "x", info)) == expected
     assert is_failure(ZeroDivisionError())
+
+
+NO_SHARDS = {"type": "search_phase_execution_exception", "failed_shards": []}
+LOST_SHARD = {"shard": 0, "reason": {"type": "node_disconnected_exception"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [(503, NO_SHARDS, True), (503, NO_SHARDS | {"caused_by": NO_SHARDS}, True),
+     (503, NO_SHARDS | {"failed_shards": [LOST_SHARD]}, False),
+     (503, NO_SHARDS | {"caused_by": {"type": "node_disconnected_exception"}}, False),
+     (503, {"type": "cluster_block_exception"}, False), (503, "no JSON", False), (500, {}, True), (404, {}, True),
+     (429, {"type": "circuit_breaking_exception", "reason": "[parent] Data too large, data for [x]"}, False),
+     (429, {"type": "circuit_breaking_exception", "reason": "[fielddata] Data too large, data for [title]"}, True)],
+)  # fmt: skip
+def test_what_is_an_error_of_the_caller(status, error, expected):
+    """Of a plain search that failed, limits of a body and indices without shards are; lost nodes and load are not."""
+    assert is_callers_error(TransportError(status, "x", {"error": error})) == expected
 
 
 def test_the_memory_of_refusals():

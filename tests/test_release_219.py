@@ -113,7 +113,7 @@ def test_removal_restores_the_products(legacy_client, index, encoder):
 
 def test_ingest_refuses_an_index_whose_shards_would_fail(legacy_client, index, encoder, monkeypatch):
     """On 2.19.1 a new field fails the shards of an index with vectors but without `index.knn`: ingest refuses it."""
-    monkeypatch.setattr("anthem_ingest.ingest.check_mapping_changes", check_mapping_changes)
+    monkeypatch.setattr("anthem_ingest.open_index.check_mapping_changes", check_mapping_changes)
     legacy_client.index(index=index, body={"title": "red shoe"}, refresh=True)
     with pytest.raises(ClusterError, match=r"OpenSearch 2\.19\.1: .*2\.19\.3 or newer"):
         ingest_index(legacy_client, index, encoder)

@@ -1,6 +1,7 @@
 """`anthem remove` on a real node."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -72,7 +73,7 @@ def test_scripts_are_removed_with_the_last_index(client, index, encoder):
     try:
         first = remove_from_index(client, index, lambda _: None, DEFAULT_OPTIONS)
         assert SCRIPT_NAME in first.kept
-        assert other in str(first)
+        assert "indices with values of a model may use them" in str(first)
         last = remove_from_index(client, other, lambda _: None, DEFAULT_OPTIONS)
         is_last = not _list_other_indices(client, other)  # other tests may have indices on the same cluster
         assert (SCRIPT_NAME in last.scripts) == is_last == (not client.get_script(id=SCRIPT_NAME, ignore=404)["found"])
@@ -81,6 +82,21 @@ def test_scripts_are_removed_with_the_last_index(client, index, encoder):
     finally:
         for name in (SCRIPT_NAME, *USER_SCRIPT_NAMES):
             client.delete_script(id=name, ignore=404)
+
+
+def test_a_removal_names_three_indices(client, index, encoder):
+    """Of the indices for which scripts are kept, three are named and the others counted."""
+    names = [f"{index}-{number}" for number in range(5)]
+    for name in names:
+        create_index(client, name, 1)
+        ingest_index(client, name, encoder, options=IngestOptions(signals=("attention",)))
+    client.put_script(id=SCRIPT_NAME, body=SCRIPT)
+    try:
+        removal = remove_from_index(client, names[0], lambda _: None, DEFAULT_OPTIONS)
+        assert len(re.findall(r"'[^' ]+'", removal.reason_kept)) == 3
+        assert re.search(r" and \d+ more$", removal.reason_kept)
+    finally:
+        client.delete_script(id=SCRIPT_NAME, ignore=404)
 
 
 def test_nothing_is_removed_without_confirmation(client, cluster, index, encoder):

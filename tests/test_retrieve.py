@@ -66,7 +66,8 @@ def test_neighbours_of_every_centre_are_added_to_the_query():
     lexical, near = body["query"]["bool"]["should"]
     assert lexical == query
     neighbours = near["constant_score"]["filter"]["bool"]
-    assert neighbours["filter"] == [{"term": {"anthem.model": "m"}}]
+    other_model = {"bool": {"must_not": [{"term": {"anthem.model": "m"}}]}}
+    assert neighbours["must_not"] == [other_model]
     assert [clause["knn"]["anthem.vector"] for clause in neighbours["should"]] == [
         {"vector": centre, "k": 21, "ignore_unmapped": True, "filter": {"bool": {"filter": [brand]}}}
         for centre in ([0], [8], [127])
@@ -88,7 +89,7 @@ def test_neighbours_of_every_centre_are_added_to_the_query():
         (
             {"query": KINDLE, "collapse": {"field": "x"}},
             "kindle",
-            "OpenSearch does not allow `collapse` together with a rescore",
+            "OpenSearch does not allow `collapse` together with a rescore; use client mode",
         ),
         ({"query": {"knn": {}}}, "kindle", "a `knn` query defines its own ranking"),
         ({}, "kindle", "the body has no query"),
@@ -283,6 +284,32 @@ def test_a_page_without_hits_is_plain(anthem, client, index, extra, reason):
     response = anthem.search(index, KINDLE_BODY | extra, mode="retrieve")
     assert response["hits"] == client.search(index=index, body=KINDLE_BODY | extra)["hits"]
     assert response["anthem"]["reason"] == reason
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("kind", ["unified", "plain"])
+def test_nothing_is_highlighted_but_the_callers_words(anthem, client, index, kind):
+    """A highlight of all fields marks what it marks in the plain search, and not the id of the model."""
+    for fields in ("*", "a*", "anthem.model"):
+        body = KINDLE_BODY | {"highlight": {"fields": {fields: {"type": kind}}, "require_field_match": False}}
+        response, plain = anthem.search(index, body, mode="retrieve"), client.search(index=index, body=body)
+        assert response["anthem"]["reranked"]
+        marked = [{hit["_id"]: hit["highlight"] for hit in each["hits"]["hits"] if "highlight" in hit}
+                  for each in (response, plain)]  # fmt: skip
+        assert marked[0] == marked[1]
+        assert bool(marked[0]) == (fields == "*")
+
+
+@pytest.mark.node
+def test_near_products_are_of_the_same_model(anthem, encoder, client):
+    """A product near the query's centres is added only if its values are of this model."""
+    with large_index(client, encoder) as name:
+        before = anthem.search(name, KINDLE_BODY, mode="retrieve")
+        added = [hit["_id"] for hit in before["hits"]["hits"] if "kindle" not in hit["_source"]["title"]]
+        client.update(
+            index=name, id=added[0], body={"doc": {"anthem": {"model": "0123456789abcdef"}}}, params={"refresh": "true"}
+        )
+        assert added[0] not in ids(anthem.search(name, KINDLE_BODY, mode="retrieve"))
 
 
 @pytest.mark.node

@@ -170,7 +170,7 @@ def test_sources_contain_no_values_unless_requested(anthem, index, mode):
         (match("fire tv") | {"sort": ["price"], "search_after": [3]}, "search_after"),
         (match("?!"), "letters"),
         ({"query": {"bool": {"filter": match("fire")["query"]}}}, "no query text"),
-        ({}, "no query text"),
+        ({}, "no query"),
     ],
 )
 def test_a_search_that_is_not_reranked_is_the_plain_search(anthem, client, index, mode, body, word):

@@ -155,7 +155,7 @@ def test_remove_works_without_script_permissions(cluster, authority, settings, s
     assert "forbids" in removed["users"]
 
 
-@pytest.mark.parametrize("forbidden", ["PUT /INDEX/_mapping", "POST /INDEX/_count", "POST /_bulk"])
+@pytest.mark.parametrize("forbidden", ["PUT /INDEX/_mapping", "POST /INDEX/_count", "POST /INDEX/_bulk"])
 def test_a_missing_permission_is_named(cluster, authority, settings, products, forbidden):
     """If the cluster forbids a request, the command ends with the permission that it needs."""
     with secured(cluster, authority, forbidden=(forbidden,)) as proxy:

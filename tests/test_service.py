@@ -188,6 +188,9 @@ INVALID_INPUT = {
     "a window of 0": ("/rewrite", b'{"body": {}, "window": 0}', "window"),
     "a window that is too large": ("/rewrite", b'{"body": {}, "window": %d}' % (MAX_RESCORE_WINDOW + 1), "window"),
     "a body as a string": ("/rewrite", b'{"body": "{}"}', "body"),
+    "a number as a path": ("/rewrite", b'{"body": {}, "query_path": 5}', "expected text or a list of texts, found 5"),
+    "an object as a path": ("/rewrite", b'{"body": {}, "query_path": {}}', "text or a list of texts, found an object"),
+    "a number in a list of paths": ("/rewrite", b'{"body": {}, "query_path": ["a", 5]}', "query_path.1"),
     "text and path": ("/rewrite", b'{"body": {}, "query_text": "a", "query_path": "b"}', "not both"),
     "a text that is too long": (
         "/encode/query",

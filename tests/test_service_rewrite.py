@@ -11,6 +11,7 @@ from anthem_core.encoding.query_operators import encode_phrases, split_phrases
 from anthem_plugin.client import AnthemClient
 from anthem_plugin.modes import Filter, Retrieve
 from anthem_plugin.rewriter.body import build_script_body
+from anthem_plugin.rewriter.rescore import NO_HITS_REQUESTED_REASON
 from anthem_plugin.scoring.painless import SCRIPT_CONTEXT, build_put_script_body, script_id
 from anthem_plugin.scoring.params import ATTENTION, CONTAINMENT, ScoringParams
 
@@ -133,6 +134,21 @@ def test_unsupported_queries_leave_the_body_unchanged(service, mode, text, word)
     response = rewrite(service, match(text), mode=mode, operators=True)
     assert (response["body"], response["reranked"]) == (match(text), False)
     assert word in response["reason"]
+
+
+@pytest.mark.parametrize("mode", ["cluster", "filter", "retrieve"])
+def test_a_body_that_requests_no_hits_hides_the_values_beside_them(service, mode):
+    """With `size: 0`, only `filter` rewrites the query; `top_hits` hide the model's values, with or without a text."""
+    for query in (BODY["query"], {"match_all": {}}):
+        body = {"query": query, "size": 0, "aggs": {"best": {"top_hits": {"size": 1}}}}
+        answer = rewrite(service, body, mode=mode)
+        filters = mode == "filter" and query == BODY["query"]
+        assert answer["reranked"] == filters
+        assert filters or (answer["reason"] == NO_HITS_REQUESTED_REASON) == (mode != "filter")
+        assert "anthem" in answer["body"]["aggs"]["best"]["top_hits"]["_source"]["excludes"]
+        assert filters or answer["body"] | {"aggs": None} == body | {"aggs": None}
+        counted = {"query": query, "size": 0, "aggs": {"brands": {"terms": {"field": "brand"}}}}
+        assert filters or rewrite(service, counted, mode=mode)["body"] == counted
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_PRINTED_SKIPS = 10
+MAX_NAMED = 3  # names in a message; the rest are counted
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # full disk, quota, file too large, read-only
 INTERRUPTED_EXIT_CODE = 130  # of a program that Ctrl-C ended, by the convention of shells
 
@@ -66,6 +67,11 @@ class NonEmptyText(click.types.StringParamType):
 NON_EMPTY_TEXT = NonEmptyText()
 
 
+def without_repeats(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of a repeatable option, each once, in their order."""
+    return tuple(dict.fromkeys(values))
+
+
 def print_skipped(lines: Sequence[object]) -> None:
     """Print the first skipped lines to standard error, and their total number if there are more."""
     for line in lines[:MAX_PRINTED_SKIPS]:
@@ -100,6 +106,12 @@ def printable(text: str) -> str:
 def count_of(number: int, noun: str = "product") -> str:
     """A number with its noun, in the plural where needed."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def name_some(names: Sequence[str]) -> str:
+    """The first of some names, and how many there are more."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"{', '.join(names[:MAX_NAMED])}{more}"
 
 
 def format_bytes(size: int) -> str:

@@ -17,6 +17,7 @@ from anthem_core.console import (
     progress,
     stderr,
     url_option,
+    without_repeats,
 )
 from anthem_doctor.facts import DEFAULT_SAMPLE_SIZE
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     "--field",
     "fields",
     multiple=True,
+    type=NON_EMPTY_TEXT,
+    callback=without_repeats,
     help="Field of the product text; repeatable; defaults to the fields that ingest recorded in the index.",
 )
 @click.option(

@@ -65,16 +65,28 @@ def _parse_line(line: str) -> dict[str, Any]:
 
 
 def append_run(file: Path, key: Mapping[str, str], run: CoverageRun) -> None:
-    """Append one run.
+    """Append one run, on a line of its own.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or has lines, none of which is a run.
     """
+    start = _check_history(file)
     time = run.time.isoformat(timespec="seconds")
     record = {"time": time, **key, "products": run.products, _WITH_VALUES: run.with_values}
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileIO(file, "a") as lines:
-        write_line(lines, (json.dumps(record) + "\n").encode())
+        write_line(lines, (start + json.dumps(record) + "\n").encode())
+
+
+def _check_history(file: Path) -> str:
+    """What ends the last line of a history, if a crash has cut it off.
+
+    A single run is enough, so that damaged lines do not end a history.
+    """
+    content = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    if content and not any(map(_parse_line, content.splitlines())):
+        raise OSError("the file has other content than a history of anthem doctor, and stays as it is")
+    return "\n" if content and not content.endswith("\n") else ""
 
 
 def loss_per_day(runs: Sequence[CoverageRun]) -> float | None:

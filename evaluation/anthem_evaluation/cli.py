@@ -7,16 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anthem_core.console import bundle_option, handle_errors, json_option, print_result, print_skipped, progress, stderr
+from anthem_core.console import (
+    NON_EMPTY_TEXT,
+    bundle_option,
+    handle_errors,
+    json_option,
+    print_result,
+    print_skipped,
+    progress,
+    stderr,
+    without_repeats,
+)
 from anthem_core.errors import require_extra
 from anthem_core.files import STANDARD_OUTPUT, check_writable, is_standard_output, write_text
 from anthem_core.opensearch.schema import DEFAULT_TEXT_FIELDS
+from anthem_core.output_files import bundle_files, check_output_files
 from anthem_plugin.modes import default_window
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from anthem_core.beir import SkippedLine
+    from anthem_core.output_files import Paths
     from anthem_evaluation.offline import RerankedRun, RunProducts
     from anthem_evaluation.runs import Run
     from anthem_plugin.modes import ModeName
@@ -61,6 +73,7 @@ def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_j
     from anthem_evaluation.demo import run_demo
     from anthem_evaluation.render import render_html, render_text, report_to_json
 
+    check_output_files({"--output": output}, {"--data": data, "--bundle": bundle_files(bundle_name)})
     check_writable(output)
     outcome = run_demo(data, bundle_name, mode)
     write_text(output, render_html(outcome.report))
@@ -90,6 +103,8 @@ def demo(data: Path | None, bundle_name: str, mode: ModeName, output: Path, as_j
     "--field",
     "fields",
     multiple=True,
+    type=NON_EMPTY_TEXT,
+    callback=without_repeats,
     default=DEFAULT_TEXT_FIELDS,
     show_default=True,
     help="Field of the product text; repeatable.",
@@ -130,11 +145,12 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     from anthem_evaluation.runs import read_run, write_run
     from anthem_ingest.actions import check_beir_fields
 
+    data: dict[str, Paths] = {"--corpus": corpus, "--queries": queries, "--run": before}
+    check_output_files({"--output": output}, data | {"--bundle": bundle_files(bundle_name)})
     check_beir_fields(fields)
     skipped_lines: list[SkippedLine] = []
     bundle = load_bundle(bundle_name)
-    window = window or default_window(bundle)
-    run = read_run(before)
+    window, run = window or default_window(bundle), read_run(before)
     texts = offline.read_query_texts(queries, skipped_lines)
     _check_run(before, run, queries, texts)
     chosen = (signals or offline.available_signals(bundle)).split(",")
@@ -142,7 +158,6 @@ def rerank(  # noqa: PLR0913 (one argument per option)
     check_writable(output)
     ids = offline.products_in_windows(run, window)
     texts_by_product = _read_corpus(corpus, ids, fields, skipped_lines)
-    print_skipped(skipped_lines)
     with progress("encoding", len(texts_by_product)) as advance:
         products = reranker.encode_products(texts_by_product, advance)
     with progress("reranking", len(run)) as advance:
@@ -165,12 +180,15 @@ def _check_run(path: Path, run: Run, queries: Path, texts: Collection[str]) -> N
 def _read_corpus(
     corpus: Path, ids: set[str], fields: Sequence[str], skipped_lines: list[SkippedLine]
 ) -> dict[str, str]:
+    """Texts of products; the lines that were skipped, of other files too, are printed."""
     from anthem_core.beir import find_corpus
     from anthem_evaluation.offline import read_product_texts
 
     file = find_corpus(corpus) if corpus.is_dir() else corpus
     with progress("reading the corpus") as advance:
-        return read_product_texts(file, ids, fields, skipped_lines, advance)
+        texts = read_product_texts(file, ids, fields, skipped_lines, advance)
+    print_skipped(skipped_lines)
+    return texts
 
 
 def _counts(reranked: RerankedRun, ids: set[str], products: RunProducts) -> dict[str, Any]:

@@ -137,13 +137,13 @@ def _index_products(client: OpenSearch, index: str, dataset: Dataset) -> None:
     client.indices.delete(index=index, ignore_unavailable=True)
     client.indices.create(index=index, body=plain_index_body())
     with progress("indexing", len(dataset.products)) as advance:
-        bulk(client, _index_actions(index, dataset, advance), chunk_size=1000)
+        bulk(client, _index_actions(dataset, advance), index=index, chunk_size=1000)
     client.indices.refresh(index=index)
 
 
-def _index_actions(index: str, dataset: Dataset, advance: Callable[[int], object]) -> Iterator[dict[str, Any]]:
+def _index_actions(dataset: Dataset, advance: Callable[[int], object]) -> Iterator[dict[str, Any]]:
     for product in dataset.products.values():
-        yield {"_index": index, "_id": product.id, "_source": {"title": product.title, "text": product.text}}
+        yield {"_id": product.id, "_source": {"title": product.title, "text": product.text}}
         advance(1)
 
 

@@ -22,6 +22,7 @@ from anthem_core.errors import require_extra
 from anthem_core.files import check_writable, is_standard_output, write_text
 from anthem_evaluation.evaluate_options import (
     JudgmentSource,
+    check_files,
     check_search_options,
     find_field,
     judgment_options,
@@ -51,6 +52,14 @@ class EvaluateArguments(JudgmentSource):
     output: Path | None
     files: Path | None
     url: str | None
+
+    @property
+    def written_files(self) -> list[Path]:
+        """The files of `--files`."""
+        from anthem_evaluation.judgment_files import JUDGMENT_FILES
+
+        runs = (run_file(mode) for mode in ("none", *self.modes))
+        return [self.files / name for name in (*JUDGMENT_FILES, *runs)] if self.files else []
 
 
 @click.command()
@@ -99,10 +108,12 @@ def evaluate(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fie
     arguments = EvaluateArguments(**options)
     check_search_options(arguments.field, arguments.body_path)
     output = arguments.output
+    outputs = {"--output": output, "--files": arguments.written_files}
+    check_files(arguments, arguments.bundle_name, arguments.body_path, outputs)
     if output:
         check_writable(output)
     if arguments.files:
-        check_writable(arguments.files / "lexical.trec", "--files")
+        check_writable(arguments.files / run_file("none"), "--files")
     judged = arguments.read(arguments.url)
     print_skipped(judged.skipped)
     evaluation = _evaluate(arguments, judged)
@@ -140,13 +151,18 @@ def _evaluate(arguments: EvaluateArguments, judged: JudgedQueries) -> IndexEvalu
         return evaluate_index(cluster, judged, setup, modes, encoder)
 
 
+def run_file(mode: str) -> str:
+    """Name of the file of a mode's run."""
+    return "lexical.trec" if mode == "none" else f"{mode}.trec"
+
+
 def _write_files(evaluation: IndexEvaluation, judged: JudgedQueries, folder: Path, index: str) -> None:
     from anthem_evaluation.judgment_files import write_judgment_files
     from anthem_evaluation.runs import write_run
 
     paths = write_judgment_files(judged, folder, index)
     for mode, run in evaluation.runs.items():
-        name = "lexical" if mode == "none" else mode
-        write_run(folder / f"{name}.trec", run, name)
-        paths.append(folder / f"{name}.trec")
+        path = folder / run_file(mode)
+        write_run(path, run, path.stem)
+        paths.append(path)
     stderr.print(f"Files in {folder}: {', '.join(path.name for path in paths)}")

@@ -11,6 +11,7 @@ import click
 
 from anthem_core.console import stderr
 from anthem_core.errors import DataError
+from anthem_core.output_files import bundle_files, check_output_files
 from anthem_evaluation.judgments import JUDGMENT_FORMATS, read_judgments
 from anthem_evaluation.ubi.click_log import DEFAULT_CLICK_ACTION, MIN_IMPRESSIONS
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from opensearchpy import OpenSearch
 
+    from anthem_core.output_files import Paths
     from anthem_evaluation.judgments import JudgedQueries, JudgmentFormat
     from anthem_plugin.client import AnthemClient
 
@@ -138,6 +140,21 @@ def check_search_options(field: str | None, body_path: Path | None) -> None:
     """
     if field and body_path:
         raise click.UsageError("--field and --body exclude each other: the body names its own fields.")
+
+
+def check_files(source: JudgmentSource, bundle_name: str, body_path: Path | None, outputs: Mapping[str, Paths]) -> None:
+    """Check that the outputs by option are neither the judgments, the queries, the body and the bundle nor each other.
+
+    Raises:
+        UsageError: A file would be overwritten.
+    """
+    inputs = {
+        "--judgments": source.judgments_path,
+        "--queries": source.queries_path,
+        "--body": body_path,
+        "--bundle": bundle_files(bundle_name),
+    }
+    check_output_files(outputs, inputs)
 
 
 def read_body_template(path: Path) -> dict[str, Any]:

@@ -16,26 +16,27 @@ if TYPE_CHECKING:
 
     from anthem_evaluation.judgments import JudgedQueries
 
+JUDGMENT_FILES = ("queries.tsv", "qrels.txt", "quepid.csv", "workbench-query-set.json", "workbench-judgments.json")
+
 
 def write_judgment_files(judged: JudgedQueries, folder: Path, name: str) -> list[Path]:
-    """Write the judgments in three forms into a folder; returns the paths.
-
-    `queries.tsv` and `qrels.txt` (TREC), `quepid.csv`, `workbench-query-set.json` and `workbench-judgments.json`.
+    """Write the judgments as TREC, for Quepid and for Search Relevance Workbench into a folder; returns the paths.
 
     Raises:
         DataError: A file cannot be written.
     """
-    contents = {
-        "queries.tsv": "".join(f"{query}\t{' '.join(text.split())}\n" for query, text in judged.queries.items()),
-        "qrels.txt": trec_qrels(judged),
-        "quepid.csv": quepid_csv(judged),
-        "workbench-query-set.json": workbench_query_set(judged, name),
-        "workbench-judgments.json": workbench_judgments(judged, name),
-    }
+    contents = (
+        "".join(f"{query}\t{' '.join(text.split())}\n" for query, text in judged.queries.items()),
+        trec_qrels(judged),
+        quepid_csv(judged),
+        workbench_query_set(judged, name),
+        workbench_judgments(judged, name),
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    for file, text in contents.items():
-        write_text(folder / file, text)
-    return [folder / file for file in contents]
+    paths = [folder / file for file in JUDGMENT_FILES]
+    for path, text in zip(paths, contents, strict=True):
+        write_text(path, text)
+    return paths
 
 
 def trec_qrels(judged: JudgedQueries) -> str:

@@ -91,6 +91,8 @@ def recognise_format(path: Path) -> JudgmentFormat:
         DataError: It is none of the known forms.
     """
     first = next(iter(read_lines(path)), b"").decode("utf-8", "replace").strip()
+    if _is_trec(first):  # even if the id of the query starts with `{`
+        return "trec"
     if first.startswith("{") or path.name.removesuffix(".gz").endswith(".json"):
         return "workbench" if "judgmentRatings" in _read_json(path) else "ranx"
     if _quepid_delimiter(first):
@@ -104,6 +106,12 @@ def recognise_format(path: Path) -> JudgmentFormat:
         f"folder or qrels file ({', '.join(QRELS_COLUMNS)}), a ranx JSON file, a Quepid CSV file "
         f"({','.join(QUEPID_COLUMNS)}) or judgments of Search Relevance Workbench. Name the form with --format."
     )
+
+
+def _is_trec(line: str) -> bool:
+    """Whether a line has four columns, the last of which is a number."""
+    columns = line.split()
+    return len(columns) == 4 and _parse_grade(columns[3]) is not None
 
 
 def _join(path: Path, ratings: Iterable[Rating], queries: dict[str, str], skipped: list[SkippedLine]) -> JudgedQueries:
@@ -163,9 +171,18 @@ def _find_split(folder: Path, split: str | None) -> Path:
     )
 
 
+def _is_tab_separated(line: bytes) -> bool:
+    """Whether a line that starts with `{` is an id and a text, because it has a tab and is not JSON."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return b"\t" in line
+    return False
+
+
 def _read_texts(path: Path, skipped: list[SkippedLine]) -> dict[str, str]:
     first = next(iter(read_lines(path)), b"")
-    if first.lstrip().startswith(b"{"):
+    if first.lstrip().startswith(b"{") and not _is_tab_separated(first):
         return read_queries(path, skipped)
     texts: dict[str, str] = {}
     for number, line in _text_lines(path):

@@ -8,6 +8,7 @@ import click
 
 from anthem_core.console import handle_errors, json_option, print_result, progress
 from anthem_core.errors import require_extra
+from anthem_core.output_files import bundle_files, check_output_files
 
 
 @click.command()
@@ -26,6 +27,7 @@ def export(checkpoint: Path, bundle: Path, corpus: Path | None, as_json: bool) -
     Example:
         anthem export shop.pt bundles/shop
     """
+    check_output_files({"BUNDLE": bundle_files(str(bundle))}, {"CHECKPOINT": checkpoint, "--corpus": corpus})
     require_extra("train", "torch", "geoopt", "bm25s", "Stemmer", "onnx", "onnxscript")
     from anthem_exporter.export import export_bundle
     from anthem_exporter.graphs import graph_modules

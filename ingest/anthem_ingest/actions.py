@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anthem_core.errors import DataError
@@ -35,11 +35,15 @@ MAX_ID_BYTES = 512  # a longer id makes OpenSearch reject the whole bulk request
 
 @dataclass(frozen=True, slots=True)
 class ProductDocument:
-    """A product as it will be written to an index, and its routing if the file names one."""
+    """A product as it will be written to an index, and its routing if the file names one.
+
+    `unused_id` is what its row has in `_id`, if the id is another: a document cannot have a field of this name.
+    """
 
     id: str
     source: Mapping[str, Any]
     routing: str | None = None
+    unused_id: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[str, str | None]:

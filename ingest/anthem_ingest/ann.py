@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from anthem_core.console import count_of
+from anthem_core.console import count_of, name_some
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import MATCH_ALL, VALUE_OF_SIGNAL
 from anthem_ingest import index_io
-from anthem_ingest.actions import routing_of, value_clauses
+from anthem_ingest.actions import routing_of, shorten_id, value_clauses
 from anthem_ingest.ingest import no_progress
 from anthem_ingest.load_target import find_data_stream
 from anthem_ingest.mapping import HNSW_METHOD, check_source, parse_single_index, vector_objects
@@ -213,18 +213,46 @@ def _check_copy(client: OpenSearch, old: str, new: str, model_fields: ModelField
     random_order = {"function_score": {"query": MATCH_ALL, "random_score": {}}}
     sample = client.search(index=old, body={"query": random_order, "size": COMPARED_PRODUCTS})["hits"]["hits"]
     copies = _get_same_products(client, new, sample)
-    differing = [hit for hit, copy in zip(sample, copies, strict=True) if copy.get("_source") != hit["_source"]]
+    pairs = zip(sample, copies, strict=True)
+    differing = [(hit, copy) for hit, copy in pairs if copy.get("_source") != hit["_source"]]
     values = [hit["_source"].get(model_fields.name) or {} for hit in sample]
     vectors = [stored["vector"] for stored in values if stored.get("vector")]
     knn_query = {"knn": {model_fields.vector: {"vector": vectors[0], "k": 1}}} if vectors else MATCH_ALL
     neighbours = client.search(index=new, body={"query": knn_query, "size": 1, "_source": False})["hits"]["hits"]
-    if old_counts != new_counts or differing or (sample and not neighbours):
+    faults = []
+    if old_counts != new_counts:
+        faults.append(f"it has {_describe_counts(new_counts)}, expected {_describe_counts(old_counts)}")
+    if differing:
+        faults.append(
+            f"{len(differing)} of {len(sample)} compared products differ ({_describe_difference(*differing[0])})"
+        )
+    if sample and not neighbours:
+        faults.append("a search of its graph finds nothing")
+    if faults:
         raise ClusterError(
-            f"'{new}' differs from '{old}': it has {_describe_counts(new_counts)}, expected "
-            f"{_describe_counts(old_counts)}; {len(differing)} of {len(sample)} compared products differ. The aliases "
-            f"were not moved. Run this again, or delete '{new}' first."
+            f"'{new}' differs from '{old}': {'; '.join(faults)}. The aliases were not moved. "
+            f"{_describe_remedy(new, has_other_content=any(copy['found'] for _, copy in differing))}"
         )
     return new_counts[0]
+
+
+def _describe_difference(original: IndexHit, copy: IndexHit) -> str:
+    """Where a copy differs from its original: it is missing, or some of its top-level fields have other values."""
+    product = f"'{shorten_id(original['_id'])}'"
+    if not copy["found"]:
+        return f"{product} is missing"
+    source, copied = original["_source"], copy.get("_source", {})
+    fields = [name for name in {**source, **copied} if source.get(name) != copied.get(name)]
+    return f"{product} in {name_some(fields)}"
+
+
+def _describe_remedy(new: str, *, has_other_content: bool) -> str:
+    if not has_other_content:
+        return f"Run this again, or delete '{new}' first."
+    return (
+        f"If nothing else writes to '{new}', an index template that matches it changes products, by a final pipeline "
+        f"or a filter of _source: GET /_index_template. Correct the template, delete '{new}', and run this again."
+    )
 
 
 def _describe_counts(counts: Sequence[int]) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from anthem_core.output_files import bundle_files, check_output_files
+
 
 def parse_delimiter(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     """One character; `tab` and `\\t` are a tab."""
@@ -88,18 +90,12 @@ class IngestArguments:
         }
         return [name for name, value in given.items() if value]
 
-    @property
-    def replaces_corpus(self) -> bool:
-        """Whether the file for failures is the file of products."""
-        corpus, letters = self.corpus, self.dead_letter_path
-        return corpus is not None and corpus.exists() and letters.exists() and letters.samefile(corpus)
-
 
 def check_arguments(arguments: IngestArguments) -> None:
-    """Check that the options go together.
+    """Check that the options go together, and that the file for failures is not one that is read.
 
     Raises:
-        click.UsageError: They do not.
+        click.UsageError: They do not, or it is.
     """
     if not arguments.corpus and arguments.options_of_files:
         names = " and ".join(arguments.options_of_files)
@@ -115,8 +111,10 @@ def check_arguments(arguments: IngestArguments) -> None:
         )
     if arguments.ann and arguments.signals == "attention":
         raise click.UsageError("--ann builds graphs of vectors: it cannot be used with --signals attention.")
-    if arguments.replaces_corpus:
-        raise click.UsageError("--dead-letter names the file of --corpus and would overwrite it. Name another file.")
+    check_output_files(
+        {"--dead-letter": arguments.dead_letter_path},
+        {"--corpus": arguments.corpus, "--bundle": bundle_files(arguments.bundle_name)},
+    )
 
 
 def default_dead_letter_path(index: str) -> Path:

@@ -21,6 +21,7 @@ from anthem_core.console import (
     print_result,
     progress,
     url_option,
+    without_repeats,
 )
 from anthem_core.errors import PartialError
 from anthem_core.files import check_writable, is_standard_output
@@ -92,6 +93,7 @@ _rate_option = click.option(
     "text_fields",
     multiple=True,
     type=NON_EMPTY_TEXT,
+    callback=without_repeats,
     help="Field of the product text; repeatable. Defaults to the fields that the last ingest recorded, then to title.",
 )
 @click.option(
@@ -183,7 +185,12 @@ def ingest(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the field
     report, result = _run_ingest(arguments, as_json=as_json)
     to_stderr = is_standard_output(arguments.dead_letter_path)
     print_result(result, f"{arguments.index}: {report}", as_json=as_json, to_stderr=to_stderr)
-    check_complete(report, result["bad_lines"], arguments.dead_letter_path)
+    try:
+        check_complete(report, result["bad_lines"], arguments.dead_letter_path)
+    except PartialError as error:
+        if not arguments.follow:
+            raise
+        click.echo(error, err=True)  # it did what it was asked to do: to follow until it is stopped
 
 
 def _run_ingest(arguments: IngestArguments, *, as_json: bool) -> tuple[IngestReport, dict[str, Any]]:

@@ -121,7 +121,8 @@ class EncodingWatch:
 class CsvRows:
     """Rows of a text by the number of their first line, as dictionaries; or why they cannot be read.
 
-    Empty header cells and empty rows are ignored. After a line that cannot be read, rows are trusted again once one
+    Empty rows are ignored, and so is a first column without a name, as pandas writes an index; a value in another place
+    that the header does not name makes its row bad. After a line that cannot be read, rows are trusted again once one
     looks like the rows before it, because the lines between may be the rest of a broken cell. So is a row of several
     lines refused if one of them is a row by itself: a quotation mark that is not closed must not swallow others.
 
@@ -139,7 +140,11 @@ class CsvRows:
         self._dialect: dict[str, Any] = {"strict": True, "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE}
         self._dialect["delimiter"] = delimiter or (self._recognise_delimiter(id_fields) if quoted else "\t")
         self._reader = csv.reader(self._lines, **self._dialect)
-        self._columns = self._read_header(id_fields)
+        header = self._read_header(id_fields)
+        self._width = len(header)
+        # A value under an empty cell at the end of the header is one too many, so such cells are no columns.
+        self._columns = header[: max((place for place, name in enumerate(header, start=1) if name), default=0)]
+        self._unnamed = [place for place, name in enumerate(self._columns) if place and not name]
         self._id_place = next((self._columns.index(field) for field in id_fields if field in self._columns), 0)
         self._id_kinds: set[str] = set()
         self._broken: _BrokenRow | None = None
@@ -161,11 +166,11 @@ class CsvRows:
 
     def _is_row(self, line: str) -> bool:
         """Whether a line has as many cells as the header; true for the header."""
-        return not self._columns or len(_split_line(line, **self._dialect)) >= len(self._columns)
+        return not self._columns or len(_split_line(line, **self._dialect)) >= self._width
 
     def _check_row(self, cells: list[str]) -> Iterator[NumberedRow]:
         number, columns = self._lines.first_number, self._columns
-        is_even = len(cells) >= len(columns) and not any(cells[len(columns) :])
+        is_even = len(cells) >= self._width and not any(cell.strip() for cell in cells[len(columns) :])
         if self._broken and not (is_even and self._resembles_earlier_rows(cells)):
             self._lines.give_back()
             if self._broken.rest_lines < MAX_REST_LINES:
@@ -175,7 +180,7 @@ class CsvRows:
             return
         yield from self._report_broken()
         if not is_even:
-            reason = f"{len(cells)} cells under a header of {len(columns)}"
+            reason = self._describe_unnamed(cells)
             if len(self._lines.record) > 1:
                 self._mark_broken(reason)
             else:
@@ -187,7 +192,23 @@ class CsvRows:
             yield from self._report_swallowed_rows(swallowed)
             return
         self._id_kinds |= kinds
+        if any(cells[place].strip() for place in self._unnamed):
+            yield number, self._describe_unnamed(cells)
+            return
         yield number, {name: cell for name, cell in zip(columns, cells, strict=False) if name}
+
+    def _describe_unnamed(self, cells: list[str]) -> str:
+        """Why the cells of a row do not fit the header, and what to do about one that has no name there."""
+        if len(cells) < self._width:
+            return f"{len(cells)} cells under a header of {self._width}"
+        places = (*self._unnamed, *range(len(self._columns), len(cells)))
+        number = 1 + next(place for place in places if cells[place].strip())
+        remedy = (
+            "remove it"
+            if self._dialect["quoting"] == csv.QUOTE_NONE
+            else f"put a text that contains the delimiter {self._dialect['delimiter']!r} in quotation marks"
+        )
+        return f"a value in column {number}, which the header does not name; name it there, or {remedy}"
 
     def _mark_broken(self, reason: str) -> None:
         """Read on with the second line of the record, as if its first line were a row that cannot be read."""
@@ -221,7 +242,7 @@ class CsvRows:
         numbers, id_kinds = [], id_kinds | self._id_kinds
         for number, line in enumerate(self._lines.record[1:], start=self._lines.first_number + 1):
             cells = _split_line(line, **self._dialect)
-            is_row = len(cells) == len(self._columns) > 1 and not _is_prose(cells)
+            is_row = len(cells) == self._width > 1 and not _is_prose(cells)
             if is_row and _character_kinds(cells[self._id_place]) <= id_kinds:
                 numbers.append(number)
         return numbers
@@ -242,19 +263,16 @@ class CsvRows:
         if first.lower().startswith(_SEPARATOR_LINE) and len(first.strip("\r\n")) == len(_SEPARATOR_LINE) + 1:
             return first[len(_SEPARATOR_LINE)]
         self._lines.give_back(kept=len(self._lines.record) - 1)
-        headers = {delimiter: _split_line(first, delimiter=delimiter) for delimiter in DELIMITERS}
+        headers = {
+            delimiter: _split_line(first, delimiter=delimiter, skipinitialspace=True) for delimiter in DELIMITERS
+        }
         return max(
             headers, key=lambda delimiter: (not {*headers[delimiter]}.isdisjoint(id_fields), len(headers[delimiter]))
         )
 
     def _read_header(self, id_fields: Sequence[str]) -> list[str]:
         """Column names, without surrounding spaces; empty for a text without lines."""
-        try:
-            cells = next((cells for cells in self._reader if cells), [])
-        except csv.Error as error:
-            reason = _describe(error)
-            end = "" if reason.endswith("?") else "."
-            raise DataError(f"{self._name}:1: {reason}{end} Fix the header line.") from error
+        cells = self._read_header_cells()
         columns = [cell.strip() for cell in cells]
         names = [column for column in columns if column]
         place = f"{self._name}:{self._lines.first_number}"
@@ -266,6 +284,22 @@ class CsvRows:
                 "Name the one that holds the product id with --id."
             )
         return columns
+
+    def _read_header_cells(self) -> list[str]:
+        """Cells of the header; if spaces follow its delimiters, those in the rows are not part of the cells either."""
+        above = len(self._lines.record)
+        try:
+            cells = next((cells for cells in self._reader if cells), [])
+            if self._dialect["quoting"] != csv.QUOTE_NONE and _has_spaced_cells(cells):
+                self._lines.give_back(kept=above)
+                self._dialect["skipinitialspace"] = True
+                self._reader = csv.reader(self._lines, **self._dialect)
+                cells = next((cells for cells in self._reader if cells), [])
+        except csv.Error as error:
+            reason = _describe(error)
+            end = "" if reason.endswith("?") else "."
+            raise DataError(f"{self._name}:1: {reason}{end} Fix the header line.") from error
+        return cells
 
 
 def _split_line(line: str, **dialect: Any) -> list[str]:  # noqa: ANN401 (options of csv.reader)
@@ -285,6 +319,12 @@ def _describe(error: csv.Error) -> str:
 def _character_kinds(cell: str) -> set[str]:
     """Kinds of characters in a cell: `9` for digits, `a` for letters, each other character for itself."""
     return {"9" if letter.isdigit() else "a" if letter.isalpha() else letter for letter in cell}
+
+
+def _has_spaced_cells(header: list[str]) -> bool:
+    """Whether a header has a space before a quotation mark, or after each of its delimiters."""
+    spaced = [cell for cell in header[1:] if cell.startswith(" ")]
+    return len(spaced) == len(header) - 1 > 0 or any(cell.lstrip(" ").startswith('"') for cell in spaced)
 
 
 def _is_prose(cells: list[str]) -> bool:

@@ -40,6 +40,8 @@ class CheckedProducts:
         missing_fields: Text fields in which no product has text; only partial products may lack some.
         padded_ids: Ids that begin or end with a space; the first of them is in `padded_example`.
         padded_example: One of them.
+        unused_ids: Rows whose `_id` is not their id and is lost; that of the first is in `unused_example`.
+        unused_example: One of these.
     """
 
     total: int
@@ -48,6 +50,23 @@ class CheckedProducts:
     missing_fields: tuple[str, ...] = ()
     padded_ids: int = 0
     padded_example: str = ""
+    unused_ids: int = 0
+    unused_example: str = ""
+
+    def describe_oddities(self) -> Iterator[str]:
+        """What a user should know about the rows before they are loaded."""
+        if self.joined_rows:
+            yield f"{count_of(self.joined_rows, 'row')} joined with others of the same id"
+        if self.padded_ids:
+            yield (
+                f"{count_of(self.padded_ids, 'id')} with a leading or trailing space, such as {self.padded_example!r}; "
+                "OpenSearch keeps it: the same id without it is another product"
+            )
+        if self.unused_ids:
+            yield (
+                f"{count_of(self.unused_ids, 'row')} with a value in _id, such as {self.unused_example!r}, which is "
+                "not kept: --id names another field, and OpenSearch allows no field _id; to keep it, rename it"
+            )
 
 
 class IdHashes:
@@ -56,6 +75,7 @@ class IdHashes:
     def __init__(self) -> None:
         self._hashes = array("q")
         self.padded, self.padded_example = 0, ""  # ids with a space at one of their ends
+        self.unused, self.unused_example = 0, ""  # values of `_id` that are not the id
 
     def watch(self, documents: Iterable[ProductDocument]) -> Iterator[ProductDocument]:
         """The same documents, while their ids are recorded."""
@@ -64,6 +84,9 @@ class IdHashes:
             if document.id != document.id.strip():
                 self.padded += 1
                 self.padded_example = self.padded_example or document.id
+            if document.unused_id is not None:
+                self.unused += 1
+                self.unused_example = self.unused_example or document.unused_id
             yield document
 
     def find_repeated(self) -> RepeatedHashes:
@@ -119,7 +142,13 @@ def check_product_file(
     repeated = ids.find_repeated()
     documents = read_product_file(file, _ignore)
     checked = CheckedProducts(
-        fields.count, documents, 0, tuple(fields.missing), padded_ids=ids.padded, padded_example=ids.padded_example
+        fields.count,
+        documents,
+        missing_fields=tuple(fields.missing),
+        padded_ids=ids.padded,
+        padded_example=ids.padded_example,
+        unused_ids=ids.unused,
+        unused_example=ids.unused_example,
     )
     if not len(repeated.hashes):
         return checked

@@ -6,7 +6,8 @@ import logging
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opensearchpy.exceptions import AuthorizationException, NotFoundError, TransportError
@@ -290,20 +291,19 @@ def _send_until_accepted(client: OpenSearch, batch: list[BulkAction]) -> list[tu
     return done + still_refused
 
 
-def _send_bulk(client: OpenSearch, actions: Sequence[BulkAction]) -> Iterator[BulkItem]:
-    """Send actions once; the result of each, in order."""
-    results = streaming_bulk(
-        client,
-        actions,
-        chunk_size=len(actions),
-        max_chunk_bytes=BULK_CHUNK_BYTES,
-        raise_on_error=False,
-        raise_on_exception=False,
-        request_timeout=REQUEST_TIMEOUT_SECONDS,
-    )
-    for _, result in results:
-        (item,) = result.values()
-        yield item
+def _send_bulk(client: OpenSearch, actions: Iterable[BulkAction]) -> Iterator[BulkItem]:
+    """Send actions once; the result of each, in order.
+
+    The index is in the URL, because a cluster may refuse one in an action (`rest.action.multi.allow_explicit_index`).
+    """
+    for index, group in groupby(actions, itemgetter("_index")):
+        nameless = [{key: value for key, value in action.items() if key != "_index"} for action in group]
+        results = streaming_bulk(
+            client, nameless, chunk_size=len(nameless), max_chunk_bytes=BULK_CHUNK_BYTES, raise_on_error=False,
+            raise_on_exception=False, index=index, request_timeout=REQUEST_TIMEOUT_SECONDS,
+        )  # fmt: skip
+        for _, result in results:
+            yield from result.values()
 
 
 def _count_refusal(item: BulkItem, tally: IngestTally, retry_statuses: frozenset[BulkItemStatus]) -> None:

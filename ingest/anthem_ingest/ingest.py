@@ -7,7 +7,6 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import (
     DEFAULT_TEXT_FIELDS,
@@ -26,25 +25,18 @@ from anthem_ingest.actions import (
 )
 from anthem_ingest.conflicts import without_model_object
 from anthem_ingest.encode import ValueBuilder, choose_signals, plan_updates
+from anthem_ingest.index_templates import explain_template
 from anthem_ingest.loads import LoadTarget, plan_loads
 from anthem_ingest.mapping import (
     BYTES_OF_TRIGRAMS,
     BYTES_PER_COORDINATE,
-    IndexDescription,
-    build_missing_mapping,
-    check_index_name,
-    check_index_writable,
-    check_mapping_changes,
-    check_source,
-    check_source_enabled,
-    check_takes_vectors,
-    parse_single_index,
 )
+from anthem_ingest.new_index import PlannedIndex
+from anthem_ingest.open_index import check_created, open_for_load, open_for_update
 from anthem_ingest.preparation import create_index, extend_mapping, keep_record
 from anthem_ingest.report import DeadLetters, IndexSurvey, IngestReport, IngestTally, keep_counts
 from anthem_ingest.routing import check_routing
-from anthem_ingest.stored_objects import check_stored_objects
-from anthem_ingest.text_fields import check_first_field, check_products_have_text, check_text_fields, list_text_fields
+from anthem_ingest.strict_fields import check_accepts_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -104,7 +96,7 @@ def survey_index(
         ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
     text_fields = list_fields(text_fields)
-    _open_for_update(client, index, bundle, text_fields, options)
+    open_for_update(client, index, bundle, text_fields, options)
     fields, signals = options.model_fields, choose_signals(bundle, options.signals)
     is_of_other_model = {"must_not": [{"term": {fields.model: bundle.model_id}}]}
     is_stale = {"bool": {"filter": [has_any_value(fields)], **is_of_other_model}}
@@ -146,7 +138,7 @@ def prepare_index(
         ClusterError: The index is missing, blocked, too old or has conflicting fields, or the cluster refuses.
     """
     text_fields = list_fields(text_fields)
-    description = _open_for_update(client, index, bundle, text_fields, options)
+    description = open_for_update(client, index, bundle, text_fields, options)
     extend_mapping(client, description, bundle, text_fields, options)
 
 
@@ -240,16 +232,19 @@ def load_documents(
     text_fields = list_fields(text_fields)
     builder = make_builder(encoder, text_fields, options)
     tally = IngestTally(dead_letters=options.dead_letters)
-    description = _open_for_load(client, index, builder.signals, text_fields, options)
-    taken = description.mappings.get("properties", {}) if description else ()
+    description = open_for_load(client, index, builder.signals, text_fields, options)
+    taken = description.mappings.get("properties", {})
     documents = without_model_object(documents, options.model_fields.name, index, taken)
     documents = check_routing(client, index, description, documents)
-    page = list(islice(documents, PRODUCTS_PER_PAGE))  # checked before anything is written
-    if description:
-        extend_mapping(client, description, encoder.bundle, text_fields, options)
+    with explain_template(description):
+        page = list(islice(documents, PRODUCTS_PER_PAGE))  # checked before anything is written
+        check_accepts_fields(description, page)
+    if isinstance(description, PlannedIndex):
+        check = partial(check_created, client, page, encoder.bundle, text_fields, options)
+        create_index(client, description, encoder.bundle, text_fields, options, page, check)
     else:
-        create_index(client, index, encoder.bundle, text_fields, options, page)
-    is_partial = options.partial and description is not None
+        extend_mapping(client, description, encoder.bundle, text_fields, options)
+    is_partial = options.partial and not isinstance(description, PlannedIndex)
     target = LoadTarget(index, partial(index_io.get_products, client, index), partial=is_partial)
     actions = plan_loads(chain(page, documents), builder, tally, target, advance)
     with keep_counts(tally):
@@ -274,68 +269,3 @@ def _read_by_id(client: OpenSearch, index: str, builder: ValueBuilder, ids: Sequ
     for start in range(0, len(ids), MAX_IDS_PER_QUERY):
         scope = index_io.ReadScope({"ids": {"values": ids[start : start + MAX_IDS_PER_QUERY]}})
         yield from index_io.read_product_pages(client, index, builder.text_fields, builder.model_fields, scope)
-
-
-def _open_for_load(
-    client: OpenSearch,
-    index: str,
-    signals: Sequence[ModelSignal],
-    text_fields: Sequence[str],
-    options: IngestOptions,
-) -> IndexDescription | None:
-    """The index, checked for products of a file; None if it does not exist."""
-    description = _open_for_writing(client, index, signals, options)
-    if description is None:
-        return None
-    check_first_field(description, text_fields)
-    if options.partial:
-        check_source(description)
-    check_stored_objects(client, description, options.model_fields)
-    return description
-
-
-def _open_for_update(
-    client: OpenSearch, index: str, bundle: Bundle, text_fields: Sequence[str], options: IngestOptions
-) -> IndexDescription:
-    """The index, checked for updates of its products."""
-    signals = choose_signals(bundle, options.signals)
-    description = _open_for_writing(client, index, signals, options)
-    if description is None:
-        raise ClusterError(
-            f"Index '{index}' not found. Name one that exists (GET /_cat/indices), or load products from a file: "
-            f"anthem ingest {index} --corpus FILE"
-        )
-    check_source(description)
-    if not _is_blank(client, description):
-        check_text_fields(description, text_fields)
-    build_missing_mapping(description, options.model_fields, bundle.dimension, signals)
-    check_stored_objects(client, description, options.model_fields)
-    check_products_have_text(client, index, description.mappings, text_fields, options.model_fields)
-    return description
-
-
-def _is_blank(client: OpenSearch, index: IndexDescription) -> bool:
-    """Whether an index has neither text fields nor products, as after a rollover: its first products bring them."""
-    is_closed = str(index.mappings.get("dynamic")).lower() in ("false", "strict")
-    if is_closed or list_text_fields(index.mappings):
-        return False
-    return not index_io.count_products(client, index.name, MATCH_ALL)
-
-
-def _open_for_writing(
-    client: OpenSearch, index: str, signals: Sequence[ModelSignal], options: IngestOptions
-) -> IndexDescription | None:
-    """The index, checked for writing the values of these signals; None if it does not exist."""
-    check_index_name(index)
-    release = index_io.read_release(client)
-    response = index_io.describe_index(client, index)
-    if response is None:
-        return None
-    description = parse_single_index(response, index)
-    check_index_writable(description)
-    check_source_enabled(description)
-    if "containment" in signals:
-        check_takes_vectors(description)
-        if not options.accept_outages:
-            check_mapping_changes(description, release)
-    return description

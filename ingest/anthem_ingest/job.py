@@ -21,7 +21,7 @@ from anthem_ingest.alias_scope import find_hidden_products
 from anthem_ingest.ann import check_copyable, create_ann_copy
 from anthem_ingest.conflicts import without_model_object
 from anthem_ingest.duplicates import check_product_file
-from anthem_ingest.encode import choose_signals
+from anthem_ingest.encode import ValueBuilder, choose_signals
 from anthem_ingest.follow import ShardCheckpoints, catch_up, find_followed_index, follow_index, read_checkpoints
 from anthem_ingest.ingest import bytes_per_value, ingest_index, load_documents, prepare_index, survey_index
 from anthem_ingest.load_target import explain_missing_fields, read_load_target
@@ -253,15 +253,8 @@ def _announce_load(
     confirm: Callable[[IndexSurvey], object],
 ) -> None:
     """Print what is odd about a file and what loading it will cost, and ask if it has to be confirmed."""
-    if checked.joined_rows:
-        joined = count_of(checked.joined_rows, "row")
-        click.echo(f"{file.name}: {joined} joined with others of the same id", err=True)
-    if checked.padded_ids:
-        click.echo(
-            f"{file.name}: {count_of(checked.padded_ids, 'id')} with a leading or trailing space, such as "
-            f"{checked.padded_example!r}; OpenSearch keeps it: the same id without it is another product",
-            err=True,
-        )
+    for oddity in checked.describe_oddities():
+        click.echo(f"{file.name}: {oddity}", err=True)
     missing = dict.fromkeys(job.signals, checked.total)
     sizes = bytes_per_value(job.encoder.bundle)
     survey = IndexSurvey(job.index, checked.total, 0, missing, sizes, is_new=is_new, file=file.name)
@@ -285,7 +278,7 @@ def _run_final_steps(job: IngestJob, steps: IngestSteps, *, is_complete: bool) -
         return
     model_fields = job.options.model_fields
     if steps.beside:
-        switch_aliases(job.client, job.index, model_fields, job.signals)
+        switch_aliases(job.client, job.index, ValueBuilder(job.encoder, job.signals, job.text_fields, model_fields))
         click.echo(f"{job.index}: the current values are those in {model_fields.name}", err=True)
     if steps.prune:
         _prune(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from anthem_core.errors import DataError
@@ -88,17 +89,19 @@ def _read_lines(stream: Iterable[bytes], name: str) -> Iterator[NumberedRow]:
 def _parse_line(text: str) -> dict[str, Any] | str:
     try:
         record = json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_build_object)
-    except _RepeatedKeyError as error:
+    except _RefusedValueError as error:
         return str(error)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         return f"not JSON ({error})"
+    except ValueError:  # Python converts no longer one
+        return f"an integer of more than {sys.get_int_max_str_digits()} digits; expected a smaller one, or text"
     if isinstance(record, list):
         return "a JSON array; expected one object on each line"
     return record if isinstance(record, dict) else "not a JSON object"
 
 
-class _RepeatedKeyError(ValueError):
-    """An object has a key twice."""
+class _RefusedValueError(ValueError):
+    """A value that the parser accepts cannot be kept as it is; the message is the reason."""
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,9 +110,9 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(built) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise _RepeatedKeyError(f"the key {repeated!r} occurs twice in an object; expected it once")
+        raise _RefusedValueError(f"the key {repeated!r} occurs twice in an object; expected it once")
     return built
 
 
 def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
+    raise _RefusedValueError(f"not JSON ({name} is not a JSON number)")

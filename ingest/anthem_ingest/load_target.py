@@ -31,12 +31,17 @@ def read_load_target(client: OpenSearch, name: str) -> IndexDescription | None:
         return None
     stream = find_data_stream(response)
     if stream:
-        raise ClusterError(
-            f"'{stream}' is a data stream, which accepts only new documents: a product of a file replaces the one with "
-            "the same id. Load the file into an index of another name, or append the products with your own program "
-            f"(op_type create, with @timestamp) and then add the values: anthem ingest {stream}"
-        )
+        raise data_stream_error(stream)
     return parse_single_index(response, name)
+
+
+def data_stream_error(stream: str) -> ClusterError:
+    """Why products of a file cannot be written to a data stream, and what to do."""
+    return ClusterError(
+        f"'{stream}' is a data stream, which accepts only new documents: a product of a file replaces the one with "
+        "the same id. Load the file into an index of another name, or append the products with your own program "
+        f"(op_type create, with @timestamp) and then add the values: anthem ingest {stream}"
+    )
 
 
 def find_data_stream(response: Mapping[str, Any]) -> str | None:

@@ -17,7 +17,6 @@ from anthem_core.opensearch.schema import (
     recorded_objects,
 )
 from anthem_core.opensearch.versions import SAFE_MAPPING_CHANGES, VECTORS_WITHOUT_KNN_SETTING, Release
-from anthem_ingest.actions import BEIR_FIELDS
 from anthem_ingest.conflicts import MappingConflictError, UsersFieldError, is_own_object
 
 if TYPE_CHECKING:
@@ -97,6 +96,12 @@ class IndexDescription:
         release = number ^ _OPENSEARCH_VERSION_MASK
         numbers = release // 1_000_000, release // 10_000 % 100, release // 100 % 100
         return Release(*numbers) if number & _OPENSEARCH_VERSION_MASK else Release(0, 0)
+
+
+def format_created(release: Release) -> str:
+    """The version id of an index that a release creates, as its settings have it."""
+    number = release.major * 1_000_000 + release.minor * 10_000 + release.patch * 100 + 99
+    return str(number ^ _OPENSEARCH_VERSION_MASK)
 
 
 def check_index_name(index: str) -> None:
@@ -311,40 +316,3 @@ def build_new_fields(
         return build_hnsw_properties(model_fields, dimension, signals)
     properties: dict[str, Any] = model_fields.mapping(dimension, signals)["properties"]
     return properties
-
-
-def build_new_index_body(
-    model_fields: ModelFields,
-    dimension: int,
-    signals: Collection[ModelSignal] = MODEL_SIGNALS,
-    *,
-    knn: bool = False,
-    meta: Mapping[str, Any] | None = None,
-    beir_fields: Collection[str] = BEIR_FIELDS,
-) -> dict[str, Any]:
-    """Body of a new index for products of a file: one shard, no replica, English text; with `knn`, HNSW graphs.
-
-    Of the fields of a BEIR corpus, only `beir_fields` are mapped. A value that is not a number where one is expected is
-    not indexed, but its product is.
-    """
-    english = {"type": "text", "analyzer": "english"}
-    number = {"type": "double", "ignore_malformed": True}
-    kinds = {"string": {"type": "keyword", "ignore_above": 1024}, "long": number, "double": number}
-    paths = {"string": {"path_match": "metadata.*"}}
-    templates = [
-        {f"{kind}_values": {"match_mapping_type": kind, "mapping": mapping, **paths.get(kind, {})}}
-        for kind, mapping in kinds.items()
-    ]
-    beir = {"title": english, "text": english, "metadata": {"type": "object"}}
-    text = {name: field for name, field in beir.items() if name in beir_fields}
-    knn = knn and "containment" in signals
-    values = build_new_fields(model_fields, dimension, signals, knn=knn)
-    return {
-        "settings": {"number_of_shards": 1, "number_of_replicas": 0} | ({"index.knn": True} if knn else {}),
-        "mappings": {
-            "date_detection": False,
-            "dynamic_templates": templates,
-            "properties": text | values,
-            **({"_meta": dict(meta)} if meta else {}),
-        },
-    }

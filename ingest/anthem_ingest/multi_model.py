@@ -18,6 +18,7 @@ from anthem_core.opensearch.schema import (
     fields_of_model,
     find_model_fields,
     ingested_fields,
+    product_text,
     recorded_objects,
     resolve_current_fields,
 )
@@ -31,6 +32,7 @@ from anthem_ingest.mapping import (
     model_objects,
     parse_single_index,
 )
+from anthem_ingest.pending import is_pending, without_pending_mark
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from anthem_core.encoding.encoder import Encoder
     from anthem_core.opensearch.schema import ModelSignal
     from anthem_ingest.arguments import IngestArguments
+    from anthem_ingest.encode import ValueBuilder
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def choose_model_fields(
 
     The object that has them, otherwise `name`, otherwise that of the first model. With `beside`, a model also gets its
     own object if the first one holds values that are then kept: of another model, of other text fields than those
-    named, or vectors of an earlier version.
+    named, or vectors of an earlier version. If it was begun and not switched to, it is used again.
 
     Raises:
         ClusterError: The values are in another object than `name`, or the index cannot record the name.
@@ -109,6 +112,8 @@ def choose_model_fields(
         return found
     recorded = ingested_fields(mappings, found.name)
     if has_float_vectors(mappings, found) or (text_fields and recorded and tuple(text_fields) != recorded):
+        return own_fields
+    if not text_fields and is_pending(mappings, own_fields.name):
         return own_fields
     return own_fields if _count_values(client, index, found, "must_not", model_id) else found
 
@@ -199,30 +204,50 @@ def check_switch(client: OpenSearch, index: str, model_fields: ModelFields, sign
 
 
 @cluster_errors()
-def switch_aliases(client: OpenSearch, index: str, model_fields: ModelFields, signals: Collection[ModelSignal]) -> None:
-    """Point the field aliases at these fields, once every product with values of another model has all of them there.
+def switch_aliases(client: OpenSearch, index: str, builder: ValueBuilder) -> None:
+    """Make the builder's values the current ones, once they are complete for the products with values in other objects.
+
+    The field aliases are pointed at them, and searches with the same model read them. Products without text in the
+    builder's fields can have no values.
 
     Raises:
-        ClusterError: Products have values of another model and lack some of this one, or the cluster refuses.
+        ClusterError: Products with text have values in another object and lack some here, or the cluster refuses.
     """
     index_io.refresh_index(client, index)
+    model_fields, signals = builder.model_fields, builder.signals
     check_switch(client, index, model_fields, signals)
     description = _read_index(client, index)
     others = [name for name in model_objects(description.mappings) if name != model_fields.name]
+    lacking = _count_lacking(client, description.name, others, builder) if others else 0
+    if lacking:
+        lack = "lacks" if lacking == 1 else "lack"
+        raise ClusterError(
+            f"{count_of(lacking)} with values in {', '.join(others)} and with text in "
+            f"{', '.join(builder.text_fields)} still {lack} values in {model_fields.name}, so searches keep using the "
+            f"former ones. Run this on the whole index, with the same --bundle: anthem ingest {description.name} "
+            "--beside"
+        )
+    body = build_alias_mapping(model_fields, signals)
+    if is_pending(description.mappings, model_fields.name):
+        body |= {"_meta": without_pending_mark(description.meta, model_fields.name)}
+    index_io.put_mapping(client, index, body)
+
+
+def _count_lacking(client: OpenSearch, index: str, others: Sequence[str], builder: ValueBuilder) -> int:
+    """Number of products with text that have values in other objects and lack some in the builder's."""
     lacks_new_values = {
         "bool": {
             "should": [has_any_value(ModelFields(name)) for name in others],
             "minimum_should_match": 1,
-            "must_not": has_all_values(model_fields, signals),
+            "must_not": has_all_values(builder.model_fields, builder.signals),
         }
     }
-    lacking = index_io.count_products(client, description.name, lacks_new_values) if others else 0
-    if lacking:
-        raise ClusterError(
-            f"{count_of(lacking)} with values of another model still lack some in {model_fields.name}, so the "
-            f"aliases were not moved. Run ingest again: anthem ingest {description.name} --beside"
-        )
-    index_io.put_mapping(client, index, build_alias_mapping(model_fields, signals))
+    if not index_io.count_products(client, index, lacks_new_values):
+        return 0
+    scope = index_io.ReadScope(lacks_new_values)
+    pages = index_io.read_product_pages(client, index, builder.text_fields, builder.model_fields, scope)
+    texts = (product_text(hit["_source"], builder.text_fields) for hits in pages for hit in hits)
+    return sum(bool(builder.split_words(text)) for text in texts)
 
 
 def build_alias_mapping(model_fields: ModelFields, signals: Collection[ModelSignal] = MODEL_SIGNALS) -> dict[str, Any]:
@@ -245,7 +270,7 @@ def list_stale_objects(client: OpenSearch, index: str, model_fields: ModelFields
         raise ClusterError(
             f"The current values of '{index}' are in {current.name}, those of this bundle in {model_fields.name}: "
             "pruning would remove values that searches use. Name the bundle of the current model, or switch to this "
-            "one first: anthem ingest --beside"
+            f"one first, with the same --bundle: anthem ingest {index} --beside"
         )
     return tuple(name for name in model_objects(mappings) if name != current.name)
 

@@ -201,7 +201,7 @@ def _open_stream(file: ProductFile, *, decompress: bool = True) -> Iterator[io.B
         if decompress and stream.peek(2)[:2] == GZIP_MAGIC:
             stream = io.BufferedReader(gzip.GzipFile(fileobj=stream))
         if decompress:
-            _check_is_text(stream.peek(4), file.name)
+            _check_is_text(stream.peek(4)[:4], file.name)  # `peek` returns the whole buffer
         yield stream
     finally:
         if not file.copy and file.path != STDIN_PATH:
@@ -237,26 +237,51 @@ def _read_parquet(file: ProductFile) -> Iterator[NumberedRow]:
             columns = table.schema_arrow.names
             if len(set(columns)) < len(columns):
                 raise DataError(f"{file.name}: found columns {columns}. Expected distinct names.")
+            # As in CSV, a first column without a name is an index; a value in another one makes its row bad.
+            index = next((name for name in columns[:1] if not name.strip()), None)
             for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1
+                    row.pop(index, None)
                     yield number, {name: _to_json_value(value) for name, value in row.items()}
     except (pa.ArrowException, OSError, OverflowError, ValueError) as error:  # such as a date outside Python's range
         raise DataError(f"{file.name} cannot be read as Parquet ({error}). Write it again.") from error
 
 
 def _to_json_value(value: Any) -> Any:  # noqa: ANN401 (any value that Parquet can hold)
-    """A Parquet value as a JSON value; NaN and infinity become null, and a null in a struct is left out."""
+    """A Parquet value as a JSON value; NaN, as pandas writes no value, is null, and a null in a struct is left out."""
     match value:
         case dict():
             items = ((str(key), _to_json_value(item)) for key, item in value.items())
             return {key: item for key, item in items if item is not None}
-        case list() | tuple():
-            return [_to_json_value(item) for item in value]
+        case list():
+            is_map = value and isinstance(value[0], tuple)
+            return _to_object(value) if is_map else [_to_json_value(item) for item in value]
         case float() | Decimal():
-            return float(value) if math.isfinite(value) else None
+            return _to_number(value)
         case datetime() | date() | time():
             return value.isoformat()
         case bytes():
             return value.decode("utf-8", "surrogateescape")
     return value
+
+
+def _to_object(pairs: list[tuple[Any, Any]]) -> Any:  # noqa: ANN401 (any JSON value)
+    """A map as an object, or as a list of its pairs if its keys cannot be those of an object."""
+    if all(isinstance(key, str) for key, _ in pairs) and len(dict(pairs)) == len(pairs):
+        return _to_json_value(dict(pairs))
+    return [_to_json_value({"key": key, "value": value}) for key, value in pairs]
+
+
+def _to_number(value: float | Decimal) -> int | float | str | None:
+    """A number as it is, null for NaN; a decimal with too many digits for a float is text, which OpenSearch reads too.
+
+    As a JSON number it would be exact until the first update, for which OpenSearch reads it as a float.
+    """
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent >= 0:
+        return int(value)
+    number = float(value)
+    return number if Decimal(repr(number)) == value else format(value, "f")

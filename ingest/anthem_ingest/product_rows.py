@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,6 +23,7 @@ DEFAULT_ID_FIELDS = ("_id", "id")
 _RESERVED_NAMES = frozenset(
     {"_version", "_seq_no", "_primary_term", "_ignored", "_field_names", "_nested_path", "_index", "_source"}
 )  # of fields that no document can have
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _DECIMAL_ID = re.compile(r"[+-]?\d+\.0+")
 _EXPONENT_ID = re.compile(r"[+-]?\d([.,]\d+)?[Ee]\+\d+")
 
@@ -61,11 +63,20 @@ def parse_product(
         or _refused_field_reason(source)
         or _unencodable_reason(source, product_id, routing)
     )
-    return reason or ProductDocument(str(product_id), source, None if routing in (None, "") else str(routing))
+    if reason:
+        return reason
+    unused_id = _unused_id(record, product_id) if id_field else None
+    return ProductDocument(str(product_id), source, None if routing in (None, "") else str(routing), unused_id)
 
 
 def _find_id(record: Mapping[Any, Any], id_fields: Sequence[str]) -> object:
     return next((record[name] for name in id_fields if not _is_blank(record.get(name))), None)
+
+
+def _unused_id(record: Mapping[Any, Any], product_id: object) -> str | None:
+    """What a record has in `_id` besides its id, which another field holds; None for nothing else."""
+    beside = record.get("_id")
+    return None if _is_blank(beside) or str(beside).strip() == str(product_id).strip() else str(beside)
 
 
 def _is_blank(value: object) -> bool:
@@ -111,7 +122,14 @@ def _refused_field_reason(source: Mapping[str, Any]) -> str | None:
     if reserved:
         return f"a field {reserved}, a name that OpenSearch reserves; rename or remove it"
     for name in source:
-        parents = accumulate(name.split(".")[:-1], "{}.{}".format)
+        if not name.strip():
+            return "a field without a name; give it one, or remove it"
+        if "." not in name:
+            continue
+        parts = name.split(".")
+        if not all(map(str.strip, parts)):
+            return f"the field {name!r} has an empty part between its dots; rename it"
+        parents = accumulate(parts[:-1], "{}.{}".format)
         parent = next((parent for parent in parents if not isinstance(source.get(parent), dict | list | None)), None)
         if parent:
             return f"the fields {parent} and {name}: {parent} cannot be a value and an object; rename one of them"
@@ -122,9 +140,19 @@ def _unencodable_reason(source: Mapping[str, Any], *names: object) -> str | None
     if is_nested_too_deep(source):
         return f"nested on more than {MAX_NESTING} levels; expected fewer (OpenSearch accepts 20 by default)"
     try:
-        (json.dumps(source, ensure_ascii=False) + "".join(map(str, names))).encode()
+        (_JSON.encode(source) + "".join(map(str, names))).encode()
     except UnicodeEncodeError:
         return "not UTF-8, or a lone surrogate"
+    except ValueError:
+        name = next((name for name, value in source.items() if not _is_finite(value)), "a field")
+        return f"{name} is infinite or too large; the largest number is about 1.8e308"
     except TypeError as error:
         return f"a value that JSON cannot represent ({error})"
     return None
+
+
+def _is_finite(value: object) -> bool:
+    """Whether a value has no infinite number in it: JSON has none, and Python reads `1e400` as one."""
+    if isinstance(value, dict | list):
+        return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)

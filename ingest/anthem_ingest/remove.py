@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import AuthorizationException
 
-from anthem_core.console import count_of
+from anthem_core.console import count_of, name_some
 from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_core.opensearch.schema import (
@@ -194,10 +194,10 @@ def _remove_scripts(client: OpenSearch, removal: Removal, index: str) -> Removal
     scripts = _list_stored_scripts(client)
     users = _list_other_indices(client, index, removal.objects)
     if scripts and removal.objects and _holds_values(client, index, removal.objects):
-        users.append(index)
+        users.insert(0, index)  # the first ones are named
     if users or not scripts:
-        names = ", ".join(f"'{name}'" for name in users)
-        reason = f"indices with values of a model may use them: {names}" if scripts else ""
+        names = [f"'{name}'" for name in users]
+        reason = f"indices with values of a model may use them: {name_some(names)}" if scripts else ""
         return replace(removal, kept=scripts, reason_kept=reason)
     for name in scripts:
         client.delete_script(id=name, ignore=404)

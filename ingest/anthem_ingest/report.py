@@ -46,7 +46,7 @@ class IngestReport:
     Attributes:
         written: Products written with their values.
         skipped: Products whose values were already current.
-        empty: Products whose text has no letter or digit, which therefore have no values.
+        empty: Products whose text fields are empty or have no letter or digit, which therefore have no values.
         failed: Products that the cluster refused; the first of them are in `failures`.
         conflicts: Products that changed during both attempts to write them; the next run writes them.
         seconds: Wall time.
@@ -87,8 +87,8 @@ class IngestReport:
         counts = f"{written} written, {self.skipped} skipped, {self.failed} failed"
         lines = [f"{counts} in {self.seconds:.1f} s ({rate:.0f} products/s)"]
         if self.empty:
-            text = "its text has" if self.empty == 1 else "their texts have"
-            lines.append(f"{count_of(self.empty)} without values, because {text} no letter or digit")
+            reason = f"{'its' if self.empty == 1 else 'their'} text fields are empty or have no letter or digit"
+            lines.append(f"{count_of(self.empty)} without values, because {reason}")
         if self.conflicts:
             lines.append(f"{self.conflicts} changed during ingest and were skipped; run ingest again")
         lines += [

@@ -14,7 +14,9 @@ from anthem_core.errors import ClusterError
 from anthem_core.opensearch.connection import cluster_errors
 from anthem_ingest import index_io
 from anthem_ingest.actions import PRODUCTS_PER_PAGE
+from anthem_ingest.index_templates import explain_template, read_planned_index
 from anthem_ingest.mapping import parse_single_index
+from anthem_ingest.new_index import PlannedIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,6 +61,9 @@ def check_routing(
     if index is None:
         yield from documents
         return
+    if isinstance(index, PlannedIndex):
+        yield from check_given_routing(name, documents, routing_reason(index))
+        return
     with cluster_errors():
         index_io.refresh_index(client, index.name)  # a search does not see what was just written
     reason, remaining = routing_reason(index), iter(documents)
@@ -79,6 +84,20 @@ def check_routing(
         yield from page
 
 
+def check_given_routing(
+    name: str, documents: Iterable[ProductDocument], reason: str | None
+) -> Iterator[ProductDocument]:
+    """The documents for an index without products, which needs their routing for this reason, if there is one.
+
+    Raises:
+        ClusterError: A document has no routing, and the index needs one.
+    """
+    for document in documents:
+        if reason and document.routing is None:
+            raise _missing_routing(name, [document], reason)
+        yield document
+
+
 def check_file_routing(
     client: OpenSearch, name: str, documents: Iterable[ProductDocument]
 ) -> Iterator[ProductDocument]:
@@ -89,8 +108,9 @@ def check_file_routing(
     """
     with cluster_errors():
         response = index_io.describe_index(client, name)
-    index = parse_single_index(response, name) if response else None
-    yield from check_routing(client, name, index, documents)
+    index = parse_single_index(response, name) if response else read_planned_index(client, name)
+    with explain_template(index):
+        yield from check_routing(client, name, index, documents)
 
 
 def _check_same_routing(

@@ -11,6 +11,7 @@ import click
 from anthem_core.console import FiniteFloatRange, handle_errors, json_option, print_result, stderr
 from anthem_core.cores import usable_cores
 from anthem_core.errors import require_extra
+from anthem_core.output_files import bundle_files, check_output_files
 from anthem_model.trainer.schedule import TrainingSchedule
 
 SHIPPED_BUNDLE = "general"
@@ -114,6 +115,7 @@ def train(  # noqa: PLR0913 (one argument per option)
         raise click.UsageError(f"{len(shares)} --share options for {len(data)} folders. Give one per folder, or none.")
     if texts_files and not teachers:
         raise click.UsageError("--texts without --teacher: only a teacher reads these texts. Add --teacher.")
+    _check_output(output, data, teachers, texts_files, base)
     require_extra("train", "torch", "geoopt", "bm25s", "scipy", "Stemmer")
     from anthem_model.base_model import load_base
     from anthem_model.pipeline import train_from_folders
@@ -127,6 +129,18 @@ def train(  # noqa: PLR0913 (one argument per option)
     quality = train_from_folders(data, output, plan, teachers, texts_files, start)
     stderr.print(f"Next: anthem export {output} BUNDLE")
     print_result({"checkpoint": str(output), **quality}, f"{output}: {_describe(quality)}", as_json=as_json)
+
+
+def _check_output(
+    output: Path, data: tuple[Path, ...], teachers: tuple[Path, ...], texts_files: tuple[Path, ...], base: str
+) -> None:
+    """Check that neither the checkpoint nor the folder of the training, which is deleted, replaces what is read."""
+    work = output.with_name(f"{output.name}.work")
+    base_files = [Path(base)] if Path(base).is_file() else bundle_files(base)
+    teacher_files = [file for folder in teachers for file in folder.rglob("*")]
+    inputs = {"DATA": data, "--teacher": teacher_files, "--texts": texts_files, "--from": base_files}
+    check_output_files({"--output": output}, inputs)
+    check_output_files({"--output": [work]}, inputs)
 
 
 def _describe(quality: dict[str, Any]) -> str:

@@ -14,8 +14,9 @@ from anthem_core.encoding.bundle import load_bundle
 from anthem_core.encoding.encoder import Encoder
 from anthem_plugin.modes import default_window, resolve_mode
 from anthem_plugin.options import ClientOptions
+from anthem_plugin.rewriter.json_arrays import tuples_as_lists
 from anthem_plugin.search.flow import SearchFlow
-from anthem_plugin.search.multi_search import SearchItem, read_searches, run_together
+from anthem_plugin.search.multi_search import SearchItem, read_searches, run_together, texts_of_searches
 from anthem_plugin.search.request import ComputeStep, IndexProfile, Response, SearchRequest
 from anthem_plugin.search.search_template import search_by_template
 
@@ -142,15 +143,12 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
         if "filter_path" in arguments:
             raise ValueError("filter_path would remove what the hits are ranked by; leave it out of a multi-search")
         searches = read_searches(body)
-        texts = [query_text] * len(searches) if isinstance(query_text, str | None) else [*query_text]
-        if len(texts) != len(searches):
-            raise ValueError(f"there are {len(texts)} query texts and {len(searches)} searches; expected one for each")
         items = []
-        for (header, sent), text in zip(searches, texts, strict=True):
-            named = header.pop("index", header.pop("indices", index))
-            request = self._request(named, sent, query_text=text, **arguments)
+        for (header, sent), text in zip(searches, texts_of_searches(query_text, len(searches)), strict=True):
+            keys = frozenset(header)
+            request = self._request(header.pop("index", index), sent, query_text=text, **arguments)
             request = replace(request, options=request.options | header)
-            items.append(SearchItem(self._flow.search(request), sent, frozenset(header)))
+            items.append(SearchItem(self._flow.search(request), request.body, keys, index))
         result: SearchResult = self._run(run_together(items))
         return result
 
@@ -225,7 +223,7 @@ class _SearchClient(ABC, Generic[SearchResult, ProfileResult, ExplainResult]):
         if query_text is not None and query_path is not None:
             raise ValueError("query_text and query_path both say what the query text is; give one of them")
         return SearchRequest(
-            index, body, options, self._timeout, query_text, resolve_mode(mode),
+            index, tuples_as_lists(body), options, self._timeout, query_text, resolve_mode(mode),
             self._window if window is None else window, operators, region, query_path,
         )  # fmt: skip
 

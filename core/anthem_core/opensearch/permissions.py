@@ -28,10 +28,12 @@ PERMISSIONS: dict[str, tuple[str, ...]] = {
     "POST /_search/scroll": ("indices:data/read/scroll",),
     "DELETE /_search/scroll": ("indices:data/read/scroll/clear",),
     "POST /INDEX/_mget": ("indices:data/read/mget", "indices:data/read/mget*"),
-    "POST /_bulk": ("indices:data/write/bulk", "indices:data/write/bulk*"),
-    "POST /_bulk index": ("indices:data/write/index",),  # by the action on the product
-    "POST /_bulk update": ("indices:data/write/update",),
-    "POST /_bulk delete": ("indices:data/write/delete",),
+    "POST /INDEX/_bulk": ("indices:data/write/bulk", "indices:data/write/bulk*"),
+    "POST /INDEX/_bulk index": ("indices:data/write/index",),  # by the action on the product
+    "POST /INDEX/_bulk update": ("indices:data/write/update",),
+    "POST /INDEX/_bulk delete": ("indices:data/write/delete",),
+    "POST /_index_template/_simulate_index": ("indices:admin/index_template/simulate_index",),
+    "GET /_template": ("indices:admin/template/get",),
     "PUT /_scripts": ("cluster:admin/script/put",),
     "GET /_scripts": ("cluster:admin/script/get",),
     "DELETE /_scripts": ("cluster:admin/script/delete",),

@@ -90,6 +90,7 @@ MATCH_ALL: dict[str, Any] = {"match_all": {}}  # query that finds every product
 CURRENT_FIELDS = ModelFields("anthem_current")  # holds only field aliases
 SCRIPT_ID_PREFIX = "anthem-score-"  # of the stored scripts, one per version of their source
 _META_KEY = "anthem"  # in the mapping's `_meta`: one record per model's object
+PENDING_KEY = "pending"  # in a record: searches still read the same model's values in another object
 
 
 def list_fields(fields: str | Iterable[str]) -> tuple[str, ...]:
@@ -113,18 +114,29 @@ def fields_of_model(model: str) -> ModelFields:
 def find_model_fields(mappings: Iterable[Mapping[str, Any]], model: str) -> ModelFields:
     """Fields in which indices hold a model's values: its own object if one of them maps it, or one that is recorded.
 
-    Otherwise those of the first model. Only the mappings are checked: the object may be empty or hold another model's
+    An object that is pending, or was pruned, counts only where no other one is recorded for the model. Without any,
+    they are those of the first model. Only the mappings are checked: the object may be empty or hold another model's
     values, which searches recognise by the model id.
     """
     known, own = list(mappings), fields_of_model(model)
-    if any(_maps_values(mapping, own.name) for mapping in known):
-        return own
-    for mapping in known:
-        for name, record in recorded_objects(mapping).items():
-            if record.get("model") == model and _maps_values(mapping, name):
-                return ModelFields(name)
+    found = [fields for mapping in known if (fields := _find_objects_fields(mapping, model)) is not None]
+    if found:
+        return own if own in found else found[0]
     first = (fields for mapping in known if (fields := first_model_fields(mapping)) != ModelFields())
     return next(first, ModelFields())
+
+
+def _find_objects_fields(mappings: Mapping[str, Any], model: str) -> ModelFields | None:
+    """The object in which one index holds a model's values; None if neither its name nor a record tells."""
+    own = fields_of_model(model)
+    usable = [
+        name
+        for name, record in recorded_objects(mappings).items()
+        if record.get("model") == model and not record.get(PENDING_KEY) and _maps_values(mappings, name)
+    ]
+    if _maps_values(mappings, own.name) and (not usable or own.name in usable):
+        return own
+    return ModelFields(usable[0]) if usable else None
 
 
 def first_model_fields(mappings: Mapping[str, Any]) -> ModelFields:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from anthem_doctor.findings import Finding, console_request
 from anthem_plugin.modes import DEFAULT_WINDOW
-from anthem_plugin.search.told_apart import IDENTITY_FIELDS
+from anthem_plugin.search.refusals import IDENTITY_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,6 +9,7 @@ import click
 
 from anthem_core.console import FiniteFloatRange, bundle_option, handle_errors, json_option, print_result
 from anthem_core.files import is_standard_output
+from anthem_core.output_files import bundle_files, check_output_files
 from anthem_evaluation.explain.outputs import (
     MAP_OPTION,
     PAGE_OPTION,
@@ -97,6 +98,7 @@ def explain(  # noqa: PLR0913 (one argument per option)
     if join and not others:
         raise click.UsageError("--join joins QUERY with other queries; name them with --with.")
     files = _files_by_option(outputs)
+    check_output_files(files, {"--bundle": bundle_files(bundle_name)})
     check_outputs(files)
     is_mapped = bool(others) or MAP_OPTION in files
     shown: MapOptions | None = {"others": others, "join": join} if is_mapped or PAGE_OPTION in files else None

@@ -54,19 +54,14 @@ class ExplainedTitles:
 
 
 def check_outputs(files: Mapping[str, Path]) -> None:
-    """Check the files by option before the work: what writes them is installed, and each has a place of its own.
+    """Check the files by option before the work: what writes them is installed, and each can be written.
 
     Raises:
-        click.UsageError: Two options name the same file, or the map's name ends in another way.
+        click.UsageError: The map's name ends in another way.
         DataError: A file cannot be written.
         ExtraError: The extra `pictures` is not installed.
     """
-    places: dict[object, str] = {}
     for option, path in files.items():
-        place = "-" if is_standard_output(path) else path.resolve()
-        if place in places:
-            raise click.UsageError(f"{places[place]} and {option} both name {path}. Give each a file of its own.")
-        places[place] = option
         if option == MAP_OPTION and path.suffix.lower() not in _MAP_KINDS:
             raise click.UsageError(f"{option} names {path}; expected a name that ends in .png or .svg.")
         require_extra("pictures", "matplotlib")

@@ -24,6 +24,7 @@ from anthem_core.errors import require_extra
 from anthem_core.files import check_writable
 from anthem_evaluation.evaluate_options import (
     JudgmentSource,
+    check_files,
     check_search_options,
     find_field,
     judgment_options,
@@ -110,6 +111,8 @@ def tune(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 (the fields 
 
     arguments = TuneArguments(**options)
     check_search_options(arguments.field, arguments.body_path)
+    pictures = {"--png": arguments.png, "--svg": arguments.svg}
+    check_files(arguments, arguments.bundle_name, arguments.body_path, pictures)
     _check_pictures(arguments)
     if arguments.output:
         check_new_folder(arguments.output)

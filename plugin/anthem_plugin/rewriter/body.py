@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anthem_plugin.modes import DEFAULT_WINDOW, Filter, mode_name
-from anthem_plugin.rewriter.rescore import RewrittenBody, build_filter_body, build_rescore_body
+from anthem_plugin.rewriter.rescore import (
+    TOP_HITS_REASON,
+    RewrittenBody,
+    build_filter_body,
+    build_rescore_body,
+    cluster_refusal_reason,
+    query_refusal_reason,
+    requests_no_hits,
+    rescore_refusal_reason,
+    window_refusal_reason,
+)
 from anthem_plugin.rewriter.retrieve import build_retrieve_body
 from anthem_plugin.scoring.painless import build_filter_script, build_score_script
 
@@ -14,8 +24,22 @@ if TYPE_CHECKING:
 
     from anthem_core.encoding.attention import AttentionTable
     from anthem_core.geometry.regions import Region
-    from anthem_plugin.modes import ScriptMode
+    from anthem_plugin.modes import ResolvedMode, ScriptMode
     from anthem_plugin.scoring.params import ScoringParams
+
+
+def body_refusal_reason(body: Mapping[str, Any], mode: ResolvedMode) -> str | None:
+    """Why a mode leaves a body unchanged whatever its query text is, or None if the body does not rule the mode out."""
+    if mode == "client":
+        return window_refusal_reason(body)
+    if mode == "cluster":
+        return cluster_refusal_reason(body)
+    return query_refusal_reason(body) if isinstance(mode, Filter) else rescore_refusal_reason(body)
+
+
+def hides_values_unranked(body: Mapping[str, Any], mode: ResolvedMode) -> bool:
+    """Whether the model's values are hidden in a body that a mode leaves unranked, for the products beside its hits."""
+    return requests_no_hits(body) or body_refusal_reason(body, mode) == TOP_HITS_REASON
 
 
 def build_script_body(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anthem_plugin.rewriter.source_filtering import hide_values, restore_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from anthem_core.opensearch.schema import ModelFields
 
@@ -33,6 +33,24 @@ def hide_inner_values(body: Mapping[str, Any], fields: ModelFields) -> dict[str,
         if _has_joining_query(body.get(key)):
             hidden[key] = _hide_in_query(body[key], fields)
     return hidden
+
+
+def list_top_hits(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every `top_hits` aggregation of a body; they may be nested deeper than the stack."""
+    waiting = [body]
+    while waiting:
+        owner = waiting.pop()
+        below = [owner[key] for key in _AGGREGATION_KEYS if isinstance(owner.get(key), dict)]
+        for aggregation in (item for named in below for item in named.values() if isinstance(item, dict)):
+            if isinstance(aggregation.get("top_hits"), dict):
+                yield aggregation["top_hits"]
+            waiting.append(aggregation)
+
+
+def hide_all_values(body: Mapping[str, Any], fields: ModelFields) -> dict[str, Any]:
+    """The body with nothing changed but that it returns no values of the model."""
+    returns_products = body.get("size") != 0 or "suggest" in body
+    return {**hide_inner_values(body, fields), **(hide_values(body, fields) if returns_products else {})}
 
 
 def restore_suggestions(

@@ -72,8 +72,9 @@ def _neighbour_clause(
     if filters:
         options["filter"] = {"bool": {"filter": list(filters)}}
     nearest = [{"knn": {scoring.fields.vector: {"vector": centre, **options}}} for centre in centres]
-    same_model = {"term": {scoring.fields.model: scoring.model_id}}
-    neighbours = {"bool": {"filter": [same_model], "should": nearest, "minimum_should_match": 1}}
+    # Negated twice: `highlight` with a wildcard would mark the model's id as a word of any clause that is not negated.
+    other_model = {"bool": {"must_not": [{"term": {scoring.fields.model: scoring.model_id}}]}}
+    neighbours = {"bool": {"must_not": [other_model], "should": nearest, "minimum_should_match": 1}}
     return {"constant_score": {"filter": neighbours, "boost": _NEIGHBOUR_BOOST}}
 
 

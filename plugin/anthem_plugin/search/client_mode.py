@@ -14,7 +14,6 @@ from anthem_plugin.rewriter.source_filtering import fetchable_text_fields
 from anthem_plugin.scoring.window import given_signals, none_if_unknown, score_attention
 from anthem_plugin.search.missing_values import indices_of, missing_values_reason, unread_values_reason
 from anthem_plugin.search.request import (
-    NO_HITS_REASON,
     NOT_TOLD_APART_REASON,
     ONE_HIT_REASON,
     RERANK_TIME_SHARE,
@@ -23,6 +22,7 @@ from anthem_plugin.search.request import (
     RankedResponse,
     RerankSkipped,
     list_signals,
+    no_hits_reason,
     rewritten_body,
 )
 from anthem_plugin.search.response import (
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 SMALLEST_DIFFERENCE = 1e-6  # of two values of a signal: what is below it may be rounding
 NO_TEXTS_NOTE = "no hit has text in {}, so attention is left out; name the fields of the product text (text_fields)"
+_NO_TEXTS_REMEDY = (
+    "; client mode ranks by texts too, but no hit has text in {}: name the fields of the product text (text_fields)"
+)
 _TEXTS_PER_BUDGET_CHECK = 16
 
 
@@ -82,13 +85,13 @@ def _rank_window(
     cut = partial(narrow_to_page, response, request.body, scoring=profile.scoring, text_fields=text_fields)
     start, size = page_bounds(request.body)
     if not hits[start : start + size]:
-        raise RerankSkipped(NO_HITS_REASON, cut(hits))
+        raise RerankSkipped(no_hits_reason(response), cut(hits))
     window = hits[: request.window]
     if len(window) == 1:
         raise RerankSkipped(ONE_HIT_REASON)
     distance, attended = measure_signals(prepared, window, text_fields, attention)
     if not distinguishing_signals(distance, attended, profile.scoring):
-        raise _unranked(request, prepared, window, (distance, attended))
+        raise _unranked(request, prepared, window, (distance, attended), text_fields if prepared.tables else ())
     ranked = rerank_hits(hits, profile.scoring, window=request.window, distance=distance, attention=attended)
     from_trigrams = _reads_trigrams(profile.scoring, window)
     lacks_texts = attended is None and bool(text_fields) and not from_trigrams
@@ -176,11 +179,17 @@ def _are_distinct(values: Array | None, median: float) -> bool:
 
 
 def _unranked(
-    request: SearchRequest, prepared: PreparedSearch, hits: Sequence[Hit], scores: Sequence[Array | None]
+    request: SearchRequest,
+    prepared: PreparedSearch,
+    hits: Sequence[Hit],
+    scores: Sequence[Array | None],
+    text_fields: Sequence[str],
 ) -> RerankSkipped:
-    """The decision not to rerank hits that no signal tells apart."""
+    """The decision not to rerank hits that no signal tells apart; `text_fields` are those that were read in vain."""
     if prepared.budget.exceeded:
         return RerankSkipped(str(prepared.budget))
     if any(values is not None and np.isfinite(values).any() for values in scores):
         return RerankSkipped(NOT_TOLD_APART_REASON)
-    return NoValuesFound(unread_values_reason(request.index, prepared.profile, indices_of(hits)))
+    reason = unread_values_reason(request.index, prepared.profile, indices_of(hits))
+    remedy = _NO_TEXTS_REMEDY.format(", ".join(text_fields)) if text_fields else ""
+    return NoValuesFound(f"{reason}{remedy}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import TransportError
 
+from anthem_core.console import name_some
 from anthem_core.opensearch.connection import error_reason
 from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.rewriter.body import build_script_body
@@ -24,12 +25,12 @@ from anthem_plugin.search.counts import (
     hit_count,
     vector_count,
 )
-from anthem_plugin.search.index_signals import name_some
 from anthem_plugin.search.missing_values import (
     indices_of,
     missing_values_reason,
     no_trigrams_note,
     no_vectors_reason,
+    untold_values_reason,
 )
 from anthem_plugin.search.refusals import ScriptForbiddenError, is_callers_error
 from anthem_plugin.search.request import (
@@ -43,6 +44,7 @@ from anthem_plugin.search.request import (
     SendStep,
     index_name,
     list_signals,
+    no_hits_reason,
     rewritten_body,
 )
 from anthem_plugin.search.response import check_shards
@@ -176,7 +178,7 @@ def _check_affordable(request: SearchRequest, prepared: PreparedSearch, mode: Fi
     """Skip a search that matches no products, too many, or none with a vector of this model."""
     counts = yield request.count_step(build_match_count_body(request.body, prepared.profile.scoring, mode.limit))
     if not hit_count(counts):
-        raise RerankSkipped(NO_HITS_REASON)
+        raise RerankSkipped(no_hits_reason(counts))
     if hit_count(counts) > mode.limit:
         raise RerankSkipped(TOO_MANY_MATCHES.format(mode.limit))
     if not vector_count(counts):
@@ -205,23 +207,24 @@ def _rescore(
     """Response to a body that rescores, if the model tells hits apart.
 
     What is sent is the body that the rewriter built; in addition hits and suggested products return their text hashes,
-    which are removed from the response.
+    which are removed from the response. A body that leaves no room for them is followed by a search for the hashes.
     """
     scoring = _ranking(prepared)
     if "filter_path" in request.options:  # the response would not contain the hashes
         response = yield from _send(request, body)
         window = yield from _read_window(request, prepared, body)
         return _ranked(request, prepared, response, mode, window)
-    response = yield from _send(request, request_text_hashes(body, scoring))
+    has_room = not prepared.refusals.more_doc_values
+    response = yield from _send(request, request_text_hashes(body, scoring) if has_room else body)
     hits = response["hits"]["hits"]
     strip = partial(_strip_products, body=request.body, scoring=scoring)
     response = {**response, **change_suggestions(response, strip), "hits": {**response["hits"], "hits": strip(hits)}}
     if not hits:
         # Past the last hit, the plain search returns another `max_score`, and `retrieve` finds more products.
         is_plain = request.mode == "cluster" and not response["hits"].get("max_score")
-        raise RerankSkipped(NO_HITS_REASON, response if is_plain else None)
+        raise RerankSkipped(no_hits_reason(response), response if is_plain else None)
     ranked_hits = hits[: max(0, _window_size(body) - page_bounds(body)[0])]
-    if not are_told_apart(ranked_hits, scoring):
+    if not has_room or not are_told_apart(ranked_hits, scoring):
         ranked_hits = yield from _read_window(request, prepared, body)
     return _ranked(request, prepared, response, mode, ranked_hits)
 
@@ -243,11 +246,12 @@ def _read_window(request: SearchRequest, prepared: PreparedSearch, body: Mapping
     hits: Sequence[Hit] = response["hits"]["hits"]
     found = hit_count(response) if start >= window else len(hits)
     if size == 0 or start >= found:
-        raise RerankSkipped(NO_HITS_REASON)
+        raise RerankSkipped(no_hits_reason(response))
     if are_told_apart(hits, scoring):
         return hits
     if len(hits) > 1 and text_identity(hits[0], scoring) is None:
-        raise NoValuesFound(missing_values_reason(request.index, prepared.profile, indices_of(hits)))
+        describe = missing_values_reason if scoring.doc_values else untold_values_reason
+        raise NoValuesFound(describe(request.index, prepared.profile, indices_of(hits)))
     raise RerankSkipped(_UNRANKED_REASONS.get(len(hits), NOT_TOLD_APART_REASON))
 
 

@@ -31,6 +31,7 @@ from anthem_plugin.search.index_notes import (
     no_source_reason,
 )
 from anthem_plugin.search.index_signals import read_index_signals
+from anthem_plugin.search.missing_values import find_untitled
 from anthem_plugin.search.point_in_time import PointsInTime, point_in_time_id
 from anthem_plugin.search.request import IndexProfile, SendStep
 
@@ -47,6 +48,7 @@ RETRY_SECONDS = 30.0  # after a discovery that failed, or a search that found no
 MAX_PROFILES = 256
 # Of a mapping, only the parts that matter here: a large mapping is not transferred with each refresh.
 _META_FILTER, _SOURCE_FILTER = "*.mappings._meta.anthem", "*.mappings._source"
+_DYNAMIC_FILTER = "*.mappings.dynamic"
 _TYPE_FILTER = "*.mappings.properties.*.type"  # an index without any value of a model is in the response too
 _VALUE_FILTER = "*.mappings.properties.*.properties.{}"  # of any object: its name may be recorded in `_meta`
 _PART_FILTER = "*.mappings.properties.*.properties.*.type"  # tells an object of a model from one of the user's
@@ -144,6 +146,7 @@ class IndexProfiles:
             describe_unsourced(mappings, scoring),
             tuple(sorted(mappings)),
             find_left_out(mappings, scoring),
+            find_untitled(mappings),
         )
 
     def _hide_usual(self, fields: ModelFields) -> SearchedFields:
@@ -165,7 +168,7 @@ class IndexProfiles:
     @staticmethod
     def _mapping_filter() -> str:
         values = (_VALUE_FILTER.format(value) for value in VALUE_OF_SIGNAL.values())
-        return ",".join((_META_FILTER, _SOURCE_FILTER, _TYPE_FILTER, _PART_FILTER, *values))
+        return ",".join((_META_FILTER, _SOURCE_FILTER, _DYNAMIC_FILTER, _TYPE_FILTER, _PART_FILTER, *values))
 
 
 def _profile_key(request: SearchRequest) -> str:

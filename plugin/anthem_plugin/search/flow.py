@@ -19,11 +19,16 @@ from anthem_core.encoding.query_operators import encode_phrases, encode_tables, 
 from anthem_core.opensearch.connection import error_reason
 from anthem_plugin.modes import Filter, Retrieve, mode_name
 from anthem_plugin.query_cache import QueryCache
-from anthem_plugin.rewriter.inner_hits import KEYS_BESIDE_HITS, hide_inner_values
+from anthem_plugin.rewriter.body import body_refusal_reason, hides_values_unranked
+from anthem_plugin.rewriter.inner_hits import KEYS_BESIDE_HITS, hide_all_values
 from anthem_plugin.rewriter.query_text import NO_WORDS_REASON, find_query_text, missing_text_reason
-from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, NO_HITS_REQUESTED_REASON, page_bounds
+from anthem_plugin.rewriter.rescore import (
+    MAX_RESCORE_WINDOW,
+    NO_HITS_REQUESTED_REASON,
+    page_bounds,
+    requests_no_hits,
+)
 from anthem_plugin.rewriter.returned_fields import strip_returned_fields
-from anthem_plugin.rewriter.source_filtering import hide_values
 from anthem_plugin.rewriter.validity import invalid_body_reason
 from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
 from anthem_plugin.search.circuit_breaker import CircuitBreaker
@@ -32,13 +37,13 @@ from anthem_plugin.search.cluster_mode import rank_in_cluster
 from anthem_plugin.search.discovery import IndexProfiles
 from anthem_plugin.search.refusals import (
     RefusalMemory,
+    Refusals,
     ScriptForbiddenError,
     find_refusals,
     is_callers_error,
     is_failure,
 )
 from anthem_plugin.search.request import (
-    NO_HITS_REASON,
     NO_INDEX_REASON,
     RERANK_TIME_SHARE,
     ComputeStep,
@@ -48,6 +53,7 @@ from anthem_plugin.search.request import (
     RerankSkipped,
     ShardsFailed,
     index_name,
+    no_hits_reason,
 )
 from anthem_plugin.search.request_options import misplaced_option_reason
 from anthem_plugin.search.time_budget import TimeBudget
@@ -114,7 +120,7 @@ class SearchFlow:
     def _try_to_rank(self, request: SearchRequest) -> Steps[RankedResponse | Exception]:
         """The ranked response, or why there is none, as a value: the plain search's own error has no other context."""
         try:
-            ranked = yield from self._rank(request)
+            ranked = yield from self._rank_or_hide(request)
             self.circuit_breaker.record_success()
         except Exception as error:  # noqa: BLE001 (nothing about reranking may break search)
             return error
@@ -151,12 +157,22 @@ class SearchFlow:
         self.counts["failed"] += 1
         self.circuit_breaker.record_failure()
 
+    def _rank_or_hide(self, request: SearchRequest) -> Steps[RankedResponse]:
+        """Rank; a search that its body leaves unranked may still hide the model's values."""
+        try:
+            return (yield from self._rank(request))
+        except RerankSkipped as skipped:
+            if skipped.response is None and _hides_values(request):
+                skipped.response = yield from self._search_and_hide(request)
+            raise
+
     def _rank(self, request: SearchRequest) -> Steps[RankedResponse]:
         """Rank within what the cluster is known to refuse; after a refusal that is new, rank once more within it."""
         prepared = yield from self._prepare(request)
         index = index_name(request.index) if request.index else "the index"
+        of_body = Refusals()
         while True:
-            known = self.refusals.known(index)
+            known = self.refusals.known(index).joined(of_body)
             try:
                 ranked = yield from self._rank_within(request, replace(prepared, refusals=known))
                 shown = strip_returned_fields(ranked.response, request.body, prepared.profile.scoring.fields)
@@ -164,8 +180,10 @@ class SearchFlow:
                 return ranked.with_note(known.window_note(ranked.mode, request.window, index))
             except (TransportError, ShardsFailed, ScriptForbiddenError) as error:
                 fetched = MAX_RESCORE_WINDOW if isinstance(request.mode, Retrieve) else request.window
-                self.refusals.learn(index, find_refusals(error).of_search(fetched, request.body))
-                if self.refusals.known(index) == known:
+                found = find_refusals(error)
+                self.refusals.learn(index, found.of_search(fetched, request.body))
+                of_body = of_body.joined(found.of_body())
+                if self.refusals.known(index).joined(of_body) == known:
                     raise
 
     def _rank_within(self, request: SearchRequest, prepared: PreparedSearch) -> Steps[RankedResponse]:
@@ -192,11 +210,12 @@ class SearchFlow:
         if request.mode == "none":
             raise RerankSkipped("reranking was not requested")
         _check_request(request)
-        if page_bounds(request.body)[1] == 0 and not isinstance(request.mode, Filter):
-            raise RerankSkipped(NO_HITS_REQUESTED_REASON, (yield from self._search_without_hits(request)))
+        if requests_no_hits(request.body) and not isinstance(request.mode, Filter):
+            raise RerankSkipped(NO_HITS_REQUESTED_REASON)
         text = self.query_text(request)
         if text is None and request.region is None:
-            raise RerankSkipped(missing_text_reason(request.body, request.query_path or self._options.query_path))
+            no_text_reason = missing_text_reason(request.body, request.query_path or self._options.query_path)
+            raise RerankSkipped(body_refusal_reason(request.body, request.mode) or no_text_reason)
         if reason := self.circuit_breaker.refusal():
             raise RerankSkipped(reason)
         budget = TimeBudget.of_milliseconds(self._options.budget_ms)
@@ -205,15 +224,15 @@ class SearchFlow:
         profile = yield from self.profiles.read(request)
         return PreparedSearch(text, region, profile, budget, tables)
 
-    def _search_without_hits(self, request: SearchRequest) -> Steps[Response | None]:
-        """Response to a body with `size: 0` without the model's values, None if it returns no products at all."""
+    def _search_and_hide(self, request: SearchRequest) -> Steps[Response | None]:
+        """Response to the body without the model's values; None if it returns no products beside its hits."""
         if not request.body.keys() & KEYS_BESIDE_HITS:
             return None
         profile = yield from self.profiles.read(request)
         if not profile.signals and not profile.text_fields:  # the index may keep no `_source` to filter
             return None
         fields = profile.scoring.fields
-        body = {**hide_inner_values(request.body, fields), **hide_values(request.body, fields)}
+        body = hide_all_values(request.body, fields)
         response: Response = yield request.search_step(body, RERANK_TIME_SHARE)
         return strip_returned_fields(response, request.body, fields)
 
@@ -241,7 +260,7 @@ class SearchFlow:
         """
         region = request.region or budget.spend(partial(encode_phrases, self.encode_query, phrases))
         if region is None:
-            raise RerankSkipped(NO_WORDS_REASON)
+            raise RerankSkipped(body_refusal_reason(request.body, request.mode) or NO_WORDS_REASON)
         if not all(_is_query_of(query, self._coordinates) for query in region.queries()):
             raise RerankSkipped("the region is not one that the encoder of this client's bundle returns")
         if budget.exceeded:
@@ -275,6 +294,13 @@ def _check_request(request: SearchRequest) -> None:
         raise RerankSkipped(reason)
 
 
+def _hides_values(request: SearchRequest) -> bool:
+    """Whether a search hides the model's values although it is not ranked; an option could override the body's size."""
+    if request.mode == "none" or misplaced_option_reason(request.options):
+        return False
+    return hides_values_unranked(request.body, request.mode)
+
+
 def _reason(obstacle: Exception) -> str:
     """Why a search was not reranked, in a sentence."""
     if isinstance(obstacle, RerankSkipped):
@@ -285,11 +311,9 @@ def _reason(obstacle: Exception) -> str:
 
 def _nothing_found_reason(request: SearchRequest, response: Response) -> str | None:
     """Why a plain search has no hits at all, whose values could not be missing then; None if it has some."""
-    if response.get("_shards", {}).get("total") == 0:
-        return NO_INDEX_REASON
-    found = response.get("hits", {}).get("hits")
+    reason, found = no_hits_reason(response), response.get("hits", {}).get("hits")
     is_empty = found == [] and page_bounds(request.body)[1] > 0 and not isinstance(request.mode, Retrieve)
-    return NO_HITS_REASON if is_empty else None
+    return reason if is_empty or reason == NO_INDEX_REASON else None
 
 
 def _log_failure(reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.console import name_some
 from anthem_core.opensearch.schema import (
     MODEL_OBJECT_KEYS,
     MODEL_OBJECT_PATTERN,
@@ -13,7 +14,7 @@ from anthem_core.opensearch.schema import (
     recorded_objects,
 )
 from anthem_plugin.rewriter.source_filtering import SearchedFields, SourceFilter
-from anthem_plugin.search.index_signals import describe_misfit, name_some
+from anthem_plugin.search.index_signals import describe_misfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

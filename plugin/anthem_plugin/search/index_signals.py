@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.console import name_some
 from anthem_core.opensearch.schema import MODEL_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from anthem_plugin.scoring.params import ModelSignal, ScoringParams
 
-MAX_NAMED_INDICES = 3
 _BESIDE = "run: anthem ingest {index} --beside"
 _NEW_INDEX = "a mapping cannot be changed, so copy the products without `{object}` into a new index, and ingest that"
 
@@ -86,9 +86,3 @@ def _describe(definition: Mapping[str, Any]) -> str:
     if kind == "binary":
         return f"{kind} {'with' if definition.get('doc_values') else 'without'} doc values"
     return str(kind)
-
-
-def name_some(names: Sequence[str]) -> str:
-    """The first of some names, and how many there are more."""
-    more = f" and {len(names) - MAX_NAMED_INDICES} more" if len(names) > MAX_NAMED_INDICES else ""
-    return f"{', '.join(names[:MAX_NAMED_INDICES])}{more}"

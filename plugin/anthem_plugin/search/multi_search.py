@@ -17,11 +17,12 @@ from anthem_plugin.search.request import ComputeStep, SendStep
 if TYPE_CHECKING:
     from anthem_plugin.search.request import Response, Steps
 
-# Options that OpenSearch takes for each search of a multi-search, in the line before its body.
+# Options that OpenSearch takes for each search of a multi-search, in the line before its body. An index is there only
+# if the caller put it there: clusters with access rules by URL refuse it (`rest.action.multi.allow_explicit_index`).
 HEADER_OPTIONS = frozenset(
     (
-        "allow_no_indices", "allow_partial_search_results", "expand_wildcards", "ignore_unavailable", "index",
-        "preference", "request_cache", "routing", "search_type",
+        "allow_no_indices", "allow_partial_search_results", "expand_wildcards", "ignore_unavailable", "preference",
+        "request_cache", "routing", "search_type",
     )
 )  # fmt: skip
 _INVALID_REQUEST = 400
@@ -29,11 +30,12 @@ _INVALID_REQUEST = 400
 
 @dataclass(slots=True)
 class SearchItem:
-    """One search of several: its steps, the body of the caller, and the options that belong into its header."""
+    """One search of several: its steps, and the caller's body, keys of its header, and index of the whole request."""
 
     steps: Steps[Response]
     body: object
     header_keys: frozenset[str]
+    index: str | Sequence[str] | None = None
     waiting: SendStep | None = None
     outcome: Response | Exception | None = None
     is_unanswered: bool = False  # the whole request failed, in which its last search was sent
@@ -78,7 +80,21 @@ def read_searches(body: object) -> list[tuple[dict[str, Any], Any]]:
     for number, header in enumerate(parsed[::2], start=1):
         if not isinstance(header, Mapping):
             raise TypeError(f"the header of search {number} is {header!r}; expected an object, such as {{}}")
-    return [(dict(header), sent) for header, sent in zip(parsed[::2], parsed[1::2], strict=True)]
+    return [(_with_one_index(header), sent) for header, sent in zip(parsed[::2], parsed[1::2], strict=True)]
+
+
+def texts_of_searches(query_text: object, count: int) -> list[Any]:
+    """The query text of each of `count` searches: one for all of them, or one for each; each search checks its own.
+
+    Raises:
+        ValueError: There are more or fewer texts than searches.
+    """
+    if not isinstance(query_text, Iterable) or isinstance(query_text, str | bytes | Mapping):
+        return [query_text] * count
+    texts = [*query_text]
+    if len(texts) != count:
+        raise ValueError(f"there are {len(texts)} query texts and {count} searches; expected one for each")
+    return texts
 
 
 def run_together(items: Sequence[SearchItem]) -> Steps[Response]:
@@ -111,6 +127,12 @@ def _take_alone(step: SendStep | ComputeStep, stored: dict[str, Any]) -> Steps[A
     if script is not None:
         stored[script] = result
     return result
+
+
+def _with_one_index(header: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a header in which the index has one of the two names that OpenSearch takes."""
+    named = {"index": header["indices"]} if "indices" in header else {}
+    return named | {key: value for key, value in header.items() if key != "indices"}
 
 
 def _parse_line(number: int, line: object) -> Any:  # noqa: ANN401 (any JSON)
@@ -166,10 +188,17 @@ def _send_group(group: Sequence[SearchItem]) -> Steps[list[Response | Exception]
 
 
 def _split_arguments(item: SearchItem) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """Header and body of the search that an item waits for, and the options that the whole request has."""
+    """Header and body of the search that an item waits for, and the options that the whole request has.
+
+    The whole request names the index that the caller gave it, unless the search names none: that of a point in time.
+    """
     arguments = dict(item.waiting.arguments) if item.waiting else {}
     body = arguments.pop("body")
     header = {key: arguments.pop(key) for key in [*arguments] if key in item.header_keys or key in HEADER_OPTIONS}
+    if "index" in header:
+        arguments["index"] = item.index
+    if arguments.get("index") is None:
+        arguments.pop("index", None)
     return {key: value for key, value in header.items() if value is not None}, body, arguments
 
 

@@ -26,7 +26,11 @@ REFUSAL_RETRY_SECONDS = 300.0  # after a refusal, until the same is tried again
 MAX_REFUSING_INDICES = 256
 _PASSING_STATUSES = (408, 429)  # of the 4xx, those with which a cluster asks to come back later
 _INTERNAL_ERROR = 500
-_TOO_MANY_CLAUSES = "maxClauseCount"
+# Limits on what one body asks for, to which OpenSearch answers 500 or 503.
+_BODY_LIMITS = ("maxClauseCount", "too_many_buckets_exception")
+# Memory that a body takes for its aggregations and for fields that it sorts by.
+_OWN_MEMORY = re.compile(r"\[(?:request|fielddata)\] Data too large")
+_NO_SHARDS = "search_phase_execution_exception"
 _COMPILATIONS = "Too many dynamic script compilations"
 _SCRIPT_REFUSALS = re.compile(
     r"when 'search\.allow_expensive_queries' is set to false"
@@ -35,9 +39,14 @@ _SCRIPT_REFUSALS = re.compile(
 )
 _RESULT_WINDOW = re.compile(r"Result window is too large, from \+ size must be less than or equal to: \[(\d+)\]")
 _RESCORE_WINDOW = re.compile(r"Rescore window \[\d+\] is too large\. It must be less than \[(\d+)\]")
-_DOC_VALUES = re.compile("Trying to retrieve too many docvalue_fields")
+_DOC_VALUES = re.compile(
+    r"Trying to retrieve too many docvalue_fields\. Must be less than or equal to: \[(\d+)\] but was \[(\d+)\]"
+)
+IDENTITY_FIELDS = 3  # that a search requests in addition as doc values: model id, text hash, and trigrams
 _WINDOW_MODES = ("cluster", "client", "retrieve")
-_REFUSAL_TYPES = ("illegal_argument_exception", "parsing_exception", "query_shard_exception")
+_REFUSAL_TYPES = (
+    "illegal_argument_exception", "parsing_exception", "query_shard_exception", "too_many_buckets_exception"
+)  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -51,12 +60,14 @@ class Refusals:
     """What a cluster refuses for one index: the largest windows it accepts, and whether it gives out doc values.
 
     `script` says why the cluster does not run the script; it is None if it does. None for a window: not known.
+    `more_doc_values` concerns one body, whose own doc values leave no room for others.
     """
 
     script: str | None = None
     result_window: int | None = None
     rescore_window: int | None = None
     doc_values: bool = False
+    more_doc_values: bool = False
 
     def fit_result(self, window: int) -> int:
         """The largest window up to this one that a search may fetch."""
@@ -67,14 +78,19 @@ class Refusals:
         return min(window, self.rescore_window or window)
 
     def of_search(self, window: int, body: Mapping[str, Any]) -> Refusals:
-        """Without what is the body's own: a page beyond the limit, or scripts that may not be compiled."""
+        """Without what is the body's own: a page beyond the limit, its doc values, or scripts that are not compiled."""
         is_own_page = self.result_window is not None and self.result_window >= window
         is_own_script = _COMPILATIONS in (self.script or "") and _has_key(body, "script")
         return replace(
             self,
             result_window=None if is_own_page else self.result_window,
             script=None if is_own_script else self.script,
+            more_doc_values=False,
         )
+
+    def of_body(self) -> Refusals:
+        """What concerns one body alone, and is never remembered."""
+        return Refusals(more_doc_values=self.more_doc_values)
 
     def window_note(self, mode: str, window: int, index: str) -> str | None:
         """Note on a search whose window was cut to what the index accepts; None if it was not."""
@@ -90,6 +106,7 @@ class Refusals:
             _smaller(self.result_window, other.result_window),
             _smaller(self.rescore_window, other.rescore_window),
             self.doc_values or other.doc_values,
+            self.more_doc_values or other.more_doc_values,
         )
 
     def describe(self, index: str) -> list[str]:
@@ -115,31 +132,51 @@ def find_refusals(error: Exception) -> Refusals:
         next(filter(_SCRIPT_REFUSALS.search, reasons), None),
         _smallest_limit(_RESULT_WINDOW, reasons),
         _smallest_limit(_RESCORE_WINDOW, reasons),
-        any(map(_DOC_VALUES.search, reasons)),
+        *_refused_doc_values(reasons),
     )
 
 
 def is_failure(error: Exception) -> bool:
     """Whether an error may repeat at any other search, rather than being the answer to this one's body.
 
-    A refusal (4xx) is such an answer, unless the cluster is only busy or the script itself failed; so is a query with
-    too many clauses, to which OpenSearch answers 500, and a body whose own scripts reach the limit on compilations.
+    A refusal (4xx) is such an answer, unless the cluster is only busy or the script itself failed; so is a body with
+    too many clauses or buckets, to which OpenSearch answers 500 or 503, and one whose own scripts reach the limit on
+    compilations.
     """
     if not isinstance(error, TransportError):
         return True
     if not is_refusal(error):
-        return _TOO_MANY_CLAUSES not in str(error.info)
+        return not _exceeds_body_limit(error)
     return _is_busy(error) or "script_exception" in str(error.info)
 
 
 def is_callers_error(error: Exception) -> bool:
     """Whether a plain search failed by what the caller passed: the cluster refused it, or it could not be sent.
 
-    A cluster in trouble answers 502 to 504, or not at all; OpenSearch answers 500 to some bodies that it cannot read.
+    A cluster in trouble answers 502 to 504, or not at all; OpenSearch answers 500 to some bodies that it cannot read,
+    503 to one with too many buckets or for an index without available shards, and 429 to one that needs more memory
+    than a body may take.
     """
     if not isinstance(error, TransportError) or _was_not_sent(error):
         return True
+    if _exceeds_body_limit(error) or _lacks_shards(error) or _OWN_MEMORY.search(str(error.info)):
+        return True
     return error.status_code == _INTERNAL_ERROR or (is_refusal(error) and not _is_busy(error))
+
+
+def _exceeds_body_limit(error: TransportError) -> bool:
+    """Whether a body asks for more than OpenSearch allows any body."""
+    return any(limit in str(error.info) for limit in _BODY_LIMITS)
+
+
+def _lacks_shards(error: TransportError) -> bool:
+    """Whether too few shards of the searched indices are available: OpenSearch asks none, so none has failed."""
+    cause = error.info.get("error") if isinstance(error.info, dict) else None
+    while isinstance(cause, dict) and cause.get("type") == _NO_SHARDS and not cause.get("failed_shards"):
+        if "caused_by" not in cause:
+            return True
+        cause = cause["caused_by"]
+    return False
 
 
 def _was_not_sent(error: TransportError) -> bool:
@@ -211,6 +248,14 @@ def _smaller(first: int | None, second: int | None) -> int | None:
 
 def _smallest_limit(pattern: re.Pattern[str], reasons: Iterable[str]) -> int | None:
     return min((int(limit) for reason in reasons for limit in pattern.findall(reason)), default=None)
+
+
+def _refused_doc_values(reasons: Iterable[str]) -> tuple[bool, bool]:
+    """Whether an index gives out too few doc values for any search, and whether one body's own leave no room."""
+    limits = [(int(limit), int(count)) for reason in reasons for limit, count in _DOC_VALUES.findall(reason)]
+    of_index = any(limit < IDENTITY_FIELDS for limit, _ in limits)
+    of_body = any(IDENTITY_FIELDS <= limit < count <= limit + IDENTITY_FIELDS for limit, count in limits)
+    return of_index, of_body and not of_index
 
 
 def _has_key(node: object, key: str) -> bool:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
+from anthem_core.console import name_some
 from anthem_core.geometry.regions import Region
 from anthem_plugin.modes import DEFAULT_WINDOW
 from anthem_plugin.search.index_notes import describe_left_out
-from anthem_plugin.search.index_signals import name_some
 from anthem_plugin.search.refusals import Refusals, are_refusals
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class IndexProfile:
     The signals are assumed to be all of the model's if the mapping could not be read. `faults` describes fields of the
     model that no index maps correctly, and says for each what to do; `client_faults` has, by the name of an
     index, what client mode cannot read there. `indices` has the names of the indices that are searched, none if the
-    mapping could not be read, and `left_out` those of them whose values cannot be used, by the reason.
+    mapping could not be read, and `left_out` those of them whose values cannot be used, by the reason. `untitled` has
+    those where `ingest` needs the name of a text field, with their text fields.
     """
 
     scoring: ScoringParams
@@ -160,6 +161,7 @@ class IndexProfile:
     client_faults: Mapping[str, str] = field(default_factory=dict)
     indices: tuple[str, ...] = ()
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    untitled: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def signals(self) -> Signals:
@@ -256,6 +258,11 @@ def check_timeout(timeout: object) -> None:
 def list_signals(signals: Collection[ModelSignal]) -> list[Signal]:
     """The lexical score and some of the model's signals, in a fixed order."""
     return [signal for signal in get_args(Signal) if signal == "lexical" or signal in signals]
+
+
+def no_hits_reason(response: Response) -> str:
+    """Reason for a search whose response has no hits: it found none, or no index was searched."""
+    return NO_INDEX_REASON if response.get("_shards", {}).get("total") == 0 else NO_HITS_REASON
 
 
 def index_name(index: str | Sequence[str] | None) -> str:

@@ -88,7 +88,7 @@ def narrow_to_page(
     """Cut the response of a window body to the page and the sources that the caller's `body` requests."""
     start, size = page_bounds(body)
     page = [restore_source(hit, body, scoring.fields, text_fields) for hit in ranked[start : start + size]]
-    best = ranked[0]["_score"] if ranked else None
+    best = ranked[0]["_score"] if ranked else response["hits"].get("max_score")
     suggested = restore_suggestions(response, body, scoring.fields, text_fields)
     return {**response, **suggested, "hits": {**response["hits"], "max_score": best, "hits": page}}
 

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ def search_by_template(flow: SearchFlow, request: SearchRequest) -> Steps[Respon
         why = error_reason(error) if isinstance(error, TransportError) else f"{type(error).__name__}: {error}"
     if why is not None:  # not in the handler: an error of the plain search would have the first one as its context
         return (yield from _search_plainly(flow, request, f"the template could not be rendered: {why}"))
-    return (yield from flow.search(replace(request, body=body, options=_with_time_left(request))))
+    response = yield from flow.search(replace(request, body=body, options=_with_time_left(request)))
+    return _with_status(response, request.options.get("filter_path"))
 
 
 def _search_plainly(flow: SearchFlow, request: SearchRequest, reason: str) -> Steps[Response]:
@@ -51,6 +53,18 @@ def _search_plainly(flow: SearchFlow, request: SearchRequest, reason: str) -> St
     took_ms = round(request.elapsed_seconds * 1000, 3)
     report = {"reranked": False, "mode": "none", "signals": [], "reason": reason, "took_ms": took_ms}
     return {**response, "anthem": report}
+
+
+def _with_status(response: Response, filter_path: object) -> Response:
+    """The response with the status that OpenSearch adds for a template, unless the caller filters it out."""
+    listed = filter_path if isinstance(filter_path, list | tuple) else str(filter_path or "").split(",")
+    patterns = [str(pattern).strip() for pattern in listed if pattern]
+    kept = [pattern for pattern in patterns if not pattern.startswith("-")]
+    dropped = [pattern[1:] for pattern in patterns if pattern.startswith("-")]
+    is_kept = not kept or any(fnmatchcase("status", pattern) for pattern in kept)
+    if not is_kept or any(fnmatchcase("status", pattern) for pattern in dropped):
+        return response
+    return {**response, "status": 200}
 
 
 def _response_keys(body: Mapping[str, Any] | str | bytes) -> dict[str, Any]:

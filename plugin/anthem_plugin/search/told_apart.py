@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Identity: TypeAlias = tuple[Signals, str]
 
-IDENTITY_FIELDS = 3  # that a search requests in addition: model id, text hash, and trigrams
 # Both are returned in a hit's `fields`, where a value requested by both appears twice.
 _DOC_VALUES, _SOURCE_VALUES = _FIELD_LISTS = ("docvalue_fields", "fields")
 _WINDOW_KEYS = (*SCOPE_KEYS, "query", "post_filter", "min_score", "terminate_after")  # what decides which hits it has

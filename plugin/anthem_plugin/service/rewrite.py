@@ -5,11 +5,13 @@ from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 
 from anthem_core.encoding.query_operators import encode_phrases, split_query_text
 from anthem_plugin.modes import DEFAULT_NEIGHBOURS, MAX_NEIGHBOURS, Filter, Retrieve, ScriptMode, default_window
-from anthem_plugin.rewriter.body import build_script_body
+from anthem_plugin.rewriter.body import body_refusal_reason, build_script_body, hides_values_unranked
+from anthem_plugin.rewriter.inner_hits import hide_all_values
 from anthem_plugin.rewriter.query_text import NO_WORDS_REASON, find_query_text, missing_text_reason
 from anthem_plugin.rewriter.rescore import MAX_RESCORE_WINDOW, RewrittenBody
 from anthem_plugin.scoring.painless import too_many_hyperboloids_reason
@@ -33,11 +35,21 @@ _TEXT_AND_PATH_SCHEMA: dict[str, Any] = {
     "required": ["query_text", "query_path"],
     "properties": {"query_text": {"type": "string"}, "query_path": {"type": ["string", "array"]}},
 }
+
+
+def _list_paths(value: object) -> object:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise PydanticCustomError("text_or_texts_type", "expected text or a list of texts")
+    return value
+
+
 # One path or several; not a union, whose errors would name its types.
 QueryPaths = Annotated[
     list[Annotated[str, Field(max_length=MAX_QUERY_PATH_CHARACTERS)]],
     Field(max_length=MAX_QUERY_PATHS),
-    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    BeforeValidator(_list_paths),
     WithJsonSchema({"anyOf": [_PATH_SCHEMA, _PATHS_SCHEMA]}),
 ]
 
@@ -148,6 +160,16 @@ def _build_response(result: RewrittenBody) -> Response:
 
 
 def rewrite_body(request: RewriteRequest, context: ServiceContext, scoring: ScoringParams) -> RewrittenBody:
+    """Rewrite the body of a request; one that is left unranked may still hide the model's values."""
+    mode = _script_mode(request)
+    reason = body_refusal_reason(request.body, mode)
+    result = _unchanged(request, reason) if reason else _rewrite_for_text(request, context, scoring)
+    if result.reranked or not hides_values_unranked(request.body, mode):
+        return result
+    return replace(result, body=hide_all_values(request.body, scoring.fields))
+
+
+def _rewrite_for_text(request: RewriteRequest, context: ServiceContext, scoring: ScoringParams) -> RewrittenBody:
     """Rewrite the body of a request for its query text, which is given or found in the body."""
     text = request.query_text
     if text is None:

@@ -21,6 +21,7 @@ _EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "float_type": lambda _: "a number",
     "finite_number": lambda _: "a finite number",
     "list_type": lambda _: "a list",
+    "text_or_texts_type": lambda _: "text or a list of texts",
     "dict_type": lambda _: "an object",
     "model_type": lambda _: "an object",
     "model_attributes_type": lambda _: "an object",
