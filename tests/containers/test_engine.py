@@ -84,15 +84,17 @@ def test_only_root_installs(fake, monkeypatch):
 
 @pytest.mark.parametrize("status", [0, 3])
 def test_the_checks_run_without_an_engine(fake, status):
-    """Where no engine can be had, `.ci/run` gives the reason, runs the tests and ends as they do."""
+    """Where no engine can be had, `.ci/run` gives the reason and the free space, runs the tests and ends as they do."""
     fake("docker", "exit 1")
     fake("podman", "exit 1")
     fake("apt-get", "echo 'E: no network' >&2; exit 100")
     fake("make", f'echo "make $*"; exit {status}')
     done = subprocess.run([ROOT / ".ci" / "run"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (status, "make test\n")
-    assert done.stderr.startswith("containers: ")
-    assert done.stderr.count("\n") == 1
+    reason, header, *disks = done.stderr.splitlines()
+    assert reason.startswith("containers: ")
+    assert "Avail" in header
+    assert len(disks) == 2
 
 
 def test_the_engine_is_found_before_anything_is_installed():
