@@ -345,7 +345,7 @@ def test_the_service_gives_the_reason_of_the_client(service, name, mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("text", [None, "?!"])
 def test_what_rules_a_body_out_is_said_before_its_text_is_missed(client, encoder, names, service, mode, text):
-    """Where no text helps, the reason is the one that a text leads to; client and `/rewrite` agree on it."""
+    """A body that cannot be reranked has the same reason with and without a text; the client and `/rewrite` agree."""
     anthem = AnthemClient(client, encoder)
     for name in (*KEYS, *RULED_OUT):
         body, options, reasons = fill_in([*CASES[name][:2], CASES[name][2]], names)

@@ -155,24 +155,25 @@ def test_a_value_without_a_name_makes_its_row_bad(text, column):
     """A cell that moved under an empty header cell is not dropped in silence: the reason names it and what to do."""
     good, bad = read(text)
     assert [row["id"] for row in good.values()] == ["1", "3"]
-    assert f"a value in column {column}, which the header does not name; name it there, or put a text" in bad[3]
+    reason = f"a value in column {column}, which has no name in the header; add a name to the header, or put a text"
+    assert reason in bad[3]
 
 
 def test_a_value_without_a_name_in_tsv():
     """TSV has no quotation marks, so the reason does not advise them."""
     _, bad = read("id\ttitle\t\n1\tlamp\t5\n", quoted=False)
-    assert bad == {2: "a value in column 3, which the header does not name; name it there, or remove it"}
+    assert bad == {2: "a value in column 3, which has no name in the header; add a name to the header, or remove it"}
 
 
 def test_quoted_rows_after_an_unnamed_column_are_not_swallowed():
-    """An unclosed quotation mark costs its own row where all lines end in a delimiter, too."""
+    """An unclosed quotation mark makes only its own row bad, even if every line ends with a delimiter."""
     good, bad = read('id,title,\n1,lamp,\n2,"desk,\n3,chair,\n4,bed",\n5,sofa,\n')
     assert ([row["id"] for row in good.values()], [*bad]) == (["1", "3", "4", "5"], [3])
 
 
 @pytest.mark.parametrize("header", ['id, "title", "price"', "id, title, price", 'id,  "title",price'])
 def test_spaces_after_delimiters(header):
-    """If the header has them, they are no part of the cells; what is quoted keeps its spaces."""
+    """If the header has spaces after its delimiters, such spaces are ignored; spaces in quotation marks are kept."""
     good, bad = read(f'{header}\n1, "lamp, red", 3\n2, desk, 5\n3, " x", 6\n')
     assert [[*row.values()] for row in good.values()] == [["1", "lamp, red", "3"], ["2", "desk", "5"], ["3", " x", "6"]]
     assert ([*good[2]], bad) == (["id", "title", "price"], {})
@@ -186,7 +187,7 @@ def test_cells_that_start_with_a_space_keep_it(header):
 
 @pytest.mark.parametrize("rows", [1, 20_000])
 def test_a_zero_byte_in_a_cell_is_kept(tmp_path, rows):
-    """It makes the file no UTF-16, wherever it is, and is a character of its cell."""
+    """A zero byte at any place does not make a file UTF-16, and is a character of its cell."""
     (tmp_path / "shop.csv").write_text("id,title\n" + "1,sofa\n" * rows + "2,de\0sk\n")
     *_, last = read_product_file(locate_product_file(tmp_path / "shop.csv"), print)
     assert last.source["title"] == "de\0sk"

@@ -210,7 +210,7 @@ def test_a_history_is_read_as_it_was_written(tmp_path_factory, runs, other_runs,
 def test_another_file_is_no_history(tmp_path, content):
     """A file with lines, none of which is a run, is refused and stays as it is."""
     (tmp_path / "notes.txt").write_text(content)
-    with pytest.raises(OSError, match="other content than a history"):
+    with pytest.raises(OSError, match="no line of the file is a run"):
         append_run(tmp_path / "notes.txt", {}, CoverageRun(NOON, 2, 1))
     assert (tmp_path / "notes.txt").read_text() == content
 

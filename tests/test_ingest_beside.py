@@ -81,7 +81,7 @@ def command(cluster, index, tmp_path, bundle):
 
 @pytest.fixture
 def own(bundle):
-    """The object of its own of the model."""
+    """Fields of the model's own object."""
     return fields_of_model(bundle.model_id)
 
 
@@ -147,7 +147,7 @@ def test_searches_use_the_former_values_until_the_switch(client, ingested, encod
 
 @pytest.mark.node
 def test_products_without_text_do_not_hold_up_the_switch(client, ingested, encoder, own):
-    """Products without words in the new fields can have no values; one that has text and no values does."""
+    """Products without text in the new fields do not prevent the switch; one with text but without values does."""
     ingest_index(client, ingested, encoder, text_fields=["brand"], options=IngestOptions(own))
     builder = ValueBuilder(encoder, MODEL_SIGNALS, ("brand",), own)
     client.update(index=ingested, id="2", body={"doc": {"brand": "Ryobi"}})

@@ -76,7 +76,7 @@ def test_parquet_values_become_json(tmp_path):
 
 
 def test_parquet_decimals_stay_exact(tmp_path):
-    """One without decimals is an integer, in ids too; another is a float, or text if a float would round it."""
+    """A decimal of scale 0 becomes an integer, also as an id; any other a float, or text if a float would round it."""
     whole, price = pa.decimal128(38, 0), pa.decimal128(20, 2)
     columns = {"id": pa.array([Decimal(101), Decimal(102)], whole), "title": ["sofa", "lamp"]}
     columns["gtin"] = pa.array([Decimal(94006381333931123456), Decimal(94006381333931123457)], whole)
@@ -109,7 +109,7 @@ def test_parquet_columns_without_a_name(tmp_path):
 
 
 def test_an_infinite_number_makes_its_row_bad(tmp_path):
-    """It is a value, which JSON cannot represent; NaN in Parquet is the lack of one."""
+    """JSON cannot represent infinity, so the row is bad; NaN in Parquet is a missing value."""
     column = [1.5, float("inf"), float("nan")]
     parquet.write_table(pa.table({"id": [1, 2, 3], "price": column}), tmp_path / "products.parquet")
     products, (skipped,) = read(tmp_path / "products.parquet")

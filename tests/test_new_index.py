@@ -126,7 +126,7 @@ def test_a_closed_mapping_gets_only_the_model(client, index, load, template):
         (
             {"mappings": {"dynamic": "strict", "properties": {"title": {"type": "text"}}}},
             {},
-            "that it lacks: id, brand",
+            "that the mapping lacks: id, brand",
         ),
     ],
 )
@@ -180,7 +180,7 @@ def test_an_unknown_template_wins_too(untold, index, encoder, template):
 def test_an_unfit_new_index_is_deleted_again(untold, index, encoder, template):
     """An index that turns out to be unfit after its creation is deleted, and the message says so."""
     template(NO_SOURCE)
-    with pytest.raises(ClusterError, match=r"was just created, and is deleted again.*keeps no _source"):
+    with pytest.raises(ClusterError, match=r"was just created, and was deleted again.*keeps no _source"):
         load_documents(untold, index, [ProductDocument("1", {"title": "red shoe"})], encoder)
     assert not untold.indices.exists(index=index)
 

@@ -164,7 +164,7 @@ def test_a_body_that_needs_too_much_memory_never_opens_the_breaker(client, anthe
 @NODE
 @pytest.mark.parametrize("route", ROUTES)
 def test_an_index_without_shards_never_opens_the_breaker(client, anthem, shop, route):
-    """If no shard of an index is available, or too few for the caller's options, searches of others are reranked on."""
+    """A search of an index with no shard, or too few for its options, does not stop the reranking of other searches."""
     red = f"{shop}-red"
     settings = {"number_of_shards": 1, "index.routing.allocation.require.place": "nowhere"}
     client.indices.create(index=red, body={"settings": settings}, params={"wait_for_active_shards": "0"})
@@ -341,7 +341,7 @@ def doc_values_index(request, client, encoder):
 @NODE
 @pytest.mark.parametrize("count", [97, 98, 99, 100, ["anthem.model"]], ids=str)
 def test_a_body_whose_own_doc_values_leave_no_room_is_ranked_alike(anthem, doc_values_index, count):
-    """Of 100 doc values the caller may use all: the ranking is the same, and so are later ones of other callers."""
+    """A body may use all 100 doc values itself: its ranking is the same, and so are those of later searches."""
     own = [f"field{number}" for number in range(count if isinstance(count, int) else 98)]
     own += [] if isinstance(count, int) else count
     expected = anthem.search(doc_values_index, match("fire tv"))
@@ -357,7 +357,7 @@ def test_a_body_whose_own_doc_values_leave_no_room_is_ranked_alike(anthem, doc_v
 @pytest.mark.parametrize("mode", ["cluster", "client", "filter"])
 @pytest.mark.parametrize("count", [101, 104])
 def test_a_body_with_too_many_doc_values_teaches_the_client_nothing(anthem, doc_values_index, caplog, mode, count):
-    """It is refused as the plain search is; others are reranked on, without a refusal in the statistics or the log."""
+    """It is refused like the plain search; other searches are still reranked, and no refusal is recorded or logged."""
     expected = anthem.search(doc_values_index, match("fire tv"))
     own = [f"field{number}" for number in range(count)]
     for body in (
@@ -525,7 +525,7 @@ LOST_SHARD = {"shard": 0, "reason": {"type": "node_disconnected_exception"}}
      (429, {"type": "circuit_breaking_exception", "reason": "[fielddata] Data too large, data for [title]"}, True)],
 )  # fmt: skip
 def test_what_is_an_error_of_the_caller(status, error, expected):
-    """Of a plain search that failed, limits of a body and indices without shards are; lost nodes and load are not."""
+    """Exceeded limits of a body and indices without shards are errors of the caller; lost nodes and load are not."""
     assert is_callers_error(TransportError(status, "x", {"error": error})) == expected
 
 

@@ -56,9 +56,12 @@ def _check_output(option: str, path: Path, *, is_named: bool, inputs: Mapping[st
             is_inside = replaced is not None and _resolve(file).is_relative_to(replaced)
             if _identify(file) == place or is_inside:
                 article = "the" if isinstance(inputs[source], Path) and not given.is_dir() else "a"
-                verb, noun = ("names", "file") if is_named else ("leads to", "place")
-                lost = f"{article} file of {source} and would overwrite it: {file if is_inside else path}"
-                raise click.UsageError(f"{option} {verb} {lost}. Name another {noun}.")
+                if is_named:
+                    raise click.UsageError(
+                        f"{option} names {article} file of {source} and would overwrite it: {path}. Name another file."
+                    )
+                verb, lost = ("delete", file) if is_inside else ("overwrite", path)
+                raise click.UsageError(f"{option} would {verb} {article} file of {source}: {lost}. Name another path.")
 
 
 def _each_path(paths: Mapping[str, Paths]) -> Iterator[tuple[str, Path]]:

@@ -68,7 +68,7 @@ def append_run(file: Path, key: Mapping[str, str], run: CoverageRun) -> None:
     """Append one run, on a line of its own.
 
     Raises:
-        OSError: The file cannot be written, or has lines, none of which is a run.
+        OSError: The file cannot be written, or is not empty and no line of it is a run.
     """
     start = _check_history(file)
     time = run.time.isoformat(timespec="seconds")
@@ -81,11 +81,11 @@ def append_run(file: Path, key: Mapping[str, str], run: CoverageRun) -> None:
 def _check_history(file: Path) -> str:
     """What ends the last line of a history, if a crash has cut it off.
 
-    A single run is enough, so that damaged lines do not end a history.
+    A file is a history if at least one line is a run, so a history with damaged lines can still be extended.
     """
     content = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     if content and not any(map(_parse_line, content.splitlines())):
-        raise OSError("the file has other content than a history of anthem doctor, and stays as it is")
+        raise OSError("no line of the file is a run of anthem doctor, so the file was not changed; name another file")
     return "\n" if content and not content.endswith("\n") else ""
 
 

@@ -250,8 +250,9 @@ def _describe_remedy(new: str, *, has_other_content: bool) -> str:
     if not has_other_content:
         return f"Run this again, or delete '{new}' first."
     return (
-        f"If nothing else writes to '{new}', an index template that matches it changes products, by a final pipeline "
-        f"or a filter of _source: GET /_index_template. Correct the template, delete '{new}', and run this again."
+        f"If no other program writes to '{new}', an index template that matches its name changes the products, with a "
+        "final pipeline or a filter of _source. List the templates (GET /_index_template), correct this one, delete "
+        f"'{new}', and run this again."
     )
 
 

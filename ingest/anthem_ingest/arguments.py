@@ -95,7 +95,7 @@ def check_arguments(arguments: IngestArguments) -> None:
     """Check that the options go together, and that the file for failures is not one that is read.
 
     Raises:
-        click.UsageError: They do not, or it is.
+        click.UsageError: Options contradict each other, or the file for failures is also an input.
     """
     if not arguments.corpus and arguments.options_of_files:
         names = " and ".join(arguments.options_of_files)

@@ -208,7 +208,7 @@ class CsvRows:
             if self._dialect["quoting"] == csv.QUOTE_NONE
             else f"put a text that contains the delimiter {self._dialect['delimiter']!r} in quotation marks"
         )
-        return f"a value in column {number}, which the header does not name; name it there, or {remedy}"
+        return f"a value in column {number}, which has no name in the header; add a name to the header, or {remedy}"
 
     def _mark_broken(self, reason: str) -> None:
         """Read on with the second line of the record, as if its first line were a row that cannot be read."""

@@ -49,14 +49,14 @@ def _read_template(client: OpenSearch, name: str) -> dict[str, Any] | None:
 
 @contextmanager
 def explain_template(index: IndexDescription | None) -> Iterator[None]:
-    """Say of an index that does not exist yet that a template would make it what an error complains of."""
+    """Add to an error about an index that does not exist yet that an index template may be the cause."""
     try:
         yield
     except ClusterError as error:
         if not isinstance(index, PlannedIndex):
             raise
         raise ClusterError(
-            f"Nothing was written: index '{index.name}' does not exist yet, and an index template that matches its "
-            f"name would make it unfit (POST /_index_template/_simulate_index/{index.name} and GET /_template show "
-            f"it). Change the template, or choose a name that it does not match. {error}"
+            f"Nothing was written: index '{index.name}' does not exist yet, and could not be used if it were created "
+            f"now. If an index template causes this (POST /_index_template/_simulate_index/{index.name} and GET "
+            f"/_template show them), change it, or choose a name that it does not match. {error}"
         ) from error

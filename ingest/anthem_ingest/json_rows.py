@@ -93,7 +93,7 @@ def _parse_line(text: str) -> dict[str, Any] | str:
         return str(error)
     except (json.JSONDecodeError, RecursionError) as error:
         return f"not JSON ({error})"
-    except ValueError:  # Python converts no longer one
+    except ValueError:  # Python limits the digits of an integer that it converts
         return f"an integer of more than {sys.get_int_max_str_digits()} digits; expected a smaller one, or text"
     if isinstance(record, list):
         return "a JSON array; expected one object on each line"

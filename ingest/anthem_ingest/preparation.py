@@ -122,7 +122,7 @@ def _delete_unfit(client: OpenSearch, index: str) -> Iterator[None]:
     try:
         yield
     except ClusterError as error:
-        outcome = f"Index '{index}' was just created, and is deleted again, still empty"
+        outcome = f"Index '{index}' was just created, and was deleted again while it was empty"
         try:
             index_io.refresh_index(client, index)
             if index_io.count_products(client, index, MATCH_ALL):

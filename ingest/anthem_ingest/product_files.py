@@ -249,7 +249,7 @@ def _read_parquet(file: ProductFile) -> Iterator[NumberedRow]:
 
 
 def _to_json_value(value: Any) -> Any:  # noqa: ANN401 (any value that Parquet can hold)
-    """A Parquet value as a JSON value; NaN, as pandas writes no value, is null, and a null in a struct is left out."""
+    """A Parquet value as a JSON value; NaN (a missing value of pandas) becomes null; nulls in a struct are left out."""
     match value:
         case dict():
             items = ((str(key), _to_json_value(item)) for key, item in value.items())
@@ -276,7 +276,7 @@ def _to_object(pairs: list[tuple[Any, Any]]) -> Any:  # noqa: ANN401 (any JSON v
 def _to_number(value: float | Decimal) -> int | float | str | None:
     """A number as it is, null for NaN; a decimal with too many digits for a float is text, which OpenSearch reads too.
 
-    As a JSON number it would be exact until the first update, for which OpenSearch reads it as a float.
+    As a JSON number it would be exact only until the first update, in which OpenSearch converts it to a double.
     """
     if isinstance(value, float):
         return None if math.isnan(value) else value

@@ -128,7 +128,7 @@ def _refused_field_reason(source: Mapping[str, Any]) -> str | None:
             continue
         parts = name.split(".")
         if not all(map(str.strip, parts)):
-            return f"the field {name!r} has an empty part between its dots; rename it"
+            return f"the field {name!r} has an empty part before or after a dot; rename it"
         parents = accumulate(parts[:-1], "{}.{}".format)
         parent = next((parent for parent in parents if not isinstance(source.get(parent), dict | list | None)), None)
         if parent:

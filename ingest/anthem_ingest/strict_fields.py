@@ -29,9 +29,8 @@ def check_accepts_fields(index: IndexDescription, documents: Sequence[ProductDoc
     listed = f"{', '.join(names[:MAX_LISTED_FIELDS])}{more}"
     raise ClusterError(
         f"Index '{index.name}' accepts only the fields of its mapping (dynamic: strict), and each of the first "
-        f"{len(documents)} products of the file has fields that it lacks: {listed}. "
-        "OpenSearch would refuse them all. Add the fields to the mapping (PUT INDEX/_mapping), or leave them out of "
-        "the file."
+        f"{len(documents)} products of the file has fields that the mapping lacks: {listed}. OpenSearch would refuse "
+        "all of these products. Add the fields to the mapping, or leave them out of the file."
     )
 
 

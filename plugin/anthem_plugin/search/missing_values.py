@@ -42,7 +42,8 @@ def untold_values_reason(index: str | Sequence[str] | None, profile: IndexProfil
     if found and profile.client_faults.keys() >= set(found):
         return (
             f"{name_some(sorted(found))} refuses to return doc values (index.max_docvalue_fields_search), and its "
-            "_source leaves out the values of the model, so what tells hits apart cannot be read"
+            "_source leaves out the values of the model, so what tells hits apart cannot be read; raise the setting to "
+            "3 or more"
         )
     return missing_values_reason(index, profile, found)
 
