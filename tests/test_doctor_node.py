@@ -436,11 +436,11 @@ def test_the_loss_per_day(client, healthy_index, bundle, examine, tmp_path):
 
 
 def test_a_cluster_that_does_not_answer(bundle, encoder, tmp_path):
-    """The only finding is that the cluster does not answer, and the history gets no line."""
+    """The only finding is that the cluster does not answer; no command is advised, and the history gets no line."""
     with connect("http://127.0.0.1:9") as unreachable:
         target, profile = DoctorTarget("products", bundle), read_profile(unreachable, encoder, "products")
         (finding,) = Examination(unreachable, target, encoder, profile, tmp_path / "history").run()
-    assert (finding.check, finding.level) == ("cluster", "fault")
+    assert (finding.check, finding.level, finding.command) == ("cluster", "fault", "")
     assert not (tmp_path / "history").exists()
 
 

@@ -165,6 +165,33 @@ def test_products_without_text_do_not_hold_up_the_switch(client, ingested, encod
 
 
 @pytest.mark.node
+def test_values_that_no_product_has_never_become_current(client, ingested, encoder, own):
+    """If no product has text in the new fields, the switch is refused, and searches keep the former values."""
+    for number in PRODUCTS:
+        client.update(index=ingested, id=number, body={"doc": {"brand": "!!!"}})
+    ingest_index(client, ingested, encoder, text_fields=["brand"], options=IngestOptions(own))
+    with pytest.raises(ClusterError, match=f"^No product of '{ingested}' has values in {own.name}.* with --field, or"):
+        switch_aliases(client, ingested, ValueBuilder(encoder, MODEL_SIGNALS, ("brand",), own))
+    assert search(client, ingested, encoder, "title", "blue drill")[0] == FIRST
+
+
+@pytest.mark.node
+def test_pending_values_of_one_of_several_indices_are_said(client, ingested, encoder, own):
+    """A search of several indices reads one object; where its values are not complete, the reason says so."""
+    other = f"{ingested}-b"
+    client.indices.create(index=other, body={"mappings": {"properties": {"title": {"type": "text"}}}})
+    try:
+        client.index(index=other, id="7", body={"title": "blue boat", "brand": "Boat brand"}, refresh=True)
+        ingest_index(client, other, encoder, text_fields=["brand"], options=IngestOptions(own))
+        ingest_index(client, ingested, encoder, text_fields=["brand"], options=IngestOptions(own))
+        response = AnthemClient(client, encoder).search(f"{ingested},{other}", {"query": {"match": {"title": "blue"}}})
+    finally:
+        client.indices.delete(index=other)
+    expected = f"the values of {ingested} in `{own.name}`, which the other indices use, are not complete yet; run"
+    assert response["anthem"]["reason"].startswith(expected)
+
+
+@pytest.mark.node
 def test_a_pending_object_can_be_given_up(client, ingested, encoder, command, own):
     """`--prune` before the switch removes the pending values; searches stay with the current ones."""
     before = search(client, ingested, encoder, "title", "blue drill")

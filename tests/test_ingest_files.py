@@ -97,6 +97,9 @@ def test_parquet_maps_become_objects(tmp_path):
     (first, second), _ = read(tmp_path / "products.parquet")
     assert first.source == {"id": 1, "size": {"a": 1, "b": 2}, "parts": [{"key": 1, "value": "x"}]}
     assert second.source == {"id": 2, "size": [{"key": "a", "value": 1}, {"key": "a", "value": 2}]}
+    parquet.write_table(pa.table({"id": [1], "size": pa.array([[]], texts)}), tmp_path / "empty.parquet")
+    ((product,), _) = read(tmp_path / "empty.parquet")
+    assert product.source == {"id": 1}, "an empty map is an empty object, which counts as no value"
 
 
 def test_parquet_columns_without_a_name(tmp_path):

@@ -89,6 +89,15 @@ def test_a_shard_that_does_not_answer_is_not_read_from_its_beginning(client, ind
         catch_up(client, index, encoder, TEXT_FIELDS, DEFAULT_OPTIONS, replace(last, shards=last.shards | {"2": 7}))
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_an_index_without_a_shard_that_answers_is_an_error_of_the_cluster(client, index, shards):
+    """If no shard is assigned, as after a restart, the error is a ClusterError, after which `--follow` tries again."""
+    settings = {"number_of_shards": shards, "index.routing.allocation.require.place": "nowhere"}
+    client.indices.create(index=index, body={"settings": settings}, params={"wait_for_active_shards": "0"})
+    with pytest.raises(ClusterError, match=f"No shard of index '{index}' answers; see GET _cat/shards/{index}"):
+        read_checkpoints(client, index)
+
+
 def test_a_recreated_index_is_prepared_and_read_again(client, index, encoder):
     """If another index has been created with the name, it gets the fields and every product is read."""
     create_index(client, index)

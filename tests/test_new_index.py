@@ -56,6 +56,23 @@ def read_index(client, index):
     return body["mappings"], body["settings"]["index"]
 
 
+def test_a_title_that_searches_cannot_find_is_said(load, template, caplog):
+    """A dynamic template may map texts as keywords, which only the first products show; the load warns then."""
+    texts = {"all": {"match_mapping_type": "string", "mapping": {"type": "keyword"}}}
+    template({"mappings": {"dynamic_templates": [texts]}})
+    assert json.loads(load(ROWS).stdout)["written"] == 3
+    assert "title is of type keyword" in caplog.text
+
+
+def test_an_index_that_got_no_product_is_deleted(client, index, load, template, caplog):
+    """If OpenSearch refuses every product of a load that created the index, the index is deleted again."""
+    template({"mappings": {"properties": {"brand": {"type": "integer"}}}})
+    done = load([ROWS[0], ROWS[2]])
+    assert (done.exit_code, json.loads(done.stdout)["failed"]) == (8, 2)
+    assert not client.indices.exists(index=index)
+    assert "was created for this load, got no product, and was deleted again" in caplog.text
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_template_wins_over_the_defaults(client, index, load, template, legacy):
     """Fields, analysis, shards and replicas of a template are kept, and the model's fields are added."""

@@ -185,7 +185,7 @@ def test_two_outputs_are_two_files():
 
 def test_other_files_in_a_folder_of_inputs_are_written(inputs):
     """A run, a report or a model may lie beside the data, and is replaced when the command runs again."""
-    for name in ("anthem.trec", "report.html", "shop.pt", "shop.dead-letter.jsonl"):
+    for name in ("anthem.trec", "report.html", "shop.pt", "corpus.jsonl.rejected", "queries.jsonl.html"):
         (inputs / name).touch()
         check_output_files({"--output": inputs / name}, {"--corpus": inputs, "--judgments": inputs})
     check_output_files({"--output": Path("/dev/null")}, {"--corpus": Path("/dev/null")})

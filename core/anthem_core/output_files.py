@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = Path("-")
 # What commands read in a folder: the files of BEIR, and a dump of User Behavior Insights. Others may lie there.
-_DATA_FILES = ("corpus.jsonl*", "queries.jsonl*", "qrels/*.tsv*", "ubi_queries*", "ubi_events*")
+_DATA_FILES = (
+    "corpus.jsonl", "corpus.jsonl.gz", "queries.jsonl", "queries.jsonl.gz", "qrels/*.tsv", "qrels/*.tsv.gz",
+    "ubi_queries*", "ubi_events*",
+)  # fmt: skip
 
 
 def check_output_files(outputs: Mapping[str, Paths], inputs: Mapping[str, Paths]) -> None:

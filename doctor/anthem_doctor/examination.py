@@ -71,7 +71,7 @@ class Examination:
         cluster = read_cluster(self.client)
         if isinstance(cluster.info, UnavailableFact):
             expected = "a cluster that answers; name it with OPENSEARCH_URL or --url"
-            return [Finding("cluster", "fault", cluster.info.reason, expected, "anthem node start")]
+            return [Finding("cluster", "fault", cluster.info.reason, expected)]
         findings = check_cluster(self.target, cluster)
         return [*findings, *self._examine_name(cluster, find_script_refusal(findings))]
 

@@ -45,14 +45,17 @@ def read_checkpoints(client: OpenSearch, index: str) -> ShardCheckpoints:
     """Global checkpoint of each shard of an index, as its primary knows it.
 
     Raises:
-        ClusterError: A shard has no primary, or the cluster refuses.
+        ClusterError: A shard has no primary, no shard answers, or the cluster refuses.
     """
-    ((_, stats),) = client.indices.stats(index=index, metric="docs", level="shards")["indices"].items()
+    found = client.indices.stats(index=index, metric="docs", level="shards")["indices"]
+    if len(found) != 1:  # the statistics leave out shards that are not assigned, and an index that has no others
+        raise ClusterError(f"No shard of index '{index}' answers; see GET _cat/shards/{index}")
+    (stats,) = found.values()
     primaries = {
         shard: copy["seq_no"]["global_checkpoint"]
         for shard, copies in stats["shards"].items()
         for copy in copies
-        if copy["routing"]["primary"]
+        if copy["routing"]["primary"] and "seq_no" in copy  # a shard that starts has none yet
     }
     if len(primaries) < len(stats["shards"]):
         raise ClusterError(f"Index '{index}' has a shard without a primary; see GET _cat/shards/{index}")

@@ -33,7 +33,7 @@ from anthem_ingest.mapping import (
 )
 from anthem_ingest.new_index import PlannedIndex
 from anthem_ingest.open_index import check_created, open_for_load, open_for_update
-from anthem_ingest.preparation import create_index, extend_mapping, keep_record
+from anthem_ingest.preparation import create_index, extend_mapping, finish_new_index, keep_record
 from anthem_ingest.report import DeadLetters, IndexSurvey, IngestReport, IngestTally, keep_counts
 from anthem_ingest.routing import check_routing
 from anthem_ingest.strict_fields import check_accepts_fields
@@ -250,7 +250,8 @@ def load_documents(
     with keep_counts(tally):
         index_io.write_at_rate(client, actions, tally, rate=options.rate)
     index_io.refresh_index(client, index)
-    keep_record(client, index, encoder.bundle, text_fields, options)
+    if not isinstance(description, PlannedIndex) or finish_new_index(client, index, text_fields[0]):
+        keep_record(client, index, encoder.bundle, text_fields, options)
     return tally.report()
 
 

@@ -227,6 +227,12 @@ def switch_aliases(client: OpenSearch, index: str, builder: ValueBuilder) -> Non
             f"former ones. Run this on the whole index, with the same --bundle: anthem ingest {description.name} "
             "--beside"
         )
+    if others and not index_io.count_products(client, description.name, has_all_values(model_fields, signals)):
+        raise ClusterError(
+            f"No product of '{description.name}' has values in {model_fields.name}, because none has text in "
+            f"{', '.join(builder.text_fields)}, so searches keep using the former ones. Name a field that has text "
+            f"with --field, or discard this attempt: anthem ingest {description.name} --prune"
+        )
     body = build_alias_mapping(model_fields, signals)
     if is_pending(description.mappings, model_fields.name):
         body |= {"_meta": without_pending_mark(description.meta, model_fields.name)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from opensearchpy.exceptions import RequestError, TransportError
@@ -102,6 +102,20 @@ def create_index(
         _warn_of_search_gap(created, text_fields[0])
         if not planned.is_known and (defaults := build_defaults(created, beir_fields)):
             index_io.put_mapping(client, created.name, defaults)
+
+
+def finish_new_index(client: OpenSearch, index: str, first_field: str) -> bool:
+    """Warn if searches find no words in the products of a new index, and delete it if it got none; whether it is kept.
+
+    Only the products show how a dynamic template maps their texts.
+    """
+    if index_io.count_products(client, index, MATCH_ALL):
+        _warn_of_search_gap(parse_single_index(index_io.describe_index(client, index) or {}, index), first_field)
+        return True
+    with suppress(TransportError):  # without the permission, an empty index stays
+        client.indices.delete(index=index)
+        _log.warning("Index '%s' was created for this load, got no product, and was deleted again.", index)
+    return False
 
 
 @contextmanager

@@ -239,10 +239,12 @@ def _read_parquet(file: ProductFile) -> Iterator[NumberedRow]:
                 raise DataError(f"{file.name}: found columns {columns}. Expected distinct names.")
             # As in CSV, a first column without a name is an index; a value in another one makes its row bad.
             index = next((name for name in columns[:1] if not name.strip()), None)
+            maps = {field.name for field in table.schema_arrow if pa.types.is_map(field.type)}
             for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1
                     row.pop(index, None)
+                    row |= {name: {} for name in maps if row.get(name) == []}
                     yield number, {name: _to_json_value(value) for name, value in row.items()}
     except (pa.ArrowException, OSError, OverflowError, ValueError) as error:  # such as a date outside Python's range
         raise DataError(f"{file.name} cannot be read as Parquet ({error}). Write it again.") from error

@@ -1,7 +1,7 @@
 """An index template for the fields of a model: what `anthem ingest --template` prints, for indices yet to be created.
 
 Without it, an index that a reindex or a rollover creates has no such fields: one with `dynamic: strict` refuses the
-products, any other maps their vectors as floats.
+products, any other maps their vectors as plain numbers.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anthem_ingest.ingest import IngestOptions
 
 TEMPLATE_PRIORITY = 100
+_BACKING_INDEX = ".ds-"  # how the names of the indices of a data stream start
 _ORDINAL = re.compile(r"[-_.]v?\d+$")  # of a rolled-over or numbered index, such as products-000001
 
 
@@ -64,9 +65,13 @@ def build_template_requests(
 
 
 def choose_patterns(name: str, indices: Sequence[str]) -> tuple[str, ...]:
-    """Patterns of the names that the successors of an index or alias get: its own, and the same with an ending."""
+    """Patterns of the names that the successors of an index or alias get: its own, and the same with an ending.
+
+    The name of an alias is that of no index; its pattern could match indices that have nothing to do with it.
+    """
     own = (name,) if list(indices) in ([], [name]) else ()
-    stems = (_ORDINAL.sub("", index) for index in (name, *indices))
+    is_stream = any(index.startswith(_BACKING_INDEX) for index in indices)
+    stems = (_ORDINAL.sub("", index) for index in ((name, *indices) if is_stream else indices or (name,)))
     return tuple(dict.fromkeys((*own, *(f"{stem}-*" for stem in stems))))
 
 

@@ -27,7 +27,7 @@ def next_index_name(index: IndexDescription) -> str | None:
 def check_template(
     target: DoctorTarget, index: IndexDescription, next_name: str, simulated: Mapping[str, Any], fields: ModelFields
 ) -> Iterator[Finding]:
-    """Whether the simulated index has the fields; a strict one would refuse the values, others map them as floats."""
+    """Whether the simulated index has the fields; a strict one would refuse the values, others map plain numbers."""
     mappings = simulated.get("template", {}).get("mappings", {})
     successor = IndexDescription(next_name, mappings, {})
     try:

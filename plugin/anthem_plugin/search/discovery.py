@@ -24,6 +24,7 @@ from anthem_core.opensearch.schema import (
 from anthem_plugin.rewriter.source_filtering import SearchedFields
 from anthem_plugin.scoring.params import ScoringParams
 from anthem_plugin.search.index_notes import (
+    describe_pending,
     describe_unsourced,
     find_left_out,
     list_hidden,
@@ -142,7 +143,7 @@ class IndexProfiles:
         return IndexProfile(
             scoring,
             tuple(text_fields),
-            faults,
+            (*faults, *describe_pending(mappings, fields)),
             describe_unsourced(mappings, scoring),
             tuple(sorted(mappings)),
             find_left_out(mappings, scoring),

@@ -8,6 +8,7 @@ from anthem_core.console import name_some
 from anthem_core.opensearch.schema import (
     MODEL_OBJECT_KEYS,
     MODEL_OBJECT_PATTERN,
+    PENDING_KEY,
     find_model_fields,
     is_users_field,
     mapped_signals,
@@ -70,6 +71,16 @@ def find_left_out(mappings: Mapping[str, Mapping[str, Any]], scoring: ScoringPar
         if reason := _reason_left_out(name, mappings[name], scoring):
             reasons.setdefault(reason, []).append(name)
     return reasons
+
+
+def describe_pending(mappings: Mapping[str, Mapping[str, Any]], fields: ModelFields) -> tuple[str, ...]:
+    """A sentence on indices whose values are not complete yet, if a search of several reads them all the same."""
+    records = {name: recorded_objects(mapping).get(fields.name, {}) for name, mapping in mappings.items()}
+    names = sorted(name for name, record in records.items() if record.get(PENDING_KEY))
+    if not names:
+        return ()
+    found = f"the values of {name_some(names)} in `{fields.name}`, which the other indices use, are not complete yet"
+    return (f"{found}; run: anthem ingest INDEX --beside",)
 
 
 def describe_left_out(left_out: Mapping[str, Sequence[str]], outcome: str) -> tuple[str, ...]:
