@@ -128,3 +128,15 @@ def test_a_removal_says_what_an_alias_hides(client, cluster, index, encoder, opt
     rest = json.loads(CliRunner().invoke(remove, [index, "--yes", "--json", "--url", cluster]).stdout)
     assert (rest["written"], rest["hidden"]) == (hidden, 0)
     client.delete_script(id=SCRIPT_NAME, ignore=404)
+
+
+def test_scripts_are_kept_if_no_index_answers(client, index, encoder, monkeypatch):
+    """If OpenSearch answers 404 because the shards of all indices fail, values go, and scripts stay."""
+    create_index(client, index)
+    ingest_index(client, index, encoder)
+    read = client.indices.get_field_mapping
+    # What matches no index is answered in the same way.
+    monkeypatch.setattr(client.indices, "get_field_mapping", lambda fields, **_: read(fields=fields, index="nothing-*"))
+    removal = remove_from_index(client, index, lambda _: None, DEFAULT_OPTIONS)
+    assert (removal.written, removal.scripts) == (5, ())
+    assert "run anthem remove again" in str(removal)

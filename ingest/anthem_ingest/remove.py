@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from opensearchpy.exceptions import AuthorizationException
+from opensearchpy.exceptions import AuthorizationException, NotFoundError
 
 from anthem_core.console import count_of, name_some
 from anthem_core.errors import ClusterError
@@ -187,6 +187,8 @@ def remove_from_index(
         return _remove_scripts(client, removal, description.name)
     except AuthorizationException as error:
         return replace(removal, reason_kept=f"the cluster forbids listing or deleting them: {error.error}")
+    except NotFoundError:  # on 2.19.1, the shards of all indices may fail for a moment after a change of a mapping
+        return replace(removal, reason_kept="no index said which fields it has; run anthem remove again to delete them")
 
 
 def _remove_scripts(client: OpenSearch, removal: Removal, index: str) -> Removal:
