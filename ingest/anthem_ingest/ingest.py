@@ -250,7 +250,10 @@ def load_documents(
     with keep_counts(tally):
         index_io.write_at_rate(client, actions, tally, rate=options.rate)
     index_io.refresh_index(client, index)
-    if not isinstance(description, PlannedIndex) or finish_new_index(client, index, text_fields[0]):
+    has_products = bool(tally.written or tally.empty)
+    if not isinstance(description, PlannedIndex) or finish_new_index(
+        client, index, text_fields[0], has_products=has_products
+    ):
         keep_record(client, index, encoder.bundle, text_fields, options)
     return tally.report()
 

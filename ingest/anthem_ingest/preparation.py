@@ -104,12 +104,12 @@ def create_index(
             index_io.put_mapping(client, created.name, defaults)
 
 
-def finish_new_index(client: OpenSearch, index: str, first_field: str) -> bool:
+def finish_new_index(client: OpenSearch, index: str, first_field: str, *, has_products: bool) -> bool:
     """Warn if searches find no words in the products of a new index, and delete it if it got none; whether it is kept.
 
     Only the products show how a dynamic template maps their texts.
     """
-    if index_io.count_products(client, index, MATCH_ALL):
+    if has_products or index_io.count_products(client, index, MATCH_ALL):  # of another program
         _warn_of_search_gap(parse_single_index(index_io.describe_index(client, index) or {}, index), first_field)
         return True
     with suppress(TransportError):  # without the permission, an empty index stays
