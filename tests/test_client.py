@@ -81,7 +81,7 @@ def test_no_hits_are_not_reranked(client, encoder, index, mode, extra):
     [("nomatch*", {}), ("missing", {"ignore_unavailable": True}), ("{index}*", {"expand_wildcards": "none"})],
 )
 def test_no_index_is_not_searched_in_any_mode(client, encoder, index, mode, name, options):
-    """A search of no index returns the hits of the plain search with their `max_score`, and says so in every mode."""
+    """A search of no index has the `hits` of the plain search, and the reason that no index was searched."""
     name = name.format(index=index)
     response = AnthemClient(client, encoder).search(name, match("fire tv"), mode=mode, **options)
     assert (response["anthem"]["reranked"], response["anthem"]["reason"]) == (False, NO_INDEX_REASON)

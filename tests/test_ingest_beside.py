@@ -177,7 +177,7 @@ def test_values_that_no_product_has_never_become_current(client, ingested, encod
 
 @pytest.mark.node
 def test_pending_values_of_one_of_several_indices_are_said(client, ingested, encoder, own):
-    """A search of several indices reads one object; where its values are not complete, the reason says so."""
+    """A search of several indices reads one object; if one index has incomplete values there, the reason names it."""
     other = f"{ingested}-b"
     client.indices.create(index=other, body={"mappings": {"properties": {"title": {"type": "text"}}}})
     try:

@@ -195,7 +195,7 @@ def test_an_unknown_template_wins_too(untold, index, encoder, template):
 
 
 def test_an_unfit_new_index_is_deleted_again(untold, index, encoder, template):
-    """An index that turns out to be unfit after its creation is deleted, and the message says so."""
+    """An index that is found unfit after its creation is deleted, and the error reports the deletion."""
     template(NO_SOURCE)
     with pytest.raises(ClusterError, match=r"was just created, and was deleted again.*keeps no _source"):
         load_documents(untold, index, [ProductDocument("1", {"title": "red shoe"})], encoder)

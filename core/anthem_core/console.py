@@ -108,10 +108,10 @@ def count_of(number: int, noun: str = "product") -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def name_some(names: Sequence[str]) -> str:
-    """The first of some names, and how many there are more."""
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return f"{', '.join(names[:MAX_NAMED])}{more}"
+def name_some(names: Sequence[str], limit: int = MAX_NAMED) -> str:
+    """The first names up to a limit, and the number of the others."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{', '.join(names[:limit])}{more}"
 
 
 def format_bytes(size: int) -> str:

@@ -26,8 +26,8 @@ _DATA_FILES = (
 def check_output_files(outputs: Mapping[str, Paths], inputs: Mapping[str, Paths]) -> None:
     """Check the paths by option: no output is an input or another output, under whatever name.
 
-    An input that is a folder stands for the files that commands read in it, and `-` for standard input. Of several
-    paths of one output, a folder is replaced with everything in it.
+    For an input folder, the files that commands read in it are checked; `-` is standard input. If an output has several
+    paths, each folder among them is treated as deleted with its contents.
 
     Raises:
         click.UsageError: A file would be overwritten.
@@ -85,7 +85,7 @@ def _files_of(path: Path) -> Iterator[Path]:
 def _is_regular(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # it is missing; what reads it says so
+    except OSError:  # missing: the command reports that when it reads the file
         return False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anthem_core.console import name_some
 from anthem_core.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ def check_accepts_fields(index: IndexDescription, documents: Sequence[ProductDoc
     if not (refused and all(refused)):
         return
     names = list(dict.fromkeys(name for found in refused for name in found))
-    more = f" and {len(names) - MAX_LISTED_FIELDS} more" if len(names) > MAX_LISTED_FIELDS else ""
-    listed = f"{', '.join(names[:MAX_LISTED_FIELDS])}{more}"
+    listed = name_some(names, MAX_LISTED_FIELDS)
     raise ClusterError(
         f"Index '{index.name}' accepts only the fields of its mapping (dynamic: strict), and each of the first "
         f"{len(documents)} products of the file has fields that the mapping lacks: {listed}. OpenSearch would refuse "

@@ -108,7 +108,7 @@ class RequestGuard:
 
 
 def _presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The key after the scheme `Bearer`, which is case-insensitive, or an empty string if there is none."""
+    """The key after `Bearer` (in any case), or an empty string if there is none."""
     presented = next((value for name, value in headers if name == b"authorization"), b"")
     scheme, _, key = presented.partition(b" ")
     return key.strip() if scheme.lower() == b"bearer" else b""
