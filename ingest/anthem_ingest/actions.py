@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from anthem_core.console import name_some
 from anthem_core.errors import DataError
 from anthem_core.opensearch.schema import (
     MODEL_OBJECT_PATTERN,
@@ -256,8 +257,7 @@ class FieldsWithoutTextError(DataError):
 
     def __init__(self, file_name: str, fields: Sequence[str], known: Collection[str]) -> None:
         self.file_name, self.fields = file_name, fields
-        more = f" and {len(known) - MAX_SHOWN_FIELDS} more" if len(known) > MAX_SHOWN_FIELDS else ""
-        self.known = f"Its fields are: {', '.join(sorted(known)[:MAX_SHOWN_FIELDS])}{more}."
+        self.known = f"Its fields are: {name_some(sorted(known), MAX_SHOWN_FIELDS)}."
         super().__init__(
             f"No product of {file_name} has text in {', '.join(fields)}. {self.known} Name the field that holds the "
             "title with --field."
